@@ -1,0 +1,73 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"membercard/shared/failure"
+	"membercard/shared/gateway"
+	"membercard/shared/rule"
+	"membercard/shared/signing"
+	"membercard/shared/strict"
+)
+
+// request is the body of the brand pre-authorisation, document of 2025-06-24.
+type request struct {
+	BrandID string `json:"brand_id"`
+	CardID  string `json:"card_id"`
+	OpenID  string `json:"openid"`
+}
+
+// validate has the document's rules.
+func (r *request) validate() error {
+	return cmp.Or(
+		rule.Check("/body/brand_id", r.BrandID, rule.Required, rule.Max(32)),
+		rule.Check("/body/card_id", r.CardID, rule.Required, rule.CardID),
+		rule.CheckPrivate("/body/openid", r.OpenID, rule.Required, rule.Max(128)),
+	)
+}
+
+// The operation has two names: that of the document, and since November 2025
+// another.
+const (
+	openUserCardTokens = "/v3/brand/partner/card-member/open-user-card-tokens"
+	preAuthTokens      = "/v3/brand/partner/card-member/pre-auth-tokens"
+)
+
+// handler mints brand tokens.
+type handler struct{ wechatpay *signing.Client }
+
+// mint gets a token for a user of a brand, under the name that was called.
+func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	path := r.Path()
+	if path != openUserCardTokens && path != preAuthTokens {
+		return nil, failure.NotFound()
+	}
+	var body request
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	r.Keep(body.OpenID)
+	if err := body.validate(); err != nil {
+		return nil, err
+	}
+	content, err := strict.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := h.wechatpay.Post(ctx, path, content)
+	if err != nil {
+		return nil, advice.Apply(err)
+	}
+	var minted struct {
+		Token      string    `json:"token"`
+		ExpireTime time.Time `json:"expire_time"` // RFC 3339
+	}
+	if json.Unmarshal(answer.Body, &minted) != nil || minted.Token == "" || minted.ExpireTime.IsZero() {
+		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
+	}
+	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"membercard/shared/failure"
+	"membercard/shared/gateway"
+	"membercard/shared/rule"
+	"membercard/shared/signing"
+	"membercard/shared/strict"
+)
+
+// request is the body of the merchant pre-authorisation, document of 2023-11-28.
+type request struct {
+	ActivateType             string `json:"activate_type"`
+	NavigateBackPreviousPage *bool  `json:"navigate_back_previous_page,omitempty"`
+	ActivateURL              string `json:"activate_url,omitempty"`
+	ActivateAppID            string `json:"activate_appid,omitempty"`
+	ActivatePath             string `json:"activate_path,omitempty"`
+	OuterStr                 string `json:"outer_str,omitempty"`
+}
+
+// validate has the document's rules.
+func (r *request) validate(cardID string) error {
+	return cmp.Or(
+		rule.Check("/path/card_id", cardID, rule.Required, rule.CardID),
+		rule.Check("/body/activate_type", r.ActivateType, rule.Required, rule.OneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")),
+		rule.Check("/body/activate_url", r.ActivateURL, rule.Max(128), rule.WebURL),
+		rule.Check("/body/activate_appid", r.ActivateAppID, rule.Max(32)),
+		rule.Check("/body/activate_path", r.ActivatePath, rule.Max(128)),
+		rule.Check("/body/outer_str", r.OuterStr, rule.Max(32), rule.OuterStr),
+		r.validateJump(),
+	)
+}
+
+// validateJump: who jumps must say where to.
+func (r *request) validateJump() error {
+	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
+		return nil
+	}
+	return failure.Param(failure.Detail{
+		Field:    "/body/activate_url",
+		Issue:    "or activate_appid is required with JUMP_ACTIVATE",
+		Location: "body",
+	})
+}
+
+// handler mints permission tokens.
+type handler struct{ wechatpay *signing.Client }
+
+// mint gets a permission_token for a card:
+// POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens.
+func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	cardID := r.PathParameter("card_id")
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	if err := body.validate(cardID); err != nil {
+		return nil, err
+	}
+	content, err := strict.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := h.wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", content)
+	if err != nil {
+		return nil, advice.Apply(err)
+	}
+	var minted struct {
+		PermissionToken string `json:"permission_token"`
+	}
+	if json.Unmarshal(answer.Body, &minted) != nil || minted.PermissionToken == "" {
+		return nil, answer.Invalid(errors.New("the answer has no permission_token"))
+	}
+	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+}

@@ -1,0 +1,310 @@
+// Package apigateway plays an API Gateway HTTP API in front of functions: stage
+// $default, Lambda proxy integrations, payload format 2.0.
+//
+// Some of the original's ways that are kept:
+//
+//   - The path is percent-decoded once, before it is matched. So %2F separates
+//     segments, and rawPath and the path parameters of an event are decoded.
+//   - A method or path that no route has is 404, a trailing slash included.
+//   - A body is base64-encoded unless it is text, JSON, JavaScript or XML by its
+//     content type, or has none. So is one that is not valid UTF-8.
+//   - The integration has 30 seconds, and the function runs on after them. A
+//     request that is given up then is 503, as is one that Lambda throttles; one
+//     the function failed is 500.
+package apigateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"membercard/local/lambda"
+)
+
+const (
+	maxBodySize        = 10 << 20 // bytes
+	integrationTimeout = 30 * time.Second
+)
+
+// A Route sends the requests that match Key to Function.
+type Route struct {
+	Key      string // method and path, "POST /v3/x/{card_id}/y"
+	Function *lambda.Function
+}
+
+// New returns the API that has the given routes. Where two match a request, the
+// one with a literal segment where the other has a parameter is taken. New
+// panics if a key is not of the form "METHOD /path".
+func New(routes []Route) http.Handler {
+	g := &gateway{timeout: integrationTimeout}
+	for _, r := range routes {
+		method, path, ok := strings.Cut(r.Key, " ")
+		if !ok || method == "" || !strings.HasPrefix(path, "/") {
+			panic("apigateway: route key " + strconv.Quote(r.Key) + " is not of the form METHOD /path")
+		}
+		g.routes = append(g.routes, route{r.Key, method, strings.Split(path, "/"), r.Function})
+	}
+	slices.SortStableFunc(g.routes, func(a, b route) int { return slices.CompareFunc(a.segments, b.segments, literalFirst) })
+	return g
+}
+
+type gateway struct {
+	routes  []route // literal segments before parameters
+	timeout time.Duration
+}
+
+type route struct {
+	key, method string
+	segments    []string
+	function    *lambda.Function
+}
+
+// parameter returns the name in a segment of the form {name}.
+func parameter(segment string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(segment, "{")
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(name, "}")
+}
+
+func literalFirst(a, b string) int {
+	_, aParam := parameter(a)
+	_, bParam := parameter(b)
+	switch {
+	case aParam && bParam:
+		return 0
+	case aParam:
+		return 1
+	case bParam:
+		return -1
+	}
+	return strings.Compare(a, b)
+}
+
+// match returns the parameters in path, which is decoded.
+func (r *route) match(method, path string) (params map[string]string, ok bool) {
+	segments := strings.Split(path, "/")
+	if method != r.method || len(segments) != len(r.segments) {
+		return nil, false
+	}
+	params = make(map[string]string)
+	for i, segment := range segments {
+		if name, ok := parameter(r.segments[i]); ok && segment != "" {
+			params[name] = segment
+		} else if segment != r.segments[i] {
+			return nil, false
+		}
+	}
+	return params, true
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	requestID := newRequestID()
+	w.Header().Set("Apigw-Requestid", requestID)
+	for _, route := range g.routes {
+		if params, ok := route.match(r.Method, r.URL.Path); ok {
+			g.serve(w, r, route, params, requestID)
+			return
+		}
+	}
+	message(w, http.StatusNotFound, "Not Found")
+}
+
+func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, params map[string]string, requestID string) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+		return
+	}
+	if err != nil {
+		message(w, http.StatusBadRequest, "Bad Request")
+		return
+	}
+	event, _ := json.Marshal(newEvent(r, body, route.key, params, requestID)) // strings and numbers always marshal
+
+	ctx, cancel := context.WithTimeout(r.Context(), g.timeout)
+	defer cancel()
+	res, err := route.function.Invoke(ctx, event)
+	switch {
+	case errors.Is(err, lambda.ErrRequestTooLarge): // Lambda takes less than a gateway
+		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+	case err != nil: // no time left, or no instance to be had
+		message(w, http.StatusServiceUnavailable, "Service Unavailable")
+	case res.FunctionError != nil:
+		message(w, http.StatusInternalServerError, "Internal Server Error")
+	default:
+		respond(w, res.Payload)
+	}
+}
+
+// newEvent is the event of format 2.0 for r.
+func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
+	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		sourceIP = r.RemoteAddr
+	}
+	now := time.Now().UTC()
+	domainPrefix, _, _ := strings.Cut(r.Host, ".")
+	event := &events.APIGatewayV2HTTPRequest{
+		Version:        "2.0",
+		RouteKey:       routeKey,
+		RawPath:        r.URL.Path,
+		RawQueryString: r.URL.RawQuery,
+		Headers:        headers(r, sourceIP, len(body)),
+		PathParameters: params,
+		RequestContext: events.APIGatewayV2HTTPRequestContext{
+			RouteKey:     routeKey,
+			AccountID:    "123456789012",
+			Stage:        "$default",
+			RequestID:    requestID,
+			APIID:        "local",
+			DomainName:   r.Host,
+			DomainPrefix: domainPrefix,
+			Time:         now.Format("02/Jan/2006:15:04:05 -0700"),
+			TimeEpoch:    now.UnixMilli(),
+			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
+				Method:    r.Method,
+				Path:      r.URL.Path,
+				Protocol:  r.Proto,
+				SourceIP:  sourceIP,
+				UserAgent: r.UserAgent(),
+			},
+		},
+	}
+	for _, line := range r.Header.Values("Cookie") {
+		for cookie := range strings.SplitSeq(line, ";") {
+			event.Cookies = append(event.Cookies, strings.TrimSpace(cookie))
+		}
+	}
+	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // what can be parsed of it
+		event.QueryStringParameters = joined(query)
+	}
+	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
+		event.Body = string(body)
+	} else {
+		event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
+	}
+	return event
+}
+
+// headers returns r's headers as a function sees them: names in lower case,
+// without the cookies, with those the gateway adds.
+func headers(r *http.Request, sourceIP string, contentLength int) map[string]string {
+	all := make(map[string][]string)
+	for name, values := range r.Header {
+		all[strings.ToLower(name)] = values
+	}
+	delete(all, "cookie")
+	all["host"] = []string{r.Host}
+	all["content-length"] = []string{strconv.Itoa(contentLength)}
+	all["x-forwarded-for"] = append(slices.Clone(all["x-forwarded-for"]), sourceIP)
+	return joined(all)
+}
+
+func joined(values map[string][]string) map[string]string {
+	single := make(map[string]string, len(values))
+	for name, values := range values {
+		single[name] = strings.Join(values, ",")
+	}
+	return single
+}
+
+func isText(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	mediaType, _, _ := mime.ParseMediaType(contentType)
+	switch mediaType {
+	case "application/json", "application/javascript", "application/xml":
+		return true
+	}
+	return strings.HasPrefix(mediaType, "text/")
+}
+
+// respond answers with what a function returned.
+func respond(w http.ResponseWriter, payload []byte) {
+	res, ok := infer(payload)
+	if !ok || res.StatusCode < 200 || res.StatusCode > 599 {
+		message(w, http.StatusInternalServerError, "Internal Server Error")
+		return
+	}
+	body := []byte(res.Body)
+	if res.IsBase64Encoded {
+		decoded, err := base64.StdEncoding.DecodeString(res.Body)
+		if err != nil {
+			message(w, http.StatusInternalServerError, "Internal Server Error")
+			return
+		}
+		body = decoded
+	}
+	header := w.Header()
+	if len(body) > 0 {
+		header.Set("Content-Type", "text/plain;charset=UTF-8")
+	}
+	for name, value := range res.Headers {
+		header.Set(name, value)
+	}
+	for name, values := range res.MultiValueHeaders {
+		header.Del(name)
+		for _, value := range values {
+			header.Add(name, value)
+		}
+	}
+	for _, cookie := range res.Cookies {
+		header.Add("Set-Cookie", cookie)
+	}
+	header.Del("Content-Length") // the body's own counts
+	w.WriteHeader(res.StatusCode)
+	_, _ = w.Write(body) // a client that left needs no answer
+}
+
+// infer reads a response of format 2.0. JSON without a status code is the body
+// of a 200, a string as what it says.
+func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &fields); err == nil && fields["statusCode"] != nil {
+		err := json.Unmarshal(payload, &res)
+		return res, err == nil
+	}
+	if !json.Valid(payload) {
+		return res, false
+	}
+	var text string
+	if err := json.Unmarshal(payload, &text); err != nil {
+		text = string(payload)
+	}
+	res.StatusCode = http.StatusOK
+	res.Headers = map[string]string{"Content-Type": "application/json"}
+	res.Body = text
+	return res, true
+}
+
+// message answers as the gateway itself does.
+func message(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"message":%q}`, text) // a client that left needs no answer
+}
+
+// newRequestID returns an ID of the form the gateway's have, 16 characters.
+func newRequestID() string {
+	var b [11]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return base64.URLEncoding.EncodeToString(b[:])
+}

@@ -1,0 +1,149 @@
+// Package bench measures functions as a caller meets them: from the start of the
+// process to the first answer, and warm, with what it costs in CPU and memory.
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"membercard/local/lambda"
+)
+
+// Contestant is a function to measure, and the event that it is given.
+type Contestant struct {
+	Name   string
+	Config lambda.Config
+	Event  []byte
+}
+
+// warmCalls is how many warm requests follow each cold start.
+const warmCalls = 20
+
+// samples are what was measured of one contestant, in milliseconds and MiB.
+type samples struct{ cold, init, first, warm, cpu, rss []float64 }
+
+// Run starts each contestant n times, in turn, and writes a table to w: minimum
+// and median, since the machine is noisy, and the ratio of each cold start to
+// that of the last contestant.
+func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int) error {
+	measured := make([]samples, len(contestants))
+	for range n {
+		for i, c := range contestants {
+			if err := measured[i].start(ctx, c); err != nil {
+				return fmt.Errorf("%s: %w", c.Name, err)
+			}
+		}
+	}
+	fmt.Fprintf(w, "%d cold starts each, %d warm requests after each; milliseconds, minimum / median; %s/%s, %d CPUs, %s\n\n",
+		n, warmCalls, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "function\tMB\tcold start\tof it init\tfirst request\twarm request\tCPU\tRSS MiB\tcold / last row's")
+	last := measured[len(measured)-1].cold
+	for i, c := range contestants {
+		info, err := os.Stat(c.Config.Binary)
+		if err != nil {
+			return err
+		}
+		m := measured[i]
+		fmt.Fprintf(table, "%s\t%.2f\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f / %.2f\n", c.Name, float64(info.Size())/1e6,
+			figures(m.cold), figures(m.init), figures(m.first), figures(m.warm), figures(m.cpu), figures(m.rss),
+			slices.Min(m.cold)/slices.Min(last), median(m.cold)/median(last))
+	}
+	return table.Flush()
+}
+
+// start measures one cold start and the warm requests after it.
+func (s *samples) start(ctx context.Context, c Contestant) error {
+	function, err := lambda.New(c.Config)
+	if err != nil {
+		return err
+	}
+	defer function.Close()
+	begin := time.Now()
+	cold, err := invoke(ctx, function, c.Event)
+	if err != nil {
+		return err
+	}
+	s.cold = append(s.cold, ms(time.Since(begin)))
+	s.init = append(s.init, ms(cold.InitDuration))
+	s.first = append(s.first, ms(cold.Duration))
+	if cpu, rss, ok := usage(cold.PID); ok {
+		s.cpu, s.rss = append(s.cpu, cpu), append(s.rss, rss)
+	}
+	for range warmCalls {
+		warm, err := invoke(ctx, function, c.Event)
+		if err != nil {
+			return err
+		}
+		s.warm = append(s.warm, ms(warm.Duration))
+	}
+	return nil
+}
+
+// invoke wants a success: a measured error would flatter.
+func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lambda.Result, error) {
+	result, err := function.Invoke(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		StatusCode int    `json:"statusCode"`
+		Body       string `json:"body"`
+	}
+	if err := json.Unmarshal(result.Payload, &answer); err != nil || answer.StatusCode != 200 {
+		return nil, fmt.Errorf("answered %s", result.Payload)
+	}
+	return result, nil
+}
+
+// usage is what a process has used so far: CPU time in ms, and the most memory
+// it had, in MiB. Only Linux tells.
+func usage(pid int) (cpu, rss float64, ok bool) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	threads, err := filepath.Glob(filepath.Join(dir, "task", "*", "schedstat"))
+	if err != nil || len(threads) == 0 {
+		return 0, 0, false
+	}
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread)
+		if fields := strings.Fields(string(text)); len(fields) > 0 {
+			ns, _ := strconv.ParseFloat(fields[0], 64)
+			cpu += ns / 1e6
+		}
+	}
+	status, err := os.ReadFile(filepath.Join(dir, "status"))
+	if err != nil {
+		return 0, 0, false
+	}
+	for line := range strings.Lines(string(status)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
+			kib, _ := strconv.ParseFloat(fields[1], 64)
+			rss = kib / 1024
+		}
+	}
+	return cpu, rss, true
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func figures(values []float64) string {
+	if len(values) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f / %.1f", slices.Min(values), median(values))
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}

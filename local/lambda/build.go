@@ -1,0 +1,55 @@
+package lambda
+
+// This file builds functions' binaries for this machine.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+)
+
+// BuildFlags returns the flags a function is built with. They are those of a
+// deployment, so that what runs here differs only in its platform.
+func BuildFlags() []string {
+	return []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
+}
+
+// Build compiles the main packages in folders, which are slash-separated and
+// relative to root, into outDir and returns the path of each one's binary by
+// its folder. A binary has the name of its folder, so two folders may not
+// share their last element. If the compiler fails, its output is the error.
+func Build(ctx context.Context, root, outDir string, folders []string) (map[string]string, error) {
+	outDir, err := filepath.Abs(outDir)
+	if err != nil {
+		return nil, fmt.Errorf("lambda: build: %w", err)
+	}
+	args := append([]string{"build"}, BuildFlags()...)
+	args = append(args, "-o", outDir+string(filepath.Separator))
+	binaries := make(map[string]string)
+	folderOf := make(map[string]string)
+	for _, folder := range folders {
+		binary := filepath.Join(outDir, path.Base(folder))
+		if other, ok := folderOf[binary]; ok {
+			return nil, fmt.Errorf("lambda: build: %s and %s have the same name", other, folder)
+		}
+		folderOf[binary], binaries[folder] = folder, binary
+		args = append(args, "./"+folder)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	output, err := cmd.CombinedOutput()
+	if output = bytes.TrimSpace(output); err != nil && len(output) > 0 && ctx.Err() == nil {
+		return nil, errors.New(string(output))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lambda: build: %w", err)
+	}
+	return binaries, nil
+}

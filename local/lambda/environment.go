@@ -1,0 +1,82 @@
+package lambda
+
+// This file makes the environment of an instance: Lambda's variables and the
+// configured ones, and nothing of this process's own.
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// maxEnvironmentSize is in bytes of the variables written as JSON, which is how
+// Lambda measures them.
+const maxEnvironmentSize = 4096
+
+// checkEnvironment fails if Lambda would refuse vars.
+func checkEnvironment(vars map[string]string) error {
+	valid := regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`)
+	reserved := reservedVariables(Config{}, "", "")
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		if _, ok := reserved[name]; ok {
+			return fmt.Errorf("environment variable %s is reserved", name)
+		}
+		if !valid.MatchString(name) {
+			return fmt.Errorf("environment variable %q is not named in letters, digits and _", name)
+		}
+	}
+	measured, err := json.Marshal(vars)
+	if err != nil {
+		return err
+	}
+	if len(measured) > maxEnvironmentSize {
+		return fmt.Errorf("environment variables take %d bytes of %d", len(measured), maxEnvironmentSize)
+	}
+	return nil
+}
+
+// environment returns an instance's variables in the form KEY=value. Those that
+// are not reserved may be configured otherwise.
+func environment(cfg Config, runtimeAPI string, kind initialization) []string {
+	vars := map[string]string{
+		"LANG": "en_US.UTF-8",
+		"PATH": "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+		"TZ":   ":UTC",
+	}
+	maps.Copy(vars, cfg.Environment)
+	maps.Copy(vars, reservedVariables(cfg, runtimeAPI, kind))
+	env := make([]string, 0, len(vars))
+	for name, value := range vars {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env
+}
+
+// reservedVariables returns the variables no configuration may replace.
+func reservedVariables(cfg Config, runtimeAPI string, kind initialization) map[string]string {
+	return map[string]string{
+		"AWS_ACCESS_KEY_ID":               cfg.AccessKeyID,
+		"AWS_DEFAULT_REGION":              cfg.Region,
+		"AWS_EXECUTION_ENV":               "AWS_Lambda_provided.al2023",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(cfg.MemorySize),
+		"AWS_LAMBDA_FUNCTION_NAME":        cfg.Name,
+		"AWS_LAMBDA_FUNCTION_VERSION":     "$LATEST",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  string(kind),
+		"AWS_LAMBDA_LOG_FORMAT":           "JSON",
+		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + cfg.Name,
+		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02/[$LATEST]") + newUUID(),
+		"AWS_LAMBDA_RUNTIME_API":          runtimeAPI,
+		"AWS_REGION":                      cfg.Region,
+		"AWS_SECRET_ACCESS_KEY":           cfg.SecretAccessKey,
+		"AWS_SESSION_TOKEN":               cfg.SessionToken,
+		"LAMBDA_RUNTIME_DIR":              "/var/runtime",
+		"LAMBDA_TASK_ROOT":                filepath.Dir(cfg.Binary),
+		"_HANDLER":                        "bootstrap",
+	}
+}

@@ -1,0 +1,360 @@
+// Package lambda runs a function's binary as AWS Lambda does: in processes of
+// its own, each with Lambda's environment and nothing else, fed over the Lambda
+// Runtime API on the loopback interface.
+//
+// It keeps Lambda's rules on initialization, concurrency, time and size. It
+// does not limit memory, and it does not freeze a process between two events.
+package lambda
+
+// This file holds the pool of a function's instances and the course of one
+// invocation.
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// initLimit is the time an instance has until it asks for its first event.
+	initLimit = 10 * time.Second
+
+	defaultMaxInstances = 100
+
+	// Lambda's own figures for a synchronous invocation, in bytes. The one for
+	// the response is 100 bytes over 6 MB.
+	maxRequestSize  = 6 << 20
+	maxResponseSize = 6<<20 + 100
+)
+
+var (
+	// ErrThrottled reports that all of the function's instances are busy and
+	// that it may not have more of them.
+	ErrThrottled = errors.New("lambda: rate exceeded: every instance is busy")
+	// ErrClosed reports that the function was closed.
+	ErrClosed = errors.New("lambda: function is closed")
+	// ErrRequestTooLarge reports a payload of more than 6 MB.
+	ErrRequestTooLarge = fmt.Errorf("lambda: request must be smaller than %d bytes", maxRequestSize)
+
+	errUndelivered = errors.New("lambda: instance ended before it took the event")
+)
+
+// Config describes a function.
+type Config struct {
+	Name        string            // function name
+	Binary      string            // path of the bootstrap executable
+	Environment map[string]string // the function's own variables, 4 KB at most
+	Timeout     time.Duration     // of one invocation
+	MemorySize  int               // MB, told to the function but not enforced
+
+	// Region and credentials as Lambda hands them to a function from its role.
+	Region, AccessKeyID, SecretAccessKey, SessionToken string
+
+	MaxInstances int // reserved concurrency; 0 means 100
+
+	// Log receives the function's stdout and stderr, line by line, and Lambda's
+	// platform lines in the JSON log format. One Function writes to it from one
+	// goroutine at a time. Nil discards them.
+	Log io.Writer
+}
+
+// A Function is a deployed function: the instances that serve it. Its methods
+// may be called concurrently.
+type Function struct {
+	cfg       Config
+	initLimit time.Duration
+	log       *lockedWriter
+
+	mu        sync.Mutex
+	closed    bool
+	instances []*instance // all that live, in order of start
+	idle      []*instance // those waiting for an event, most recently used last
+
+	wg sync.WaitGroup // invocations, and the watchers of processes
+}
+
+// A Result is the outcome of an invocation that reached the function.
+type Result struct {
+	Payload       []byte         // the function's answer; with FunctionError, the error as JSON
+	FunctionError *FunctionError // nil if the function succeeded
+	InitDuration  time.Duration  // of the initialization this invocation waited for, if any
+	Duration      time.Duration  // from the event's delivery to the end of the invocation
+	ColdStart     bool           // the invocation had an instance started
+	PID           int            // of the instance; 0 if it could not be started
+}
+
+// A FunctionError is an error of the function itself, or Lambda's word for how
+// it failed: Runtime.InvalidEntrypoint, Runtime.ExitError, Sandbox.Timedout or
+// Function.ResponseSizeTooLarge.
+type FunctionError struct {
+	Type    string `json:"errorType"`
+	Message string `json:"errorMessage"`
+}
+
+func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
+
+// New returns the function cfg describes. It starts no process, and fails if
+// Lambda would refuse the configuration.
+func New(cfg Config) (*Function, error) {
+	if err := checkEnvironment(cfg.Environment); err != nil {
+		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
+	}
+	binary, err := filepath.Abs(cfg.Binary)
+	if err != nil {
+		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
+	}
+	cfg.Binary = binary
+	cfg.MaxInstances = cmp.Or(cfg.MaxInstances, defaultMaxInstances)
+	return &Function{
+		cfg:       cfg,
+		initLimit: initLimit,
+		log:       &lockedWriter{w: cmp.Or[io.Writer](cfg.Log, io.Discard)},
+	}, nil
+}
+
+// Invoke has one instance handle payload, starting it if none is idle, and
+// returns when that instance is ready for its next event, has ended or ran out
+// of time. How the function fared is in the Result; the error is
+// [ErrThrottled], [ErrClosed], [ErrRequestTooLarge] or ctx's own. As in AWS, an
+// invocation whose caller left runs on.
+//
+// Where Lambda repeats a failed initialization once before it reports it,
+// Invoke reports it at once; the next Invoke initializes anew.
+func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) {
+	if len(payload) > maxRequestSize {
+		return nil, ErrRequestTooLarge
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var res *Result
+	var err error
+	done := make(chan struct{})
+	if !f.begin(func() {
+		res, err = f.invoke(payload)
+		close(done)
+	}) {
+		return nil, ErrClosed
+	}
+	select {
+	case <-done:
+		return res, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Start initializes an idle instance ahead of any event, as provisioned
+// concurrency does, and returns its process ID when it asks for its first
+// event. A failed initialization is a [*FunctionError].
+func (f *Function) Start(ctx context.Context) (pid int, err error) {
+	inst, _, err := f.acquire(provisioned)
+	if err != nil {
+		return 0, err
+	}
+	if err := f.initialize(ctx, inst, newUUID()); err != nil {
+		return 0, err
+	}
+	f.release(inst)
+	return inst.pid(), nil
+}
+
+// PIDs returns the process IDs of the function's instances, in order of start.
+func (f *Function) PIDs() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	pids := make([]int, len(f.instances))
+	for i, inst := range f.instances {
+		pids[i] = inst.pid()
+	}
+	return pids
+}
+
+// Close kills every instance and returns when all have ended. Invocations under
+// way fail with [ErrClosed].
+func (f *Function) Close() error {
+	f.mu.Lock()
+	f.closed = true
+	for _, inst := range f.instances {
+		inst.kill()
+	}
+	f.mu.Unlock()
+	f.wg.Wait()
+	return nil
+}
+
+// begin runs work in a goroutine Close waits for, unless f is closed.
+func (f *Function) begin(work func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.wg.Go(work)
+	return true
+}
+
+// acquire takes the idle instance last used, or starts one. A provisioned
+// instance is always a new one.
+func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, false, ErrClosed
+	}
+	if last := len(f.idle) - 1; last >= 0 && kind == onDemand {
+		inst, f.idle = f.idle[last], f.idle[:last]
+		return inst, false, nil
+	}
+	if len(f.instances) >= f.cfg.MaxInstances {
+		return nil, false, ErrThrottled
+	}
+	// Starting under the lock lets Close find every process there is.
+	inst, err = start(f, kind)
+	if err != nil {
+		return nil, true, &FunctionError{"Runtime.InvalidEntrypoint", err.Error()}
+	}
+	f.instances = append(f.instances, inst)
+	f.wg.Go(func() {
+		inst.wait()
+		f.mu.Lock()
+		isInst := func(other *instance) bool { return other == inst }
+		f.instances = slices.DeleteFunc(f.instances, isInst)
+		f.idle = slices.DeleteFunc(f.idle, isInst)
+		f.mu.Unlock()
+		close(inst.exited)
+	})
+	return inst, true, nil
+}
+
+// release makes inst idle, unless its process ended meanwhile.
+func (f *Function) release(inst *instance) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if slices.Contains(f.instances, inst) {
+		f.idle = append(f.idle, inst)
+	}
+}
+
+// initialize waits until inst asks for its first event, and ends it if it does
+// not. The error is a *FunctionError, ErrClosed or ctx's.
+func (f *Function) initialize(ctx context.Context, inst *instance, requestID string) error {
+	timer := time.NewTimer(f.initLimit)
+	defer timer.Stop()
+	select {
+	case <-inst.ready:
+		return nil
+	case <-inst.exited:
+	case <-timer.C:
+		inst.kill()
+		<-inst.exited
+		return cmp.Or[error](f.errIfClosed(), timedOut(requestID, f.initLimit))
+	case <-ctx.Done():
+		inst.kill()
+		<-inst.exited
+		return ctx.Err()
+	}
+	if err := f.errIfClosed(); err != nil {
+		return err
+	}
+	if err := inst.initError(); err != nil {
+		return err
+	}
+	return inst.exitError(requestID)
+}
+
+// invoke runs one invocation to its end.
+func (f *Function) invoke(payload []byte) (*Result, error) {
+	inv := newInvocation(f.cfg, payload)
+	for {
+		res := &Result{}
+		inst, cold, err := f.acquire(onDemand)
+		if inst != nil {
+			res.PID = inst.pid()
+		}
+		if err == nil && cold {
+			begin := time.Now()
+			err = f.initialize(context.Background(), inst, inv.id)
+			res.InitDuration = time.Since(begin)
+		}
+		res.ColdStart = cold
+		if err == nil {
+			begin := time.Now()
+			err = f.handle(inst, inv, res)
+			res.Duration = time.Since(begin)
+		}
+		if err == errUndelivered {
+			if !cold {
+				continue // it died idle, and another can serve the event
+			}
+			err = inst.exitError(inv.id)
+		}
+		if failed, ok := errors.AsType[*FunctionError](err); ok {
+			res.FunctionError = failed
+			res.Payload = failed.payload()
+		} else if err != nil {
+			return nil, err
+		}
+		f.logReport(inv, res)
+		return res, nil
+	}
+}
+
+// handle has inst handle inv and puts the function's answer in res. The error
+// is a *FunctionError if there is no answer, errUndelivered or ErrClosed.
+func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
+	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
+	defer cancel()
+	inv.deadline, _ = ctx.Deadline()
+	f.logStart(inv)
+	select {
+	case inst.work <- inv:
+	case <-inst.exited:
+		return errUndelivered
+	case <-ctx.Done():
+	}
+
+	var failed error
+	select {
+	case <-inv.done:
+		f.release(inst)
+	case <-inst.exited:
+		failed = inst.exitError(inv.id)
+	case <-ctx.Done():
+		inst.kill()
+		<-inst.exited
+		failed = timedOut(inv.id, f.cfg.Timeout)
+	}
+	if answer := inst.answer(inv); answer != nil {
+		res.Payload, res.FunctionError = answer.payload, answer.err
+		return nil
+	}
+	return cmp.Or(f.errIfClosed(), failed)
+}
+
+func (f *Function) errIfClosed() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// payload returns e as Lambda answers an error of its own.
+func (e *FunctionError) payload() []byte {
+	payload, _ := json.Marshal(e) // two strings always marshal
+	return payload
+}
+
+func timedOut(requestID string, after time.Duration) *FunctionError {
+	return &FunctionError{"Sandbox.Timedout", fmt.Sprintf("%s %s Task timed out after %.2f seconds",
+		time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), requestID, after.Seconds())}
+}

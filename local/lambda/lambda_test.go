@@ -1,0 +1,560 @@
+package lambda
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const folder = "local/lambda/testdata/function"
+
+// binary is the path of the function under test, built once by TestMain.
+var binary string
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("ORPHAN"); path != "" {
+		holdInstance(path)
+	}
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "lambda")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		binaries, err := Build(context.Background(), "../..", dir, []string{folder})
+		if err != nil {
+			panic(err)
+		}
+		binary = binaries[folder]
+		return m.Run()
+	}())
+}
+
+// newFunction returns a function of the given configuration, completed, that is
+// closed at the end of the test.
+func newFunction(t *testing.T, cfg Config) *Function {
+	t.Helper()
+	cfg.Name = "function-under-test"
+	if cfg.Binary == "" {
+		cfg.Binary = binary
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = time.Minute
+	}
+	f, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func invoke(t *testing.T, f *Function, payload string) *Result {
+	t.Helper()
+	res, err := f.Invoke(t.Context(), []byte(payload))
+	if err != nil {
+		t.Fatalf("Invoke(%.80s): %v", payload, err)
+	}
+	return res
+}
+
+func TestOutcome(t *testing.T) {
+	const (
+		id   = `[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`
+		when = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z `
+	)
+	size := func(n int) string { return fmt.Sprintf(`{"do":"size","size":%d}`, n) }
+	tests := []struct {
+		name    string
+		init    string // the function's INIT
+		payload string
+		timeout time.Duration
+		err     string // pattern of the FunctionError, empty for none
+		reused  bool   // the instance serves the next event
+	}{
+		{name: "echo", payload: `{"a":1}`, reused: true},
+		{name: "error", payload: `{"do":"error"}`, err: `errorString: as told`, reused: true},
+		{name: "panic", payload: `{"do":"panic"}`, err: `string: as told`},
+		{name: "exit", payload: `{"do":"exit"}`, err: `Runtime\.ExitError: RequestId: ` + id + ` Error: Runtime exited with error: exit status 7`},
+		{name: "timeout", payload: `{"do":"hang"}`, timeout: 200 * time.Millisecond, err: `Sandbox\.Timedout: ` + when + id + ` Task timed out after 0\.20 seconds`},
+		{name: "largest response", payload: size(maxResponseSize), reused: true},
+		{name: "too large a response", payload: size(maxResponseSize + 1), err: `Function\.ResponseSizeTooLarge: Response payload size exceeded maximum allowed payload size \(6291556 bytes\)\.`},
+		{name: "init exits", init: "exit", err: `Runtime\.ExitError: RequestId: ` + id + ` Error: Runtime exited with error: exit status 3`},
+		{name: "init ends", init: "done", err: `Runtime\.ExitError: RequestId: ` + id + ` Error: Runtime exited without providing a reason`},
+		{name: "init reports an error", init: "error", err: `Config\.Missing: no key`},
+		{name: "init hangs", init: "hang", err: `Sandbox\.Timedout: ` + when + id + ` Task timed out after 0\.10 seconds`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFunction(t, Config{Timeout: test.timeout, Environment: map[string]string{"INIT": test.init}})
+			if test.init == "hang" {
+				f.initLimit = 100 * time.Millisecond
+			}
+			payload := test.payload
+			if payload == "" {
+				payload = `{}`
+			}
+			res := invoke(t, f, payload)
+			if !res.ColdStart || res.PID == 0 || res.InitDuration <= 0 {
+				t.Errorf("first invocation: ColdStart %v, PID %d, InitDuration %v", res.ColdStart, res.PID, res.InitDuration)
+			}
+			switch {
+			case test.err == "" && res.FunctionError != nil:
+				t.Errorf("FunctionError = %v, want none", res.FunctionError)
+			case test.err == "" && test.name == "echo" && string(res.Payload) != payload:
+				t.Errorf("Payload = %.80s, want %s", res.Payload, payload)
+			case test.err != "":
+				if res.FunctionError == nil || !regexp.MustCompile(`^`+test.err+`$`).MatchString(res.FunctionError.Error()) {
+					t.Fatalf("FunctionError = %v, want %s", res.FunctionError, test.err)
+				}
+				var body FunctionError
+				if err := json.Unmarshal(res.Payload, &body); test.init == "" && (err != nil || body != *res.FunctionError) {
+					t.Errorf("Payload = %s, want the error %v", res.Payload, res.FunctionError)
+				}
+			}
+			if got := slices.Contains(f.PIDs(), res.PID); got != test.reused {
+				t.Errorf("instance lives on: %v, want %v", got, test.reused)
+			}
+			if test.init != "" {
+				return
+			}
+			next := invoke(t, f, `{"do":"answer","answer":[2]}`)
+			if string(next.Payload) != `[2]` {
+				t.Errorf("next Payload = %s, want [2]", next.Payload)
+			}
+			if reused := next.PID == res.PID; reused != test.reused || next.ColdStart == test.reused {
+				t.Errorf("instance reused: %v, ColdStart: %v, want %v and %v", reused, next.ColdStart, test.reused, !test.reused)
+			}
+		})
+	}
+}
+
+func TestInitIsTriedAnew(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "mark")
+	f := newFunction(t, Config{Environment: map[string]string{"INIT": "once", "MARK": mark}})
+	if res := invoke(t, f, `{}`); res.FunctionError == nil {
+		t.Fatal("the first initialization did not fail")
+	}
+	if res := invoke(t, f, `{}`); res.FunctionError != nil || !res.ColdStart {
+		t.Errorf("FunctionError = %v, ColdStart = %v, want a new start that succeeds", res.FunctionError, res.ColdStart)
+	}
+}
+
+func TestInvalidEntrypoint(t *testing.T) {
+	f := newFunction(t, Config{Binary: filepath.Join(t.TempDir(), "bootstrap")})
+	res := invoke(t, f, `{}`)
+	if err := res.FunctionError; err == nil || err.Type != "Runtime.InvalidEntrypoint" || res.PID != 0 {
+		t.Errorf("FunctionError = %v, PID = %d", res.FunctionError, res.PID)
+	}
+	if _, err := f.Start(t.Context()); err == nil {
+		t.Error("Start succeeded")
+	}
+}
+
+// A gate holds invocations of the function until they are let through.
+type gate struct {
+	net.Listener
+	event string // the event that waits at this gate
+}
+
+func newGate(t *testing.T) gate {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	return gate{listener, fmt.Sprintf(`{"do":"wait","addr":%q}`, listener.Addr())}
+}
+
+// arrival waits for the next invocation to arrive.
+func (g gate) arrival(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func TestConcurrency(t *testing.T) {
+	g := newGate(t)
+	f := newFunction(t, Config{MaxInstances: 2})
+	results := make([]*Result, 2)
+	conns := make([]net.Conn, 2)
+	var wg sync.WaitGroup
+	left := make(chan struct{}, 2)
+	for i := range results {
+		wg.Go(func() {
+			results[i], _ = f.Invoke(t.Context(), []byte(g.event))
+			left <- struct{}{}
+		})
+		conns[i] = g.arrival(t)
+	}
+	if _, err := f.Invoke(t.Context(), []byte(`{}`)); err != ErrThrottled {
+		t.Errorf("third Invoke: %v, want %v", err, ErrThrottled)
+	}
+	if _, err := f.Start(t.Context()); err != ErrThrottled {
+		t.Errorf("Start: %v, want %v", err, ErrThrottled)
+	}
+	for _, conn := range conns { // in the order of their calls
+		conn.Close()
+		<-left
+	}
+	wg.Wait()
+	pids := []int{results[0].PID, results[1].PID}
+	if pids[0] == pids[1] {
+		t.Errorf("two concurrent invocations ran in process %d", pids[0])
+	}
+	if got := f.PIDs(); !slices.Equal(got, pids) {
+		t.Errorf("PIDs = %v, want %v", got, pids)
+	}
+	if res := invoke(t, f, `{}`); res.ColdStart || res.PID != pids[1] {
+		t.Errorf("next ran in process %d, cold: %v; want the last used, %d", res.PID, res.ColdStart, pids[1])
+	}
+}
+
+func TestAbandonedInvocationRunsOn(t *testing.T) {
+	g := newGate(t)
+	f := newFunction(t, Config{MaxInstances: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error)
+	go func() {
+		_, err := f.Invoke(ctx, []byte(g.event))
+		errs <- err
+	}()
+	conn := g.arrival(t)
+	cancel()
+	if err := <-errs; err != context.Canceled {
+		t.Errorf("Invoke: %v, want %v", err, context.Canceled)
+	}
+	if _, err := f.Invoke(t.Context(), []byte(`{}`)); err != ErrThrottled {
+		t.Errorf("Invoke: %v, want %v while the first runs", err, ErrThrottled)
+	}
+	conn.Close()
+}
+
+func TestStart(t *testing.T) {
+	f := newFunction(t, Config{})
+	pid, err := f.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.PIDs(); !slices.Equal(got, []int{pid}) {
+		t.Errorf("PIDs = %v, want %d", got, pid)
+	}
+	res := invoke(t, f, `{"do":"env"}`)
+	if res.ColdStart || res.InitDuration != 0 || res.PID != pid {
+		t.Errorf("ColdStart = %v, InitDuration = %v, PID = %d, want the instance %d", res.ColdStart, res.InitDuration, res.PID, pid)
+	}
+	if want := `"AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency"`; !bytes.Contains(res.Payload, []byte(want)) {
+		t.Errorf("environment lacks %s", want)
+	}
+
+	failing := newFunction(t, Config{Environment: map[string]string{"INIT": "error"}})
+	_, err = failing.Start(t.Context())
+	if want := (&FunctionError{"Config.Missing", "no key"}); !reflect.DeepEqual(err, error(want)) {
+		t.Errorf("Start: %v, want %v", err, want)
+	}
+
+	hanging := newFunction(t, Config{Environment: map[string]string{"INIT": "hang"}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := hanging.Start(ctx); err != context.Canceled || len(hanging.PIDs()) != 0 {
+		t.Errorf("Start: %v, with processes %v left; want %v and none", err, hanging.PIDs(), context.Canceled)
+	}
+}
+
+func TestIdleInstanceThatDied(t *testing.T) {
+	f := newFunction(t, Config{})
+	pid, err := f.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inst := f.instances[0]
+	inst.kill()
+	<-inst.exited
+	if res := invoke(t, f, `{}`); res.FunctionError != nil || res.PID == pid {
+		t.Errorf("FunctionError = %v in process %d, want none in another than %d", res.FunctionError, res.PID, pid)
+	}
+}
+
+func TestClose(t *testing.T) {
+	g := newGate(t)
+	f := newFunction(t, Config{})
+	if _, err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error)
+	invoked := func(payload string) {
+		_, err := f.Invoke(t.Context(), []byte(payload))
+		errs <- err
+	}
+	go invoked(g.event)
+	conn := g.arrival(t)
+	if _, err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pids := f.PIDs()
+	if len(pids) != 2 {
+		t.Fatalf("PIDs = %v, want one busy and one idle", pids)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-errs; err != ErrClosed {
+		t.Errorf("Invoke under way: %v, want %v", err, ErrClosed)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("the busy instance still runs")
+	}
+	for _, pid := range pids {
+		if p, err := os.FindProcess(pid); err == nil && p.Signal(syscall.Signal(0)) == nil {
+			t.Errorf("process %d still runs", pid)
+		}
+	}
+	if got := f.PIDs(); len(got) != 0 {
+		t.Errorf("PIDs = %v, want none", got)
+	}
+	go invoked(`{}`)
+	if err := <-errs; err != ErrClosed {
+		t.Errorf("Invoke afterwards: %v, want %v", err, ErrClosed)
+	}
+	if _, err := f.Start(t.Context()); err != ErrClosed {
+		t.Errorf("Start afterwards: %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestRequestSize(t *testing.T) {
+	f := newFunction(t, Config{})
+	largest := `"` + strings.Repeat("x", maxRequestSize-2) + `"`
+	if res := invoke(t, f, largest); res.FunctionError == nil { // the function takes only objects
+		t.Errorf("Payload = %.80s", res.Payload)
+	}
+	if _, err := f.Invoke(t.Context(), []byte(largest+" ")); err != ErrRequestTooLarge {
+		t.Errorf("Invoke: %v, want %v", err, ErrRequestTooLarge)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Setenv("OF_THIS_PROCESS", "1")
+	f := newFunction(t, Config{
+		MemorySize: 256, Region: "eu-west-1", AccessKeyID: "key", SecretAccessKey: "secret", SessionToken: "token",
+		Environment: map[string]string{"OWN": "a=b", "TZ": ":Asia/Shanghai"},
+	})
+	var env []string
+	if err := json.Unmarshal(invoke(t, f, `{"do":"env"}`).Payload, &env); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`AWS_ACCESS_KEY_ID=key`,
+		`AWS_DEFAULT_REGION=eu-west-1`,
+		`AWS_EXECUTION_ENV=AWS_Lambda_provided.al2023`,
+		`AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256`,
+		`AWS_LAMBDA_FUNCTION_NAME=function-under-test`,
+		`AWS_LAMBDA_FUNCTION_VERSION=\$LATEST`,
+		`AWS_LAMBDA_INITIALIZATION_TYPE=on-demand`,
+		`AWS_LAMBDA_LOG_FORMAT=JSON`,
+		`AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/function-under-test`,
+		`AWS_LAMBDA_LOG_STREAM_NAME=\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f-]{36}`,
+		`AWS_LAMBDA_RUNTIME_API=127\.0\.0\.1:\d+`,
+		`AWS_REGION=eu-west-1`,
+		`AWS_SECRET_ACCESS_KEY=secret`,
+		`AWS_SESSION_TOKEN=token`,
+		`LAMBDA_RUNTIME_DIR=/var/runtime`,
+		`LAMBDA_TASK_ROOT=` + regexp.QuoteMeta(filepath.Dir(binary)),
+		`LANG=en_US\.UTF-8`,
+		`OWN=a=b`,
+		`PATH=/usr/local/bin:/usr/bin/:/bin:/opt/bin`,
+		`TZ=:Asia/Shanghai`,
+		`_HANDLER=bootstrap`,
+		`_X_AMZN_TRACE_ID=Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0`,
+	}
+	slices.Sort(env)
+	if len(env) != len(want) {
+		t.Fatalf("environment is %q, want %q", env, want)
+	}
+	for i, pattern := range want {
+		if !regexp.MustCompile(`^` + pattern + `$`).MatchString(env[i]) {
+			t.Errorf("variable %q, want %s", env[i], pattern)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	tests := map[string]struct{ name, value string }{
+		"function-under-test: environment variable AWS_REGION is reserved":                      {"AWS_REGION", "eu-west-1"},
+		"function-under-test: environment variable AWS_LAMBDA_RUNTIME_API is reserved":          {"AWS_LAMBDA_RUNTIME_API", ""},
+		"function-under-test: environment variable _HANDLER is reserved":                        {"_HANDLER", "x"},
+		`function-under-test: environment variable "A-B" is not named in letters, digits and _`: {"A-B", "x"},
+		"function-under-test: environment variables take 4097 bytes of 4096":                    {"AB", strings.Repeat("x", 4097-len(`{"AB":""}`))},
+	}
+	for want, test := range tests {
+		_, err := New(Config{Name: "function-under-test", Environment: map[string]string{test.name: test.value}})
+		if err == nil || err.Error() != "lambda: function "+want {
+			t.Errorf("New with %s: %v, want %s", test.name, err, want)
+		}
+	}
+}
+
+func TestLog(t *testing.T) {
+	var log bytes.Buffer
+	f := newFunction(t, Config{Log: &log, MemorySize: 128})
+	invoke(t, f, `{"do":"print"}`)
+	invoke(t, f, `{"do":"exit"}`)
+	f.Close()
+	var got []string
+	for line := range strings.Lines(log.String()) {
+		var event struct {
+			Type   string
+			Record struct{ RequestID, Status, ErrorType string }
+		}
+		switch err := json.Unmarshal([]byte(line), &event); {
+		case err != nil:
+			got = append(got, line)
+		case event.Type == "platform.report":
+			got = append(got, event.Record.Status+event.Record.ErrorType)
+		default:
+			got = append(got, event.Type)
+		}
+	}
+	slices.Sort(got) // the function's own lines come by a way of their own
+	want := []string{"errorRuntime.ExitError", "platform.initStart", "platform.start", "platform.start", "success", "to stderr\n", "to stdout\n"}
+	if !slices.Equal(got, want) {
+		t.Errorf("log is %q, want %q", got, want)
+	}
+}
+
+// TestRuntimeAPI talks to an instance's Runtime API in its runtime's stead.
+func TestRuntimeAPI(t *testing.T) {
+	inst := &instance{ready: make(chan struct{}), work: make(chan *invocation, 2)}
+	for _, id := range []string{"first", "second"} {
+		inst.work <- &invocation{id: id, arn: "arn", trace: "trace", deadline: time.UnixMilli(1234), payload: []byte(id), done: make(chan struct{})}
+	}
+	api := inst.runtimeAPI()
+	const (
+		ok    = `{"status":"OK"}`
+		state = `InvalidStateTransition`
+	)
+	steps := []struct {
+		method, path string
+		status       int
+		body         string // contained in the answer
+	}{
+		{"POST", "/invocation/first/response", 400, `InvalidRequestID`},
+		{"GET", "/invocation/next", 200, `first`},
+		{"GET", "/invocation/next", 403, state},
+		{"POST", "/invocation/second/response", 400, `InvalidRequestID`},
+		{"POST", "/init/error", 403, state},
+		{"POST", "/invocation/first/response", 202, ok},
+		{"POST", "/invocation/first/error", 403, state},
+		{"GET", "/invocation/next", 200, `second`},
+		{"POST", "/invocation/first/response", 400, `InvalidRequestID`},
+		{"POST", "/invocation/second/error", 202, ok},
+		{"GET", "/invocation/second/error", 405, ``},
+		{"GET", "/invocation", 404, ``},
+	}
+	for i, step := range steps {
+		answer := httptest.NewRecorder()
+		api.ServeHTTP(answer, httptest.NewRequest(step.method, "/2018-06-01/runtime"+step.path, strings.NewReader("{}")))
+		if answer.Code != step.status || !strings.Contains(answer.Body.String(), step.body) {
+			t.Errorf("step %d, %s %s: %d %s, want %d %s", i, step.method, step.path, answer.Code, answer.Body, step.status, step.body)
+		}
+		if answer.Code == 200 {
+			want := http.Header{
+				"Content-Type":                        {"application/json"},
+				"Lambda-Runtime-Aws-Request-Id":       {step.body},
+				"Lambda-Runtime-Deadline-Ms":          {"1234"},
+				"Lambda-Runtime-Invoked-Function-Arn": {"arn"},
+				"Lambda-Runtime-Trace-Id":             {"trace"},
+			}
+			if got := answer.Header(); !reflect.DeepEqual(got, want) {
+				t.Errorf("step %d: headers %v, want %v", i, got, want)
+			}
+		}
+	}
+}
+
+func TestBuild(t *testing.T) {
+	tests := []struct {
+		name    string
+		folders []string
+		err     string
+	}{
+		{"missing folder", []string{"local/lambda/testdata/missing"}, "local/lambda/testdata/missing"},
+		{"same name", []string{"a/x", "b/x"}, "lambda: build: a/x and b/x have the same name"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Build(t.Context(), "../..", t.TempDir(), test.folders)
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("Build: %v, want %s", err, test.err)
+			}
+		})
+	}
+}
+
+// TestOrphans kills a program that runs instances, one idle and one busy with
+// an event, and waits for them to end by themselves.
+func TestOrphans(t *testing.T) {
+	held, event := newGate(t), newGate(t)
+	program := exec.Command(os.Args[0])
+	program.Env = append(os.Environ(), "ORPHAN="+binary, "HOLD="+held.Addr().String(), "EVENT="+event.event)
+	input, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer input.Close()
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	first, second := held.arrival(t), held.arrival(t)
+	waiting := event.arrival(t)
+	if err := program.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	program.Wait()
+	waiting.Close()
+	for _, conn := range []net.Conn{first, second} {
+		_, _ = io.Copy(io.Discard, conn) // until the process at the other end is gone
+	}
+}
+
+// holdInstance is the program TestOrphans kills.
+func holdInstance(path string) {
+	f, err := New(Config{Name: "orphan", Binary: path, Timeout: time.Hour,
+		Environment: map[string]string{"HOLD": os.Getenv("HOLD")}})
+	if err != nil {
+		panic(err)
+	}
+	for range 2 {
+		if _, err := f.Start(context.Background()); err != nil {
+			panic(err)
+		}
+	}
+	go f.Invoke(context.Background(), []byte(os.Getenv("EVENT")))
+	bufio.NewReader(os.Stdin).ReadByte() // until killed, or the test has ended
+	os.Exit(1)
+}

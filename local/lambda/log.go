@@ -1,0 +1,88 @@
+package lambda
+
+// This file writes a function's log: its own output in whole lines, so that
+// instances do not break each other's, and Lambda's platform lines.
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"sync"
+	"time"
+)
+
+// A lockedWriter is written to by one goroutine at a time.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// A lineWriter passes on whole lines, and the last one when flushed.
+type lineWriter struct {
+	w    io.Writer
+	line []byte // begun and not ended
+}
+
+// Write always succeeds: on a failing log a function runs on.
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.line = append(l.line, p...)
+	if end := bytes.LastIndexByte(l.line, '\n') + 1; end > 0 {
+		_, _ = l.w.Write(l.line[:end])
+		l.line = append(l.line[:0], l.line[end:]...)
+	}
+	return len(p), nil
+}
+
+func (l *lineWriter) flush() {
+	if len(l.line) > 0 {
+		_, _ = l.Write([]byte{'\n'})
+	}
+}
+
+// platform writes a line of Lambda's own.
+func (f *Function) platform(event string, record map[string]any) {
+	line, _ := json.Marshal(map[string]any{ // strings and numbers always marshal
+		"time":   time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		"type":   event,
+		"record": record,
+	})
+	_, _ = f.log.Write(append(line, '\n'))
+}
+
+func (f *Function) logInitStart(kind initialization) {
+	f.platform("platform.initStart", map[string]any{
+		"functionName":       f.cfg.Name,
+		"functionVersion":    "$LATEST",
+		"initializationType": kind,
+		"phase":              "init",
+	})
+}
+
+func (f *Function) logStart(inv *invocation) {
+	f.platform("platform.start", map[string]any{"requestId": inv.id, "version": "$LATEST"})
+}
+
+func (f *Function) logReport(inv *invocation, res *Result) {
+	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	metrics := map[string]any{
+		"durationMs":   milliseconds(res.Duration),
+		"memorySizeMB": f.cfg.MemorySize,
+	}
+	if res.ColdStart {
+		metrics["initDurationMs"] = milliseconds(res.InitDuration)
+	}
+	record := map[string]any{"requestId": inv.id, "status": "success", "metrics": metrics}
+	if err := res.FunctionError; err != nil {
+		record["status"], record["errorType"] = "error", err.Type
+		if err.Type == "Sandbox.Timedout" {
+			record["status"] = "timeout"
+		}
+	}
+	f.platform("platform.report", record)
+}

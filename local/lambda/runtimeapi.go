@@ -1,0 +1,181 @@
+package lambda
+
+// This file serves the Lambda Runtime API of 2018-06-01 to one instance.
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// An invocation is one event on its way through an instance.
+type invocation struct {
+	id, arn, trace string
+	payload        []byte
+	deadline       time.Time
+	done           chan struct{} // closed when the runtime, having answered, asks for the next event
+
+	answer *answer // guarded by the instance's mutex
+}
+
+type answer struct {
+	payload []byte
+	err     *FunctionError
+}
+
+func newInvocation(cfg Config, payload []byte) *invocation {
+	var trace [20]byte
+	_, _ = rand.Read(trace[:]) // never fails
+	return &invocation{
+		id:      newUUID(),
+		arn:     fmt.Sprintf("arn:aws:lambda:%s:123456789012:function:%s", cfg.Region, cfg.Name),
+		trace:   fmt.Sprintf("Root=1-%08x-%x;Parent=%x;Sampled=0", time.Now().Unix(), trace[:12], trace[12:]),
+		payload: payload,
+		done:    make(chan struct{}),
+	}
+}
+
+func (inst *instance) runtimeAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", inst.serveNext)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", inst.serveResponse)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", inst.serveError)
+	mux.HandleFunc("POST /2018-06-01/runtime/init/error", inst.serveInitError)
+	return mux
+}
+
+func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
+	inst.mu.Lock()
+	if inst.current != nil {
+		if inst.current.answer == nil {
+			inst.mu.Unlock()
+			refuse(w, http.StatusForbidden, "InvalidStateTransition", "the event before has no answer")
+			return
+		}
+		close(inst.current.done)
+		inst.current = nil
+	}
+	if !inst.started {
+		inst.started = true
+		close(inst.ready)
+	}
+	inst.mu.Unlock()
+
+	select {
+	case <-r.Context().Done():
+	case inv := <-inst.work:
+		inst.mu.Lock()
+		inst.current = inv
+		inst.mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Lambda-Runtime-Aws-Request-Id", inv.id)
+		w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
+		w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", inv.arn)
+		w.Header().Set("Lambda-Runtime-Trace-Id", inv.trace)
+		_, _ = w.Write(inv.payload) // a runtime that is gone has exited, and that is noticed
+	}
+}
+
+func (inst *instance) serveResponse(w http.ResponseWriter, r *http.Request) {
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(io.LimitReader(r.Body, maxResponseSize+1)); err != nil {
+		return // the runtime broke off, so there is nobody to answer
+	}
+	if body.Len() <= maxResponseSize {
+		inst.accept(w, r, &answer{payload: body.Bytes()})
+		return
+	}
+	// Lambda reads to the end before it refuses, so that its refusal is seen.
+	_, _ = io.Copy(io.Discard, r.Body)
+	err := &FunctionError{"Function.ResponseSizeTooLarge",
+		fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponseSize)}
+	if inst.record(w, r, &answer{err.payload(), err}) {
+		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Message)
+	}
+}
+
+func (inst *instance) serveError(w http.ResponseWriter, r *http.Request) {
+	if payload, err, ok := readError(r); ok {
+		inst.accept(w, r, &answer{payload, err})
+	}
+}
+
+func (inst *instance) serveInitError(w http.ResponseWriter, r *http.Request) {
+	_, err, ok := readError(r)
+	if !ok {
+		return
+	}
+	inst.mu.Lock()
+	initializing := !inst.started
+	if initializing {
+		inst.failure = err
+	}
+	inst.mu.Unlock()
+	if !initializing {
+		refuse(w, http.StatusForbidden, "InvalidStateTransition", "the runtime is initialized")
+		return
+	}
+	reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
+}
+
+// accept records the answer and tells the runtime so.
+func (inst *instance) accept(w http.ResponseWriter, r *http.Request, a *answer) {
+	if inst.record(w, r, a) {
+		reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
+	}
+}
+
+// record makes a the answer to the event named in r's path, or refuses it: it
+// must be the event under way, and have no answer yet.
+func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) bool {
+	inst.mu.Lock()
+	defer inst.mu.Unlock()
+	switch inv := inst.current; {
+	case inv == nil || inv.id != r.PathValue("id"):
+		refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
+	case inv.answer != nil:
+		refuse(w, http.StatusForbidden, "InvalidStateTransition", "the event has an answer")
+	default:
+		inv.answer = a
+		return true
+	}
+	return false
+}
+
+// readError reads an error as a runtime reports it. A runtime that gives no
+// type in the body may give it in a header.
+func readError(r *http.Request) (payload []byte, failure *FunctionError, ok bool) {
+	payload, err := io.ReadAll(io.LimitReader(r.Body, maxResponseSize))
+	if err != nil {
+		return nil, nil, false
+	}
+	failure = &FunctionError{}
+	_ = json.Unmarshal(payload, failure) // the body may be anything
+	failure.Type = cmp.Or(failure.Type, r.Header.Get("Lambda-Runtime-Function-Error-Type"), "Runtime.Unknown")
+	return payload, failure, true
+}
+
+func refuse(w http.ResponseWriter, status int, errorType, message string) {
+	reply(w, status, &FunctionError{errorType, message})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // a runtime that is gone has exited, and that is noticed
+}
+
+// newUUID returns a random UUID, of version 4.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

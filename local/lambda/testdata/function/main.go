@@ -1,0 +1,89 @@
+// Command function is a Lambda function that does as the event, or the body of
+// an HTTP request's event, tells it. At initialization the variable INIT does.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+func main() {
+	switch os.Getenv("INIT") {
+	case "exit":
+		os.Exit(3)
+	case "done":
+		os.Exit(0)
+	case "hang":
+		time.Sleep(time.Hour)
+	case "error":
+		url := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/init/error"
+		body := strings.NewReader(`{"errorType":"Config.Missing","errorMessage":"no key"}`)
+		if _, err := http.Post(url, "application/json", body); err != nil {
+			panic(err)
+		}
+		os.Exit(1)
+	case "once": // the first instance fails, those after it do not
+		if f, err := os.OpenFile(os.Getenv("MARK"), os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+			f.Close()
+			os.Exit(3)
+		}
+	}
+	if addr := os.Getenv("HOLD"); addr != "" {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+	}
+	lambda.Start(handle)
+}
+
+func handle(_ context.Context, event json.RawMessage) (any, error) {
+	var order struct {
+		Do     string
+		Addr   string
+		Size   int
+		Answer json.RawMessage
+		Body   string
+	}
+	if err := json.Unmarshal(event, &order); err != nil {
+		return nil, err
+	}
+	_ = json.Unmarshal([]byte(order.Body), &order) // most bodies are no order
+	switch order.Do {
+	case "answer":
+		return order.Answer, nil
+	case "env":
+		return os.Environ(), nil
+	case "error":
+		return nil, errors.New("as told")
+	case "exit":
+		os.Exit(7)
+	case "hang":
+		time.Sleep(time.Hour)
+	case "print":
+		os.Stdout.WriteString("to stdout\n")
+		os.Stderr.WriteString("to stderr\n")
+	case "panic":
+		panic("as told")
+	case "size":
+		return strings.Repeat("x", order.Size-len(`""`)), nil
+	case "wait": // until the other end closes
+		conn, err := net.Dial("tcp", order.Addr)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.Copy(io.Discard, conn)
+		return nil, err
+	}
+	return event, nil
+}

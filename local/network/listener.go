@@ -1,0 +1,262 @@
+// Package network is a TCP listener whose connections can be made to
+// misbehave. A function that is frozen between two invocations does not see
+// what happens to its idle connections meanwhile: peers close them, middle
+// boxes forget them, hosts go away. The listener plays these parts on the
+// loopback interface, below TLS and HTTP, so that what a client does next can
+// be observed.
+package network
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Drop is a way in which an open connection ends without its client having
+// asked for it.
+type Drop int
+
+const (
+	// FIN closes the connection orderly: the client's next read is an EOF.
+	FIN Drop = iota
+
+	// Reset forgets the connection without telling the client: nothing is sent
+	// until the client writes, which is answered by an RST.
+	Reset
+
+	// Silence answers nothing any more: what the client sends is swallowed,
+	// what the server sends is lost, and the connection stays open.
+	Silence
+)
+
+// Listener is a [net.Listener] on 127.0.0.1. It is safe for concurrent use.
+type Listener struct {
+	addr net.Addr
+
+	mu       sync.Mutex
+	listens  *sync.Cond   // signalled when inner or closed changes
+	inner    net.Listener // nil while connections are refused
+	closed   bool
+	delay    time.Duration
+	conns    map[*conn]struct{}
+	accepted int
+}
+
+// Listen listens on a free port of 127.0.0.1.
+func Listen() (*Listener, error) {
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{addr: inner.Addr(), inner: inner, conns: make(map[*conn]struct{})}
+	l.listens = sync.NewCond(&l.mu)
+	return l, nil
+}
+
+// Accept waits for the next connection, also through times in which
+// connections are refused. The connections have the SetLinger method of
+// [net.TCPConn].
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		l.mu.Lock()
+		for l.inner == nil && !l.closed {
+			l.listens.Wait()
+		}
+		inner, closed := l.inner, l.closed
+		l.mu.Unlock()
+		if closed {
+			return nil, net.ErrClosed
+		}
+		accepted, err := inner.Accept()
+		if err != nil {
+			// A listener closed by Refuse or Close is no error of Accept's.
+			if errors.Is(err, net.ErrClosed) {
+				continue
+			}
+			return nil, err
+		}
+		return l.add(accepted.(*net.TCPConn)), nil
+	}
+}
+
+// add counts a connection in.
+func (l *Listener) add(tcp *net.TCPConn) *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &conn{Conn: tcp, listener: l, ready: time.Now().Add(l.delay), done: make(chan struct{})}
+	l.conns[c] = struct{}{}
+	l.accepted++
+	return c
+}
+
+// Close stops listening. Like other listeners' it leaves the accepted
+// connections to whom they were given.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	l.closed = true
+	l.listens.Broadcast()
+	if l.inner == nil {
+		return nil
+	}
+	return l.inner.Close()
+}
+
+// Addr is the listener's address, also while it refuses connections.
+func (l *Listener) Addr() net.Addr { return l.addr }
+
+// Delay makes every connection accepted from now on wait for d before its
+// first byte is read or written, as opening a TLS connection to a far-away
+// host would.
+func (l *Listener) Delay(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.delay = d
+}
+
+// Drop ends all connections that are open now in the given way, those with a
+// request under way too, and leaves later ones alone.
+func (l *Listener) Drop(how Drop) {
+	l.mu.Lock()
+	conns := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		switch how {
+		case FIN:
+			c.Close()
+		case Reset:
+			c.resets.Store(true)
+		case Silence:
+			c.silent.Store(true)
+		}
+	}
+}
+
+// Refuse stops listening, so that new connections are refused, or listens
+// again on the same port. Open connections are not touched. The error is that
+// of listening: somebody else may have taken the port.
+func (l *Listener) Refuse(on bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return net.ErrClosed
+	case on == (l.inner == nil):
+		return nil
+	case on:
+		err := l.inner.Close()
+		l.inner = nil
+		return err
+	}
+	inner, err := net.Listen("tcp4", l.addr.String())
+	if err != nil {
+		return err
+	}
+	l.inner = inner
+	l.listens.Broadcast()
+	return nil
+}
+
+// Accepted is the number of connections accepted so far.
+func (l *Listener) Accepted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accepted
+}
+
+// Open is the number of connections accepted and not closed on this side.
+// Connections under [Reset] and [Silence] count until they are.
+func (l *Listener) Open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// conn is an accepted connection. It embeds the interface, not *net.TCPConn,
+// whose ReadFrom would pass by Write.
+type conn struct {
+	net.Conn
+	listener *Listener
+	ready    time.Time     // when the first byte may pass
+	closing  sync.Once     // guards done
+	done     chan struct{} // closed by Close
+
+	resets, silent atomic.Bool
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.wait()
+	for {
+		n, err := c.Conn.Read(p)
+		switch {
+		case n > 0 && c.resets.Load():
+			return 0, c.reset()
+		case n > 0 && c.silent.Load():
+			continue
+		}
+		return n, err
+	}
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	c.wait()
+	switch {
+	case c.resets.Load():
+		return 0, c.reset()
+	case c.silent.Load():
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	err := net.ErrClosed
+	c.closing.Do(func() {
+		close(c.done)
+		c.listener.mu.Lock()
+		delete(c.listener.conns, c)
+		c.listener.mu.Unlock()
+		err = c.Conn.Close()
+	})
+	return err
+}
+
+// SetLinger is the method of [net.TCPConn]: with 0 seconds Close sends an RST.
+func (c *conn) SetLinger(seconds int) error {
+	return c.Conn.(*net.TCPConn).SetLinger(seconds)
+}
+
+// wait lets the delay of a new connection pass.
+func (c *conn) wait() {
+	d := time.Until(c.ready)
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.done:
+	}
+}
+
+// reset answers the client with an RST, and the server with what it would
+// have met.
+func (c *conn) reset() error {
+	if err := c.SetLinger(0); err != nil {
+		return err
+	}
+	if err := c.Close(); err != nil {
+		return err
+	}
+	return syscall.ECONNRESET
+}

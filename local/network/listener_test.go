@@ -1,0 +1,270 @@
+package network
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// moment is how long a test looks before it says that nothing came.
+const moment = 50 * time.Millisecond
+
+// echo starts a server on a new listener that sends back what it reads.
+func echo(t *testing.T) *Listener {
+	t.Helper()
+	l, err := Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer c.Close()
+				io.Copy(c, c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		l.Drop(FIN)
+		serving.Wait()
+		if n := l.Open(); n != 0 {
+			t.Errorf("%d connections open at the end", n)
+		}
+	})
+	return l
+}
+
+func dial(t *testing.T, l *Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// see describes what a client reads within d.
+func see(c net.Conn, d time.Duration) string {
+	c.SetReadDeadline(time.Now().Add(d))
+	p := make([]byte, 16)
+	n, err := c.Read(p)
+	switch {
+	case err == nil:
+		return string(p[:n])
+	case err == io.EOF:
+		return "EOF"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "RST"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "nothing"
+	}
+	return err.Error()
+}
+
+// ask sends text and describes the answer.
+func ask(c net.Conn, text string, d time.Duration) string {
+	if _, err := io.WriteString(c, text); err != nil {
+		return err.Error()
+	}
+	return see(c, d)
+}
+
+func TestDrop(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		how          []Drop
+		idle         string // seen without writing
+		written      string // seen after writing
+		idleDuration time.Duration
+	}{
+		{"FIN", []Drop{FIN}, "EOF", "", time.Minute},
+		{"Reset", []Drop{Reset}, "nothing", "RST", moment},
+		{"Silence", []Drop{Silence}, "nothing", "nothing", moment},
+		{"Silence, then Reset", []Drop{Silence, Reset}, "nothing", "RST", moment},
+		{"Silence, then FIN", []Drop{Silence, FIN}, "EOF", "", time.Minute},
+		{"Reset, then FIN", []Drop{Reset, FIN}, "EOF", "", time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := echo(t)
+			c := dial(t, l)
+			if got := ask(c, "hello", time.Minute); got != "hello" {
+				t.Fatalf("before: %s", got)
+			}
+			for _, how := range tt.how {
+				l.Drop(how)
+			}
+			if got := see(c, tt.idleDuration); got != tt.idle {
+				t.Errorf("idle: %s, want %s", got, tt.idle)
+			}
+			if tt.written != "" {
+				d := time.Minute
+				if tt.written == "nothing" {
+					d = moment
+				}
+				if got := ask(c, "hello", d); got != tt.written {
+					t.Errorf("after a write: %s, want %s", got, tt.written)
+				}
+			}
+			if got := ask(dial(t, l), "again", time.Minute); got != "again" {
+				t.Errorf("a later connection: %s", got)
+			}
+			if n := l.Accepted(); n != 2 {
+				t.Errorf("%d accepted, want 2", n)
+			}
+		})
+	}
+}
+
+func TestDelay(t *testing.T) {
+	l := echo(t)
+	early := dial(t, l)
+	if got := ask(early, "early", time.Minute); got != "early" {
+		t.Fatal(got)
+	}
+
+	l.Delay(moment)
+	start := time.Now()
+	if got := ask(dial(t, l), "delayed", time.Minute); got != "delayed" {
+		t.Error(got)
+	}
+	if d := time.Since(start); d < moment {
+		t.Errorf("answered after %v, want at least %v", d, moment)
+	}
+
+	l.Delay(time.Hour)
+	if got := ask(early, "early", time.Minute); got != "early" {
+		t.Errorf("a connection from before: %s", got)
+	}
+	if got := ask(dial(t, l), "late", moment); got != "nothing" {
+		t.Errorf("a new connection: %s", got)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	l := echo(t)
+	early := dial(t, l)
+	if got := ask(early, "early", time.Minute); got != "early" {
+		t.Fatal(got)
+	}
+	for range 2 {
+		for range 2 { // the second changes nothing
+			if err := l.Refuse(true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := net.Dial("tcp", l.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("refusing: %v", err)
+		}
+		if got := ask(early, "early", time.Minute); got != "early" {
+			t.Errorf("a connection from before: %s", got)
+		}
+		for range 2 {
+			if err := l.Refuse(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := ask(dial(t, l), "again", time.Minute); got != "again" {
+			t.Errorf("listening again: %s", got)
+		}
+	}
+	if n := l.Accepted(); n != 3 {
+		t.Errorf("%d accepted, want 3", n)
+	}
+}
+
+func TestClose(t *testing.T) {
+	for _, refusing := range []bool{false, true} {
+		l, err := Listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Refuse(refusing); err != nil {
+			t.Fatal(err)
+		}
+		accepted := make(chan error)
+		go func() {
+			_, err := l.Accept()
+			accepted <- err
+		}()
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-accepted; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("refusing %t: Accept: %v", refusing, err)
+		}
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("refusing %t: second Close: %v", refusing, err)
+		}
+		if err := l.Refuse(false); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("refusing %t: Refuse after Close: %v", refusing, err)
+		}
+	}
+}
+
+// TestTLS holds the listener under an HTTPS server: a connection dropped without
+// a sign costs one request, and the next one opens another.
+func TestTLS(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		how     Drop
+		timeout time.Duration // of the request after the drop
+	}{
+		{"Reset", Reset, time.Minute},
+		{"Silence", Silence, moment},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := Listen()
+			if err != nil {
+				t.Fatal(err)
+			}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(w, r.Body)
+			}))
+			server.Listener.Close()
+			server.Listener = l
+			server.StartTLS()
+			defer server.Close()
+			client := server.Client()
+			defer client.CloseIdleConnections()
+
+			post := func(timeout time.Duration) error {
+				client.Timeout = timeout
+				resp, err := client.Post(server.URL, "text/plain", strings.NewReader("hello"))
+				if err != nil {
+					return err
+				}
+				defer resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+				return err
+			}
+			if err := post(time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			l.Drop(tt.how)
+			if err := post(tt.timeout); err == nil {
+				t.Error("the request after was answered")
+			}
+			if err := post(time.Minute); err != nil {
+				t.Errorf("the request after that: %v", err)
+			}
+			if n := l.Accepted(); n != 2 {
+				t.Errorf("%d accepted, want 2", n)
+			}
+		})
+	}
+}

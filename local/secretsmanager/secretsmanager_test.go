@@ -1,0 +1,251 @@
+package secretsmanager
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+)
+
+const (
+	region    = "eu-west-1"
+	accessKey = "AKIDEXAMPLE"
+	secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+)
+
+func start(t *testing.T) *Server {
+	t.Helper()
+	s, err := Start(region, accessKey, secretKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// get fetches a secret with the SDK's client, in one attempt.
+func get(ctx context.Context, s *Server, region, accessKey, secretKey string, input *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
+	client := secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: aws.String(s.URL()),
+		Region:       region,
+		Retryer:      aws.NopRetryer{},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: "token"}, nil
+		}),
+	})
+	return client.GetSecretValue(ctx, input)
+}
+
+func input(id, versionID, stage string) *secretsmanager.GetSecretValueInput {
+	in := &secretsmanager.GetSecretValueInput{SecretId: &id}
+	if versionID != "" {
+		in.VersionId = &versionID
+	}
+	if stage != "" {
+		in.VersionStage = &stage
+	}
+	return in
+}
+
+func errorCode(err error) string {
+	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
+		return apiErr.ErrorCode()
+	}
+	return ""
+}
+
+func TestGetSecretValue(t *testing.T) {
+	s := start(t)
+	first := s.Put("card/key", "one")
+	oldest, err := get(t.Context(), s, region, accessKey, secretKey, input("card/key", "", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Put("card/key", "two")
+	arn := s.Put("card/key", "three")
+	s.Put("other", "four")
+	if arn != first || !regexp.MustCompile(`^arn:aws:secretsmanager:eu-west-1:123456789012:secret:card/key-\w{6}$`).MatchString(arn) {
+		t.Errorf("ARN is %s, then %s", first, arn)
+	}
+
+	tests := []struct {
+		name               string
+		id, version, stage string
+		value              string
+		stages             []string
+		code               string // of the error
+	}{
+		{name: "by name", id: "card/key", value: "three", stages: []string{"AWSCURRENT"}},
+		{name: "by ARN", id: arn, value: "three", stages: []string{"AWSCURRENT"}},
+		{name: "current", id: "card/key", stage: "AWSCURRENT", value: "three", stages: []string{"AWSCURRENT"}},
+		{name: "previous", id: "card/key", stage: "AWSPREVIOUS", value: "two", stages: []string{"AWSPREVIOUS"}},
+		{name: "by version", id: "card/key", version: *oldest.VersionId, value: "one"},
+		{name: "version of another stage", id: "card/key", version: *oldest.VersionId, stage: "AWSCURRENT", code: "ResourceNotFoundException"},
+		{name: "unknown version", id: "card/key", version: strings.Repeat("x", 32), code: "ResourceNotFoundException"},
+		{name: "unknown stage", id: "other", stage: "AWSPREVIOUS", code: "ResourceNotFoundException"},
+		{name: "unknown secret", id: "card", code: "ResourceNotFoundException"},
+		{name: "ARN without its suffix", id: arn[:len(arn)-7], code: "ResourceNotFoundException"},
+		{name: "empty", id: "", code: "ValidationException"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := get(t.Context(), s, region, accessKey, secretKey, input(test.id, test.version, test.stage))
+			if errorCode(err) != test.code || (err != nil) != (test.code != "") {
+				t.Fatalf("error %v, want %q", err, test.code)
+			}
+			if err != nil {
+				return
+			}
+			if *out.SecretString != test.value || *out.ARN != arn || *out.Name != "card/key" || len(*out.VersionId) < 26 ||
+				!reflect.DeepEqual(out.VersionStages, test.stages) || time.Since(*out.CreatedDate).Abs() > time.Hour {
+				t.Errorf("got %s, %s %s %s %v %v, want %s with stages %v", *out.SecretString,
+					*out.ARN, *out.Name, *out.VersionId, out.VersionStages, out.CreatedDate, test.value, test.stages)
+			}
+		})
+	}
+	if got := s.Gets(); got != len(tests)+1 {
+		t.Errorf("Gets = %d, want %d", got, len(tests)+1)
+	}
+}
+
+func TestWrongCredentials(t *testing.T) {
+	s := start(t)
+	s.Put("a", "b")
+	tests := []struct {
+		name, region, accessKey, secretKey, code string
+	}{
+		{"access key", region, "AKIDOTHER", secretKey, "UnrecognizedClientException"},
+		{"secret key", region, accessKey, "other", "InvalidSignatureException"},
+		{"region", "us-east-1", accessKey, secretKey, "InvalidSignatureException"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := get(t.Context(), s, test.region, test.accessKey, test.secretKey, input("a", "", ""))
+			if errorCode(err) != test.code {
+				t.Errorf("error %v, want %s", err, test.code)
+			}
+		})
+	}
+}
+
+// TestRefusal sends requests the SDK does not make: each row spoils a good one
+// before it is signed, or after.
+func TestRefusal(t *testing.T) {
+	s := start(t)
+	s.Put("a", "b")
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	replace := func(name, old, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, strings.Replace(r.Header.Get(name), old, value, 1)) }
+	}
+	const good = `{"SecretId":"a"}`
+	tests := []struct {
+		name          string
+		age           time.Duration // of the signature
+		before, after func(*http.Request)
+		body          string // sent instead of the signed one
+		status        int
+		code          string
+	}{
+		{name: "good", status: 200},
+		{name: "four minutes old", age: 4 * time.Minute, status: 200},
+		{name: "four minutes ahead", age: -4 * time.Minute, status: 200},
+		{name: "six minutes old", age: 6 * time.Minute, status: 400, code: "InvalidSignatureException"},
+		{name: "six minutes ahead", age: -6 * time.Minute, status: 400, code: "InvalidSignatureException"},
+		{name: "unsigned", after: header("Authorization", ""), status: 400, code: "MissingAuthenticationTokenException"},
+		{name: "other algorithm", after: header("Authorization", "Bearer x"), status: 400, code: "IncompleteSignatureException"},
+		{name: "no date", after: header("X-Amz-Date", ""), status: 400, code: "IncompleteSignatureException"},
+		{name: "host not signed", after: replace("Authorization", "host;", ""), status: 400, code: "IncompleteSignatureException"},
+		{name: "other body", body: `{"SecretId":"b"}`, status: 400, code: "InvalidSignatureException"},
+		{name: "other signed header", after: header("X-Amz-Target", "secretsmanager.ListSecrets"), status: 400, code: "InvalidSignatureException"},
+		{name: "other scope", after: replace("Authorization", "/secretsmanager/", "/s3/"), status: 400, code: "InvalidSignatureException"},
+		{name: "unknown operation", before: header("X-Amz-Target", "secretsmanager.ListSecrets"), status: 400, code: "UnknownOperationException"},
+		{name: "unknown path", before: func(r *http.Request) { r.URL.Path = "/x" }, status: 400, code: "UnknownOperationException"},
+		{name: "content type", before: header("Content-Type", "text/plain"), status: 400, code: "SerializationException"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			req, err := http.NewRequest("POST", s.URL()+"/", strings.NewReader(good))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+			req.Header.Set("X-Amz-Target", "secretsmanager.GetSecretValue")
+			if test.before != nil {
+				test.before(req)
+			}
+			hash := sha256.Sum256([]byte(good))
+			credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
+			if err := v4.NewSigner().SignHTTP(t.Context(), credentials, req, hex.EncodeToString(hash[:]), "secretsmanager", region, time.Now().Add(-test.age)); err != nil {
+				t.Fatal(err)
+			}
+			if test.after != nil {
+				test.after(req)
+			}
+			if test.body != "" {
+				req.Body = io.NopCloser(strings.NewReader(test.body))
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			var body map[string]any
+			if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
+				t.Fatal(err)
+			}
+			code, _ := body["__type"].(string)
+			if res.StatusCode != test.status || code != test.code || res.Header.Get("X-Amzn-Errortype") != test.code {
+				t.Errorf("%d %v, want %d %s", res.StatusCode, body, test.status, test.code)
+			}
+		})
+	}
+}
+
+func TestFail(t *testing.T) {
+	s := start(t)
+	s.Put("a", "b")
+	fetch := func(ctx context.Context) error {
+		_, err := get(ctx, s, region, accessKey, secretKey, input("a", "", ""))
+		return err
+	}
+	s.Fail(&Fault{Status: 500, Type: "InternalServiceError"})
+	if err := fetch(t.Context()); errorCode(err) != "InternalServiceError" {
+		t.Errorf("error %v, want InternalServiceError", err)
+	}
+	s.Fail(&Fault{Hang: true})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
+	}
+	s.Fail(nil)
+	s.Delay(time.Hour)
+	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
+	}
+	s.Delay(time.Millisecond)
+	if err := fetch(t.Context()); err != nil {
+		t.Errorf("healed: %v", err)
+	}
+}

@@ -1,0 +1,79 @@
+//go:build unix
+
+package stack_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"membercard/local/network"
+	"membercard/local/wechatpay"
+)
+
+// The first request handed to an instance uses the connection that was opened
+// while it initialised, however long opening one takes.
+func TestConnectionIsOpenedDuringInit(t *testing.T) {
+	t.Parallel()
+	r := start(t, wechatpay.PublicKey)
+	listener := r.WeChatPay.Listener(0)
+	listener.Delay(200 * time.Millisecond)
+	if _, err := r.Functions[merchantToken].Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if n := listener.Accepted(); n != 1 {
+		t.Fatalf("%d connections were opened during init", n)
+	}
+	r.want(r.mint(), 200, "")
+	r.want(r.mint(), 200, "")
+	if n := listener.Accepted(); n != 1 {
+		t.Errorf("%d connections were opened", n)
+	}
+}
+
+// Whatever became of its connections while an instance was frozen, its next
+// request succeeds, and does not wait for the whole time of an attempt.
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	for _, when := range []string{"after a request", "after init"} {
+		for _, row := range []struct {
+			name string
+			how  network.Drop
+		}{
+			{"closed", network.FIN},
+			{"reset on write", network.Reset},
+			{"silent", network.Silence},
+		} {
+			t.Run(row.name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				r := start(t, wechatpay.PublicKey)
+				pid, err := r.Functions[merchantToken].Start(context.Background())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if when == "after a request" {
+					r.want(r.mint(), 200, "")
+				}
+				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				r.WeChatPay.Listener(0).Drop(row.how)
+				time.Sleep(200 * time.Millisecond) // the pause itself
+				if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+					t.Fatal(err)
+				}
+				const attempt = 3 * time.Second
+				begin := time.Now()
+				r.want(r.mint(), 200, "")
+				if waited := time.Since(begin); waited >= attempt {
+					t.Errorf("the request waited for %v", waited)
+				}
+				r.want(r.mint(), 200, "")
+				if pids := r.Functions[merchantToken].PIDs(); len(pids) != 1 || pids[0] != pid {
+					t.Errorf("instances are %v, want %d", pids, pid)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package stack_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// project is built once for all tests.
+var project *stack.Project
+
+func TestMain(m *testing.M) {
+	var err error
+	if project, err = stack.Build(context.Background(), "../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	project.Close()
+	os.Exit(code)
+}
+
+const (
+	merchantToken = "functions/merchant-token"
+	brandToken    = "functions/brand-token"
+
+	permissionTokens   = "/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/permission-tokens"
+	openUserCardTokens = "/v3/brand/partner/card-member/open-user-card-tokens"
+	preAuthTokens      = "/v3/brand/partner/card-member/pre-auth-tokens"
+
+	// The documents' own examples.
+	merchantExample = `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":true,"activate_url":"https://w.url.cn/s/Ahz3p2C","activate_appid":"wxea9c30a90fs8d3fe","activate_path":"pages/activate/activate","outer_str":"szwxtd"}`
+	openid          = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	brandExample    = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"}`
+)
+
+// logBuffer is a log that several functions write to.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// running is a stack for one test, with its log.
+type running struct {
+	*stack.Stack
+	t   *testing.T
+	log *logBuffer
+}
+
+func start(t *testing.T, keys wechatpay.Mode) *running {
+	t.Helper()
+	log := new(logBuffer)
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: keys, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.WeChatPay.LimitBrandTokens(0)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			const most = 8 << 10
+			text := log.String()
+			t.Logf("the end of the functions' log:\n%s", text[max(0, len(text)-most):])
+		}
+	})
+	return &running{s, t, log}
+}
+
+// answer is what a caller gets.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+
+	Code            string
+	Message         string
+	Solution        string
+	RequestID       string `json:"request_id"`
+	Detail          struct{ Field, Issue, Location string }
+	PermissionToken string `json:"permission_token"`
+	Token           string
+	ExpireTime      string `json:"expire_time"`
+}
+
+// post calls the API as a frontend does.
+func (r *running) post(path, body string) *answer {
+	r.t.Helper()
+	response, err := http.Post(r.URL+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	a := &answer{status: response.StatusCode, header: response.Header, body: content}
+	if err := json.Unmarshal(content, a); err != nil {
+		r.t.Fatalf("the answer is not JSON: %s", content)
+	}
+	return a
+}
+
+func (r *running) mint() *answer {
+	r.t.Helper()
+	return r.post(permissionTokens, merchantExample)
+}
+
+// want fails the test unless the answer has this status and code; a success has
+// code "" and a token.
+func (r *running) want(a *answer, status int, code string) {
+	r.t.Helper()
+	if a.status != status || a.Code != code {
+		r.t.Errorf("answered %d %q, want %d %q: %s", a.status, a.Code, status, code, a.body)
+	}
+	if got := a.PermissionToken != "" || a.Token != ""; got != (status == 200) {
+		r.t.Errorf("a token is in the answer: %v", got)
+	}
+	if status != 200 && a.Message == "" {
+		r.t.Errorf("an error without message: %s", a.body)
+	}
+	if a.header.Get("Cache-Control") != "no-store" {
+		r.t.Errorf("Cache-Control is %q", a.header.Get("Cache-Control"))
+	}
+}

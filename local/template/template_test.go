@@ -1,0 +1,230 @@
+package template
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// read reads a template of the given text. Errors name it template.yaml.
+func read(t *testing.T, text string, params map[string]string) (*Template, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("template.yaml", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return Read("template.yaml", params)
+}
+
+func TestRead(t *testing.T) {
+	const text = `
+Transform: AWS::Serverless-2016-10-31
+Parameters:
+  Level: {Type: String, Default: info}
+  Memory: {Type: Number, Default: 256}
+  Unneeded: {Type: String}
+Conditions:
+  Never: !Equals [a, b]
+Globals:
+  Function:
+    Timeout: 15
+    MemorySize: !Ref Memory
+    Environment:
+      Variables: {LEVEL: !Ref Level, SHARED: global, DROPPED: x}
+Resources:
+  MerchantTokenFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Timeout: 30
+      Role: !Unknown x # not needed, so not resolved
+      Environment:
+        Variables: {SHARED: own, NUMBER: 0x10, FLAG: yes, DROPPED: !Ref AWS::NoValue}
+      Events:
+        Second:
+          Type: HttpApi
+          Properties: {ApiId: !Ref Api, Path: "/v3/{card_id}/y", Method: post}
+        First:
+          Type: HttpApi
+          Properties: {Path: /v3, Method: GET}
+        Nightly:
+          Type: Schedule
+  Api:
+    Type: AWS::Serverless::HttpApi
+  OmittedFunction:
+    Type: AWS::Serverless::Function
+    Condition: Never
+  APIKey2Function:
+    Type: AWS::Serverless::Function
+    Properties: {MemorySize: 10240}
+`
+	got, err := read(t, text, map[string]string{"Level": "debug", "AWS::Region": "eu-west-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Template{Functions: []Function{{
+		LogicalID:   "MerchantTokenFunction",
+		Folder:      "functions/merchant-token",
+		Timeout:     30 * time.Second,
+		MemorySize:  256,
+		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "0x10", "FLAG": "yes"},
+		Routes:      []Route{{"POST", "/v3/{card_id}/y"}, {"GET", "/v3"}},
+	}, {
+		LogicalID:   "APIKey2Function",
+		Folder:      "functions/api-key2",
+		Timeout:     15 * time.Second,
+		MemorySize:  10240,
+		Environment: map[string]string{"LEVEL": "debug", "SHARED": "global", "DROPPED": "x"},
+	}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v, want\n%+v", got, want)
+	}
+	if key := got.Functions[0].Routes[0].Key(); key != "POST /v3/{card_id}/y" {
+		t.Errorf("Key = %s", key)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := read(t, "Resources: {F: {Type: AWS::Serverless::Function, Properties: {CodeUri: .}}}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Function{LogicalID: "F", Folder: "functions/f", Timeout: 3 * time.Second, MemorySize: 128, Environment: map[string]string{}}
+	if f := got.Functions[0]; !reflect.DeepEqual(f, want) {
+		t.Errorf("got %+v, want %+v", f, want)
+	}
+}
+
+// intrinsics is a template whose one variable, on line 21, is to be filled in.
+const intrinsics = `
+Parameters:
+  Stage: {Type: String, Default: prod}
+  Zones: {Type: CommaDelimitedList, Default: "a, b,c"}
+  Needed: {Type: String}
+Mappings:
+  Size: {prod: {n: "8"}, test: {n: "1"}}
+Conditions:
+  IsProd: !Equals [!Ref Stage, prod]
+  IsTest: {"Fn::Not": [{Condition: IsProd}]}
+  Both: !And [!Condition IsProd, !Condition IsTest]
+  Either: !Or [Condition: IsTest, Condition: IsProd]
+  Circular: !Not [!Condition Circular]
+Resources:
+  Table: {Type: AWS::DynamoDB::Table}
+  F:
+    Type: AWS::Serverless::Function
+    Properties:
+      Environment:
+        Variables:
+          V: `
+
+func TestIntrinsics(t *testing.T) {
+	tests := []struct {
+		expression string
+		want       string
+		err        string // without the file
+	}{
+		{expression: `plain`, want: "plain"},
+		{expression: `&x !Ref Stage`, want: "prod"},
+		{expression: `!Ref Stage`, want: "prod"},
+		{expression: `{Ref: Stage}`, want: "prod"},
+		{expression: `!Ref Table`, want: "Table"},
+		{expression: `!Ref AWS::Region`, want: "us-east-1"},
+		{expression: `!Ref AWS::AccountId`, want: "123456789012"},
+		{expression: `!Ref AWS::Partition`, want: "aws"},
+		{expression: `!Ref AWS::URLSuffix`, want: "amazonaws.com"},
+		{expression: `!Ref AWS::StackName`, want: "local"},
+		{expression: `!Ref Needed`, err: ":21: parameter Needed has no default and is not given"},
+		{expression: `!Ref Nowhere`, err: ":21: Nowhere is no parameter and no resource"},
+		{expression: `!Ref Zones`, err: ":21: variable V is not a string"},
+		{expression: `!GetAtt Table.Arn`, want: "arn:aws:local:us-east-1:123456789012:Table"},
+		{expression: `!GetAtt [Table, StreamArn]`, want: "Table.StreamArn"},
+		{expression: `{"Fn::GetAtt": [Table, Arn]}`, want: "arn:aws:local:us-east-1:123456789012:Table"},
+		{expression: `!GetAtt Nowhere.Arn`, err: ":21: Nowhere is no resource"},
+		{expression: `!GetAtt Table`, err: ":21: wrong arguments of GetAtt"},
+		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-${!Kept}-$"`, want: "prod-us-east-1-Table-${Kept}-$"},
+		{expression: `!Sub "${Table.Arn}"`, want: "arn:aws:local:us-east-1:123456789012:Table"},
+		{expression: `!Sub ["${A}/${Stage}", {A: !Ref Table}]`, want: "Table/prod"},
+		{expression: `{"Fn::Sub": "${Stage}"}`, want: "prod"},
+		{expression: `!Sub "${Stage"`, err: ":21: ${ is not closed"},
+		{expression: `!Sub "${Zones}"`, err: ":21: ${Zones} is not a string"},
+		{expression: `!Sub "${Nowhere}"`, err: ":21: Nowhere is no parameter and no resource"},
+		{expression: `!Join ["-", [a, !Ref Stage, !Ref AWS::NoValue]]`, want: "a-prod"},
+		{expression: `{"Fn::Join": [",", {Ref: Zones}]}`, want: "a,b,c"},
+		{expression: `!Join [a]`, err: ":21: wrong arguments of Join"},
+		{expression: `!Join [a, b]`, err: ":21: not a list"},
+		{expression: `!Join [a, [[b]]]`, err: ":21: not a string"},
+		{expression: `!Select [1, !Ref Zones]`, want: "b"},
+		{expression: `!Select ["3", !Ref Zones]`, err: ":21: Select has no item 3 of 3"},
+		{expression: `!FindInMap [Size, !Ref Stage, n]`, want: "8"},
+		{expression: `{"Fn::FindInMap": [Size, test, n]}`, want: "1"},
+		{expression: `!FindInMap [Size, dev, n]`, err: ":21: no dev in Mappings"},
+		{expression: `!If [IsProd, a, !Ref Needed]`, want: "a"},
+		{expression: `!If [IsTest, a, !Ref Stage]`, want: "prod"},
+		{expression: `{"Fn::If": [Both, a, b]}`, want: "b"},
+		{expression: `!If [Either, a, b]`, want: "a"},
+		{expression: `!If [Nowhere, a, b]`, err: ":21: no condition Nowhere"},
+		{expression: `!If [Circular, a, b]`, err: ":13: nested more than 100 deep"},
+		{expression: `!Base64 x`, err: ":21: function Base64 is not supported"},
+		{expression: `{a: b}`, err: ":21: variable V is not a string"},
+	}
+	for _, test := range tests {
+		t.Run(test.expression, func(t *testing.T) {
+			got, err := read(t, intrinsics+test.expression, nil)
+			switch {
+			case test.err != "":
+				if err == nil || err.Error() != "template.yaml"+test.err {
+					t.Errorf("error %v, want template.yaml%s", err, test.err)
+				}
+			case err != nil:
+				t.Error(err)
+			case got.Functions[0].Environment["V"] != test.want:
+				t.Errorf("got %q, want %q", got.Functions[0].Environment["V"], test.want)
+			}
+		})
+	}
+}
+
+func TestReadFails(t *testing.T) {
+	const function = "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties:\n      "
+	event := func(properties string) string {
+		return function + "Events:\n        E:\n          Type: HttpApi\n          Properties: {" + properties + "}\n"
+	}
+	const oneRoute = "template.yaml:6: event E is not of one method, other than any, and one path without {proxy+}"
+	tests := []struct {
+		name, text string
+		params     map[string]string
+		err        string
+	}{
+		{"empty", "", nil, "template.yaml:1: not a template"},
+		{"a list", "- a", nil, "template.yaml:1: not a template"},
+		{"malformed", "a: b\nc: [", nil, "template.yaml:2: did not find expected node content"},
+		{"no resources", "a: b", nil, "template.yaml:1: no Resources"},
+		{"no function", "Resources:\n  A: {Type: B}", nil, "template.yaml:2: no AWS::Serverless::Function in Resources"},
+		{"no properties", "Resources:\n  F: {Type: AWS::Serverless::Function}", nil, "template.yaml:2: F has no Properties"},
+		{"unknown parameter", function + "A: b", map[string]string{"P": "x"}, "template.yaml: no parameter P"},
+		{"unknown condition", "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Condition: C", nil, "template.yaml:4: no condition C"},
+		{"timeout", function + "Timeout: 901", nil, `template.yaml:5: Timeout "901" is not a number from 1 to 900`},
+		{"memory", function + "MemorySize: much", nil, `template.yaml:5: MemorySize "much" is not a number from 128 to 10240`},
+		{"no method", event("Path: /a"), nil, oneRoute},
+		{"any method", event("Path: /a, Method: any"), nil, oneRoute},
+		{"no path", event("Method: GET"), nil, oneRoute},
+		{"greedy path", event("Method: GET, Path: '/{proxy+}'"), nil, oneRoute},
+		{"same route", event("Method: GET, Path: /a") + "  G:\n    Type: AWS::Serverless::Function\n    Properties: {Events: {E: {Type: HttpApi, Properties: {Method: get, Path: /a}}}}",
+			nil, "template.yaml:10: G has the route GET /a of F"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := read(t, test.text, test.params)
+			if err == nil || err.Error() != test.err {
+				t.Errorf("error %v, want %s", err, test.err)
+			}
+		})
+	}
+	missing := filepath.Join(t.TempDir(), "template.yaml")
+	if _, err := Read(missing, nil); err == nil || !strings.Contains(err.Error(), missing) {
+		t.Errorf("error %v, want one naming %s", err, missing)
+	}
+}

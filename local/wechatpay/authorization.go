@@ -1,0 +1,199 @@
+// Who is asking: the rules of APIv3 that every request must keep, whatever it
+// asks for.
+
+package wechatpay
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	scheme  = "WECHATPAY2-SHA256-RSA2048"
+	maxSkew = 5 * time.Minute // between a request's timestamp and our clock
+)
+
+// Authorization are the parts of a request's Authorization header. All are
+// empty if it could not be read.
+type Authorization struct {
+	MchID     string
+	SerialNo  string // of the merchant's certificate, in hexadecimal
+	NonceStr  string
+	Timestamp string // seconds since 1970
+	Signature string // base64
+}
+
+// parseAuthorization reads a header of exactly five parts in any order:
+//
+//	WECHATPAY2-SHA256-RSA2048 mchid="…",nonce_str="…",signature="…",timestamp="…",serial_no="…"
+func parseAuthorization(header []string) (Authorization, *refusal) {
+	malformed := refuse(http.StatusUnauthorized, "SIGN_ERROR",
+		"Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》")
+	if len(header) != 1 {
+		return Authorization{}, malformed
+	}
+	name, rest, _ := strings.Cut(header[0], " ")
+	if name != scheme {
+		return Authorization{}, refuse(http.StatusUnauthorized, "SIGN_ERROR",
+			"Http头Authorization认证类型不正确，应为%s", scheme)
+	}
+	var a Authorization
+	parts := map[string]*string{
+		"mchid":     &a.MchID,
+		"serial_no": &a.SerialNo,
+		"nonce_str": &a.NonceStr,
+		"timestamp": &a.Timestamp,
+		"signature": &a.Signature,
+	}
+	for part := range strings.SplitSeq(rest, ",") {
+		name, value, _ := strings.Cut(part, "=")
+		to, ok := parts[name]
+		delete(parts, name) // once
+		if !ok || len(value) < 3 || value[0] != '"' || value[len(value)-1] != '"' {
+			return Authorization{}, malformed
+		}
+		if *to = value[1 : len(value)-1]; strings.ContainsAny(*to, "\" ") {
+			return Authorization{}, malformed
+		}
+	}
+	if len(parts) != 0 {
+		return Authorization{}, malformed
+	}
+	return a, nil
+}
+
+// authorize finds out whether the merchant sent the request, just now and for
+// the first time, and notes in it what it finds.
+func (s *Sandbox) authorize(r *Request) *refusal {
+	var refused *refusal
+	if r.Authorization, refused = parseAuthorization(r.Header["Authorization"]); refused != nil {
+		return refused
+	}
+	a := r.Authorization
+	s.mu.Lock()
+	merchant := s.merchant
+	s.mu.Unlock()
+
+	unauthorized := func(message string) *refusal {
+		return refuse(http.StatusUnauthorized, "SIGN_ERROR", "%s", message)
+	}
+	if a.MchID != mchID {
+		return unauthorized("Http头Authorization中的商户号mchid不存在")
+	}
+	if a.SerialNo != merchant.serialNo {
+		return unauthorized("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
+	}
+	message := fmt.Sprintf("%s\n%s\n%s\n%s\n%s\n", r.Method, r.URI, a.Timestamp, a.NonceStr, r.Body)
+	sum := sha256.Sum256([]byte(message))
+	signature, err := base64.StdEncoding.Strict().DecodeString(a.Signature)
+	if err != nil || rsa.VerifyPKCS1v15(&merchant.key.PublicKey, crypto.SHA256, sum[:], signature) != nil {
+		refused := unauthorized("错误的签名，验签失败")
+		refused.Detail = signatureDetail(r, message)
+		return refused
+	}
+	r.Verified = true
+
+	seconds, err := strconv.ParseUint(a.Timestamp, 10, 32)
+	if err != nil || r.Time.Sub(time.Unix(int64(seconds), 0)).Abs() > maxSkew {
+		return unauthorized("Http头Authorization中的timestamp与当前时间相差超过5分钟")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.nonces.add(a.NonceStr, r.Time) {
+		return unauthorized("Http头Authorization中的nonce_str已被使用过")
+	}
+	return nil
+}
+
+// signatureDetail tells, in the shape of the original, what the signature
+// should have been over.
+func signatureDetail(r *Request, message string) any {
+	const shown = 256 // bytes
+	return map[string]any{
+		"field":    "signature",
+		"location": "authorization",
+		"detail":   map[string]string{"issue": "sign not match"},
+		"sign_information": map[string]any{
+			"method":                 r.Method,
+			"url":                    r.URI,
+			"sign_message_length":    len(message),
+			"truncated_sign_message": strings.ToValidUTF8(message[:min(len(message), shown)], ""),
+		},
+	}
+}
+
+// nonces remembers nonces for as long as a request can be repeated, and at most
+// twice as long.
+type nonces struct {
+	since      time.Time // when fresh was empty
+	fresh, old map[string]struct{}
+}
+
+// add tells whether the nonce is new.
+func (n *nonces) add(nonce string, now time.Time) bool {
+	// A timestamp may be early by maxSkew, and is accepted until late by it.
+	if n.fresh == nil || now.Sub(n.since) > 2*maxSkew {
+		n.since, n.old, n.fresh = now, n.fresh, make(map[string]struct{})
+	}
+	_, fresh := n.fresh[nonce]
+	_, old := n.old[nonce]
+	n.fresh[nonce] = struct{}{}
+	return !fresh && !old
+}
+
+// checkHeader applies the rules for the other headers.
+func checkHeader(h http.Header) *refusal {
+	if h.Get("Accept") == "" || h.Get("User-Agent") == "" {
+		return refuse(http.StatusBadRequest, "PARAM_ERROR", "Http头缺少Accept或User-Agent")
+	}
+	if !acceptsJSON(h.Values("Accept")) {
+		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Accept应为application/json")
+	}
+	return nil
+}
+
+// acceptsJSON tells whether an Accept header admits application/json. WeChat
+// Pay asks for that very value and takes others that include it: its own SDK
+// for Go sends */*.
+func acceptsJSON(accept []string) bool {
+	for ranges := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		switch kind, params, err := mime.ParseMediaType(ranges); {
+		case err != nil, params["q"] != "" && strings.Trim(params["q"], "0.") == "":
+			// Unreadable, or a weight of zero, which excludes.
+		case kind == "application/json", kind == "application/*", kind == "*/*":
+			return true
+		}
+	}
+	return false
+}
+
+// checkSerial refuses a request for an answer signed with a key that never was.
+func (s *Sandbox) checkSerial(h http.Header) *refusal {
+	serial := h.Get("Wechatpay-Serial")
+	named := func(k signingKey) bool { return k.id == serial }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if serial == "" || slices.ContainsFunc(s.publicKeys, named) || slices.ContainsFunc(s.certificates, named) {
+		return nil
+	}
+	refused := refuse(http.StatusBadRequest, "PARAM_ERROR", "Http头Wechatpay-Serial错误，不是有效的微信支付公钥ID或平台证书序列号")
+	refused.Detail = detail{Field: "Wechatpay-Serial", Value: serial, Issue: "unknown serial number", Location: "header"}
+	return refused
+}
+
+// checkContentType applies to requests with a body.
+func checkContentType(h http.Header) *refusal {
+	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); err != nil || kind != "application/json" {
+		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Content-Type应为application/json")
+	}
+	return nil
+}

@@ -1,0 +1,718 @@
+package wechatpay
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/option"
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+)
+
+// The documents' examples.
+const (
+	permissionPath = "/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/permission-tokens"
+	permissionBody = `{
+ "activate_type": "AUTO_ACTIVATE",
+ "navigate_back_previous_page": true,
+ "activate_url": "https://w.url.cn/s/Ahz3p2C",
+ "activate_appid": "wxea9c30a90fs8d3fe",
+ "activate_path": "pages/activate/activate",
+ "outer_str": "szwxtd"
+}`
+	brandPath    = "/v3/brand/partner/card-member/open-user-card-tokens"
+	newBrandPath = "/v3/brand/partner/card-member/pre-auth-tokens"
+	brandBody    = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
+)
+
+// sandbox starts a sandbox without a limit, whose clock moves only when the
+// test moves it.
+func sandbox(t *testing.T) *Sandbox {
+	t.Helper()
+	now := time.Now()
+	s, err := start(func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		for i := range s.Endpoints() {
+			if n := s.Listener(i).Open(); n != 0 {
+				t.Errorf("endpoint %d: %d connections open after Close", i, n)
+			}
+		}
+	})
+	s.LimitBrandTokens(0)
+	return s
+}
+
+// secret is what MerchantSecret tells.
+type secret struct {
+	MchID       string `json:"mchid"`
+	SerialNo    string `json:"certificate_serial_no"`
+	PrivateKey  string `json:"private_key"`
+	PublicKeyID string `json:"wechatpay_public_key_id"`
+	PublicKey   string `json:"wechatpay_public_key"`
+	APIv3Key    string `json:"apiv3_key"`
+
+	key *rsa.PrivateKey
+}
+
+func merchant(t *testing.T, s *Sandbox, mode Mode) secret {
+	t.Helper()
+	var m secret
+	d := json.NewDecoder(strings.NewReader(s.MerchantSecret(mode)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	key, err := utils.LoadPrivateKey(m.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.key = key
+	return m
+}
+
+// httpClient trusts the sandbox and does not follow redirects.
+func httpClient(t *testing.T, s *Sandbox) *http.Client {
+	t.Helper()
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(s.CA()) {
+		t.Fatal("no CA")
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       time.Minute,
+	}
+}
+
+// toSandbox sends what is meant for WeChat Pay to the sandbox: the library's
+// downloader knows no other host.
+type toSandbox struct {
+	http.RoundTripper
+	host string
+}
+
+func (t toSandbox) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.URL.Host = t.host
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// libraryClient is a client of the official library, with its own way of
+// verifying answers.
+func libraryClient(t *testing.T, s *Sandbox, mode Mode) *core.Client {
+	t.Helper()
+	ctx := context.Background()
+	m := merchant(t, s, mode)
+	hc := httpClient(t, s)
+	u, _ := url.Parse(s.Endpoints()[0])
+	hc.Transport = toSandbox{hc.Transport, u.Host}
+	credential := option.WithMerchantCredential(m.MchID, m.SerialNo, m.key)
+
+	var publicKey *rsa.PublicKey
+	var certificates *downloader.CertificateDownloader
+	var err error
+	if mode != Certificates {
+		if publicKey, err = utils.LoadPublicKey(m.PublicKey); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if mode != PublicKey {
+		c, err := core.NewClient(ctx, credential, option.WithoutValidator(), option.WithHTTPClient(hc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if certificates, err = downloader.NewCertificateDownloaderWithClient(ctx, c, m.APIv3Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var verifier auth.Verifier
+	switch mode {
+	case PublicKey:
+		verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(m.PublicKeyID, *publicKey)
+	case Certificates:
+		verifier = verifiers.NewSHA256WithRSAVerifier(certificates)
+	case Both:
+		verifier = verifiers.NewSHA256WithRSACombinedVerifier(certificates, m.PublicKeyID, *publicKey)
+	}
+	c, err := core.NewClient(ctx, credential, option.WithVerifier(verifier), option.WithHTTPClient(hc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// post sends a body with the library and returns the members of the answer.
+func post(c *core.Client, url, body string) (map[string]string, error) {
+	result, err := c.Post(context.Background(), url, body)
+	if err != nil {
+		return nil, err
+	}
+	var answer map[string]string
+	return answer, core.UnMarshalResponse(result.Response, &answer)
+}
+
+func TestLibrary(t *testing.T) {
+	s := sandbox(t)
+	for _, mode := range []struct {
+		name string
+		mode Mode
+	}{{"public key", PublicKey}, {"certificates", Certificates}, {"both", Both}} {
+		c := libraryClient(t, s, mode.mode)
+		for _, endpoint := range s.Endpoints() {
+			for _, tt := range []struct{ path, body string }{
+				{permissionPath, permissionBody},
+				{brandPath, brandBody},
+				{newBrandPath, brandBody},
+			} {
+				t.Run(mode.name+tt.path, func(t *testing.T) {
+					seen := make(map[string]bool)
+					for range 2 {
+						answer, err := post(c, endpoint+tt.path, tt.body)
+						if err != nil {
+							t.Fatal(err)
+						}
+						token, most := answer["token"], 32
+						if tt.path == permissionPath {
+							token, most = answer["permission_token"], 1024
+						}
+						if token == "" || len(token) > most || seen[token] {
+							t.Errorf("token %q", token)
+						}
+						seen[token] = true
+						if tt.path == permissionPath {
+							continue
+						}
+						const form = "2020-05-20T13:29:35.120+08:00" // the document's example
+						expires, err := time.Parse(time.RFC3339, answer["expire_time"])
+						if err != nil || len(answer["expire_time"]) != len(form) || !strings.HasSuffix(answer["expire_time"], "+08:00") {
+							t.Errorf("expire_time %q: %v", answer["expire_time"], err)
+						}
+						if d := expires.Sub(s.now()); d > time.Hour || d < time.Hour-time.Second {
+							t.Errorf("expires after %v", d)
+						}
+					}
+				})
+			}
+		}
+	}
+	for _, r := range s.Requests() {
+		if !r.Verified || r.Refusal != "" || r.Status != 200 {
+			t.Errorf("%s %s: verified %t, refusal %q, status %d", r.Method, r.URI, r.Verified, r.Refusal, r.Status)
+		}
+	}
+}
+
+func TestLibraryError(t *testing.T) {
+	s := sandbox(t)
+	_, err := post(libraryClient(t, s, PublicKey), s.Endpoints()[0]+brandPath, strings.Replace(brandBody, "1004", "9999", 1))
+	if !core.IsAPIError(err, "INVALID_REQUEST") {
+		t.Error(err)
+	}
+}
+
+// TestKeys tells which clients understand the answers after a change of keys.
+func TestKeys(t *testing.T) {
+	s := sandbox(t)
+	endpoint := s.Endpoints()[0]
+	for _, tt := range []struct {
+		name    string
+		mode    Mode
+		change  func(*Sandbox)
+		old, ok bool // whether a client from before the change, and a new one, do
+	}{
+		{"merchant key", PublicKey, (*Sandbox).RotateMerchantKey, false, true},
+		{"public key", PublicKey, (*Sandbox).RotatePublicKey, false, true},
+		{"public key, merchant with certificates", Certificates, (*Sandbox).RotatePublicKey, true, true},
+		{"certificate", Certificates, (*Sandbox).RotateCertificate, false, true},
+		{"certificate, merchant with public key", PublicKey, (*Sandbox).RotateCertificate, true, true},
+		{"signing with certificates", PublicKey, func(s *Sandbox) { s.SignWith(Certificates) }, false, false},
+		{"signing with public key", Certificates, func(s *Sandbox) { s.SignWith(PublicKey) }, false, false},
+		{"signing with certificates, merchant with both", Both, func(s *Sandbox) { s.SignWith(Certificates) }, true, true},
+		{"signing with public key, merchant with both", Both, func(s *Sandbox) { s.SignWith(PublicKey) }, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.SignWith(Both)
+			c := libraryClient(t, s, tt.mode)
+			if _, err := post(c, endpoint+brandPath, brandBody); err != nil {
+				t.Fatal(err)
+			}
+			tt.change(s)
+			if _, err := post(c, endpoint+brandPath, brandBody); (err == nil) != tt.old {
+				t.Errorf("a client from before: %v", err)
+			}
+			c = libraryClient(t, s, tt.mode)
+			if _, err := post(c, endpoint+brandPath, brandBody); (err == nil) != tt.ok {
+				t.Errorf("a new client: %v", err)
+			}
+		})
+	}
+}
+
+// TestCertificates reads the list of platform certificates with the library.
+func TestCertificates(t *testing.T) {
+	s := sandbox(t)
+	list := func() *downloader.CertificateDownloader {
+		m := merchant(t, s, Certificates)
+		hc := httpClient(t, s)
+		u, _ := url.Parse(s.Endpoints()[1])
+		hc.Transport = toSandbox{hc.Transport, u.Host}
+		c, err := core.NewClient(context.Background(), option.WithMerchantCredential(m.MchID, m.SerialNo, m.key),
+			option.WithoutValidator(), option.WithHTTPClient(hc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := downloader.NewCertificateDownloaderWithClient(context.Background(), c, m.APIv3Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for want := 1; want <= 3; want++ {
+		d := list()
+		all := d.GetAll(context.Background())
+		if len(all) != want {
+			t.Errorf("%d certificates, want %d", len(all), want)
+		}
+		for serial, c := range all {
+			if got := utils.GetCertificateSerialNumber(*c); got != serial || len(got) != 40 {
+				t.Errorf("serial number %s of the certificate %s", serial, got)
+			}
+			if !utils.IsCertificateValid(*c, time.Now()) {
+				t.Errorf("valid from %v to %v", c.NotBefore, c.NotAfter)
+			}
+		}
+		if got, used := d.GetNewestSerial(context.Background()), s.signingKey("").id; got != used {
+			t.Errorf("newest is %s, used is %s", got, used)
+		}
+		s.RotateCertificate()
+	}
+}
+
+func TestMerchantSecret(t *testing.T) {
+	s := sandbox(t)
+	for _, tt := range []struct {
+		mode                   Mode
+		publicKey, certificate bool
+	}{{PublicKey, true, false}, {Certificates, false, true}, {Both, true, true}} {
+		m := merchant(t, s, tt.mode)
+		if m.MchID != mchID || len(m.SerialNo) != 40 || strings.Trim(m.SerialNo, "0123456789ABCDEF") != "" {
+			t.Errorf("mode %d: mchid %q, serial number %q", tt.mode, m.MchID, m.SerialNo)
+		}
+		if got := strings.HasPrefix(m.PublicKeyID, "PUB_KEY_ID_") && m.PublicKey != ""; got != tt.publicKey {
+			t.Errorf("mode %d: public key %q %q", tt.mode, m.PublicKeyID, m.PublicKey)
+		}
+		if got := len(m.APIv3Key) == 32; got != tt.certificate {
+			t.Errorf("mode %d: APIv3 key %q", tt.mode, m.APIv3Key)
+		}
+	}
+}
+
+// call is a request to be signed, right unless a field says otherwise.
+type call struct {
+	method, path, body string // POST, brandPath, brandBody
+
+	scheme, mchid, serial, nonce string
+	timestamp                    string
+	signedBody                   string
+	authorization                func(right string) string
+	header                       map[string]string // a value of "-" removes
+}
+
+// request signs a call to an endpoint.
+func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
+	t.Helper()
+	m := merchant(t, s, PublicKey)
+	or := func(v *string, right string) {
+		if *v == "" {
+			*v = right
+		}
+	}
+	or(&c.method, "POST")
+	or(&c.path, brandPath)
+	if c.method == "POST" {
+		or(&c.body, brandBody)
+	}
+	or(&c.scheme, "WECHATPAY2-SHA256-RSA2048")
+	or(&c.mchid, m.MchID)
+	or(&c.serial, m.SerialNo)
+	or(&c.nonce, rand.Text())
+	or(&c.timestamp, fmt.Sprint(s.now().Unix()))
+	or(&c.signedBody, c.body)
+
+	r, err := http.NewRequest(c.method, s.Endpoints()[endpoint]+c.path, strings.NewReader(c.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n", c.method, r.URL.RequestURI(), c.timestamp, c.nonce, c.signedBody))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, m.key, crypto.SHA256, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorization := fmt.Sprintf(`%s mchid="%s",nonce_str="%s",signature="%s",timestamp="%s",serial_no="%s"`,
+		c.scheme, c.mchid, c.nonce, base64.StdEncoding.EncodeToString(signature), c.timestamp, c.serial)
+	if c.authorization != nil {
+		authorization = c.authorization(authorization)
+	}
+	r.Header.Set("Authorization", authorization)
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "test")
+	r.Header.Set("Wechatpay-Serial", m.PublicKeyID)
+	for name, value := range c.header {
+		if r.Header.Set(name, value); value == "-" {
+			r.Header.Del(name)
+		}
+	}
+	if r.Header.Get("User-Agent") == "" {
+		r.Header.Set("User-Agent", "") // otherwise Go sends its own
+	}
+	return r
+}
+
+// do sends a request and reads its answer, up to 1 MiB of it.
+func do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
+	resp, err := c.Do(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	var b bytes.Buffer
+	n, err := io.CopyN(&b, resp.Body, 1<<20+1)
+	switch {
+	case n > 1<<20:
+		return resp, nil, errOversized
+	case err == io.EOF:
+		err = nil
+	}
+	return resp, b.Bytes(), err
+}
+
+// TestRefusals sends what WeChat Pay refuses, and beside it what it just
+// accepts. Every answer is signed.
+func TestRefusals(t *testing.T) {
+	const nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
+	s := sandbox(t)
+	hc := httpClient(t, s)
+	now := s.now().Unix()
+	foreign := newMerchantKey()
+	permission := func(body string) call { return call{path: permissionPath, body: body} }
+	outerStr := func(value string) call {
+		b, _ := json.Marshal(map[string]string{"activate_type": "AUTO_ACTIVATE", "outer_str": value})
+		return permission(string(b))
+	}
+	brand := func(brandID, cardID, openid string) call {
+		b, _ := json.Marshal(map[string]string{"brand_id": brandID, "card_id": cardID, "openid": openid})
+		return call{body: string(b)}
+	}
+	card := func(id string) call {
+		return call{path: "/v3/marketing/membercard-open/cards/" + id + "/permission-tokens", body: permissionBody}
+	}
+	header := func(name, value string) call { return call{header: map[string]string{name: value}} }
+	replace := func(old, new string) call {
+		return call{authorization: func(right string) string {
+			if !strings.Contains(right, old) {
+				t.Errorf("%q has no %q", right, old)
+			}
+			return strings.Replace(right, old, new, 1)
+		}}
+	}
+	const (
+		malformed = "Http头Authorization值格式错误"
+		expired   = "timestamp与当前时间相差超过5分钟"
+	)
+	for _, tt := range []struct {
+		name    string
+		call    call
+		status  int
+		code    string
+		message string // a part of it
+		field   string // location and field of the detail
+	}{
+		// The documents' examples.
+		{"merchant example", permission(permissionBody), 200, "", "", ""},
+		{"brand example", call{body: brandBody}, 200, "", "", ""},
+		{"brand example, new path", call{path: newBrandPath, body: brandBody}, 200, "", "", ""},
+
+		// Paths and methods.
+		{"unknown path", call{path: "/v3/brand/partner"}, 404, "NOT_FOUND", "资源不存在", ""},
+		{"card with a slash", card("a/b"), 404, "NOT_FOUND", "", ""},
+		{"card with an escaped slash", card("a%2Fb"), 200, "", "", ""},
+		{"GET of tokens", call{method: "GET"}, 405, "METHOD_NOT_ALLOWED", "GET", ""},
+		{"POST of certificates", call{path: "/v3/certificates"}, 405, "METHOD_NOT_ALLOWED", "POST", ""},
+		{"certificates", call{method: "GET", path: "/v3/certificates"}, 200, "", "", ""},
+		{"query is signed", call{path: brandPath + "?a=b&c=%20d"}, 200, "", "", ""},
+
+		// Headers.
+		{"no Accept", header("Accept", "-"), 400, "PARAM_ERROR", "缺少Accept或User-Agent", ""},
+		{"no User-Agent", header("User-Agent", "-"), 400, "PARAM_ERROR", "缺少Accept或User-Agent", ""},
+		{"Accept other", header("Accept", "text/html"), 400, "INVALID_REQUEST", "Accept", ""},
+		{"Accept all but JSON", header("Accept", "application/json;q=0, text/*"), 400, "INVALID_REQUEST", "Accept", ""},
+		{"Accept anything", header("Accept", "text/html, */*;q=0.1"), 200, "", "", ""},
+		{"no Content-Type", header("Content-Type", "-"), 400, "INVALID_REQUEST", "Content-Type", ""},
+		{"Content-Type other", header("Content-Type", "text/plain"), 400, "INVALID_REQUEST", "Content-Type", ""},
+		{"Content-Type with charset", header("Content-Type", "application/json; charset=utf-8"), 200, "", "", ""},
+		{"Wechatpay-Serial unknown", header("Wechatpay-Serial", "PUB_KEY_ID_1"), 400, "PARAM_ERROR", "Wechatpay-Serial", "header Wechatpay-Serial"},
+		{"Wechatpay-Serial absent", header("Wechatpay-Serial", "-"), 200, "", "", ""},
+
+		// The Authorization header.
+		{"no Authorization", header("Authorization", "-"), 401, "SIGN_ERROR", malformed, ""},
+		{"other scheme", call{scheme: "WECHATPAY2-SM2-WITH-SM3"}, 401, "SIGN_ERROR", "认证类型", ""},
+		{"brand scheme", call{scheme: "WECHATPAY-BRAND-SHA256-RSA2048"}, 401, "SIGN_ERROR", "认证类型", ""},
+		{"space after comma", replace(`,nonce`, `, nonce`), 401, "SIGN_ERROR", malformed, ""},
+		{"no quotes", replace(`mchid="1900000001"`, `mchid=1900000001`), 401, "SIGN_ERROR", malformed, ""},
+		{"empty part", replace(`mchid="1900000001"`, `mchid=""`), 401, "SIGN_ERROR", malformed, ""},
+		{"missing part", replace(`mchid="1900000001",`, ``), 401, "SIGN_ERROR", malformed, ""},
+		{"further part", replace(`mchid=`, `a="b",mchid=`), 401, "SIGN_ERROR", malformed, ""},
+		{"part twice", replace(`mchid=`, `mchid="1900000001",mchid=`), 401, "SIGN_ERROR", malformed, ""},
+		{"unknown merchant", call{mchid: "1900000002"}, 401, "SIGN_ERROR", "商户号mchid不存在", ""},
+		{"unknown certificate", call{serial: foreign.serialNo}, 401, "SIGN_ERROR", "商户证书序列号有误", ""},
+		{"lower-case serial", call{serial: strings.ToLower(s.merchant.serialNo)}, 401, "SIGN_ERROR", "商户证书序列号有误", ""},
+		{"other body signed", call{signedBody: brandBody + " "}, 401, "SIGN_ERROR", "验签失败", "authorization signature"},
+		{"other nonce signed", replace(`nonce_str="`, `nonce_str="0`), 401, "SIGN_ERROR", "验签失败", "authorization signature"},
+		{"signature not base64", replace(`signature="`, `signature="*`), 401, "SIGN_ERROR", "验签失败", "authorization signature"},
+		{"5 minutes late", call{timestamp: fmt.Sprint(now - 299)}, 200, "", "", ""},
+		{"over 5 minutes late", call{timestamp: fmt.Sprint(now - 301)}, 401, "SIGN_ERROR", expired, ""},
+		{"5 minutes early", call{timestamp: fmt.Sprint(now + 299)}, 200, "", "", ""},
+		{"over 5 minutes early", call{timestamp: fmt.Sprint(now + 302)}, 401, "SIGN_ERROR", expired, ""},
+		{"timestamp in milliseconds", call{timestamp: fmt.Sprint(now * 1000)}, 401, "SIGN_ERROR", expired, ""},
+		{"nonce used first", call{nonce: nonce}, 200, "", "", ""},
+		{"nonce used again", call{nonce: nonce}, 401, "SIGN_ERROR", "nonce_str已被使用过", ""},
+
+		// 商户预授权.
+		{"least", permission(`{"activate_type":"AUTO_ACTIVATE"}`), 200, "", "", ""},
+		{"not JSON", permission(`{`), 400, "PARAM_ERROR", "不是合法的JSON", "body "},
+		{"not an object", permission(`null`), 400, "PARAM_ERROR", "不是合法的JSON", "body "},
+		{"not UTF-8", permission("{\"activate_type\":\"\xff\"}"), 400, "PARAM_ERROR", "不是合法的JSON", "body "},
+		{"two objects", permission(`{"activate_type":"AUTO_ACTIVATE"}{}`), 400, "PARAM_ERROR", "不是合法的JSON", "body "},
+		{"no activate_type", permission(`{}`), 400, "PARAM_ERROR", "必填性规则校验失败", "body /activate_type"},
+		{"null activate_type", permission(`{"activate_type":null}`), 400, "PARAM_ERROR", "必填性规则校验失败", "body /activate_type"},
+		{"empty activate_type", permission(`{"activate_type":""}`), 400, "PARAM_ERROR", "字符数 0，小于最小值 1", "body /activate_type"},
+		{"other activate_type", permission(`{"activate_type":"auto_activate"}`), 400, "PARAM_ERROR", "取值应为", "body /activate_type"},
+		{"number for string", permission(`{"activate_type":1}`), 400, "PARAM_ERROR", "需要一个合法的字符串", "body /activate_type"},
+		{"string for boolean", permission(`{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":"true"}`), 400, "PARAM_ERROR", "需要一个合法的布尔值", "body /navigate_back_previous_page"},
+		{"null for optional", permission(`{"activate_type":"AUTO_ACTIVATE","outer_str":null}`), 200, "", "", ""},
+		{"jump to nowhere", permission(`{"activate_type":"JUMP_ACTIVATE","activate_path":"a"}`), 400, "PARAM_ERROR", "必须设置activate_url或activate_appid", "body /activate_type"},
+		{"jump to empty", permission(`{"activate_type":"JUMP_ACTIVATE","activate_url":""}`), 400, "PARAM_ERROR", "必须设置activate_url或activate_appid", "body /activate_type"},
+		{"jump to a page", permission(`{"activate_type":"JUMP_ACTIVATE","activate_url":"https://w.url.cn/s/Ahz3p2C"}`), 200, "", "", ""},
+		{"jump to a mini program", permission(`{"activate_type":"JUMP_ACTIVATE","activate_appid":"wxea9c30a90fs8d3fe"}`), 200, "", "", ""},
+		{"activate_url of 128", permission(`{"activate_type":"AUTO_ACTIVATE","activate_url":"` + strings.Repeat("路", 128) + `"}`), 200, "", "", ""},
+		{"activate_url of 129", permission(`{"activate_type":"AUTO_ACTIVATE","activate_url":"` + strings.Repeat("a", 129) + `"}`), 400, "PARAM_ERROR", "字符数 129，大于最大值 128", "body /activate_url"},
+		{"activate_appid of 33", permission(`{"activate_type":"AUTO_ACTIVATE","activate_appid":"` + strings.Repeat("a", 33) + `"}`), 400, "PARAM_ERROR", "字符数 33，大于最大值 32", "body /activate_appid"},
+		{"activate_path of 129", permission(`{"activate_type":"AUTO_ACTIVATE","activate_path":"` + strings.Repeat("a", 129) + `"}`), 400, "PARAM_ERROR", "字符数 129，大于最大值 128", "body /activate_path"},
+		{"outer_str of 32", outerStr("深圳store-01,/!" + strings.Repeat("店", 19)), 200, "", "", ""},
+		{"outer_str of 33", outerStr(strings.Repeat("店", 33)), 400, "PARAM_ERROR", "字符数 33，大于最大值 32", "body /outer_str"},
+		{"outer_str with full-width punctuation", outerStr("店，"), 400, "PARAM_ERROR", "半角标点", "body /outer_str"},
+		{"outer_str with an emoji", outerStr("店🙂"), 400, "PARAM_ERROR", "半角标点", "body /outer_str"},
+		{"outer_str with a space", outerStr("a b"), 400, "PARAM_ERROR", "半角标点", "body /outer_str"},
+		{"no card_id", card(""), 400, "PARAM_ERROR", "字符数 0，小于最小值 1", "url card_id"},
+		{"card_id of 32", card(strings.Repeat("p", 32)), 200, "", "", ""},
+		{"card_id of 33", card(strings.Repeat("p", 33)), 400, "PARAM_ERROR", "字符数 33，大于最大值 32", "url card_id"},
+
+		// 入会组件预授权.
+		{"no brand_id", brand("", "p", "o"), 400, "PARAM_ERROR", "字符数 0，小于最小值 1", "body /brand_id"},
+		{"no members", call{body: `{}`}, 400, "PARAM_ERROR", "必填性规则校验失败", "body /brand_id"},
+		{"number for brand_id", call{body: `{"brand_id":1004,"card_id":"p","openid":"o"}`}, 400, "PARAM_ERROR", "需要一个合法的字符串", "body /brand_id"},
+		{"brand_id of 33", brand(strings.Repeat("1", 33), "p", "o"), 400, "PARAM_ERROR", "大于最大值 32", "body /brand_id"},
+		{"no card_id in body", brand("1004", "", "o"), 400, "PARAM_ERROR", "字符数 0，小于最小值 1", "body /card_id"},
+		{"card_id of 33 in body", brand("1004", strings.Repeat("p", 33), "o"), 400, "PARAM_ERROR", "大于最大值 32", "body /card_id"},
+		{"no openid", brand("1004", "p", ""), 400, "PARAM_ERROR", "字符数 0，小于最小值 1", "body /openid"},
+		{"openid of 128", brand("1004", "p", strings.Repeat("o", 128)), 200, "", "", ""},
+		{"openid of 129", brand("1004", "p", strings.Repeat("o", 129)), 400, "PARAM_ERROR", "大于最大值 128", "body /openid"},
+
+		// Business errors; TestReservedValues has them all.
+		{"no permission", card("pNoAuth"), 403, "NO_AUTH", "商户暂无权限使用此功能", ""},
+		{"other brand's card", brand("9999", "p", "o"), 400, "INVALID_REQUEST", "会员卡模版ID不属于该品牌", ""},
+		{"wrong openid", brand("1004", "p", "oWrong"), 400, "PARAM_ERROR", "OpenID有误", "body /openid"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s.ClearRequests()
+			r := tt.call.request(t, s, 0)
+			resp, body, err := do(hc, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct {
+				Code, Message string
+				Detail        struct{ Field, Location string }
+			}
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Error(err)
+			}
+			if resp.StatusCode != tt.status || got.Code != tt.code || !strings.Contains(got.Message, tt.message) {
+				t.Errorf("%d %s, want %d %s %s", resp.StatusCode, body, tt.status, tt.code, tt.message)
+			}
+			if tt.field == "" && got.Detail.Location != "" || tt.field != "" && tt.field != got.Detail.Location+" "+got.Detail.Field {
+				t.Errorf("detail of %s, want %q", body, tt.field)
+			}
+			if resp.Header.Get("Request-ID") == "" {
+				t.Error("no Request-ID")
+			}
+			if resp.StatusCode == 405 && resp.Header.Get("Allow") == "" {
+				t.Error("no Allow")
+			}
+			if seen := signatureOf(s, resp, body); seen != "signed" {
+				t.Error(seen)
+			}
+
+			log := s.Requests()
+			if len(log) != 1 {
+				t.Fatalf("%d requests logged", len(log))
+			}
+			sent, _ := io.ReadAll(must(r.GetBody()))
+			if l := log[0]; l.Status != tt.status || l.Refusal != got.Message || l.Method != r.Method ||
+				l.URI != r.URL.RequestURI() || !bytes.Equal(l.Body, sent) ||
+				l.Header.Get("Accept") != r.Header.Get("Accept") || l.Time != s.now() || l.Endpoint != 0 {
+				t.Errorf("logged %+v", l)
+			}
+			// What is wrong with who sent it shows in the status, except for
+			// what can be wrong with a good signature.
+			good := tt.status != 401 || strings.Contains(got.Message, expired) || strings.Contains(got.Message, "nonce_str")
+			if log[0].Verified != good {
+				t.Errorf("verified: %t", log[0].Verified)
+			}
+		})
+	}
+}
+
+func TestReservedValues(t *testing.T) {
+	s := sandbox(t)
+	hc := httpClient(t, s)
+	for _, v := range ReservedValues() {
+		body := map[string]string{"brand_id": "1004", "card_id": "p", "openid": "o"}
+		c := call{}
+		if v.Operation == PermissionTokens {
+			c.path, c.body = "/v3/marketing/membercard-open/cards/"+v.Value+"/permission-tokens", permissionBody
+		} else {
+			body[v.Field] = v.Value
+			c.body = string(encode(body))
+		}
+		resp, answer, err := do(hc, c.request(t, s, 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct{ Code, Message string }
+		json.Unmarshal(answer, &got)
+		if resp.StatusCode != v.Status || got.Code != v.Code || got.Message != v.Message {
+			t.Errorf("%+v: %d %s", v, resp.StatusCode, answer)
+		}
+	}
+}
+
+// TestAuthorizationLogged wants the parts of the header in the log.
+func TestAuthorizationLogged(t *testing.T) {
+	s := sandbox(t)
+	c := call{nonce: "593BEC0C930BF1AFEB40B4A08C8FB242"}
+	if _, _, err := do(httpClient(t, s), c.request(t, s, 1)); err != nil {
+		t.Fatal(err)
+	}
+	l := s.Requests()[0]
+	a := l.Authorization
+	if a.MchID != mchID || a.SerialNo != s.merchant.serialNo || a.NonceStr != c.nonce ||
+		a.Timestamp != fmt.Sprint(s.now().Unix()) || a.Signature == "" || l.Endpoint != 1 {
+		t.Errorf("logged %+v", l)
+	}
+}
+
+func TestLimit(t *testing.T) {
+	start := time.Now()
+	for _, tt := range []struct {
+		name      string
+		perSecond int
+		at        []time.Duration // since the first
+		want      string          // y or n for each
+	}{
+		{"WeChat Pay's", 5, []time.Duration{0, 0, 0, 0, 0, 0, 999 * time.Millisecond, time.Second}, "yyyyynny"},
+		{"sliding", 1, []time.Duration{0, 500 * time.Millisecond, time.Second, 1500 * time.Millisecond}, "ynyn"},
+		{"none", 0, []time.Duration{0, 0, 0, 0, 0, 0, 0}, "yyyyyyy"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := limiter{perSecond: tt.perSecond}
+			var got string
+			for _, d := range tt.at {
+				got += map[bool]string{true: "y", false: "n"}[l.allow(start.Add(d))]
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestBrandTokenLimit counts both endpoints and both paths, and brand tokens
+// only.
+func TestBrandTokenLimit(t *testing.T) {
+	s := sandbox(t)
+	s.LimitBrandTokens(2)
+	hc := httpClient(t, s)
+	for i, tt := range []struct {
+		endpoint int
+		path     string
+		status   int
+	}{
+		{0, brandPath, 200},
+		{1, newBrandPath, 200},
+		{0, newBrandPath, 429},
+		{1, brandPath, 429},
+		{0, permissionPath, 200},
+	} {
+		c := call{path: tt.path}
+		if tt.path == permissionPath {
+			c.body = permissionBody
+		}
+		resp, body, err := do(hc, c.request(t, s, tt.endpoint))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != tt.status || tt.status == 429 && !bytes.Contains(body, []byte(`"FREQUENCY_LIMITED"`)) {
+			t.Errorf("request %d: %d %s, want %d", i, resp.StatusCode, body, tt.status)
+		}
+	}
+}
+
+func TestNonces(t *testing.T) {
+	start := time.Now()
+	var n nonces
+	for _, tt := range []struct {
+		nonce string
+		at    time.Duration
+		fresh bool
+	}{
+		{"a", 0, true},
+		{"b", 9 * time.Minute, true},
+		{"b", 11 * time.Minute, false},
+		{"b", 18 * time.Minute, false},
+		{"a", 22 * time.Minute, true},
+		{"c", 22 * time.Minute, true},
+		{"c", 33 * time.Minute, false},
+	} {
+		if got := n.add(tt.nonce, start.Add(tt.at)); got != tt.fresh {
+			t.Errorf("%s after %v: %t", tt.nonce, tt.at, got)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+// Package environment reads a function's settings, once, at its start. A missing
+// or malformed one stops the start with a message that names it.
+package environment
+
+import (
+	"cmp"
+	"log"
+	"os"
+
+	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
+)
+
+// Need is the value of a variable that has no default.
+func Need(name string) string {
+	value := os.Getenv(name)
+	if value == "" {
+		log.Fatalf("the environment variable %s is not set", name)
+	}
+	return value
+}
+
+// Endpoints are those that a variable lists (see [upstream.Endpoints]), or the
+// default.
+func Endpoints(name, byDefault string) *upstream.Client {
+	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), byDefault))
+	if err != nil {
+		log.Fatalf("the environment variable %s: %v", name, err)
+	}
+	return upstream.New(endpoints)
+}
+
+// Log is the function's log, on standard output, where Lambda takes it from.
+func Log() *telemetry.Log {
+	return telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
+}

@@ -1,0 +1,180 @@
+// Package gateway is the way in and out of a function behind an API Gateway HTTP
+// API: events of payload format 2.0 in, JSON and APIv3-shaped errors out.
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"membercard/shared/failure"
+	"membercard/shared/strict"
+	"membercard/shared/telemetry"
+)
+
+// maxBody is the size of a request's body, decoded, above which it is refused.
+const maxBody = 16 << 10
+
+// Request is what a handler gets to see of an event.
+type Request struct {
+	event   events.APIGatewayV2HTTPRequest
+	private []string
+}
+
+// Path is the path of the operation, without stage: the route's, where it has no
+// parameters.
+func (r *Request) Path() string {
+	if _, path, ok := strings.Cut(r.event.RouteKey, " "); ok {
+		return path
+	}
+	return r.event.RawPath
+}
+
+// PathParameter is a parameter of the route's path, decoded.
+func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
+
+// Keep has a value, an openid for instance, kept out of the log and out of what
+// is repeated to the caller.
+func (r *Request) Keep(private string) {
+	const least = 6 // a shorter one would take words of ours out as well
+	if len(private) >= least {
+		r.private = append(r.private, private)
+	}
+}
+
+// Decode fills a struct from the body, strictly (see [strict.Decode]), or
+// returns the PARAM_ERROR for the first fault.
+func (r *Request) Decode(into any) error {
+	body := []byte(r.event.Body)
+	if r.event.IsBase64Encoded {
+		var err error
+		if body, err = base64.StdEncoding.DecodeString(r.event.Body); err != nil {
+			return fault(strict.Fault{Issue: "is marked as base64 but is not"})
+		}
+	}
+	if len(body) > maxBody {
+		return fault(strict.Fault{Issue: "must have at most 16 KiB"})
+	}
+	err := strict.Decode(body, into)
+	if faults, ok := errors.AsType[strict.Faults](err); ok {
+		return fault(faults[0])
+	}
+	return err
+}
+
+func fault(f strict.Fault) error {
+	return failure.Param(failure.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body"})
+}
+
+// Response is a success: a JSON body and, if it came from WeChat, its Request-ID.
+type Response struct {
+	Body      []byte
+	RequestID string
+}
+
+// Handler is a Lambda handler (a lambda.Handler of aws-lambda-go) for one
+// operation. Whatever happens, an HTTP request is answered, with JSON, and leaves
+// one record in the log; another event is an error.
+type Handler struct {
+	Operation func(context.Context, *Request) (*Response, error)
+	Log       *telemetry.Log
+}
+
+// Invoke implements lambda.Handler.
+func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	var event events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(payload, &event); err != nil || event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
+		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
+	}
+	var id string
+	if invocation, ok := lambdacontext.FromContext(ctx); ok {
+		id = invocation.AwsRequestID
+	}
+	ctx, record := h.Log.Begin(ctx, id)
+	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
+	request := &Request{event: event}
+	response, err := h.operate(ctx, request)
+	if err != nil {
+		return refuse(ctx, record, request, err)
+	}
+	record.End(ctx, slog.LevelInfo, "answered", "OK", slog.Int("status", http.StatusOK), slog.String("wechat_request_id", response.RequestID))
+	return render(http.StatusOK, response.Body, response.RequestID, 0)
+}
+
+// operate calls the operation; a panic becomes an error like any other.
+func (h Handler) operate(ctx context.Context, request *Request) (response *Response, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
+			err = failure.Panic(value)
+		}
+	}()
+	return h.Operation(ctx, request)
+}
+
+// refuse tells the caller and the operator, each in his own way, why there is no
+// success.
+func refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
+	e, ok := errors.AsType[*failure.Error](err)
+	if !ok {
+		e = failure.Panic(err)
+	}
+	told := *e
+	told.Message = request.hide(e.Message)
+	if e.Detail != nil {
+		detail := *e.Detail
+		detail.Issue = request.hide(detail.Issue)
+		if text := fmt.Sprint(detail.Value); text != request.hide(text) {
+			detail.Value = nil
+		}
+		told.Detail = &detail
+	}
+	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
+	if e.Status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	if e.Detail != nil {
+		attrs = append(attrs, slog.String("field", e.Detail.Field))
+	}
+	cause := told.Message
+	if e.Cause != nil {
+		cause = request.hide(e.Cause.Error())
+	}
+	attrs = append(attrs, slog.String("cause", cause))
+	if e.Cure != "" {
+		attrs = append(attrs, slog.String("cure", e.Cure))
+	}
+	record.End(ctx, level, "refused", e.Code, attrs...)
+	body, _ := json.Marshal(told)
+	return render(e.Status, body, e.RequestID, e.RetryAfter)
+}
+
+// hide takes what is private out of a text.
+func (r *Request) hide(text string) string {
+	for _, private := range r.private {
+		text = strings.ReplaceAll(text, private, "…")
+	}
+	return text
+}
+
+func render(status int, body []byte, requestID string, retryAfter time.Duration) ([]byte, error) {
+	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store"}
+	if requestID != "" {
+		headers["X-WeChat-Request-Id"] = requestID
+	}
+	if retryAfter > 0 {
+		headers["Retry-After"] = strconv.Itoa(int(retryAfter.Seconds()))
+	}
+	return json.Marshal(events.APIGatewayV2HTTPResponse{StatusCode: status, Headers: headers, Body: string(body)})
+}

@@ -1,0 +1,242 @@
+// Package signing is a merchant, and signed and verified calls to WeChat Pay's
+// APIv3. The cryptography is wechatpay-go's: its credential signs, its validator
+// and verifiers verify. What is added is what a function in Lambda needs: keys
+// that are read again when they are refused, endpoints that stand in for one
+// another, and answers that are not used before they are verified.
+//
+// It knows neither AWS nor API Gateway.
+package signing
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core"
+
+	"membercard/shared/failure"
+	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
+)
+
+// Endpoints are WeChat Pay's, the nearest access point first, then the one in
+// another region.
+const Endpoints = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
+
+// Client makes signed calls for a merchant.
+type Client struct {
+	merchants Source
+	upstream  *upstream.Client
+}
+
+// NewClient returns a Client that signs as the merchant that merchants gives.
+func NewClient(merchants Source, upstream *upstream.Client) *Client {
+	return &Client{merchants, upstream}
+}
+
+// Warm does what can be done before the first request, at the same time: read
+// the merchant and, without a public key, download platform certificates; and
+// open a connection to WeChat Pay. What fails is tried again by the requests.
+func (c *Client) Warm(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { c.upstream.Open(ctx) })
+	both.Go(func() {
+		if m, err := c.merchants.Get(ctx); err == nil {
+			_ = c.prepare(ctx, m)
+		}
+	})
+	both.Wait()
+}
+
+// Post calls an operation of APIv3. The path, with its query, and the body are
+// signed and sent as they are. The answer is a success, verified; the error is a
+// [failure.Error].
+//
+// If WeChat Pay refuses the signature, or signs with a key that the merchant
+// does not hold, the merchant is read again, and if it changed, the call is made
+// once more.
+func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	merchant, err := c.merchants.Get(ctx)
+	if err != nil {
+		return nil, failure.Config(err)
+	}
+	answer, err := c.call(ctx, merchant, path, body)
+	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) {
+		return answer, err
+	}
+	merchant, changed, unread := c.merchants.Refresh(ctx)
+	if unread != nil || !changed {
+		return nil, err
+	}
+	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
+	return c.call(ctx, merchant, path, body)
+}
+
+// errRefused is WeChat Pay's 401: it does not know the signature.
+var errRefused = errors.New("WeChat Pay answered 401")
+
+// call makes the call as one merchant and judges the answer.
+func (c *Client) call(ctx context.Context, merchant *Merchant, path string, body []byte) (*upstream.Answer, error) {
+	if err := c.prepare(ctx, merchant); err != nil {
+		return nil, err
+	}
+	answer, err := c.send(ctx, merchant, http.MethodPost, path, body)
+	if err != nil {
+		return nil, err
+	}
+	err = verify(ctx, merchant.keys, answer)
+	passing := answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError
+	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.apiv3Key != "" && !merchant.keys.barren() {
+		if err = c.download(ctx, merchant); err == nil {
+			err = verify(ctx, merchant.keys, answer)
+		} else {
+			err = fmt.Errorf("%w, and the platform certificates can't be had: %v", errUnknownKey, err)
+		}
+		if err != nil {
+			merchant.keys.setBarren()
+		}
+	}
+	switch {
+	case passing:
+		return nil, refusal(answer, err == nil)
+	case err != nil:
+		return nil, answer.Invalid(err)
+	case answer.Status >= http.StatusBadRequest:
+		return nil, refusal(answer, true)
+	}
+	return answer, nil
+}
+
+// prepare downloads platform certificates where they are wanted. It fails only
+// where there is no other key.
+func (c *Client) prepare(ctx context.Context, merchant *Merchant) error {
+	wants, must := merchant.keys.wants()
+	if !wants {
+		return nil
+	}
+	err := c.download(ctx, merchant)
+	if err == nil || must {
+		return err
+	}
+	merchant.keys.setBarren()
+	telemetry.Annotate(ctx, slog.String("certificates", err.Error()))
+	return nil
+}
+
+// download gets WeChat Pay's platform certificates (GET /v3/certificates). They
+// are decrypted with the APIv3 key, and the answer must be signed with one of
+// them or with the public key.
+func (c *Client) download(ctx context.Context, merchant *Merchant) error {
+	answer, err := c.send(ctx, merchant, http.MethodGet, "/v3/certificates", nil)
+	if err != nil {
+		return err
+	}
+	if answer.Status != http.StatusOK {
+		return refusal(answer, false)
+	}
+	certificates, err := merchant.keys.decrypt(answer.Body)
+	if errors.Is(err, errWrongAPIv3Key) {
+		return failure.Config(err)
+	}
+	if err == nil {
+		err = verify(ctx, merchant.keys.with(certificates), answer)
+	}
+	if err != nil {
+		return answer.Invalid(err)
+	}
+	merchant.keys.hold(certificates)
+	return nil
+}
+
+// send signs and sends a request, anew for each attempt: a nonce is good once.
+// What it returns is not verified, but neither a redirect nor a 401.
+func (c *Client) send(ctx context.Context, merchant *Merchant, method, path string, body []byte) (*upstream.Answer, error) {
+	client, err := core.NewClientWithDialSettings(ctx, &core.DialSettings{
+		HTTPClient: c.upstream.HTTP(),
+		Signer:     merchant.signer,
+		Validator:  later{merchant.keys},
+	})
+	if err != nil {
+		return nil, failure.Config(err)
+	}
+	var payload any // an untyped nil is no body; a nil []byte would be an empty one
+	if body != nil {
+		payload = body
+	}
+	answer, err := c.upstream.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+		result, err := client.Request(ctx, method, endpoint+path, nil, nil, payload, "application/json")
+		if result == nil || result.Response == nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(result.Response.Body)
+		return &upstream.Answer{Status: result.Response.StatusCode, Header: result.Response.Header, Body: content}, err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.Status == http.StatusUnauthorized:
+		refused := failure.Signature(errRefused)
+		refused.RequestID = answer.RequestID()
+		return nil, refused
+	case answer.Status < 200, 300 <= answer.Status && answer.Status < 400:
+		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d, which is not followed", answer.Status))
+	}
+	return answer, nil
+}
+
+// later is the keys as core.Client's validator, which names the key to answer
+// with and leaves the verifying to [Client.call]: core.Client would verify
+// successes only, and could not say which key is unknown.
+type later struct{ *keyring }
+
+func (l later) Validate(context.Context, *http.Response) error { return nil }
+
+func (l later) GetAcceptSerial(ctx context.Context) (string, error) { return l.GetSerial(ctx) }
+
+// verify holds an answer against the keys.
+func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
+	return keys.validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
+}
+
+// refusal is the failure.Error for an error that WeChat Pay answered with. Of an
+// unverified one only the code is used: it decides nothing.
+func refusal(answer *upstream.Answer, verified bool) error {
+	var body struct {
+		Code    string          `json:"code"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail"`
+	}
+	known := json.Unmarshal(answer.Body, &body) == nil && isCode(body.Code)
+	a := failure.Answer{Status: answer.Status, RequestID: answer.RequestID()}
+	if known {
+		a.Code = body.Code
+	}
+	if known && verified {
+		a.Message = body.Message
+		var detail failure.Detail
+		if json.Unmarshal(body.Detail, &detail) == nil && detail.Field != "" {
+			a.Detail = &detail
+		}
+	}
+	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && 0 < seconds && seconds <= 3600 {
+		a.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	if !known && answer.Status < http.StatusInternalServerError && answer.Status != http.StatusTooManyRequests {
+		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
+	}
+	return failure.FromWeChat(a)
+}
+
+// isCode says whether a string is an APIv3 error code: capitals, digits and _.
+func isCode(s string) bool {
+	return 0 < len(s) && len(s) <= 64 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
+}

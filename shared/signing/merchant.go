@@ -1,0 +1,109 @@
+package signing
+
+import (
+	"context"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
+	"membercard/shared/strict"
+)
+
+// Merchant is who signs, and the keys of WeChat Pay that it holds to verify
+// answers with.
+type Merchant struct {
+	signer auth.Signer
+	keys   *keyring
+}
+
+// Source gives the merchant at hand, and reads it again on demand.
+type Source interface {
+	Get(context.Context) (*Merchant, error)
+	// Refresh reads the merchant again and says whether it changed.
+	Refresh(context.Context) (m *Merchant, changed bool, err error)
+}
+
+// secretDocument is the merchant's secret, as design and README tell it.
+type secretDocument struct {
+	MchID               string `json:"mchid"`
+	CertificateSerialNo string `json:"certificate_serial_no"`
+	PrivateKey          string `json:"private_key"`
+	PublicKeyID         string `json:"wechatpay_public_key_id"`
+	PublicKey           string `json:"wechatpay_public_key"`
+	APIv3Key            string `json:"apiv3_key"`
+}
+
+// ParseMerchant reads a merchant's secret, a JSON object:
+//
+//	mchid                    the merchant number, digits
+//	certificate_serial_no    serial number of the merchant API certificate, hex
+//	private_key              PEM of apiclient_key.pem (PKCS#8)
+//	wechatpay_public_key_id  PUB_KEY_ID_…, together with
+//	wechatpay_public_key     PEM of pub_key.pem
+//	apiv3_key                32 bytes: platform certificates are accepted too
+//
+// At least one of the public key and apiv3_key must be there; unknown keys are
+// refused. An error names the key at fault and never has a value in it.
+func ParseMerchant(secret []byte) (*Merchant, error) {
+	var doc secretDocument
+	if err := strict.Decode(secret, &doc); err != nil {
+		return nil, fmt.Errorf("the merchant's secret: %w", err)
+	}
+	privateKey, err := doc.check()
+	if err != nil {
+		return nil, fmt.Errorf("the merchant's secret: %w", err)
+	}
+	keys := &keyring{publicKeyID: doc.PublicKeyID, apiv3Key: doc.APIv3Key, certificates: core.NewCertificateMap(nil)}
+	if doc.PublicKey != "" {
+		if keys.publicKey, err = utils.LoadPublicKey(doc.PublicKey); err != nil {
+			return nil, errors.New("the merchant's secret: wechatpay_public_key is not the PEM of pub_key.pem (BEGIN PUBLIC KEY, with its line breaks)")
+		}
+		if keys.publicKey.Equal(&privateKey.PublicKey) {
+			return nil, errors.New("the merchant's secret: wechatpay_public_key is the merchant's own key; WeChat Pay's is wanted")
+		}
+	}
+	return &Merchant{
+		signer: &signers.SHA256WithRSASigner{MchID: doc.MchID, CertificateSerialNo: doc.CertificateSerialNo, PrivateKey: privateKey},
+		keys:   keys,
+	}, nil
+}
+
+// check holds the document against all rules that need no public key.
+func (d *secretDocument) check() (*rsa.PrivateKey, error) {
+	switch {
+	case d.MchID == "":
+		return nil, errors.New("mchid is missing")
+	case len(d.MchID) > 32 || strings.Trim(d.MchID, "0123456789") != "":
+		return nil, errors.New("mchid is not a merchant number (digits)")
+	case d.CertificateSerialNo == "":
+		return nil, errors.New("certificate_serial_no is missing")
+	case len(d.CertificateSerialNo) > 64 || strings.Trim(d.CertificateSerialNo, "0123456789abcdefABCDEF") != "":
+		return nil, errors.New("certificate_serial_no is not a serial number in hex")
+	case d.PrivateKey == "":
+		return nil, errors.New("private_key is missing")
+	case d.PublicKeyID != "" && d.PublicKey == "":
+		return nil, errors.New("wechatpay_public_key is missing beside wechatpay_public_key_id")
+	case d.PublicKeyID == "" && d.PublicKey != "":
+		return nil, errors.New("wechatpay_public_key_id is missing beside wechatpay_public_key")
+	case d.PublicKeyID != "" && !strings.HasPrefix(d.PublicKeyID, "PUB_KEY_ID_"):
+		return nil, errors.New("wechatpay_public_key_id does not begin with PUB_KEY_ID_")
+	case d.PublicKey == "" && d.APIv3Key == "":
+		return nil, errors.New("wechatpay_public_key (with its ID) or apiv3_key is missing: nothing to verify answers with")
+	case d.APIv3Key != "" && len(d.APIv3Key) != 32:
+		return nil, errors.New("apiv3_key does not have 32 bytes")
+	}
+	key, err := utils.LoadPrivateKey(d.PrivateKey)
+	if err != nil {
+		return nil, errors.New("private_key is not the PEM of apiclient_key.pem (BEGIN PRIVATE KEY, PKCS#8, with its line breaks)")
+	}
+	if key.Size() < 256 {
+		return nil, errors.New("private_key has less than 2048 bits")
+	}
+	return key, nil
+}

@@ -1,0 +1,152 @@
+// Package telemetry writes what an operator needs: one JSON record an
+// invocation, which is at the same time a CloudWatch embedded metric, and one
+// for each failure outside of an invocation's own outcome.
+//
+// Keys, secrets, tokens and openids are not for records; who annotates one sees
+// to that.
+package telemetry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Log is where records go.
+type Log struct {
+	slog      *slog.Logger
+	namespace string
+	function  string
+}
+
+// New returns a Log that writes JSON lines in the field names of Lambda's own
+// to w. namespace is the CloudWatch namespace of the metrics, function their
+// dimension Function.
+func New(w io.Writer, namespace, function string) *Log {
+	return &Log{
+		slog:      slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: lambdaNames})),
+		namespace: namespace,
+		function:  function,
+	}
+}
+
+// lambdaNames are the names that CloudWatch's JSON log format gives to time and
+// message; with others its level filter does not apply.
+func lambdaNames(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 {
+		switch a.Key {
+		case slog.TimeKey:
+			a.Key = "timestamp"
+		case slog.MessageKey:
+			a.Key = "message"
+		}
+	}
+	return a
+}
+
+// Failure records something that went wrong while the request at hand may still
+// succeed, and counts it as the metric named.
+func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string) {
+	attrs := []slog.Attr{slog.String("cause", cause.Error()), slog.String("cure", cure), slog.Int(metric, 1)}
+	if r := recordOf(ctx); r != nil {
+		attrs = append(attrs, slog.String("requestId", r.requestID))
+	}
+	l.write(ctx, slog.LevelError, message, attrs, [][]string{{"Function"}}, metricOf(metric, "Count"))
+}
+
+// Record gathers what is learned of one invocation until it ends.
+type Record struct {
+	log       *Log
+	requestID string
+	start     time.Time
+
+	mu       sync.Mutex
+	attrs    []slog.Attr
+	attempts int
+	failed   []string
+}
+
+type recordKey struct{}
+
+// Begin opens the record of an invocation; the context carries it to [Annotate].
+func (l *Log) Begin(ctx context.Context, requestID string) (context.Context, *Record) {
+	r := &Record{log: l, requestID: requestID, start: time.Now()}
+	return context.WithValue(ctx, recordKey{}, r), r
+}
+
+func recordOf(ctx context.Context) *Record {
+	r, _ := ctx.Value(recordKey{}).(*Record)
+	return r
+}
+
+// Annotate adds to the record of the invocation that ctx belongs to, if it
+// belongs to one.
+func Annotate(ctx context.Context, attrs ...slog.Attr) {
+	if r := recordOf(ctx); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.attrs = append(r.attrs, attrs...)
+	}
+}
+
+// Called adds to the record how a call to WeChat went: how many attempts it took,
+// and why those failed that did.
+func Called(ctx context.Context, attempts int, failed []string) {
+	if r := recordOf(ctx); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.attempts += attempts
+		r.failed = append(r.failed, failed...)
+	}
+}
+
+// End writes the record. Its metrics are Requests and Latency (milliseconds), by
+// Function and by Function and Code, where code is "OK" or the error's.
+func (r *Record) End(ctx context.Context, level slog.Level, message, code string, attrs ...slog.Attr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if attrs = append(attrs, r.attrs...); r.attempts > 0 {
+		attrs = append(attrs, slog.Int("attempts", r.attempts))
+	}
+	if len(r.failed) > 0 {
+		attrs = append(attrs, slog.Any("failed_attempts", r.failed))
+	}
+	attrs = append(attrs,
+		slog.String("requestId", r.requestID),
+		slog.String("Code", code),
+		slog.Int("Requests", 1),
+		slog.Float64("Latency", float64(time.Since(r.start).Microseconds())/1000),
+	)
+	r.log.write(ctx, level, message, attrs, [][]string{{"Function"}, {"Function", "Code"}},
+		metricOf("Requests", "Count"), metricOf("Latency", "Milliseconds"))
+}
+
+func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, dimensions [][]string, metrics ...metric) {
+	attrs = append(attrs, slog.String("Function", l.function), slog.Any("_aws", embedded{
+		Timestamp: time.Now().UnixMilli(),
+		Metrics:   []directive{{l.namespace, dimensions, metrics}},
+	}))
+	l.slog.LogAttrs(ctx, level, message, attrs...)
+}
+
+// embedded is the root member "_aws" of CloudWatch's embedded metric format; it
+// points at members of the same record.
+type embedded struct {
+	Timestamp int64       `json:"Timestamp"` // Unix time in milliseconds
+	Metrics   []directive `json:"CloudWatchMetrics"`
+}
+
+type directive struct {
+	Namespace  string     `json:"Namespace"`
+	Dimensions [][]string `json:"Dimensions"`
+	Metrics    []metric   `json:"Metrics"`
+}
+
+type metric struct {
+	Name string `json:"Name"`
+	Unit string `json:"Unit"`
+}
+
+func metricOf(name, unit string) metric { return metric{name, unit} }
