@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -42,6 +43,9 @@ type Project struct {
 // Build reads the template and builds the functions that it has.
 func Build(ctx context.Context, root string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), parameters("", nil))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w (is this the project's root?)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

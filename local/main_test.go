@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"membercard/local/lambda"
+	"membercard/local/stack"
+	"membercard/local/template"
+)
+
+// Each line that is printed to be pasted is answered with a token, and every
+// route of the template has one.
+func TestPrintedLines(t *testing.T) {
+	project, err := stack.Build(t.Context(), "..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer project.Close()
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+
+	var printed bytes.Buffer
+	greet(&printed, s)
+	lines := regexp.MustCompile(`(?m)^curl -sS (\S+) -H 'Content-Type: application/json' -d '(.*)'$`).FindAllStringSubmatch(printed.String(), -1)
+	if len(lines) != len(s.Routes) {
+		t.Errorf("%d lines for %d routes:\n%s", len(lines), len(s.Routes), &printed)
+	}
+	for _, line := range lines {
+		response, err := http.Post(line[1], "application/json", strings.NewReader(line[2]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		response.Body.Close()
+		if response.StatusCode != 200 || !bytes.Contains(body, []byte("token")) {
+			t.Errorf("%s: %d %s", line[1], response.StatusCode, body)
+		}
+	}
+}
+
+// What can go wrong at the start is one clear line.
+func TestStartErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	project := t.TempDir()
+	write := func(name, text string) {
+		path := filepath.Join(project, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const function = "Parameters: {MerchantSecretArn: {Type: String}, WechatPayEndpoints: {Type: String}}\nResources:\n  XFunction:\n    Type: AWS::Serverless::Function\n    Properties: {CodeUri: .}\n"
+	for _, row := range []struct {
+		name, template, source, address, want string
+	}{
+		{"no template", "", "", "127.0.0.1:0", "template.yaml"},
+		{"bad template", "Resources: [", "", "127.0.0.1:0", "template.yaml"},
+		{"build error", function, "package main\nfunc main() { oops }\n", "127.0.0.1:0", "undefined: oops"},
+		{"port in use", function, "package main\nfunc main() {}\n", taken.Addr().String(), "address already in use"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.template != "" {
+				write("template.yaml", row.template)
+				write("go.mod", "module x\n")
+				write("functions/x/main.go", row.source)
+			}
+			t.Chdir(project)
+			err := run(context.Background(), row.address, "", 0, "")
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("the error is %v", err)
+			}
+		})
+	}
+}
+
+// sam build and go run ./local build with the same flags, and the Makefile's rule
+// finds the folder that the template's reader finds.
+func TestMakefileAgrees(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := regexp.MustCompile(`(?m)^FLAGS := (.*)$`).FindSubmatch(makefile)
+	want := strings.Join(lambda.BuildFlags(), " ")
+	if got := strings.ReplaceAll(string(flags[1]), `"`, ""); got != want {
+		t.Errorf("the Makefile builds with %s, local with %s", got, want)
+	}
+	deployed, err := template.Read("../template.yaml", map[string]string{"MerchantSecretArn": "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range deployed.Functions {
+		if _, err := os.Stat(filepath.Join("..", f.Folder, "main.go")); err != nil {
+			t.Error(err)
+		}
+	}
+}
