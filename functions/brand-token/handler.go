@@ -47,10 +47,11 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 		return nil, failure.NotFound()
 	}
 	var body request
-	if err := r.Decode(&body); err != nil {
+	err := r.Decode(&body)
+	r.Keep(body.OpenID)
+	if err != nil {
 		return nil, err
 	}
-	r.Keep(body.OpenID)
 	if err := body.validate(); err != nil {
 		return nil, err
 	}

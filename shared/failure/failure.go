@@ -26,6 +26,7 @@ type Error struct {
 
 	Status     int           `json:"-"` // HTTP status of the answer
 	RetryAfter time.Duration `json:"-"` // when to try again; 0 says nothing of it
+	Errcode    int           `json:"-"` // of the official-account API; 0 is none
 	Cause      error         `json:"-"` // what happened
 	Cure       string        `json:"-"` // what the operator can do about it
 }
@@ -53,7 +54,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // a long value only the beginning is repeated.
 func Param(d Detail) *Error {
 	const most = 64
-	if text, ok := d.Value.(string); ok && utf8.RuneCountInString(text) > most {
+	if text := fmt.Sprint(d.Value); d.Value != nil && utf8.RuneCountInString(text) > most {
 		d.Value = string([]rune(text)[:most]) + "…"
 	}
 	return &Error{

@@ -26,6 +26,10 @@ import (
 // maxBody is the size of a request's body, decoded, above which it is refused.
 const maxBody = 16 << 10
 
+// patience is how long API Gateway waits for an answer, with a second to spare.
+// A function that has more time for other events has not for its requests.
+const patience = 29 * time.Second
+
 // Request is what a handler gets to see of an event.
 type Request struct {
 	event   events.APIGatewayV2HTTPRequest
@@ -60,20 +64,21 @@ func (r *Request) Decode(into any) error {
 	if r.event.IsBase64Encoded {
 		var err error
 		if body, err = base64.StdEncoding.DecodeString(r.event.Body); err != nil {
-			return fault(strict.Fault{Issue: "is marked as base64 but is not"})
+			return Fault(strict.Fault{Issue: "is marked as base64 but is not"})
 		}
 	}
 	if len(body) > maxBody {
-		return fault(strict.Fault{Issue: "must have at most 16 KiB"})
+		return Fault(strict.Fault{Issue: "must have at most 16 KiB"})
 	}
 	err := strict.Decode(body, into)
 	if faults, ok := errors.AsType[strict.Faults](err); ok {
-		return fault(faults[0])
+		return Fault(faults[0])
 	}
 	return err
 }
 
-func fault(f strict.Fault) error {
+// Fault is the PARAM_ERROR for a fault of the body.
+func Fault(f strict.Fault) error {
 	return failure.Param(failure.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body"})
 }
 
@@ -101,6 +106,8 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if invocation, ok := lambdacontext.FromContext(ctx); ok {
 		id = invocation.AwsRequestID
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	ctx, record := h.Log.Begin(ctx, id)
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
 	request := &Request{event: event}
@@ -120,14 +127,18 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 			err = failure.Panic(value)
 		}
 	}()
-	return h.Operation(ctx, request)
+	response, err = h.Operation(ctx, request)
+	if response == nil && err == nil {
+		err = errors.New("the operation gave neither an answer nor an error")
+	}
+	return response, err
 }
 
 // refuse tells the caller and the operator, each in his own way, why there is no
 // success.
 func refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
 	e, ok := errors.AsType[*failure.Error](err)
-	if !ok {
+	if !ok || e == nil {
 		e = failure.Panic(err)
 	}
 	told := *e

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/smithy-go"
 
 	"membercard/shared/telemetry"
+	"membercard/shared/turn"
+	"membercard/shared/wall"
 )
 
 const (
@@ -33,7 +35,7 @@ type Secret[T any] struct {
 	parse  func([]byte) (T, error)
 	log    *telemetry.Log
 
-	turn    chan struct{} // holds one token; who has it may read and write what follows
+	turn    turn.Turn // who has it may read and write what follows
 	value   T
 	version string
 	held    bool
@@ -45,15 +47,7 @@ type Secret[T any] struct {
 // makes the value of the secret's text; its errors must name no values, for they
 // are logged.
 func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
-	s := &Secret[T]{
-		client: secretsmanager.NewFromConfig(config),
-		id:     id,
-		parse:  parse,
-		log:    log,
-		turn:   make(chan struct{}, 1),
-	}
-	s.turn <- struct{}{}
-	return s
+	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, turn: turn.New()}
 }
 
 // Get returns the value, reading the secret if it was never read or five minutes
@@ -61,11 +55,11 @@ func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log
 // minute, and the failure is logged and counted.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
-	if err := s.lock(ctx); err != nil {
+	if err := s.turn.Take(ctx); err != nil {
 		return none, err
 	}
-	defer s.unlock()
-	if s.held && wallNow().Before(s.dueAt) {
+	defer s.turn.Give()
+	if s.held && wall.Now().Before(s.dueAt) {
 		return s.value, nil
 	}
 	if _, err := s.read(ctx); err != nil {
@@ -73,7 +67,7 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 		if !s.held {
 			return none, err
 		}
-		s.dueAt = wallNow().Add(patience)
+		s.dueAt = wall.Now().Add(patience)
 	}
 	return s.value, nil
 }
@@ -82,11 +76,11 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 // whether it changed. When it keeps coming back unchanged, or can't be read, it
 // is read at most once a minute.
 func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err error) {
-	if err := s.lock(ctx); err != nil {
+	if err := s.turn.Take(ctx); err != nil {
 		return value, false, err
 	}
-	defer s.unlock()
-	if wallNow().Sub(s.sameAt) < patience {
+	defer s.turn.Give()
+	if wall.Since(s.sameAt) < patience {
 		return s.value, false, nil
 	}
 	changed, err = s.read(ctx)
@@ -94,7 +88,7 @@ func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err err
 		s.failed(ctx, err)
 	}
 	if !changed {
-		s.sameAt = wallNow()
+		s.sameAt = wall.Now()
 	}
 	return s.value, changed, err
 }
@@ -119,7 +113,7 @@ func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 		}
 		s.value, s.version, s.held, changed = value, version, true, true
 	}
-	s.dueAt = wallNow().Add(life)
+	s.dueAt = wall.Now().Add(life)
 	return changed, nil
 }
 
@@ -139,19 +133,3 @@ func (s *Secret[T]) failed(ctx context.Context, err error) {
 	s.log.Failure(ctx, "SecretFailures", "the secret could not be used", err,
 		"check the secret's ARN in the function's environment, its role's permission to read it, and the key that the cause names")
 }
-
-// lock waits for its turn no longer than ctx allows; a sync.Mutex would.
-func (s *Secret[T]) lock(ctx context.Context) error {
-	select {
-	case <-s.turn:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the secret: %w", context.Cause(ctx))
-	}
-}
-
-func (s *Secret[T]) unlock() { s.turn <- struct{}{} }
-
-// wallNow is by the wall clock: the monotonic one may stand still while a
-// function is frozen.
-func wallNow() time.Time { return time.Now().Round(0) }

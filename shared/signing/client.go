@@ -57,20 +57,20 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// Post calls an operation of APIv3. The path, with its query, and the body are
-// signed and sent as they are. The answer is a success, verified; the error is a
+// Post calls an operation of APIv3. The path and the body are signed and sent as
+// they are. The answer is a success, verified; the error is a
 // [failure.Error].
 //
 // If WeChat Pay refuses the signature, or signs with a key that the merchant
-// does not hold, the merchant is read again, and if it changed, the call is made
-// once more.
+// does not hold, or encrypts with another APIv3 key, the merchant is read again,
+// and if it changed, the call is made once more.
 func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
 		return nil, failure.Config(err)
 	}
 	answer, err := c.call(ctx, merchant, path, body)
-	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) {
+	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
 		return answer, err
 	}
 	merchant, changed, unread := c.merchants.Refresh(ctx)
@@ -94,7 +94,7 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, path string, body
 		return nil, err
 	}
 	err = verify(ctx, merchant.keys, answer)
-	passing := answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError
+	passing := passes(answer.Status)
 	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.apiv3Key != "" && !merchant.keys.barren() {
 		if err = c.download(ctx, merchant); err == nil {
 			err = verify(ctx, merchant.keys, answer)
@@ -140,8 +140,14 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	if err != nil {
 		return err
 	}
-	if answer.Status != http.StatusOK {
+	if passes(answer.Status) {
 		return refusal(answer, false)
+	}
+	if answer.Status != http.StatusOK {
+		// Whatever it is, the caller has no part in it.
+		e := failure.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status))
+		e.RequestID = answer.RequestID()
+		return e
 	}
 	certificates, err := merchant.keys.decrypt(answer.Body)
 	if errors.Is(err, errWrongAPIv3Key) {
@@ -208,7 +214,7 @@ func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
 }
 
 // refusal is the failure.Error for an error that WeChat Pay answered with. Of an
-// unverified one only the code is used: it decides nothing.
+// unverified one only the code and Retry-After are used: they decide nothing.
 func refusal(answer *upstream.Answer, verified bool) error {
 	var body struct {
 		Code    string          `json:"code"`
@@ -230,10 +236,15 @@ func refusal(answer *upstream.Answer, verified bool) error {
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && 0 < seconds && seconds <= 3600 {
 		a.RetryAfter = time.Duration(seconds) * time.Second
 	}
-	if !known && answer.Status < http.StatusInternalServerError && answer.Status != http.StatusTooManyRequests {
+	if !known && !passes(answer.Status) {
 		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
 	}
 	return failure.FromWeChat(a)
+}
+
+// passes says whether an error status is one that may pass, and was retried.
+func passes(status int) bool {
+	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
 }
 
 // isCode says whether a string is an APIv3 error code: capitals, digits and _.

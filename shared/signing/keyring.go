@@ -16,6 +16,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
+	"membercard/shared/wall"
 )
 
 const (
@@ -69,14 +71,14 @@ func (k *keyring) GetSerial(ctx context.Context) (string, error) {
 func (k *keyring) held() (*core.CertificateMap, time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.certificates, age(k.downloadedAt)
+	return k.certificates, wall.Since(k.downloadedAt)
 }
 
 func (k *keyring) hold(certificates *core.CertificateMap) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.certificates = certificates
-	k.downloadedAt = time.Now()
+	k.downloadedAt = wall.Now()
 }
 
 // wants says whether a call shall download certificates before anything else:
@@ -97,18 +99,14 @@ func (k *keyring) wants() (wants, must bool) {
 func (k *keyring) barren() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return age(k.barrenAt) < downloadPause
+	return wall.Since(k.barrenAt) < downloadPause
 }
 
 func (k *keyring) setBarren() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.barrenAt = time.Now()
+	k.barrenAt = wall.Now()
 }
-
-// age is by the wall clock: the monotonic one may stand still while a function
-// is frozen.
-func age(t time.Time) time.Duration { return time.Now().Round(0).Sub(t.Round(0)) }
 
 // with is a keyring that holds these certificates beside the public key.
 func (k *keyring) with(certificates *core.CertificateMap) *keyring {
@@ -121,7 +119,8 @@ func (k *keyring) validate(ctx context.Context, answer *http.Response) error {
 }
 
 // decrypt opens the answer to GET /v3/certificates: each certificate is
-// encrypted with AES-256-GCM under the APIv3 key. Expired ones are left out.
+// encrypted with AES-256-GCM under the APIv3 key. Expired ones, and those with
+// another key than RSA, are left out.
 func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 	var list struct {
 		Data []struct {
@@ -153,15 +152,13 @@ func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 		if err != nil {
 			return nil, errors.New("a platform certificate is not PEM")
 		}
-		if _, ok := certificate.PublicKey.(*rsa.PublicKey); !ok {
-			return nil, errors.New("a platform certificate has no RSA key")
-		}
-		if !utils.IsCertificateExpired(*certificate, time.Now()) {
+		// The library's verifier panics at another key than RSA.
+		if _, ok := certificate.PublicKey.(*rsa.PublicKey); ok && !utils.IsCertificateExpired(*certificate, time.Now()) {
 			certificates[entry.SerialNo] = certificate
 		}
 	}
 	if len(certificates) == 0 {
-		return nil, errors.New("WeChat Pay gave no valid platform certificate")
+		return nil, errors.New("WeChat Pay gave no platform certificate that can be used")
 	}
 	return core.NewCertificateMap(certificates), nil
 }

@@ -6,7 +6,6 @@ package strict
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 // A Fault is one place that breaks a rule.
 type Fault struct {
 	Path  string // JSON pointer into the document; "" is the whole document
-	Value any    // what stands there, if it is a plain value and known; nil otherwise
+	Value any    // what stands there, if that helps; nil otherwise
 	Issue string // the rule that it breaks, to be read after the name of the field
 }
 
@@ -38,6 +37,9 @@ func (f Faults) Error() string {
 // of another type, text that is not valid Unicode, trailing data, and the empty
 // string, except where the field is a *string or a map's value: those may be
 // sent empty, to mean it.
+//
+// A document that is JSON at all is decoded as far as it goes even so, so that
+// who wants to can look for the faults of another kind as well.
 func Decode(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return Faults{{Issue: "must be UTF-8"}}
@@ -52,22 +54,11 @@ func Decode(data []byte, into any) error {
 	w := walker{tokens: json.NewDecoder(bytes.NewReader(data))}
 	w.tokens.UseNumber()
 	w.value(reflect.TypeOf(into).Elem(), "", false)
+	err := json.Unmarshal(data, into)
 	if len(w.faults) > 0 {
 		return w.faults
 	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return Faults{unmarshalFault(err)}
-	}
-	return nil
-}
-
-// unmarshalFault is for what only encoding/json can tell: a number that does
-// not fit its field.
-func unmarshalFault(err error) Fault {
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return Fault{Path: "/" + strings.ReplaceAll(wrong.Field, ".", "/"), Issue: "must be a whole number in range"}
-	}
-	return Fault{Issue: "must have the documented shape"}
+	return err
 }
 
 // walker goes through a valid document beside the type that it should have.
@@ -113,7 +104,7 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 	case string:
 		switch {
 		case kind != reflect.String:
-			w.fault(path, token, "must be "+name)
+			w.fault(path, nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
 			w.fault(path, nil, "must be valid Unicode")
 		case token == "" && !mayBeEmpty:
@@ -121,11 +112,11 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 		}
 	case bool:
 		if kind != reflect.Bool {
-			w.fault(path, token, "must be "+name)
+			w.fault(path, nil, "must be "+name)
 		}
 	case json.Number:
-		if kind != reflect.Int64 {
-			w.fault(path, token, "must be "+name)
+		if _, err := token.Int64(); kind != reflect.Int64 || err != nil {
+			w.fault(path, nil, "must be "+name)
 		}
 	}
 }
@@ -136,9 +127,12 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 	for w.tokens.More() {
 		token, _ := w.tokens.Token()
 		key := token.(string)
-		at := path + "/" + pointerEscape.Replace(key)
+		at := path + "/" + pointerEscape.Replace(clip(key))
 		t, known := typeOf(key)
 		switch {
+		case strings.ContainsRune(key, utf8.RuneError):
+			w.fault(at, nil, "must be valid Unicode")
+			w.discard()
 		case seen[key]:
 			w.fault(at, nil, "must not be given twice")
 			w.discard()
@@ -173,6 +167,15 @@ func (w *walker) skip() {
 			depth--
 		}
 	}
+}
+
+// clip keeps a message readable when a name is not.
+func clip(name string) string {
+	const most = 64
+	if utf8.RuneCountInString(name) <= most {
+		return name
+	}
+	return string([]rune(name)[:most]) + "…"
 }
 
 var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"membercard/shared/wall"
 )
 
 const (
@@ -94,7 +96,8 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			kept = info.Reused || info.Conn == t.early
-			if kept && wallSince(t.lastUsed) > suspectAfter {
+			grace.Stop() // what ran for a connection that net/http gave up by itself
+			if kept && wall.Since(t.lastUsed) > suspectAfter {
 				grace.Reset(graceOfSuspect)
 			}
 		},
@@ -161,7 +164,7 @@ func (t *transport) open(ctx context.Context, endpoint string) {
 func (t *transport) used() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lastUsed = time.Now().Round(0)
+	t.lastUsed = wall.Now()
 }
 
 // dial gives the connection that was opened ahead, once, or a new one.
@@ -195,14 +198,10 @@ func (t *transport) take(address string) *connection {
 func (t *transport) trust(c net.Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if wallSince(t.lastUsed) > maxIdle {
+	if wall.Since(t.lastUsed) > maxIdle {
 		c.Close()
 		return false
 	}
 	t.early = c
 	return true
 }
-
-// wallSince is the time since t by the wall clock: the monotonic one may stand
-// still while a function is frozen.
-func wallSince(t time.Time) time.Duration { return time.Now().Round(0).Sub(t.Round(0)) }

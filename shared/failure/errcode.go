@@ -1,0 +1,79 @@
+package failure
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// FromErrcode is what a caller gets for an errcode of the official-account API
+// other than 0, after the cures and retries that it deserves:
+//
+//	40013, 40125         500 CONFIG_ERROR: wrong appid or secret
+//	40164                502: our IP is not on the account's allow-list
+//	40001, 40014, 42001  502: the access token stays dead
+//	−1                   502: busy
+//	45009, 45011, 45061  429: quota, frequency
+//	others               400
+func FromErrcode(errcode int, errmsg string) *Error {
+	e := &Error{
+		Status:   http.StatusBadRequest,
+		Errcode:  errcode,
+		Code:     "WECHAT_" + strconv.Itoa(errcode),
+		Message:  errmsg,
+		Solution: errcodeSolutions[errcode],
+		Cause:    fmt.Errorf("WeChat answered errcode %d: %s", errcode, errmsg),
+		Cure:     "see what WeChat's list of return codes says of it",
+	}
+	switch errcode {
+	case 40013, 40125:
+		e = Config(e.Cause)
+		e.Errcode = errcode
+		e.Cure = "put the official account's AppID and AppSecret into its secret; WeChat refuses those at hand"
+	case 40164:
+		e.Status = http.StatusBadGateway
+		e.Message = "WeChat does not allow calls from this service's IP address"
+		e.Cure = "add the IP address that the cause names to the official account's IP allow-list"
+		if ip := addressIn(errmsg); ip != "" {
+			e.Message += "; add " + ip + " to the official account's IP allow-list"
+		}
+	case 40001, 40014, 42001:
+		e.Status = http.StatusBadGateway
+		e.Solution = "try again"
+		e.Cure = "WeChat refuses even a fresh access token: see whether something else refreshes this account's token by force"
+	case -1:
+		e.Status = http.StatusBadGateway
+		e.Solution = "try again later"
+		e.Cure = "WeChat is busy; if it lasts, look at WeChat's service status"
+	case 45009:
+		e.Status = http.StatusTooManyRequests
+		e.Solution = "try again tomorrow, or have the quota reset in the official account's settings"
+		e.RetryAfter = time.Hour
+		e.Cure = "the quota is WeChat's, per account and day: make the schedule slower, or reset the quota"
+	case 45011, 45061:
+		e.Status = http.StatusTooManyRequests
+		e.Solution = "try again after Retry-After, with jitter"
+		e.RetryAfter = time.Minute
+		e.Cure = "the limit is WeChat's, per account and minute: spread the calls"
+	}
+	return e
+}
+
+var errcodeSolutions = map[int]string{
+	40053: "check card_id: the official account has no such card",
+	47001: "send only documented fields; a field that can't be changed gives this as well",
+	48001: "have the card feature opened for the official account; a card that was upgraded to the new membership card is changed by PATCH /v3/marketing/membercard-open/cards/{card_id}",
+}
+
+// addressIn finds the first IP address in a text.
+func addressIn(text string) string {
+	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == ' ' || c == ',' }) {
+		if address, err := netip.ParseAddr(word); err == nil {
+			return address.Unmap().String()
+		}
+	}
+	return ""
+}

@@ -1,0 +1,431 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"membercard/shared/failure"
+	"membercard/shared/telemetry"
+)
+
+var _ lambda.Handler = Handler{}
+
+const openid = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+
+// post is an event of payload format 2.0, as API Gateway sends it.
+func post(body string, isBase64 bool) []byte {
+	event := events.APIGatewayV2HTTPRequest{
+		Version:         "2.0",
+		RouteKey:        "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens",
+		RawPath:         "/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/permission-tokens",
+		Headers:         map[string]string{"content-type": "application/json", "authorization": "AWS4-HMAC-SHA256 Credential=private"},
+		PathParameters:  map[string]string{"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0"},
+		Body:            body,
+		IsBase64Encoded: isBase64,
+	}
+	event.RequestContext.HTTP.Method = "POST"
+	payload, err := json.Marshal(event)
+	if err != nil {
+		panic(err)
+	}
+	return payload
+}
+
+// outcome is what a caller got and what the log has of it.
+type outcome struct {
+	status  int
+	headers map[string]string
+	body    string
+	told    failure.Error // the body, if it is an error
+	log     string
+	record  map[string]any
+}
+
+// invoke runs an operation for a payload, which must be answered with JSON and
+// leave one record.
+func invoke(t *testing.T, payload []byte, operation func(context.Context, *Request) (*Response, error)) outcome {
+	t.Helper()
+	var log bytes.Buffer
+	h := Handler{Operation: operation, Log: telemetry.New(&log, "MemberCard", "test")}
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})
+	raw, err := h.Invoke(ctx, payload)
+	if err != nil {
+		t.Fatalf("the runtime got an error: %v", err)
+	}
+	var answer events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	if !json.Valid([]byte(answer.Body)) || answer.Headers["Content-Type"] != "application/json" {
+		t.Errorf("the answer is %q as %q, want JSON", answer.Body, answer.Headers["Content-Type"])
+	}
+	if answer.Headers["Cache-Control"] != "no-store" {
+		t.Errorf("Cache-Control is %q", answer.Headers["Cache-Control"])
+	}
+	if answer.IsBase64Encoded {
+		t.Error("the answer is marked as base64")
+	}
+	o := outcome{status: answer.StatusCode, headers: answer.Headers, body: answer.Body, log: log.String()}
+	if o.status >= 400 {
+		if err := json.Unmarshal([]byte(o.body), &o.told); err != nil || o.told.Code == "" || o.told.Message == "" {
+			t.Errorf("the error %s has no code or no message: %v", o.body, err)
+		}
+	}
+	if strings.Count(o.log, "\n") != 1 {
+		t.Errorf("the log has not one record:\n%s", o.log)
+	}
+	if err := json.Unmarshal(log.Bytes(), &o.record); err != nil {
+		t.Errorf("the log is not JSON: %v", err)
+	}
+	if o.record["requestId"] != "8f5a" || o.record["status"] != float64(o.status) {
+		t.Errorf("the record is of request %v, status %v", o.record["requestId"], o.record["status"])
+	}
+	return o
+}
+
+// text is the body of the tests' operation.
+type text struct {
+	Text string `json:"text,omitempty"`
+}
+
+// echo decodes the body and answers with it.
+func echo(_ context.Context, r *Request) (*Response, error) {
+	var body text
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(body)
+	return &Response{Body: out}, err
+}
+
+func TestASuccessIsWeChatsOwnBody(t *testing.T) {
+	body := `{"permission_token" : "EhhEF0Jt0uDLPK6C", "url":"<&>"}`
+	o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) {
+		return &Response{Body: []byte(body), RequestID: "08F78BB5AF0610D302"}, nil
+	})
+	if o.status != 200 || o.body != body {
+		t.Errorf("%d %s, want WeChat's bytes", o.status, o.body)
+	}
+	if o.headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
+		t.Errorf("X-WeChat-Request-Id is %q", o.headers["X-WeChat-Request-Id"])
+	}
+	if o.record["Code"] != "OK" || o.record["level"] != "INFO" || o.record["wechat_request_id"] != "08F78BB5AF0610D302" ||
+		o.record["route"] != "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens" {
+		t.Errorf("the record is %s", o.log)
+	}
+	if strings.Contains(o.log, "EhhEF0Jt0uDLPK6C") || strings.Contains(o.log, "Credential") {
+		t.Errorf("a token or a header is in the log: %s", o.log)
+	}
+}
+
+func TestHeadersOfAnError(t *testing.T) {
+	for _, row := range []struct {
+		what                  string
+		e                     *failure.Error
+		requestID, retryAfter string
+	}{
+		{"no call was made", failure.NotFound(), "", ""},
+		{"WeChat's Request-ID", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m", RequestID: "08F7"}), "08F7", ""},
+		{"Retry-After", failure.FromWeChat(failure.Answer{Status: 429, RetryAfter: 90 * time.Second}), "", "90"},
+		{"Retry-After is never 0", failure.FromWeChat(failure.Answer{Status: 429}), "", "1"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) { return nil, row.e })
+			if id, ok := o.headers["X-WeChat-Request-Id"]; id != row.requestID || ok != (row.requestID != "") {
+				t.Errorf("X-WeChat-Request-Id is %q", id)
+			}
+			if after, ok := o.headers["Retry-After"]; after != row.retryAfter || ok != (row.retryAfter != "") {
+				t.Errorf("Retry-After is %q", after)
+			}
+			if o.told.RequestID != row.requestID {
+				t.Errorf("request_id is %q", o.told.RequestID)
+			}
+		})
+	}
+}
+
+func TestAnyErrorIsAnsweredWithJSON(t *testing.T) {
+	const private = "private matter"
+	var noPointer *text
+	for _, row := range []struct {
+		what      string
+		operation func() (*Response, error)
+		status    int
+		code      string
+		level     string
+	}{
+		{"ours", func() (*Response, error) { return nil, failure.NotFound() }, 404, "NOT_FOUND", "WARN"},
+		{"ours, wrapped", func() (*Response, error) { return nil, fmt.Errorf("x: %w", failure.Config(errors.New("y"))) }, 500, "CONFIG_ERROR", "ERROR"},
+		{"no answer in time", func() (*Response, error) { return nil, failure.Timeout(context.DeadlineExceeded) }, 504, "UPSTREAM_TIMEOUT", "ERROR"},
+		{"not ours", func() (*Response, error) { return nil, errors.New(private) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a panic with a text", func() (*Response, error) { panic(private) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a panic with an error", func() (*Response, error) { panic(errors.New(private)) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a panic with a failure", func() (*Response, error) { panic(failure.NotFound()) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a panic with nil", func() (*Response, error) { panic(any(nil)) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a nil pointer", func() (*Response, error) { return &Response{Body: []byte(noPointer.Text)}, nil }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"neither an answer nor an error", func() (*Response, error) { return nil, nil }, 500, "SYSTEM_ERROR", "ERROR"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			defer func() {
+				if value := recover(); value != nil {
+					t.Fatalf("the runtime got a panic: %v", value)
+				}
+			}()
+			o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) { return row.operation() })
+			if o.status != row.status || o.told.Code != row.code || o.record["Code"] != row.code || o.record["level"] != row.level {
+				t.Errorf("%d %s, recorded as %v %v; want %d %s", o.status, o.told.Code, o.record["level"], o.record["Code"], row.status, row.code)
+			}
+			if strings.Contains(o.body+o.log, private) {
+				t.Errorf("a value that nobody vouches for is told: %s\n%s", o.body, o.log)
+			}
+			if strings.HasPrefix(row.what, "a panic") {
+				if stack, _ := o.record["stack"].(string); !strings.Contains(stack, "gateway_test.go") {
+					t.Errorf("the record has the stack %q", stack)
+				}
+			}
+		})
+	}
+}
+
+func TestTheCauseIsForTheLogOnly(t *testing.T) {
+	o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) {
+		return nil, failure.Config(errors.New("the merchant's secret: mchid is missing"))
+	})
+	if strings.Contains(o.body, "mchid") || strings.Contains(o.body, "secret") {
+		t.Errorf("the caller is told %s", o.body)
+	}
+	if o.record["cause"] != "the merchant's secret: mchid is missing" || o.record["cure"] == nil {
+		t.Errorf("the operator is told %s", o.log)
+	}
+}
+
+func TestPrivateValuesAreNeverToldOrLogged(t *testing.T) {
+	for _, row := range []struct {
+		what string
+		err  error
+	}{
+		{"in WeChat's message", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "OpenID有误: " + openid})},
+		{"in WeChat's detail", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
+			Detail: &failure.Detail{Field: "/body/openid", Value: openid, Issue: openid + " is wrong", Location: "body"}})},
+		{"inside a value", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
+			Detail: &failure.Detail{Field: "/body", Value: map[string]any{"openid": openid}, Issue: "i", Location: "body"}})},
+		{"in a cause", failure.Invalid(errors.New("the answer for " + openid + openid))},
+		{"in ours", failure.Param(failure.Detail{Field: "/body/openid", Value: openid, Issue: "i", Location: "body"})},
+		{"in another's error", errors.New(openid)},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			o := invoke(t, post(`{"openid":"`+openid+`"}`, false), func(_ context.Context, r *Request) (*Response, error) {
+				r.Keep(openid)
+				return nil, row.err
+			})
+			if strings.Contains(o.body, openid) {
+				t.Errorf("told: %s", o.body)
+			}
+			if strings.Contains(o.log, openid) {
+				t.Errorf("logged: %s", o.log)
+			}
+		})
+	}
+}
+
+func TestKeepLeavesOurOwnWordsAlone(t *testing.T) {
+	for _, private := range []string{"", "a", "reply", "there"} {
+		o := invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
+			r.Keep(private)
+			return nil, failure.NotFound()
+		})
+		if o.told.Message != failure.NotFound().Message {
+			t.Errorf("with %q kept, the message is %q", private, o.told.Message)
+		}
+	}
+}
+
+func TestKeepChangesNobodyElsesError(t *testing.T) {
+	detail := &failure.Detail{Field: "/body", Value: openid, Issue: openid, Location: "body"}
+	shared := &failure.Error{Status: 400, Code: "C", Message: openid, Detail: detail}
+	invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
+		r.Keep(openid)
+		return nil, shared
+	})
+	if shared.Message != openid || detail.Value != openid || detail.Issue != openid {
+		t.Errorf("the error became %+v %+v", shared, detail)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	const limit = 16 << 10
+	frame := len(`{"text":""}`)
+	encode := base64.StdEncoding.EncodeToString
+	exactly := `{"text":"` + strings.Repeat("a", limit-frame) + `"}`
+	over := `{"text":"` + strings.Repeat("a", limit-frame+1) + `"}`
+	for _, row := range []struct {
+		what   string
+		body   string
+		base64 bool
+		field  string // of the fault; "" for success
+		issue  string
+	}{
+		{"plain", `{"text":"会员"}`, false, "", ""},
+		{"base64", encode([]byte(`{"text":"会员"}`)), true, "", ""},
+		{"16 KiB", exactly, false, "", ""},
+		{"16 KiB in base64", encode([]byte(exactly)), true, "", ""},
+		{"16 KiB and one byte", over, false, "/body", "must have at most 16 KiB"},
+		{"16 KiB and one byte in base64", encode([]byte(over)), true, "/body", "must have at most 16 KiB"},
+		{"16 KiB and blanks", exactly + " ", false, "/body", "must have at most 16 KiB"},
+		{"a megabyte", strings.Repeat("[", 1<<20), false, "/body", "must have at most 16 KiB"},
+		{"no body", "", false, "/body", "must be a JSON object, and is empty"},
+		{"no body in base64", "", true, "/body", "must be a JSON object, and is empty"},
+		{"not base64", `{"text":"x"}`, true, "/body", "is marked as base64 but is not"},
+		{"base64 that is not marked", encode([]byte(`{"text":"x"}`)), false, "/body", ""},
+		{"bytes that are not UTF-8", encode([]byte("{\"text\":\"\xff\"}")), true, "/body", "must be UTF-8"},
+		{"an unknown field", `{"txet":"x"}`, false, "/body/txet", "is not a field of this document"},
+		{"an unknown field with a slash", `{"a/b":"x"}`, false, "/body/a~1b", "is not a field of this document"},
+		{"a duplicate", `{"text":"x","\u0074ext":"y"}`, false, "/body/text", "must not be given twice"},
+		{"null", `{"text":null}`, false, "/body/text", "must not be null"},
+		{"an empty string", `{"text":""}`, false, "/body/text", "must not be empty"},
+		{"another type", `{"text":17}`, false, "/body/text", "must be a string"},
+		{"the first of two faults", `{"text":17,"more":1}`, false, "/body/text", "must be a string"},
+		{"not an object", `["x"]`, false, "/body", "must be an object"},
+		{"trailing data", `{"text":"x"}{}`, false, "/body", ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			o := invoke(t, post(row.body, row.base64), echo)
+			if row.field == "" {
+				if o.status != 200 {
+					t.Errorf("%d %s", o.status, o.body)
+				}
+				return
+			}
+			if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil {
+				t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.status, o.body)
+			}
+			if o.told.Detail.Field != row.field || o.told.Detail.Location != "body" || row.issue != "" && o.told.Detail.Issue != row.issue {
+				t.Errorf("detail %+v, want %s %q", *o.told.Detail, row.field, row.issue)
+			}
+			if o.record["field"] != row.field || o.record["level"] != "WARN" {
+				t.Errorf("the record is %s", o.log)
+			}
+		})
+	}
+}
+
+func TestALongValueIsNotRepeated(t *testing.T) {
+	for _, body := range []string{`{"text":` + strings.Repeat("1", 16_000) + `}`, `{"text":-0.` + strings.Repeat("1", 16_000) + `}`} {
+		if o := invoke(t, post(body, false), echo); o.status != 400 || len(o.body) > 1000 {
+			t.Errorf("%d with %d bytes", o.status, len(o.body))
+		}
+	}
+}
+
+func TestPathIsTheRoutes(t *testing.T) {
+	for _, row := range []struct{ routeKey, rawPath, want string }{
+		{"POST /v3/brand/partner/card-member/pre-auth-tokens", "/stage/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
+		{"$default", "/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
+		{"", "/card/update", "/card/update"},
+	} {
+		var event events.APIGatewayV2HTTPRequest
+		event.RouteKey, event.RawPath, event.RequestContext.HTTP.Method = row.routeKey, row.rawPath, "POST"
+		payload, _ := json.Marshal(event)
+		var got string
+		invoke(t, payload, func(_ context.Context, r *Request) (*Response, error) {
+			got = r.Path()
+			return &Response{Body: []byte(`{}`)}, nil
+		})
+		if got != row.want {
+			t.Errorf("%q %q: %q, want %q", row.routeKey, row.rawPath, got, row.want)
+		}
+	}
+}
+
+func TestPathParameter(t *testing.T) {
+	invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
+		if got := r.PathParameter("card_id"); got != "pbLatjvWOibDc5-TBnbUk1pD12o0" {
+			t.Errorf("card_id is %q", got)
+		}
+		if got := r.PathParameter("other"); got != "" {
+			t.Errorf("other is %q", got)
+		}
+		return &Response{Body: []byte(`{}`)}, nil
+	})
+}
+
+// foreign are payloads that are no HTTP request of payload format 2.0.
+var foreign = []string{
+	``, ` `, `null`, `{}`, `[]`, `"x"`, `17`, `{`, "\xff",
+	`{"Records":[{"eventSource":"aws:s3"}]}`,
+	`{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}`,
+	`{"resource":"/x","httpMethod":"POST","path":"/x","requestContext":{"httpMethod":"POST"},"body":"{}"}`,
+	`{"routeKey":17}`, `{"routeKey":"POST /x","body":{}}`, `{"action":"sync"}`,
+}
+
+func TestAnotherEventIsAnErrorOfTheRuntime(t *testing.T) {
+	for _, payload := range foreign {
+		var log bytes.Buffer
+		h := Handler{Log: telemetry.New(&log, "MemberCard", "test"), Operation: func(context.Context, *Request) (*Response, error) {
+			t.Errorf("%q came to the operation", payload)
+			return nil, io.EOF
+		}}
+		if out, err := h.Invoke(t.Context(), []byte(payload)); err == nil || out != nil {
+			t.Errorf("%q: %s, %v, want an error", payload, out, err)
+		}
+	}
+}
+
+func FuzzInvoke(f *testing.F) {
+	for _, payload := range foreign {
+		f.Add([]byte(payload))
+	}
+	f.Add(post(`{"text":"x"}`, false))
+	f.Add(post(`eyJ0ZXh0IjoieCJ9`, true))
+	f.Add(post(`{"txet":"x"}`, true))
+	f.Add([]byte(`{"routeKey":"$default","body":"{\"text\":\"panic\"}"}`))
+	f.Add([]byte(`{"requestContext":{"http":{"method":"GET"}}}`))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		var log bytes.Buffer
+		h := Handler{Log: telemetry.New(&log, "MemberCard", "test"), Operation: func(ctx context.Context, r *Request) (*Response, error) {
+			var body text
+			if err := r.Decode(&body); err != nil {
+				return nil, err
+			}
+			r.Keep(body.Text)
+			if body.Text == "panic" {
+				panic(body.Text)
+			}
+			out, err := json.Marshal(body)
+			return &Response{Body: out}, err
+		}}
+		raw, err := h.Invoke(t.Context(), payload)
+		if err != nil {
+			if raw != nil || log.Len() != 0 {
+				t.Fatalf("an error beside an answer or a record: %s, %s", raw, log.String())
+			}
+			return
+		}
+		var answer events.APIGatewayV2HTTPResponse
+		if err := json.Unmarshal(raw, &answer); err != nil {
+			t.Fatal(err)
+		}
+		var told struct{ Code, Message string }
+		if err := json.Unmarshal([]byte(answer.Body), &told); err != nil {
+			t.Fatalf("%s: %v", answer.Body, err)
+		}
+		if answer.StatusCode != 200 && (told.Code == "" || told.Message == "" || answer.StatusCode < 400) {
+			t.Fatalf("%d %s has no code or no message", answer.StatusCode, answer.Body)
+		}
+		if strings.Count(log.String(), "\n") != 1 || !json.Valid(log.Bytes()) {
+			t.Fatalf("not one record: %s", log.String())
+		}
+	})
+}

@@ -1,0 +1,374 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"membercard/shared/awsenv"
+	"membercard/shared/telemetry"
+)
+
+const arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:merchant-AbCdEf"
+
+// manager stands for Secrets Manager: GetSecretValue in AWS JSON 1.1.
+type manager struct {
+	*httptest.Server
+	t *testing.T
+
+	mu      sync.Mutex
+	answer  string // the body of a success
+	status  int    // with which it is answered
+	hangs   chan struct{}
+	reads   int
+	arrived chan struct{} // gets one for each request, if it is there
+}
+
+// version is the answer for a version of the secret.
+func version(id, text string) string {
+	out, err := json.Marshal(map[string]any{"ARN": arn, "Name": "merchant", "VersionId": id, "SecretString": text, "VersionStages": []string{"AWSCURRENT"}})
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+func start(t *testing.T) *manager {
+	m := &manager{t: t, answer: version("v1", "one"), status: 200}
+	m.Server = httptest.NewServer(m)
+	t.Cleanup(m.Close)
+	for name, value := range map[string]string{
+		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_SESSION_TOKEN": "",
+		"AWS_ENDPOINT_URL": "", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": m.URL,
+	} {
+		t.Setenv(name, value)
+	}
+	return m
+}
+
+func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	if target := r.Header.Get("X-Amz-Target"); target != "secretsmanager.GetSecretValue" || !strings.Contains(string(body), `"SecretId":"`+arn+`"`) {
+		m.t.Errorf("%s %s", target, body)
+	}
+	m.mu.Lock()
+	m.reads++
+	answer, status, hangs, arrived := m.answer, m.status, m.hangs, m.arrived
+	m.mu.Unlock()
+	if arrived != nil {
+		arrived <- struct{}{}
+	}
+	if hangs != nil {
+		select {
+		case <-hangs:
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, answer)
+}
+
+// gives has the manager answer with this from now on.
+func (m *manager) gives(status int, answer string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status, m.answer = status, answer
+}
+
+func (m *manager) read(t *testing.T, times int) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reads != times {
+		t.Errorf("the secret was read %d times, want %d", m.reads, times)
+	}
+}
+
+const denied = `{"__type":"AccessDeniedException","message":"not authorized to perform: secretsmanager:GetSecretValue"}`
+
+// logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// failures are the records of failures, of which each must count one.
+func (l *logBuffer) failures(t *testing.T, times int, cause string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := strings.Count(l.b.String(), "\n"); n != times {
+		t.Fatalf("%d records, want %d:\n%s", n, times, l.b.String())
+	}
+	for line := range strings.Lines(l.b.String()) {
+		var record map[string]any
+		if err := json.Unmarshal([]byte(line), &record); err != nil || record["level"] != "ERROR" || record["SecretFailures"] != 1.0 || record["_aws"] == nil {
+			t.Errorf("%s counts no failure: %v", line, err)
+		}
+		if got := fmt.Sprint(record["cause"]); !strings.Contains(got, cause) {
+			t.Errorf("the cause is %q, want %q", got, cause)
+		}
+		if strings.Contains(line, "malformed-value") {
+			t.Errorf("a value is logged: %s", line)
+		}
+	}
+}
+
+// subject is the secret under test, how often it was parsed, and its log.
+type subject struct {
+	*Secret[string]
+	parsed *[]string
+	log    *logBuffer
+}
+
+func newSubject() subject {
+	s := subject{parsed: new([]string), log: &logBuffer{}}
+	s.Secret = New(awsenv.Config(), arn, func(text []byte) (string, error) {
+		*s.parsed = append(*s.parsed, string(text))
+		if strings.HasPrefix(string(text), "malformed") {
+			return "", errors.New("mchid is missing")
+		}
+		return "parsed " + string(text), nil
+	}, telemetry.New(s.log, "MemberCard", "test"))
+	return s
+}
+
+// later makes it later than it is.
+func (s subject) later(d time.Duration) {
+	s.dueAt = s.dueAt.Add(-d)
+	s.sameAt = s.sameAt.Add(-d)
+}
+
+func (s subject) gets(t *testing.T, want string) {
+	t.Helper()
+	got, err := s.Get(t.Context())
+	if err != nil || got != want {
+		t.Fatalf("Get: %q, %v, want %q", got, err, want)
+	}
+}
+
+func (s subject) refreshes(t *testing.T, want string, wantChanged bool) {
+	t.Helper()
+	got, changed, err := s.Refresh(t.Context())
+	if err != nil || got != want || changed != wantChanged {
+		t.Fatalf("Refresh: %q, %v, %v, want %q, %v", got, changed, err, want, wantChanged)
+	}
+}
+
+func TestItIsReadOnce(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.read(t, 0)
+	for range 3 {
+		s.gets(t, "parsed one")
+	}
+	m.read(t, 1)
+	s.log.failures(t, 0, "")
+}
+
+func TestABinarySecretIsReadToo(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.gives(200, `{"ARN":"`+arn+`","VersionId":"v1","SecretBinary":"b25l"}`)
+	s.gets(t, "parsed one")
+}
+
+func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	s.later(life - time.Second)
+	s.gets(t, "parsed one")
+	m.read(t, 1)
+	s.later(2 * time.Second)
+	s.gets(t, "parsed one")
+	s.gets(t, "parsed one")
+	m.read(t, 2)
+	m.gives(200, version("v2", "two"))
+	s.later(life + time.Second)
+	s.gets(t, "parsed two")
+	m.read(t, 3)
+	if got := strings.Join(*s.parsed, " "); got != "one two" {
+		t.Errorf("parsed were %q, want each version once", got)
+	}
+}
+
+func TestTheOneAtHandGoesOnServing(t *testing.T) {
+	for _, row := range []struct {
+		what   string
+		status int
+		answer string
+		cause  string
+	}{
+		{"it may not be read", 400, denied, "Secrets Manager answered AccessDeniedException"},
+		{"it is gone", 400, `{"__type":"ResourceNotFoundException","Message":"can't find the specified secret"}`, "ResourceNotFoundException"},
+		{"the new version is malformed", 200, version("v2", "malformed-value"), "mchid is missing"},
+		{"the answer is no JSON", 200, `<html>`, ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			m, s := start(t), newSubject()
+			s.gets(t, "parsed one")
+			m.gives(row.status, row.answer)
+			s.later(life + time.Second)
+			s.gets(t, "parsed one")
+			s.log.failures(t, 1, row.cause)
+			m.mu.Lock()
+			reads := m.reads // the SDK may have tried more than once
+			m.mu.Unlock()
+			s.gets(t, "parsed one")
+			m.read(t, reads) // not again at once
+			s.log.failures(t, 1, row.cause)
+			s.later(patience + time.Second)
+			s.gets(t, "parsed one")
+			s.log.failures(t, 2, row.cause)
+
+			m.gives(200, version("v3", "three"))
+			s.later(patience + time.Second)
+			s.gets(t, "parsed three")
+			s.log.failures(t, 2, row.cause)
+		})
+	}
+}
+
+func TestWithoutAnyEachRequestTriesAgain(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.gives(400, denied)
+	for n := 1; n <= 2; n++ {
+		got, err := s.Get(t.Context())
+		if err == nil || got != "" || !strings.Contains(err.Error(), "AccessDeniedException") {
+			t.Fatalf("%q, %v", got, err)
+		}
+		m.read(t, n)
+		s.log.failures(t, n, "AccessDeniedException")
+	}
+	m.gives(200, version("v1", "malformed-value"))
+	if _, err := s.Get(t.Context()); err == nil || !strings.Contains(err.Error(), "mchid is missing") {
+		t.Fatal(err)
+	}
+	m.gives(200, version("v2", "two"))
+	s.gets(t, "parsed two")
+}
+
+func TestAnUnreachableManagerIsAFailure(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	m.Close()
+	s.later(life + time.Second)
+	s.gets(t, "parsed one")
+	s.log.failures(t, 1, "Secrets Manager")
+}
+
+func TestRefreshReadsAtOnce(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	m.gives(200, version("v2", "two"))
+	s.refreshes(t, "parsed two", true)
+	m.gives(200, version("v3", "three"))
+	s.refreshes(t, "parsed three", true) // it keeps changing: no need to wait
+	s.gets(t, "parsed three")
+	m.read(t, 3)
+	s.later(life - time.Second) // a refresh counts as a reading
+	s.gets(t, "parsed three")
+	m.read(t, 3)
+}
+
+func TestRefreshReadsAtMostOnceAMinuteWhatDoesNotChange(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	for range 3 {
+		s.refreshes(t, "parsed one", false)
+	}
+	m.read(t, 2)
+	m.gives(200, version("v2", "two"))
+	s.later(patience - time.Second)
+	s.refreshes(t, "parsed one", false)
+	m.read(t, 2)
+	s.later(2 * time.Second)
+	s.refreshes(t, "parsed two", true)
+	m.read(t, 3)
+}
+
+func TestRefreshThatFailsKeepsTheOneAtHand(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	m.gives(200, version("v2", "malformed-value"))
+	got, changed, err := s.Refresh(t.Context())
+	if err == nil || changed || got != "parsed one" {
+		t.Errorf("%q, %v, %v", got, changed, err)
+	}
+	s.log.failures(t, 1, "mchid is missing")
+	s.refreshes(t, "parsed one", false) // not read again within the minute
+	m.read(t, 2)
+	s.gets(t, "parsed one")
+}
+
+func TestManyAtOnceReadOnce(t *testing.T) {
+	m, s := start(t), newSubject()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if got, err := s.Get(context.Background()); err != nil || got != "parsed one" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+	all.Wait()
+	m.read(t, 1)
+	if len(*s.parsed) != 1 {
+		t.Errorf("parsed %d times", len(*s.parsed))
+	}
+}
+
+func TestAHangingManagerDoesNotOutlastTheRequest(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.hangs = make(chan struct{})
+	m.arrived = make(chan struct{}, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error)
+	go func() {
+		_, err := s.Get(ctx)
+		first <- err
+	}()
+	<-m.arrived
+
+	// Another one waits for its turn, no longer than it may.
+	hasty, done := context.WithCancel(t.Context())
+	done()
+	if _, err := s.Get(hasty); !errors.Is(err, context.Canceled) {
+		t.Errorf("Get in the queue: %v", err)
+	}
+	if _, _, err := s.Refresh(hasty); !errors.Is(err, context.Canceled) {
+		t.Errorf("Refresh in the queue: %v", err)
+	}
+	cancel()
+	if err := <-first; err == nil || strings.Contains(err.Error(), "in time") {
+		t.Errorf("Get: %v, want it to end with its request, not with its own time", err)
+	}
+	close(m.hangs)
+	s.gets(t, "parsed one")
+}
+
+func TestAHangingManagerHasThreeSeconds(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	m.mu.Lock()
+	m.hangs = make(chan struct{})
+	m.mu.Unlock()
+	s.later(life + time.Second)
+	s.gets(t, "parsed one") // without a deadline
+	s.log.failures(t, 1, "Secrets Manager did not answer in time")
+}

@@ -1,0 +1,377 @@
+package strict
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// document has a field of every kind that a struct may have.
+type document struct {
+	ActivateType string            `json:"activate_type,omitzero"`
+	Back         *bool             `json:"navigate_back_previous_page,omitzero"`
+	Count        int64             `json:"count,omitzero"`
+	Limit        *int64            `json:"limit,omitzero"`
+	Clearable    *string           `json:"clearable,omitzero"`
+	Inner        *inner            `json:"inner,omitzero"`
+	List         []string          `json:"list,omitzero"`
+	Inners       []inner           `json:"inners,omitzero"`
+	Fields       map[string]string `json:"fields,omitzero"`
+	Counts       []int64           `json:"counts,omitzero"`
+}
+
+type inner struct {
+	Name string `json:"name,omitzero"`
+	Size int64  `json:"size,omitzero"`
+	Odd  string `json:"a/b~c,omitzero"`
+}
+
+const (
+	twice     = "must not be given twice"
+	unknown   = "is not a field of this document"
+	null      = "must not be null"
+	empty     = "must not be empty"
+	unicode   = "must be valid Unicode"
+	text      = "must be a string"
+	object    = "must be an object"
+	array     = "must be an array"
+	whole     = "must be a whole number"
+	inRange   = "must be a whole number"
+	trueFalse = "must be true or false"
+	oneObject = "must be one JSON object" // and why
+)
+
+// refused are documents with one fault each, by the rule that they break.
+var refused = []struct{ rule, document, path, issue string }{
+	{"an empty body", ``, "", "must be a JSON object, and is empty"},
+	{"a blank body", " \t\r\n", "", "must be a JSON object, and is empty"},
+	{"an array", `[]`, "", object},
+	{"an array with members", `[{"activate_type":"x"},[]]`, "", object},
+	{"a string", `"activate_type"`, "", object},
+	{"a number", `1`, "", object},
+	{"a boolean", `true`, "", object},
+	{"null itself", `null`, "", null},
+	{"cut short", `{"activate_type":"x"`, "", oneObject},
+	{"not JSON", `activate_type=AUTO_ACTIVATE`, "", oneObject},
+	{"single quotes", `{'activate_type':'x'}`, "", oneObject},
+	{"a trailing comma", `{"activate_type":"x",}`, "", oneObject},
+	{"a comment", `{"activate_type":"x"} // x`, "", oneObject},
+	{"NaN", `{"count":NaN}`, "", oneObject},
+	{"a byte order mark", "\ufeff{}", "", oneObject},
+	{"a control character in a string", "{\"activate_type\":\"a\nb\"}", "", oneObject},
+	{"trailing object", `{"activate_type":"x"}{"activate_type":"y"}`, "", oneObject},
+	{"trailing text", `{"activate_type":"x"}x`, "", oneObject},
+	{"trailing null", `{"activate_type":"x"} null`, "", oneObject},
+	{"trailing bracket", `{"activate_type":"x"}}`, "", oneObject},
+	{"deep nesting of arrays", strings.Repeat("[", 100_000), "", oneObject},
+	{"deep nesting below an unknown field", `{"x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, "", oneObject},
+	{"nesting that is allowed, below an unknown field", `{"x":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}`, "/x", unknown},
+	{"nesting that is allowed, of another type", `{"count":` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + `}`, "/count", whole},
+
+	{"invalid UTF-8 in a value", "{\"activate_type\":\"\xff\"}", "", "must be UTF-8"},
+	{"invalid UTF-8 in a name", "{\"activate_type\xff\":\"x\"}", "", "must be UTF-8"},
+	{"overlong UTF-8", "{\"activate_type\":\"\xc0\xaf\"}", "", "must be UTF-8"},
+	{"a surrogate in UTF-8", "{\"activate_type\":\"\xed\xa0\x80\"}", "", "must be UTF-8"},
+	{"UTF-16", "{\x00}\x00\xff\xfe", "", "must be UTF-8"},
+	{"a lone high surrogate", `{"activate_type":"\ud83d"}`, "/activate_type", unicode},
+	{"a lone low surrogate", `{"activate_type":"x\ude00"}`, "/activate_type", unicode},
+	{"surrogates in the wrong order", `{"activate_type":"\ude00\ud83d"}`, "/activate_type", unicode},
+	{"a lone surrogate in a list", `{"list":["a","\ud800"]}`, "/list/1", unicode},
+	{"a lone surrogate in a map's value", `{"fields":{"k":"\ud800"}}`, "/fields/k", unicode},
+	{"a lone surrogate in a map's name", `{"fields":{"\ud800":"v"}}`, "/fields/\ufffd", unicode},
+
+	{"an unknown field", `{"activate_typ":"x"}`, "/activate_typ", unknown},
+	{"a name in another case", `{"Activate_Type":"x"}`, "/Activate_Type", unknown},
+	{"a Go name", `{"ActivateType":"x"}`, "/ActivateType", unknown},
+	{"a name that folds to k", "{\"\u212aind\":1}", "/\u212aind", unknown},
+	{"an escaped name in another case", `{"\u0041ctivate_type":"x"}`, "/Activate_type", unknown},
+	{"a name with a blank", `{"activate_type ":"x"}`, "/activate_type ", unknown},
+	{"no name", `{"":"x"}`, "/", unknown},
+	{"a tag's option", `{"activate_type,omitzero":"x"}`, "/activate_type,omitzero", unknown},
+	{"/ and ~ in an unknown name", `{"a/b~c":1}`, "/a~1b~0c", unknown},
+	{"~1 in an unknown name", `{"~1":1}`, "/~01", unknown},
+	{"/ and ~ in a known name", `{"inner":{"a/b~c":1}}`, "/inner/a~1b~0c", text},
+	{"an unknown field with an object", `{"x":{"activate_type":null,"y":[1,{}]}}`, "/x", unknown},
+	{"an unknown field in an object", `{"inner":{"activate_type":"x"}}`, "/inner/activate_type", unknown},
+	{"an unknown field in an array's object", `{"inners":[{"name":"x"},{"nam":"x"}]}`, "/inners/1/nam", unknown},
+
+	{"a duplicate", `{"activate_type":"x","activate_type":"x"}`, "/activate_type", twice},
+	{"an escaped duplicate", `{"activate_type":"x","\u0061ctivate_type":"y"}`, "/activate_type", twice},
+	{"an escaped duplicate that comes first", `{"\u0061ctivate_type":"x","activate_type":"y"}`, "/activate_type", twice},
+	{"a duplicate of another type", `{"activate_type":"x","activate_type":{"a":[]}}`, "/activate_type", twice},
+	{"a duplicate null", `{"activate_type":"x","activate_type":null}`, "/activate_type", twice},
+	{"a duplicate in an object", `{"inner":{"name":"x","name":"x"}}`, "/inner/name", twice},
+	{"a duplicate in an array's object", `{"inners":[{},{"name":"x","n\u0061me":"x"}]}`, "/inners/1/name", twice},
+	{"a duplicate in a map", `{"fields":{"k":"1","\u006b":"2"}}`, "/fields/k", twice},
+	{"a duplicate with /", `{"fields":{"a/b":"1","a\/b":"2"}}`, "/fields/a~1b", twice},
+
+	{"null for a string", `{"activate_type":null}`, "/activate_type", null},
+	{"null for a pointer", `{"clearable":null}`, "/clearable", null},
+	{"null for a boolean", `{"navigate_back_previous_page":null}`, "/navigate_back_previous_page", null},
+	{"null for an object", `{"inner":null}`, "/inner", null},
+	{"null for an array", `{"list":null}`, "/list", null},
+	{"null in an array", `{"list":["x",null]}`, "/list/1", null},
+	{"null for a map", `{"fields":null}`, "/fields", null},
+	{"null in a map", `{"fields":{"k":null}}`, "/fields/k", null},
+
+	{"an empty string", `{"activate_type":""}`, "/activate_type", empty},
+	{"an empty string in an object", `{"inner":{"name":""}}`, "/inner/name", empty},
+	{"an empty string in an array", `{"list":[""]}`, "/list/0", empty},
+
+	{"a number for a string", `{"activate_type":1}`, "/activate_type", text},
+	{"a boolean for a string", `{"activate_type":false}`, "/activate_type", text},
+	{"an object for a string", `{"activate_type":{"a":{"b":[1]}}}`, "/activate_type", text},
+	{"an array for a string", `{"activate_type":["x"]}`, "/activate_type", text},
+	{"a number for a *string", `{"clearable":0}`, "/clearable", text},
+	{"a string for a boolean", `{"navigate_back_previous_page":"true"}`, "/navigate_back_previous_page", trueFalse},
+	{"a number for a boolean", `{"navigate_back_previous_page":1}`, "/navigate_back_previous_page", trueFalse},
+	{"an empty string for a boolean", `{"navigate_back_previous_page":""}`, "/navigate_back_previous_page", trueFalse},
+	{"a string for a number", `{"count":"1"}`, "/count", whole},
+	{"a boolean for a number", `{"count":true}`, "/count", whole},
+	{"a string for an object", `{"inner":"x"}`, "/inner", object},
+	{"an array for an object", `{"inner":[]}`, "/inner", object},
+	{"an array for a map", `{"fields":[]}`, "/fields", object},
+	{"an object for an array", `{"list":{"0":"x"}}`, "/list", array},
+	{"a string for an array", `{"list":"x"}`, "/list", array},
+	{"a number in an array of strings", `{"list":["x",1]}`, "/list/1", text},
+	{"an array in an array of strings", `{"list":[["x"]]}`, "/list/0", text},
+	{"a number in a map of strings", `{"fields":{"k":1}}`, "/fields/k", text},
+
+	{"a fraction", `{"count":1.5}`, "/count", inRange},
+	{"a fraction of zero", `{"count":1.0}`, "/count", inRange},
+	{"an exponent", `{"count":1e2}`, "/count", inRange},
+	{"an endless number", `{"count":1e999}`, "/count", inRange},
+	{"more than an int64", `{"count":9223372036854775808}`, "/count", inRange},
+	{"less than an int64", `{"count":-9223372036854775809}`, "/count", inRange},
+	{"a fraction behind a pointer", `{"limit":0.1}`, "/limit", inRange},
+	{"a fraction in an object", `{"inner":{"size":0.1}}`, "/inner/size", inRange},
+	{"a fraction in an array", `{"counts":[1,0.1]}`, "/counts/1", inRange},
+	{"a fraction in an array's object", `{"inners":[{},{"size":0.1}]}`, "/inners/1/size", inRange},
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, row := range refused {
+		t.Run(row.rule, func(t *testing.T) {
+			var into document
+			err := Decode([]byte(row.document), &into)
+			faults, ok := errors.AsType[Faults](err)
+			if !ok || len(faults) != 1 {
+				t.Fatalf("Decode: %v, want one fault", err)
+			}
+			got := faults[0]
+			wrongIssue := got.Issue != row.issue && !(row.issue == oneObject && strings.HasPrefix(got.Issue, oneObject+": "))
+			if got.Path != row.path || wrongIssue {
+				t.Errorf("%q %q, want %q %q", got.Path, got.Issue, row.path, row.issue)
+			}
+			if !json.Valid([]byte(row.document)) && !reflect.DeepEqual(into, document{}) {
+				t.Errorf("the struct was filled from what is no JSON: %+v", into)
+			}
+		})
+	}
+}
+
+// What is of the wrong kind may be anything, an openid for instance.
+func TestDecodeRepeatsNoValue(t *testing.T) {
+	for _, text := range []string{
+		`{"count":"one"}`, `{"count":true}`, `{"activate_type":17}`, `{"activate_type":null}`,
+		`{"activate_type":{"a":1}}`, `{"activate_type":["a"]}`, `{"unknown":"value"}`,
+	} {
+		err := Decode([]byte(text), new(document))
+		faults, _ := errors.AsType[Faults](err)
+		if len(faults) != 1 || faults[0].Value != nil {
+			t.Errorf("%s: %#v", text, faults)
+		}
+	}
+}
+
+func TestDecodeFindsAllFaultsInTheDocumentsOrder(t *testing.T) {
+	const body = `{
+		"zeta": 1,
+		"list": ["x", null, 3],
+		"activate_type": "",
+		"inner": {"size": "big", "x": {}, "name": null},
+		"count": 1.5,
+		"inners": [{"name": ""}, 7],
+		"fields": {"b": 1, "a": null},
+		"activate_type": "AUTO_ACTIVATE"
+	}`
+	err := Decode([]byte(body), new(document))
+	want := strings.Join([]string{
+		"/zeta " + unknown,
+		"/list/1 " + null,
+		"/list/2 " + text,
+		"/activate_type " + empty,
+		"/inner/size " + whole,
+		"/inner/x " + unknown,
+		"/inner/name " + null,
+		"/count " + inRange,
+		"/inners/0/name " + empty,
+		"/inners/1 " + object,
+		"/fields/b " + text,
+		"/fields/a " + null,
+		"/activate_type " + twice,
+	}, "; ")
+	if err == nil || err.Error() != want {
+		t.Errorf("faults\n%v, want\n%s", err, want)
+	}
+}
+
+func TestDecodeFillsAsFarAsItGoesWhatItRefuses(t *testing.T) {
+	var got document
+	err := Decode([]byte(`{"unknown":1,"activate_type":"x","count":"one","navigate_back_previous_page":true,"limit":0.5,"list":["a"],"inner":{"name":"n","size":{}}}`), &got)
+	faults, _ := errors.AsType[Faults](err)
+	if len(faults) == 0 {
+		t.Fatalf("%v, want faults", err)
+	}
+	if got.ActivateType != "x" || got.Back == nil || !*got.Back || len(got.List) != 1 || got.Inner == nil || got.Inner.Name != "n" || got.Count != 0 {
+		t.Errorf("%+v, want all that fits", got)
+	}
+}
+
+func TestDecodeAccepts(t *testing.T) {
+	for _, row := range []struct {
+		rule, document string
+		want           document
+	}{
+		{"no field at all", `{}`, document{}},
+		{"blanks around it", " \n{ }\t", document{}},
+		{"the merchant document's example", `{"activate_type": "AUTO_ACTIVATE", "navigate_back_previous_page": true}`,
+			document{ActivateType: "AUTO_ACTIVATE", Back: new(true)}},
+		{"an explicit false", `{"navigate_back_previous_page": false}`, document{Back: new(false)}},
+		{"an escaped name", `{"\u0061ctivate_type":"x"}`, document{ActivateType: "x"}},
+		{"escaped text", `{"activate_type":"\u4f1a\u5458\n\"\ud83d\ude00\u0000"}`, document{ActivateType: "会员\n\"😀\x00"}},
+		{"Chinese", `{"activate_type":"会员卡"}`, document{ActivateType: "会员卡"}},
+		{"a blank string", `{"activate_type":" "}`, document{ActivateType: " "}},
+		{"an empty *string", `{"clearable":""}`, document{Clearable: new("")}},
+		{"an empty string in a map", `{"fields":{"custom_url":""}}`, document{Fields: map[string]string{"custom_url": ""}}},
+		{"names of a map in any case", `{"fields":{"a":"1","A":"2","a/b":"3"}}`, document{Fields: map[string]string{"a": "1", "A": "2", "a/b": "3"}}},
+		{"the same name at two levels", `{"inner":{"name":"a"},"inners":[{"name":"b"},{"name":"c"}]}`,
+			document{Inner: &inner{Name: "a"}, Inners: []inner{{Name: "b"}, {Name: "c"}}}},
+		{"/ and ~ in a known name", `{"inner":{"a\/b~c":"x"}}`, document{Inner: &inner{Odd: "x"}}},
+		{"the ends of an int64", `{"count":-9223372036854775808,"limit":9223372036854775807}`,
+			document{Count: -1 << 63, Limit: new(int64(1<<63 - 1))}},
+		{"zero", `{"count":0,"limit":-0}`, document{Limit: new(int64(0))}},
+		{"empty containers", `{"list":[],"fields":{},"inner":{}}`,
+			document{List: []string{}, Fields: map[string]string{}, Inner: &inner{}}},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			var got document
+			if err := Decode([]byte(row.document), &got); err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, row.want) {
+				t.Errorf("%+v, want %+v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestEncodeKeepsTextAsItIs(t *testing.T) {
+	for _, row := range []struct {
+		value any
+		want  string
+	}{
+		{document{ActivateType: "https://a.b/?c=1&d=<e>"}, `{"activate_type":"https://a.b/?c=1&d=<e>"}`},
+		{document{ActivateType: "会员😀々"}, `{"activate_type":"会员😀々"}`},
+		{document{ActivateType: `"` + "\n"}, `{"activate_type":"\"\n"}`},
+		{document{Fields: map[string]string{"b": "&", "a": "<"}}, `{"fields":{"a":"<","b":"&"}}`},
+		{document{}, `{}`},
+		{"two\n", `"two\n"`},
+	} {
+		got, err := Encode(row.value)
+		if err != nil || string(got) != row.want {
+			t.Errorf("Encode(%+v) = %s, %v, want %s", row.value, got, err, row.want)
+		}
+	}
+}
+
+func TestEncodeTellsWhatHasNoJSON(t *testing.T) {
+	if got, err := Encode(func() {}); err == nil {
+		t.Errorf("Encode of a func = %s, want an error", got)
+	}
+}
+
+// FuzzDecode holds that what is accepted is JSON that any decoder understands in
+// the same way, and survives being sent on.
+func FuzzDecode(f *testing.F) {
+	for _, row := range refused {
+		if len(row.document) < 1000 {
+			f.Add([]byte(row.document))
+		}
+	}
+	f.Add([]byte(`{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":true,"clearable":""}`))
+	f.Add([]byte(`{"count":-1,"limit":0,"list":["会员","\ud83d\ude00"],"fields":{"a":"","A":"<"},"inner":{"name":"x","a/b~c":"&"},"inners":[{},{"size":9}],"counts":[1,2]}`))
+	f.Add([]byte(`{"list":[],"fields":{},"counts":[],"inners":[],"inner":{}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var first document
+		if err := Decode(data, &first); err != nil {
+			faults, ok := errors.AsType[Faults](err)
+			if !ok || len(faults) == 0 || faults.Error() == "" {
+				t.Fatalf("a refusal without a fault: %#v", err)
+			}
+			for _, fault := range faults {
+				if fault.Issue == "" || fault.Path != "" && fault.Path[0] != '/' {
+					t.Fatalf("a fault without issue or pointer: %#v", fault)
+				}
+			}
+			return
+		}
+		if !json.Valid(data) {
+			t.Fatalf("accepted, but not JSON: %q", data)
+		}
+		if err := unambiguous(json.NewDecoder(bytes.NewReader(data))); err != nil {
+			t.Fatalf("accepted %q: %v", data, err)
+		}
+		again, err := Encode(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var second document
+		if err := Decode(again, &second); err != nil {
+			t.Fatalf("%s was made of %q, and is refused: %v", again, data, err)
+		}
+		if !reflect.DeepEqual(first, second) {
+			t.Fatalf("%+v became %+v", first, second)
+		}
+	})
+}
+
+// unambiguous finds duplicate names and nulls in one JSON value.
+func unambiguous(d *json.Decoder) error {
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	switch token {
+	case nil:
+		return errors.New("a null")
+	case json.Delim('{'):
+		seen := map[json.Token]bool{}
+		for d.More() {
+			name, err := d.Token()
+			if err != nil {
+				return err
+			}
+			if seen[name] {
+				return fmt.Errorf("the name %q twice", name)
+			}
+			seen[name] = true
+			if err := unambiguous(d); err != nil {
+				return err
+			}
+		}
+		_, err = d.Token()
+	case json.Delim('['):
+		for d.More() {
+			if err := unambiguous(d); err != nil {
+				return err
+			}
+		}
+		_, err = d.Token()
+	}
+	return err
+}

@@ -1,0 +1,216 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestTheFirstRequestUsesTheConnectionOpenedAhead(t *testing.T) {
+	s := serve(t, succeed)
+	c := client(t, s.URL, refused(t))
+	c.Open(t.Context())
+	if n := s.connections.Load(); n != 1 {
+		t.Fatalf("%d connections are open, want 1", n)
+	}
+	for range 2 {
+		if _, record, err := post(t, t.Context(), c); err != nil || record["attempts"] != 1.0 {
+			t.Fatalf("%v, %v", err, record)
+		}
+	}
+	if n := s.connections.Load(); n != 1 {
+		t.Errorf("%d connections, want the one opened ahead", n)
+	}
+	s.asked(t, 2)
+}
+
+func TestARequestWaitsForTheConnectionThatIsBeingOpened(t *testing.T) {
+	s := serve(t, succeed)
+	c := client(t, s.URL)
+	ahead := &connection{address: strings.TrimPrefix(s.URL, "https://"), ready: make(chan struct{})}
+	c.transport.ahead = ahead
+	done := make(chan error)
+	go func() {
+		_, _, err := post(t, t.Context(), c)
+		done <- err
+	}()
+	ahead.conn, ahead.err = c.transport.dialer.DialContext(t.Context(), "tcp", ahead.address)
+	c.transport.used()
+	close(ahead.ready)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := s.connections.Load(); n != 1 {
+		t.Errorf("%d connections, want one", n)
+	}
+}
+
+func TestOneOpenedTooLongAgoIsNotUsed(t *testing.T) {
+	s := serve(t, succeed)
+	c := client(t, s.URL)
+	c.Open(t.Context())
+	c.transport.lastUsed = c.transport.lastUsed.Add(-maxIdle - time.Second)
+	if _, record, err := post(t, t.Context(), c); err != nil || record["attempts"] != 1.0 {
+		t.Fatalf("%v, %v", err, record)
+	}
+	if n := s.connections.Load(); n != 2 {
+		t.Errorf("%d connections, want a new one", n)
+	}
+}
+
+func TestWhatCanNotBeOpenedIsNoMatter(t *testing.T) {
+	for _, row := range passing {
+		if row.alone == "UPSTREAM_TIMEOUT" {
+			continue // see TestOpenEndsWithItsContext
+		}
+		second := serve(t, succeed)
+		c := client(t, row.endpoint(t), second.URL)
+		c.Open(t.Context())
+		if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
+			t.Errorf("%s: %+v, %v", row.what, answer, err)
+		}
+	}
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	second := serve(t, succeed)
+	c := client(t, mute(t), second.URL)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	c.Open(ctx)
+	if answer, _, err := post(t, within(t, time.Second), c); err != nil || answer.Status != 200 {
+		t.Errorf("%+v, %v", answer, err)
+	}
+}
+
+// A connection that was reset while nobody looked says nothing of its endpoint.
+func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
+	t.Run("one that had been kept", func(t *testing.T) {
+		first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+			if n == 2 {
+				reset(w, r, n)
+				return
+			}
+			succeed(w, r, n)
+		})
+		second := serve(t, succeed)
+		c := client(t, first.URL, second.URL)
+		for range 2 {
+			if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
+				t.Fatalf("%+v, %v", answer, err)
+			}
+		}
+		first.asked(t, 3)
+		second.asked(t, 0)
+	})
+	t.Run("one that was opened ahead", func(t *testing.T) {
+		first, second := serve(t, succeed), serve(t, succeed)
+		c := client(t, first.URL, second.URL)
+		c.Open(t.Context())
+		first.CloseClientConnections()
+		if answer, record, err := post(t, t.Context(), c); err != nil || answer.Status != 200 || record["attempts"] != 2.0 {
+			t.Fatalf("%+v, %v, %v", answer, err, record)
+		}
+		first.asked(t, 1)
+		second.asked(t, 0)
+	})
+	t.Run("but not for ever", func(t *testing.T) {
+		first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+			if n > 1 {
+				reset(w, r, n)
+				return
+			}
+			succeed(w, r, n)
+		})
+		second := serve(t, succeed)
+		c := client(t, first.URL, second.URL)
+		for range 2 {
+			if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
+				t.Fatalf("%+v, %v", answer, err)
+			}
+		}
+		first.asked(t, 3)
+		second.asked(t, 1)
+	})
+}
+
+func TestSilenceAfterAPauseIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		if n > 1 {
+			hang(w, r, n)
+		}
+	})
+	second := serve(t, succeed)
+	c := client(t, first.URL, second.URL)
+	if _, _, err := post(t, t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	c.transport.lastUsed = c.transport.lastUsed.Add(-suspectAfter - time.Second)
+	answer, record, err := post(t, t.Context(), c)
+	if err != nil || string(answer.Body) != "whole" {
+		t.Fatalf("%+v, %v", answer, err)
+	}
+	if failed := fmt.Sprint(record["failed_attempts"]); !strings.Contains(failed, errSilent.Error()) {
+		t.Errorf("the attempt failed with %s, want %v", failed, errSilent)
+	}
+	second.asked(t, 1)
+}
+
+// deaf is a connection whose peer is gone, which only the next write finds out.
+type deaf struct {
+	net.Conn
+	gone *atomic.Bool
+}
+
+func (d deaf) Write(b []byte) (int, error) {
+	if d.gone.Load() {
+		return 0, errors.New("connection reset by peer")
+	}
+	return d.Conn.Write(b)
+}
+
+// net/http makes a new connection by itself where nothing could be written to
+// an old one. The new one is under no suspicion: it may be slow.
+func TestANewConnectionIsUnderNoSuspicion(t *testing.T) {
+	t.Parallel()
+	const slow = graceOfSuspect + 300*time.Millisecond
+	first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		if n > 1 {
+			select {
+			case <-time.After(slow):
+			case <-r.Context().Done():
+			}
+		}
+		succeed(w, r, n)
+	})
+	second := serve(t, succeed)
+	c := client(t, first.URL, second.URL)
+	var gone atomic.Bool // for the first connection
+	wrapped := false
+	c.transport.base.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.transport.dial(ctx, network, address)
+		if err == nil && !wrapped {
+			wrapped = true
+			conn = deaf{conn, &gone}
+		}
+		return conn, err
+	}
+	if _, _, err := post(t, t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	gone.Store(true)
+	c.transport.lastUsed = c.transport.lastUsed.Add(-suspectAfter - time.Second)
+	answer, record, err := post(t, t.Context(), c)
+	if err != nil || answer.Status != 200 || record["attempts"] != 1.0 {
+		t.Errorf("%+v, %v, failed attempts %v", answer, err, record["failed_attempts"])
+	}
+	first.asked(t, 2)
+	second.asked(t, 0)
+}
