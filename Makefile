@@ -11,4 +11,5 @@ FLAGS := -trimpath -tags lambda.norpc -ldflags "-s -w"
 folder = $(shell echo $* | sed 's/\([a-z0-9]\)\([A-Z]\)/\1-\2/g' | tr A-Z a-z)
 
 build-%Function:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -C $(ROOT) $(FLAGS) -o $(abspath $(ARTIFACTS_DIR))/bootstrap ./functions/$(folder)
+	$(if $(ARTIFACTS_DIR),,$(error ARTIFACTS_DIR is where bootstrap goes; sam build sets it))
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -C "$(ROOT)" $(FLAGS) -o "$(abspath $(ARTIFACTS_DIR))/bootstrap" ./functions/$(folder)

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -63,11 +62,10 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err != nil {
 		return nil, advice.Apply(err)
 	}
-	var minted struct {
-		Token      string    `json:"token"`
-		ExpireTime time.Time `json:"expire_time"` // RFC 3339
-	}
-	if json.Unmarshal(answer.Body, &minted) != nil || minted.Token == "" || minted.ExpireTime.IsZero() {
+	var token string
+	var expireTime time.Time // RFC 3339
+	if !strict.Member(answer.Body, "token", &token) || token == "" ||
+		!strict.Member(answer.Body, "expire_time", &expireTime) || expireTime.IsZero() {
 		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
 	}
 	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil

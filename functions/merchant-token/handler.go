@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 
 	"membercard/shared/failure"
@@ -70,10 +69,8 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err != nil {
 		return nil, advice.Apply(err)
 	}
-	var minted struct {
-		PermissionToken string `json:"permission_token"`
-	}
-	if json.Unmarshal(answer.Body, &minted) != nil || minted.PermissionToken == "" {
+	var token string
+	if !strict.Member(answer.Body, "permission_token", &token) || token == "" {
 		return nil, answer.Invalid(errors.New("the answer has no permission_token"))
 	}
 	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil

@@ -3,7 +3,9 @@
 package environment
 
 import (
+	"bytes"
 	"cmp"
+	"io"
 	"log"
 	"os"
 
@@ -30,7 +32,21 @@ func Endpoints(name, byDefault string) *upstream.Client {
 	return upstream.New(endpoints)
 }
 
-// Log is the function's log, on standard output, where Lambda takes it from.
+// Log is the function's log, on standard output, where Lambda takes it from. What
+// libraries write to the standard log goes on to standard error, but for one line:
+// net/http quotes what arrives unasked on an idle connection, and that may be the
+// rest of an answer, with a token.
 func Log() *telemetry.Log {
+	log.SetOutput(quiet{os.Stderr})
 	return telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
+}
+
+// quiet passes on what is not a quotation.
+type quiet struct{ io.Writer }
+
+func (q quiet) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("Unsolicited response received on idle HTTP channel")) {
+		return len(line), nil
+	}
+	return q.Writer.Write(line)
 }

@@ -37,6 +37,8 @@ type Detail struct {
 	Value    any    `json:"value,omitempty"` // what was sent; never an openid
 	Issue    string `json:"issue"`           // the rule that it breaks
 	Location string `json:"location"`        // "body" or "path"
+
+	Foreign bool `json:"-"` // the field's name is the caller's own, and not for a log
 }
 
 // Error is for the operator: it has the cause, which no caller is shown.

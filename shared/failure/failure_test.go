@@ -126,7 +126,7 @@ func TestJSON(t *testing.T) {
 		want string
 	}{
 		{"all of it", &Error{
-			Code: "PARAM_ERROR", Message: "m", Detail: &Detail{"/body/activate_type", "AUTO", "i", "body"}, Solution: "s", RequestID: "r",
+			Code: "PARAM_ERROR", Message: "m", Detail: &Detail{Field: "/body/activate_type", Value: "AUTO", Issue: "i", Location: "body"}, Solution: "s", RequestID: "r",
 			Status: 400, RetryAfter: time.Second, Cause: io.EOF, Cure: "c",
 		}, `{"code":"PARAM_ERROR","message":"m","detail":{"field":"/body/activate_type","value":"AUTO","issue":"i","location":"body"},"solution":"s","request_id":"r"}`},
 		{"what is not there is left out", &Error{Code: "NOT_FOUND", Message: "m", Status: 404}, `{"code":"NOT_FOUND","message":"m"}`},

@@ -26,13 +26,39 @@ import (
 // maxBody is the size of a request's body, decoded, above which it is refused.
 const maxBody = 16 << 10
 
-// patience is how long API Gateway waits for an answer, with a second to spare.
-// A function that has more time for other events has not for its requests.
+// patience is how long API Gateway waits for an answer, with a second to spare. A
+// function that has more time for other events has not for its requests.
 const patience = 29 * time.Second
+
+// WithReserve is ctx with half a second less of the invocation's time: it is left
+// for the answer itself.
+func WithReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	const reserve = 500 * time.Millisecond
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, deadline.Add(-reserve))
+	}
+	return context.WithCancel(ctx)
+}
+
+// event is what is used of an event of payload format 2.0. The rest may look as
+// it likes.
+type event struct {
+	RouteKey        string            `json:"routeKey"`
+	RawPath         string            `json:"rawPath"`
+	PathParameters  map[string]string `json:"pathParameters"`
+	Body            string            `json:"body"`
+	IsBase64Encoded bool              `json:"isBase64Encoded"`
+	RequestContext  struct {
+		Stage string `json:"stage"`
+		HTTP  struct {
+			Method string `json:"method"`
+		} `json:"http"`
+	} `json:"requestContext"`
+}
 
 // Request is what a handler gets to see of an event.
 type Request struct {
-	event   events.APIGatewayV2HTTPRequest
+	event   event
 	private []string
 }
 
@@ -41,6 +67,9 @@ type Request struct {
 func (r *Request) Path() string {
 	if _, path, ok := strings.Cut(r.event.RouteKey, " "); ok {
 		return path
+	}
+	if path, ok := strings.CutPrefix(r.event.RawPath, "/"+r.event.RequestContext.Stage+"/"); ok {
+		return "/" + path
 	}
 	return r.event.RawPath
 }
@@ -79,7 +108,7 @@ func (r *Request) Decode(into any) error {
 
 // Fault is the PARAM_ERROR for a fault of the body.
 func Fault(f strict.Fault) error {
-	return failure.Param(failure.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body"})
+	return failure.Param(failure.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body", Foreign: f.Foreign})
 }
 
 // Response is a success: a JSON body and, if it came from WeChat, its Request-ID.
@@ -98,7 +127,7 @@ type Handler struct {
 
 // Invoke implements lambda.Handler.
 func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var event events.APIGatewayV2HTTPRequest
+	var event event
 	if err := json.Unmarshal(payload, &event); err != nil || event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
@@ -106,7 +135,9 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if invocation, ok := lambdacontext.FromContext(ctx); ok {
 		id = invocation.AwsRequestID
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := WithReserve(ctx)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, patience)
 	defer cancel()
 	ctx, record := h.Log.Begin(ctx, id)
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
@@ -143,24 +174,27 @@ func refuse(ctx context.Context, record *telemetry.Record, request *Request, err
 	}
 	told := *e
 	told.Message = request.hide(e.Message)
-	if e.Detail != nil {
-		detail := *e.Detail
-		detail.Issue = request.hide(detail.Issue)
-		if text := fmt.Sprint(detail.Value); text != request.hide(text) {
-			detail.Value = nil
-		}
-		told.Detail = &detail
-	}
 	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
 	if e.Status >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	if e.Detail != nil {
-		attrs = append(attrs, slog.String("field", e.Detail.Field))
-	}
 	cause := told.Message
 	if e.Cause != nil {
 		cause = request.hide(e.Cause.Error())
+	}
+	if e.Detail != nil {
+		detail := *e.Detail
+		detail.Field, detail.Issue, detail.Location = request.hide(detail.Field), request.hide(detail.Issue), request.hide(detail.Location)
+		if text := fmt.Sprint(detail.Value); text != request.hide(text) {
+			detail.Value = nil
+		}
+		told.Detail = &detail
+		field := detail.Field
+		if detail.Foreign {
+			field = field[:strings.LastIndex(field, "/")+1] + "…"
+			cause = "a name that was sent " + detail.Issue
+		}
+		attrs = append(attrs, slog.String("field", field))
 	}
 	attrs = append(attrs, slog.String("cause", cause))
 	if e.Cure != "" {

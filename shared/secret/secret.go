@@ -5,6 +5,7 @@ package secret
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -24,8 +25,11 @@ const (
 	// patience is the least time between readings that bring nothing new: of a
 	// secret that is refused but unchanged, or that can't be read.
 	patience = time.Minute
-	// readTimeout is for one reading with its retries.
-	readTimeout = 3 * time.Second
+	// A reading with its retries has readTimeout, or rereadTimeout where there is a
+	// value to go on with, and never more than half of the time that is left: the
+	// other half is for what the value is wanted for.
+	readTimeout   = 3 * time.Second
+	rereadTimeout = time.Second
 )
 
 // Secret gives the value of one secret. It is safe for concurrent use.
@@ -35,12 +39,12 @@ type Secret[T any] struct {
 	parse  func([]byte) (T, error)
 	log    *telemetry.Log
 
-	turn    turn.Turn // who has it may read and write what follows
-	value   T
-	version string
-	held    bool
-	dueAt   time.Time // when the secret is to be read again
-	sameAt  time.Time // when a reading on demand last brought nothing new
+	turn   turn.Turn // who has it may read and write what follows
+	value  T
+	digest [sha256.Size]byte // of the text that value was made of
+	held   bool
+	dueAt  time.Time // when the secret is to be read again
+	sameAt time.Time // when a reading on demand last brought nothing new
 }
 
 // New returns the secret with the given ARN or name. Nothing is read yet. parse
@@ -63,7 +67,6 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 		return s.value, nil
 	}
 	if _, err := s.read(ctx); err != nil {
-		s.failed(ctx, err)
 		if !s.held {
 			return none, err
 		}
@@ -83,38 +86,52 @@ func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err err
 	if wall.Since(s.sameAt) < patience {
 		return s.value, false, nil
 	}
-	changed, err = s.read(ctx)
-	if err != nil {
-		s.failed(ctx, err)
-	}
-	if !changed {
+	if changed, err = s.read(ctx); !changed {
 		s.sameAt = wall.Now()
 	}
 	return s.value, changed, err
 }
 
-// read gets the current version and parses it if it is another than that at hand.
+// read gets the current version, and parses it if its text is another than that
+// at hand. A failure is logged and counted.
 func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id})
+	text, err := s.text(ctx)
 	if err != nil {
-		return false, readError(err)
+		s.log.Failure(ctx, "SecretFailures", "the secret could not be read", err,
+			"check the secret's ARN in the function's environment, and its role's permission to read it")
+		return false, err
 	}
-	version := aws.ToString(out.VersionId)
-	if !s.held || version != s.version {
-		text := out.SecretBinary
-		if out.SecretString != nil {
-			text = []byte(*out.SecretString)
-		}
+	if digest := sha256.Sum256(text); !s.held || digest != s.digest {
 		value, err := s.parse(text)
 		if err != nil {
+			s.log.Failure(ctx, "SecretFailures", "the secret is malformed", err, "correct the key that the cause names")
 			return false, err
 		}
-		s.value, s.version, s.held, changed = value, version, true, true
+		s.value, s.digest, s.held, changed = value, digest, true, true
 	}
 	s.dueAt = wall.Now().Add(life)
 	return changed, nil
+}
+
+// text gets the current version: GetSecretValue.
+func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
+	timeout := readTimeout
+	if s.held {
+		timeout = rereadTimeout
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id})
+	if err != nil {
+		return nil, readError(err)
+	}
+	if out.SecretString != nil {
+		return []byte(*out.SecretString), nil
+	}
+	return out.SecretBinary, nil
 }
 
 // readError is what the log gets to read of the SDK's error, which spells out
@@ -127,9 +144,4 @@ func readError(err error) error {
 		return errors.New("reading it, Secrets Manager did not answer in time")
 	}
 	return fmt.Errorf("reading it, Secrets Manager could not be reached: %w", err)
-}
-
-func (s *Secret[T]) failed(ctx context.Context, err error) {
-	s.log.Failure(ctx, "SecretFailures", "the secret could not be used", err,
-		"check the secret's ARN in the function's environment, its role's permission to read it, and the key that the cause names")
 }

@@ -233,13 +233,22 @@ func refusal(answer *upstream.Answer, verified bool) error {
 			a.Detail = &detail
 		}
 	}
-	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && 0 < seconds && seconds <= 3600 {
-		a.RetryAfter = time.Duration(seconds) * time.Second
-	}
+	a.RetryAfter = retryAfter(answer.Header.Get("Retry-After"))
 	if !known && !passes(answer.Status) {
 		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
 	}
 	return failure.FromWeChat(a)
+}
+
+// retryAfter reads a Retry-After, seconds or a date; an hour at most.
+func retryAfter(value string) time.Duration {
+	var wait time.Duration
+	if seconds, err := strconv.Atoi(value); err == nil {
+		wait = time.Duration(min(seconds, 3600)) * time.Second
+	} else if date, err := http.ParseTime(value); err == nil {
+		wait = time.Until(date).Round(time.Second)
+	}
+	return min(max(wait, 0), time.Hour)
 }
 
 // passes says whether an error status is one that may pass, and was retried.

@@ -465,7 +465,8 @@ func TestWeChatsDetailAndRetryAfterArePassedOn(t *testing.T) {
 	if e := fails(t, answer, err, 400, "PARAM_ERROR"); e.Detail == nil || *e.Detail != (failure.Detail{Field: "/body/card_id", Value: "x", Issue: "i", Location: "body"}) {
 		t.Errorf("detail %+v", e.Detail)
 	}
-	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": time.Second, "soon": time.Second, "-1": time.Second, "99999999": time.Second} {
+	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": time.Second, "soon": time.Second, "-1": time.Second, "99999999": time.Hour,
+		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): time.Second, time.Now().Add(48 * time.Hour).UTC().Format(http.TimeFormat): time.Hour} {
 		w.mu.Lock()
 		w.answer = always(reply{status: 429, body: `{"code":"FREQUENCY_LIMITED","message":"m"}`, headers: map[string]string{"Retry-After": header}})
 		w.mu.Unlock()

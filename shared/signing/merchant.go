@@ -52,7 +52,7 @@ type secretDocument struct {
 // refused. An error names the key at fault and never has a value in it.
 func ParseMerchant(secret []byte) (*Merchant, error) {
 	var doc secretDocument
-	if err := strict.Decode(secret, &doc); err != nil {
+	if err := strict.DecodeSecret(secret, &doc); err != nil {
 		return nil, fmt.Errorf("the merchant's secret: %w", err)
 	}
 	privateKey, err := doc.check()

@@ -135,11 +135,11 @@ var faulty = []struct {
 	names string
 }{
 	{"no mchid", "public key", "mchid", nil, "mchid is missing"},
-	{"an empty mchid", "public key", "mchid", "", "/mchid must not be empty"},
+	{"an empty mchid", "public key", "mchid", "", "mchid must not be empty"},
 	{"letters in mchid", "public key", "mchid", "19000000O1", "mchid is not a merchant number"},
 	{"a blank in mchid", "public key", "mchid", "1900000001 ", "mchid is not a merchant number"},
 	{"a long mchid", "public key", "mchid", strings.Repeat("19", 17), "mchid is not a merchant number"},
-	{"mchid as a number", "public key", "mchid", 1900000001, "/mchid must be a string"},
+	{"mchid as a number", "public key", "mchid", 1900000001, "mchid must be a string"},
 	{"no serial number", "public key", "certificate_serial_no", nil, "certificate_serial_no is missing"},
 	{"a serial number with colons", "public key", "certificate_serial_no", "1D:DE:55:AD", "certificate_serial_no is not a serial number in hex"},
 	{"a serial number that is not hex", "public key", "certificate_serial_no", "1DDE55AD98Exxxxxxxxxx", "certificate_serial_no is not a serial number in hex"},
@@ -173,8 +173,8 @@ var faulty = []struct {
 	{"an APIv3 key of 31 bytes", "certificates", "apiv3_key", apiv3Key[1:], "apiv3_key does not have 32 bytes"},
 	{"an APIv3 key of 33 bytes", "both", "apiv3_key", apiv3Key + "B", "apiv3_key does not have 32 bytes"},
 	{"an APIv3 key of 32 characters", "certificates", "apiv3_key", strings.Repeat("é", 32), "apiv3_key does not have 32 bytes"},
-	{"a misspelt key", "both", "apiv3key", apiv3Key, "/apiv3key is not a field"},
-	{"a key in another case", "both", "MchId", mchID, "/MchId is not a field"},
+	{"a misspelt key", "both", "apiv3key", apiv3Key, "apiv3key is not a field"},
+	{"a key in another case", "both", "MchId", mchID, "MchId is not a field"},
 }
 
 func TestParseMerchantNamesTheKeyAtFaultAndNoValue(t *testing.T) {

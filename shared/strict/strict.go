@@ -6,6 +6,7 @@ package strict
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -18,6 +19,10 @@ type Fault struct {
 	Path  string // JSON pointer into the document; "" is the whole document
 	Value any    // what stands there, if that helps; nil otherwise
 	Issue string // the rule that it breaks, to be read after the name of the field
+
+	// Foreign says that the name of the field is the sender's, and may be
+	// anything: it is not for a log.
+	Foreign bool
 }
 
 // Faults are all faults of a document, in its order.
@@ -59,6 +64,31 @@ func Decode(data []byte, into any) error {
 		return w.faults
 	}
 	return err
+}
+
+// DecodeSecret is [Decode] for a secret: its error names the keys at fault and
+// shows nothing of the text.
+func DecodeSecret(data []byte, into any) error {
+	err := Decode(data, into)
+	faults, ok := errors.AsType[Faults](err)
+	if !ok {
+		return err
+	}
+	lines := make([]string, len(faults))
+	for i, fault := range faults {
+		if fault.Path == "" {
+			return errors.New("it is not one JSON object")
+		}
+		lines[i] = strings.TrimPrefix(fault.Path, "/") + " " + fault.Issue
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
+// Member reads one member of a JSON object, whose name is compared exactly, into
+// a variable. It says whether it is there and has the variable's type.
+func Member(object []byte, name string, into any) bool {
+	var members map[string]json.RawMessage
+	return utf8.Valid(object) && json.Unmarshal(object, &members) == nil && members[name] != nil && string(members[name]) != "null" && json.Unmarshal(members[name], into) == nil
 }
 
 // walker goes through a valid document beside the type that it should have.
@@ -127,17 +157,17 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 	for w.tokens.More() {
 		token, _ := w.tokens.Token()
 		key := token.(string)
-		at := path + "/" + pointerEscape.Replace(clip(key))
+		at := path + "/" + Escape(key)
 		t, known := typeOf(key)
 		switch {
 		case strings.ContainsRune(key, utf8.RuneError):
-			w.fault(at, nil, "must be valid Unicode")
+			w.faults = append(w.faults, Fault{Path: at, Issue: "must be valid Unicode", Foreign: true})
 			w.discard()
 		case seen[key]:
 			w.fault(at, nil, "must not be given twice")
 			w.discard()
 		case !known:
-			w.fault(at, nil, "is not a field of this document")
+			w.faults = append(w.faults, Fault{Path: at, Issue: "is not a field of this document", Foreign: true})
 			w.discard()
 		default:
 			w.value(t, at, mayBeEmpty)
@@ -177,6 +207,9 @@ func clip(name string) string {
 	}
 	return string([]rune(name)[:most]) + "…"
 }
+
+// Escape is a name as a JSON pointer has it; of a long one only the beginning.
+func Escape(name string) string { return pointerEscape.Replace(clip(name)) }
 
 var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
 

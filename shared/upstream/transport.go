@@ -27,16 +27,22 @@ const (
 	maxIdle = 7 * time.Second
 
 	// A connection that was idle for longer than suspectAfter may have died
-	// while the function was frozen: it gets graceOfSuspect to show the first
-	// byte of an answer, not the whole time of an attempt.
-	suspectAfter   = 100 * time.Millisecond
-	graceOfSuspect = time.Second
+	// while the function was frozen. If it does not show the first byte of an
+	// answer within grace, another attempt is begun beside the one on it: WeChat
+	// may only be slow.
+	suspectAfter = 100 * time.Millisecond
+	grace        = 500 * time.Millisecond
 )
 
 var (
 	errTooLarge = errors.New("the answer is over 1 MiB")
-	errSilent   = errors.New("a connection from before a pause stayed silent")
+	errBrokeOff = errors.New("the answer broke off")
+	errNoHTTP   = errors.New("the connection broke, or the answer is not HTTP")
 )
+
+// doubtKey is the key of a func() in an attempt's context that is called when its
+// connection seems dead.
+type doubtKey struct{}
 
 // brokenError is an attempt that ended without a whole answer.
 type brokenError struct {
@@ -76,6 +82,10 @@ func newTransport() *transport {
 		DialTLSContext:  t.dial,
 		TLSClientConfig: t.dialer.Config,
 		IdleConnTimeout: maxIdle,
+		// A sync has a few requests at a time.
+		MaxIdleConnsPerHost: 8,
+		// An answer has a dozen headers.
+		MaxResponseHeaderBytes: 64 << 10,
 		// An instance has one request at a time: HTTP/2 would only cost its start.
 		Protocols: new(http.Protocols),
 	}
@@ -85,25 +95,29 @@ func newTransport() *transport {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancelCause(request.Context())
-	defer cancel(nil)
-
 	kept := false
-	grace := time.AfterFunc(time.Hour, func() { cancel(errSilent) })
-	defer grace.Stop()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	doubt, _ := request.Context().Value(doubtKey{}).(func())
+	var watch *time.Timer
+	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			kept = info.Reused || info.Conn == t.early
-			grace.Stop() // what ran for a connection that net/http gave up by itself
-			if kept && wall.Since(t.lastUsed) > suspectAfter {
-				grace.Reset(graceOfSuspect)
+			if watch != nil {
+				watch.Stop() // it was for a connection that net/http gave up by itself
+			}
+			if kept && doubt != nil && wall.Since(t.lastUsed) > suspectAfter {
+				watch = time.AfterFunc(grace, doubt)
 			}
 		},
-		GotFirstResponseByte: func() { grace.Stop() },
+		GotFirstResponseByte: func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if watch != nil {
+				watch.Stop()
+			}
+		},
 	})
-
 	request = request.Clone(ctx)
 	request.Header.Set("Accept", "application/json") // what the documents ask for
 	response, err := t.base.RoundTrip(request)
@@ -111,13 +125,26 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		err = readWhole(response)
 	}
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-		}
-		return nil, &brokenError{err, kept}
+		return nil, &brokenError{presentable(ctx, err), kept}
 	}
+	// With a Location http.Client would follow a redirect, or fail to parse it.
+	response.Header.Del("Location")
 	t.used()
 	return response, nil
+}
+
+// presentable is an error that may be logged. net/http quotes what it can't read,
+// and that may be an answer with a token.
+func presentable(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	_, isNet := errors.AsType[net.Error](err) // of the network, of TLS, of a name
+	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	if isNet || isCertificate || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errTooLarge) || errors.Is(err, errBrokeOff) {
+		return err
+	}
+	return errNoHTTP
 }
 
 // readWhole replaces an answer's body with what was read of it, so that nobody
@@ -126,7 +153,7 @@ func readWhole(response *http.Response) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return fmt.Errorf("the answer broke off: %w", err)
+		return fmt.Errorf("%w: %w", errBrokeOff, err)
 	}
 	if len(body) > maxAnswer {
 		return errTooLarge

@@ -23,13 +23,14 @@ import (
 const (
 	maxAttempts    = 4
 	attemptTimeout = 3 * time.Second
-	// reserve is what is left of an invocation's time for its own answer.
-	reserve = 500 * time.Millisecond
 	// minAttempt is the least time for which an attempt is worth its while.
 	minAttempt = 50 * time.Millisecond
 	// firstPause is the longest pause after the first round; it doubles.
 	firstPause = 100 * time.Millisecond
 )
+
+// ErrNoTime is the cause where nothing was sent, for want of time.
+var ErrNoTime = errors.New("no time was left to call WeChat")
 
 // Answer is a whole answer of WeChat, whatever its status.
 type Answer struct {
@@ -88,91 +89,132 @@ func (c *Client) Open(ctx context.Context) { c.transport.open(ctx, c.endpoints[0
 // HTTP makes single attempts. It follows no redirect, reads whole answers only
 // and none over 1 MiB.
 func (c *Client) HTTP() *http.Client {
-	return &http.Client{
-		Transport:     c.transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	return &http.Client{Transport: c.transport}
 }
 
 // Do has attempt called with one endpoint after the other until it gives an
-// answer worth having, for up to 4 attempts inside the deadline of ctx less
-// 500 ms. What goes on to the next endpoint are errors of [Client.HTTP] and the
-// statuses 429 and 5xx; of any other error attempt makes a [failure.Error],
-// which ends the call. After a round through the endpoints it pauses, with
-// exponential backoff and full jitter.
+// answer worth having, for up to 4 attempts in the time that ctx leaves. What
+// goes on to the next endpoint are errors of [Client.HTTP] and the statuses 429
+// and 5xx; of any other error attempt makes a [failure.Error], which ends the
+// call. After a round through the endpoints it pauses, with exponential backoff
+// and full jitter. attempt may be called again while a call of it is under way,
+// on a connection that seems dead: the first answer counts.
 //
 // Where no attempt gave an answer, the error is a [failure.Error]: timeout or
 // unreachable. Where the last answers are 429 or 5xx, the last is returned.
 func (c *Client) Do(ctx context.Context, attempt func(ctx context.Context, endpoint string) (*Answer, error)) (*Answer, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
-		defer cancel()
-	}
-	var (
-		answered *Answer
-		last     error
-		failed   []string
-		attempts int
-	)
-	turn := 0 // which endpoint's it is; a connection that was dead before gives it another
-	for ; attempts < maxAttempts; attempts++ {
-		if round := turn / len(c.endpoints); turn%len(c.endpoints) == 0 && round > 0 {
-			if !pause(ctx, rand.N(firstPause<<(round-1))) {
-				break
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of attempts that are still under way
+	r := run{client: c, attempt: attempt, outcomes: make(chan outcome, maxAttempts), doubts: make(chan struct{}, maxAttempts)}
+	defer func() { telemetry.Called(ctx, r.attempts, r.failed) }()
+	for r.underWay > 0 || r.pause(ctx) && r.begin(ctx) {
+		select {
+		case <-r.doubts:
+			r.begin(ctx)
+		case o := <-r.outcomes:
+			if answer, err, done := r.judge(o); done {
+				return answer, err
 			}
 		}
-		timeout, enough := c.share(ctx, turn)
-		if !enough {
-			break
-		}
-		endpoint := c.endpoints[turn%len(c.endpoints)]
-		answer, err := once(ctx, timeout, endpoint, attempt)
-		if fault, final := errors.AsType[*failure.Error](err); final {
-			telemetry.Called(ctx, attempts+1, failed)
-			return nil, fault
-		}
-		if errors.Is(err, errTooLarge) {
-			telemetry.Called(ctx, attempts+1, failed)
-			return nil, failure.Invalid(err)
-		}
-		if err == nil && answer.Status != http.StatusTooManyRequests && answer.Status < http.StatusInternalServerError {
-			telemetry.Called(ctx, attempts+1, failed)
-			return answer, nil
-		}
-		turn++
-		if err != nil {
-			last = err
-			if diedUnseen(err) {
-				turn--
-			}
-			failed = append(failed, host(endpoint)+": "+err.Error())
-		} else {
-			answered = answer
-			failed = append(failed, fmt.Sprintf("%s: status %d", host(endpoint), answer.Status))
-		}
 	}
-	telemetry.Called(ctx, attempts, failed)
 	switch {
-	case answered != nil:
-		return answered, nil
-	case last == nil:
-		return nil, failure.Timeout(errors.New("no time was left to call WeChat"))
-	case timedOut(last):
-		return nil, failure.Timeout(last)
+	case r.answered != nil:
+		return r.answered, nil
+	case r.last == nil:
+		return nil, failure.Timeout(ErrNoTime)
+	case timedOut(r.last):
+		return nil, failure.Timeout(r.last)
 	}
-	return nil, failure.Unreachable(last)
+	return nil, failure.Unreachable(r.last)
 }
 
-// once makes one attempt in its own time.
-func once(ctx context.Context, timeout time.Duration, endpoint string, attempt func(context.Context, string) (*Answer, error)) (*Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	answer, err := attempt(ctx, endpoint)
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // without the URL: a query string may hold a token
+// run is one call with its attempts.
+type run struct {
+	client   *Client
+	attempt  func(context.Context, string) (*Answer, error)
+	outcomes chan outcome
+	doubts   chan struct{} // an attempt's connection seems dead
+
+	attempts int
+	underWay int
+	turn     int // which endpoint's it is, counted on through the rounds
+
+	answered *Answer  // the last 429 or 5xx
+	last     error    // of the last attempt without an answer
+	failed   []string // what became of the attempts, for the record
+}
+
+// outcome is what came of one attempt.
+type outcome struct {
+	turn     int
+	endpoint string
+	answer   *Answer
+	err      error
+}
+
+// pause waits between two rounds, unless that would leave no time for an attempt.
+func (r *run) pause(ctx context.Context) bool {
+	round := r.turn / len(r.client.endpoints)
+	if round == 0 || r.turn%len(r.client.endpoints) != 0 || r.attempts == maxAttempts {
+		return true
 	}
-	return answer, err
+	d := rand.N(firstPause << (round - 1))
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d+minAttempt {
+		return false
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// begin starts the next attempt, in its own time, if there may be one.
+func (r *run) begin(ctx context.Context) bool {
+	timeout, enough := r.client.share(ctx, r.turn)
+	if r.attempts == maxAttempts || !enough {
+		return false
+	}
+	o := outcome{turn: r.turn, endpoint: r.client.endpoints[r.turn%len(r.client.endpoints)]}
+	r.attempts++
+	r.underWay++
+	r.turn++
+	ctx = context.WithValue(ctx, doubtKey{}, func() { r.doubts <- struct{}{} })
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	go func() {
+		defer cancel()
+		o.answer, o.err = r.attempt(ctx, o.endpoint)
+		if wrapped, ok := errors.AsType[*url.Error](o.err); ok {
+			o.err = wrapped.Err // without the URL: a query string may hold a token
+		}
+		r.outcomes <- o
+	}()
+	return true
+}
+
+// judge says whether an outcome is that of the call, and notes it if not.
+func (r *run) judge(o outcome) (answer *Answer, err error, done bool) {
+	r.underWay--
+	fault, final := errors.AsType[*failure.Error](o.err)
+	switch {
+	case final:
+		return nil, fault, true
+	case errors.Is(o.err, errTooLarge):
+		return nil, failure.Invalid(o.err), true
+	case o.err == nil && o.answer.Status != http.StatusTooManyRequests && o.answer.Status < http.StatusInternalServerError:
+		return o.answer, nil, true
+	case o.err == nil:
+		r.answered = o.answer
+		r.failed = append(r.failed, fmt.Sprintf("%s: status %d", host(o.endpoint), o.answer.Status))
+		return nil, nil, false
+	}
+	r.last = o.err
+	r.failed = append(r.failed, host(o.endpoint)+": "+o.err.Error())
+	if diedUnseen(o.err) && r.underWay == 0 {
+		r.turn = o.turn // the same endpoint once more
+	}
+	return nil, nil, false
 }
 
 // share is the time for the attempt at hand: what is left is shared with the
@@ -187,21 +229,8 @@ func (c *Client) share(ctx context.Context, turn int) (timeout time.Duration, en
 	return timeout, timeout >= minAttempt
 }
 
-// pause waits, unless that would leave no time for an attempt.
-func pause(ctx context.Context, d time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d+minAttempt {
-		return false
-	}
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // diedUnseen says whether an attempt broke on a connection from before: that
-// says nothing of the endpoint. Silence is not among this: it has cost time
+// says nothing of the endpoint. A timeout is not among this: it has cost time
 // already, and the next endpoint is the surer way.
 func diedUnseen(err error) bool {
 	broken, ok := errors.AsType[*brokenError](err)
@@ -209,7 +238,7 @@ func diedUnseen(err error) bool {
 }
 
 func timedOut(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent) {
+	if errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
 	timeout, ok := errors.AsType[net.Error](err)
