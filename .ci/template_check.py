@@ -12,6 +12,15 @@ from samtranslator.translator.transform import transform  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
 SECRET = {"Ref": "MerchantSecretArn"}
+SYNC = '{"action": "sync"}'
+# What a function in a VPC needs beyond its own policy, and nothing without one.
+VPC_POLICIES = {
+    "Fn::If": [
+        "InVpc",
+        [{"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaENIManagementAccess"}],
+        {"Ref": "AWS::NoValue"},
+    ]
+}
 TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 # What each function's role may do: action -> the only resource it may do it to.
 ALLOWED = {
@@ -25,11 +34,18 @@ ALLOWED = {
         "logs:CreateLogStream": {"Fn::GetAtt": ["BrandTokenLogs", "Arn"]},
         "logs:PutLogEvents": {"Fn::GetAtt": ["BrandTokenLogs", "Arn"]},
     },
+    "CardUpdateFunction": {
+        "secretsmanager:GetSecretValue": {"Ref": "OfficialAccountSecretArn"},
+        "s3:GetObject": {"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"},
+        "logs:CreateLogStream": {"Fn::GetAtt": ["CardUpdateLogs", "Arn"]},
+        "logs:PutLogEvents": {"Fn::GetAtt": ["CardUpdateLogs", "Arn"]},
+    },
 }
 ROUTES = {
     "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": "MerchantTokenFunction",
     "POST /v3/brand/partner/card-member/open-user-card-tokens": "BrandTokenFunction",
     "POST /v3/brand/partner/card-member/pre-auth-tokens": "BrandTokenFunction",
+    "POST /card/update": "CardUpdateFunction",
 }
 
 checks = failures = 0
@@ -73,7 +89,7 @@ def check_template(region):
     for literal in re.findall(r"arn:aws[a-z-]*:[a-z]", text.replace(json.dumps(template["Parameters"]), "")):
         check(False, f"{region}: an ARN names its partition: {literal}…")
     for host in re.findall(r"[\w.${}:-]+\.amazonaws\.com(?:\.cn)?", text):
-        check(host in ("lambda.amazonaws.com", "apigateway.amazonaws.com"), f"{region}: {host} names its partition")
+        check(host in ("lambda.amazonaws.com", "apigateway.amazonaws.com", "events.amazonaws.com"), f"{region}: {host} names its partition")
 
     functions = of_type(template, "AWS::Lambda::Function")
     check(set(functions) == set(ALLOWED), f"{region}: functions are {sorted(functions)}")
@@ -87,6 +103,7 @@ def check_template(region):
         check(log["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
         check_role(template, name, properties["Role"]["Fn::GetAtt"][0])
 
+    check_sync(template)
     for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
         check_routes(name, api["Properties"]["Body"])
     for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
@@ -94,9 +111,25 @@ def check_template(region):
         check("ThrottlingRateLimit" in stage["Properties"]["DefaultRouteSettings"], f"{name}: throttling")
 
 
+def check_sync(template):
+    function = template["Resources"]["CardUpdateFunction"]["Properties"]
+    check(function["ReservedConcurrentExecutions"] == 1, "one sync at a time")
+    check(function["Timeout"] > 15, "a sync has more time than a request")
+    bucket = template["Resources"]["CardPlanBucket"]["Properties"]
+    check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
+    check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
+    check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+    rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values()]
+    check(len(rules) == 2, f"{len(rules)} rules")
+    for rule in rules:
+        check([target["Input"] for target in rule["Targets"]] == [SYNC], "a rule sends sync")
+    timer = [rule for rule in rules if "ScheduleExpression" in rule]
+    check([(rule["ScheduleExpression"], rule["State"]) for rule in timer] == [({"Ref": "SyncRate"}, {"Ref": "SyncSchedule"})], "the schedule is the parameters'")
+
+
 def check_role(template, function, role):
     properties = template["Resources"][role]["Properties"]
-    check(not properties.get("ManagedPolicyArns"), f"{role}: no managed policies")
+    check(properties.get("ManagedPolicyArns") in (None, VPC_POLICIES), f"{role}: no managed policies but for a VPC")
     allowed = dict(ALLOWED[function])
     for policy in properties["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"membercard/local/sigv4"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 // A Server is a Secrets Manager of one account in one region. Its methods may
 // be called concurrently.
 type Server struct {
-	signature verifier
+	signature sigv4.Verifier
 	server    *http.Server
 	url       string
 
@@ -61,8 +63,14 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		return nil, fmt.Errorf("secretsmanager: %w", err)
 	}
 	s := &Server{
-		signature: verifier{region, accessKeyID, secretAccessKey},
-		url:       "http://" + listener.Addr().String(),
+		signature: sigv4.Verifier{
+			Service:         "secretsmanager",
+			Region:          region,
+			AccessKeyID:     accessKeyID,
+			SecretAccessKey: secretAccessKey,
+			MaxSkew:         5 * time.Minute,
+		},
+		url: "http://" + listener.Addr().String(),
 	}
 	s.server = &http.Server{Handler: s}
 	go s.server.Serve(listener) // until Close
@@ -84,7 +92,7 @@ func (s *Server) Put(name, value string) (arn string) {
 	if found == nil {
 		found = &secret{
 			name: name,
-			arn:  fmt.Sprintf("arn:aws:secretsmanager:%s:123456789012:secret:%s-%s", s.signature.region, name, rand.Text()[:6]),
+			arn:  fmt.Sprintf("arn:aws:secretsmanager:%s:123456789012:secret:%s-%s", s.signature.Region, name, rand.Text()[:6]),
 		}
 		s.secrets = append(s.secrets, found)
 	}
@@ -181,7 +189,7 @@ type secretValue struct {
 }
 
 func (s *Server) answer(r *http.Request, body []byte) (*secretValue, *exception) {
-	if refusal := s.signature.verify(r, body, time.Now()); refusal != nil {
+	if refusal := s.verify(r, body, time.Now()); refusal != nil {
 		return nil, refusal
 	}
 	if r.Method != http.MethodPost || r.URL.Path != "/" || r.Header.Get("X-Amz-Target") != getSecretValue {

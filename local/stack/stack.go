@@ -1,5 +1,6 @@
 // Package stack puts the parts together as template.yaml does in AWS: an API in
-// front of functions, a secret that they read, and a WeChat Pay that they call.
+// front of functions, the secrets and the card plan that they read, and the WeChat
+// that they call.
 package stack
 
 import (
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +18,8 @@ import (
 
 	"membercard/local/apigateway"
 	"membercard/local/lambda"
+	"membercard/local/officialaccount"
+	"membercard/local/s3"
 	"membercard/local/secretsmanager"
 	"membercard/local/template"
 	"membercard/local/wechatpay"
@@ -30,8 +34,11 @@ const (
 	sessionToken    = "a-session-token"
 )
 
-// SecretName is the name of the merchant's secret.
-const SecretName = "membercard/merchant"
+// The names of the secrets.
+const (
+	MerchantSecret        = "membercard/merchant"
+	OfficialAccountSecret = "membercard/official-account"
+)
 
 // Project is the project at a root, with its functions built for this machine.
 type Project struct {
@@ -42,7 +49,7 @@ type Project struct {
 
 // Build reads the template and builds the functions that it has.
 func Build(ctx context.Context, root string) (*Project, error) {
-	functions, err := template.Read(filepath.Join(root, "template.yaml"), parameters("", nil))
+	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{"MerchantSecretArn": "", "OfficialAccountSecretArn": ""})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (is this the project's root?)", err)
 	}
@@ -74,21 +81,14 @@ func (p *Project) Build(ctx context.Context, folder string) (binary string, err 
 // Close removes what was built.
 func (p *Project) Close() error { return os.RemoveAll(p.dir) }
 
-// parameters are the template's, as a deployment of this stack would give them.
-func parameters(secretARN string, endpoints []string) map[string]string {
-	p := map[string]string{"AWS::Region": region, "MerchantSecretArn": secretARN}
-	if len(endpoints) > 0 {
-		p["WechatPayEndpoints"] = strings.Join(endpoints, ",")
-	}
-	return p
-}
-
 // Config says what differs from one stack to another.
 type Config struct {
-	Address string         // where the API listens; a port of 0 is a free one
-	Keys    wechatpay.Mode // which keys of WeChat Pay the sandbox's merchant holds
-	Secret  string         // the secret of a real merchant: the real WeChat Pay is called
-	Log     io.Writer      // what the functions log
+	Address  string         // where the API listens; a port of 0 is a free one
+	Keys     wechatpay.Mode // which keys of WeChat Pay the sandbox's merchant holds
+	Merchant string         // the secret of a real merchant: the real WeChat Pay is called
+	Account  string         // the secret of a real official account: the real WeChat is called
+	Plan     string         // file with the card plan; read for each sync
+	Log      io.Writer      // what the functions log
 }
 
 // Route is a route of the API and the folder of the function behind it.
@@ -100,8 +100,13 @@ type Stack struct {
 	Routes    []Route                     // in the template's order
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // theirs, to run more of them
+	Mux       *http.ServeMux              // serves the API, and what is added
 	Secrets   *secretsmanager.Server
-	WeChatPay *wechatpay.Sandbox // nil: the real one
+	Plans     *s3.Server
+
+	// The sandboxes, or nil where the real one is called.
+	WeChatPay       *wechatpay.Sandbox
+	OfficialAccount *officialaccount.Sandbox
 
 	closers []func() error
 }
@@ -122,34 +127,62 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	}
 	s.onClose(listener.Close)
 
-	extra := map[string]string{} // what AWS would not set
-	var endpoints []string
-	secret := cfg.Secret
-	if secret == "" {
+	parameters := map[string]string{"AWS::Region": region} // what a deployment would give
+	var authorities []byte                                 // of the sandboxes' TLS certificates
+	if cfg.Merchant == "" {
 		if s.WeChatPay, err = wechatpay.Start(); err != nil {
 			return err
 		}
 		s.onClose(s.WeChatPay.Close)
-		endpoints = s.WeChatPay.Endpoints()
-		secret = s.WeChatPay.MerchantSecret(cfg.Keys)
-		if extra["SSL_CERT_FILE"], err = p.writeCA(s.WeChatPay.CA()); err != nil {
+		cfg.Merchant = s.WeChatPay.MerchantSecret(cfg.Keys)
+		parameters["WechatPayEndpoints"] = strings.Join(s.WeChatPay.Endpoints(), ",")
+		authorities = append(authorities, s.WeChatPay.CA()...)
+	}
+	if cfg.Account == "" {
+		if s.OfficialAccount, err = officialaccount.Start(); err != nil {
 			return err
 		}
+		s.onClose(s.OfficialAccount.Close)
+		cfg.Account = s.OfficialAccount.Secret()
+		parameters["WechatEndpoints"] = strings.Join(s.OfficialAccount.Endpoints(), ",")
+		authorities = append(authorities, s.OfficialAccount.CA()...)
 	}
 	if s.Secrets, err = secretsmanager.Start(region, accessKeyID, secretAccessKey); err != nil {
 		return err
 	}
 	s.onClose(s.Secrets.Close)
-	extra["AWS_ENDPOINT_URL_SECRETS_MANAGER"] = s.Secrets.URL()
+	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)
+	parameters["OfficialAccountSecretArn"] = s.Secrets.Put(OfficialAccountSecret, cfg.Account)
+	if s.Plans, err = s3.Start(region, accessKeyID, secretAccessKey); err != nil {
+		return err
+	}
+	s.onClose(s.Plans.Close)
 
-	deployed, err := template.Read(filepath.Join(p.root, "template.yaml"), parameters(s.Secrets.Put(SecretName, secret), endpoints))
+	extra := map[string]string{ // what AWS would not set
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.Secrets.URL(),
+		"AWS_ENDPOINT_URL_S3":              s.Plans.URL(),
+	}
+	if s.WeChatPay == nil || s.OfficialAccount == nil { // the way out of this machine
+		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+			if value := os.Getenv(name); value != "" {
+				extra[name] = value
+			}
+		}
+	}
+	if authorities != nil {
+		if extra["SSL_CERT_FILE"], err = p.writeRoots(authorities); err != nil {
+			return err
+		}
+	}
+	deployed, err := template.Read(filepath.Join(p.root, "template.yaml"), parameters)
 	if err != nil {
 		return err
 	}
 	var routes []apigateway.Route
 	for _, f := range deployed.Functions {
-		for name, value := range extra {
-			f.Environment[name] = value
+		maps.Copy(f.Environment, extra)
+		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
+			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
 		}
 		config := lambda.Config{
 			Name:        f.LogicalID,
@@ -171,17 +204,19 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			s.Routes = append(s.Routes, Route{route.Key(), f.Folder})
 		}
 	}
-	server := &http.Server{Handler: apigateway.New(routes)}
+	s.Mux = http.NewServeMux()
+	s.Mux.Handle("/", apigateway.New(routes))
+	server := &http.Server{Handler: s.Mux}
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
 	return nil
 }
 
-// writeCA writes the bundle of root certificates that functions trust here: the
-// sandbox's, after the machine's own if it has a bundle, so that there are as
+// writeRoots writes the bundle of root certificates that functions trust here:
+// the sandboxes', after the machine's own if it has a bundle, so that there are as
 // many to read as in AWS.
-func (p *Project) writeCA(pem []byte) (string, error) {
+func (p *Project) writeRoots(pem []byte) (string, error) {
 	file, err := os.CreateTemp(p.dir, "ca-*.pem")
 	if err != nil {
 		return "", err

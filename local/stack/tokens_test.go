@@ -319,7 +319,7 @@ func TestRotation(t *testing.T) {
 			r := start(t, wechatpay.PublicKey)
 			r.want(r.mint(), 200, "")
 			row.rotate(r.WeChatPay)
-			r.Secrets.Put(stack.SecretName, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
+			r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
 			var all sync.WaitGroup
 			for range 4 {
 				all.Go(func() { r.want(r.mint(), 200, "") })
@@ -362,9 +362,9 @@ func TestSecretAtFault(t *testing.T) {
 			func(r *running) { r.Secrets.Fail(nil) },
 			"AccessDeniedException"},
 		{"malformed",
-			func(r *running) { r.Secrets.Put(stack.SecretName, misspelt) },
+			func(r *running) { r.Secrets.Put(stack.MerchantSecret, misspelt) },
 			func(r *running) {
-				r.Secrets.Put(stack.SecretName, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
+				r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
 			},
 			"private_keys"},
 	} {
@@ -435,7 +435,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	r.WeChatPay.RotateMerchantKey()
 	keep(r.WeChatPay.MerchantSecret(wechatpay.Both))
 	call()
-	r.Secrets.Put(stack.SecretName, strings.Replace(r.WeChatPay.MerchantSecret(wechatpay.Both), "mchid", "mchids", 1))
+	r.Secrets.Put(stack.MerchantSecret, strings.Replace(r.WeChatPay.MerchantSecret(wechatpay.Both), "mchid", "mchids", 1))
 	call()
 
 	log := r.log.String()

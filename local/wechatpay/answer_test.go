@@ -7,20 +7,16 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-)
 
-var errOversized = errors.New("oversized")
+	"membercard/local/sandbox/sandboxtest"
+)
 
 // signatureOf tells about the signature of an answer what a careful client
 // would find out.
@@ -64,25 +60,14 @@ func signatureOf(s *Sandbox, resp *http.Response, body []byte) string {
 
 // seen describes what a client saw of an answer.
 func seen(s *Sandbox, resp *http.Response, body []byte, err error) string {
-	switch timeout := (interface{ Timeout() bool })(nil); {
-	case err == nil:
-		return fmt.Sprintf("%d %s", resp.StatusCode, signatureOf(s, resp, body))
-	case errors.Is(err, syscall.ECONNRESET):
-		return "reset"
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "truncated"
-	case errors.Is(err, gzip.ErrChecksum):
-		return "wrong checksum"
-	case errors.Is(err, errOversized):
-		return "oversized"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return "nothing"
+	if err != nil {
+		return sandboxtest.Failure(err)
 	}
-	return err.Error()
+	return fmt.Sprintf("%d %s", resp.StatusCode, signatureOf(s, resp, body))
 }
 
 func TestFaults(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	const busy = `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`
 	for _, tt := range []struct {
 		name    string
@@ -121,7 +106,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			defer s.Heal()
-			hc := httpClient(t, s)
+			hc := sandboxtest.Client(t, s)
 			s.ClearRequests()
 			s.Break(0, tt.fault, 1)
 			r := call{}.request(t, s, 0)
@@ -130,20 +115,20 @@ func TestFaults(t *testing.T) {
 				defer cancel()
 				r = r.WithContext(ctx)
 			}
-			resp, body, err := do(hc, r)
+			resp, body, err := sandboxtest.Do(hc, r)
 			if got := seen(s, resp, body, err); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 			if tt.header != "" && resp.Header.Get(tt.header) != tt.value {
 				t.Errorf("%s: %q, want %q", tt.header, resp.Header.Get(tt.header), tt.value)
 			}
-			log := eventually(t, s, 1)
+			log := sandboxtest.Eventually(t, s.Requests, 1)
 			if len(log) != 1 || log[0].Status != tt.status || !log[0].Verified || log[0].Refusal != "" {
 				t.Errorf("logged %+v", log)
 			}
 
 			// The fault has passed.
-			resp, body, err = do(hc, call{}.request(t, s, 0))
+			resp, body, err = sandboxtest.Do(hc, call{}.request(t, s, 0))
 			if got := seen(s, resp, body, err); got != "200 signed" {
 				t.Errorf("the next: %s", got)
 			}
@@ -159,29 +144,17 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// eventually waits until n requests are in the log.
-func eventually(t *testing.T, s *Sandbox, n int) []Request {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); runtime.Gosched() {
-		if log := s.Requests(); len(log) >= n {
-			return log
-		}
-	}
-	t.Fatalf("not %d requests", n)
-	return nil
-}
-
 // TestGzipOnTheWire looks at what a client that unpacks nothing receives.
 func TestGzipOnTheWire(t *testing.T) {
-	s := sandbox(t)
-	hc := httpClient(t, s)
+	s := newSandbox(t)
+	hc := sandboxtest.Client(t, s)
 	for _, tt := range []struct {
 		fault       Fault
 		least, most int64 // bytes unpacked
 	}{{Gzip(), 20, 1000}, {GzipOversized(), 1<<20 + 1, 1<<20 + 1000}} {
 		s.Break(0, tt.fault, 1)
 		r := call{header: map[string]string{"Accept-Encoding": "gzip"}}.request(t, s, 0)
-		resp, body, err := do(hc, r)
+		resp, body, err := sandboxtest.Do(hc, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,121 +174,15 @@ func TestGzipOnTheWire(t *testing.T) {
 // TestRedirectFollowed wants a client that follows in the log of the other
 // endpoint.
 func TestRedirectFollowed(t *testing.T) {
-	s := sandbox(t)
-	hc := httpClient(t, s)
+	s := newSandbox(t)
+	hc := sandboxtest.Client(t, s)
 	hc.CheckRedirect = nil
 	s.Break(0, Redirect(), 1)
-	if _, _, err := do(hc, call{}.request(t, s, 0)); err != nil {
+	if _, _, err := sandboxtest.Do(hc, call{}.request(t, s, 0)); err != nil {
 		t.Fatal(err)
 	}
 	log := s.Requests()
 	if len(log) != 2 || log[0].Endpoint != 0 || log[0].Status != 302 || log[1].Endpoint != 1 || log[1].Status != 405 {
 		t.Errorf("logged %+v", log)
-	}
-}
-
-func TestBreak(t *testing.T) {
-	type broken struct {
-		endpoint, status, times int
-	}
-	s := sandbox(t)
-	hc := httpClient(t, s)
-	for _, tt := range []struct {
-		name   string
-		broken []broken
-		want   [2]string // statuses of four requests to each endpoint
-	}{
-		{"nothing", nil, [2]string{"200 200 200 200", "200 200 200 200"}},
-		{"none", []broken{{0, 500, 0}}, [2]string{"200 200 200 200", "200 200 200 200"}},
-		{"once", []broken{{0, 500, 1}}, [2]string{"500 200 200 200", "200 200 200 200"}},
-		{"twice, at the other", []broken{{1, 500, 2}}, [2]string{"200 200 200 200", "500 500 200 200"}},
-		{"all", []broken{{0, 500, -1}}, [2]string{"500 500 500 500", "200 200 200 200"}},
-		{"queued", []broken{{0, 500, 1}, {0, 503, 2}, {1, 502, -1}}, [2]string{"500 503 503 200", "502 502 502 502"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			statuses := func(endpoint int) string {
-				var got []string
-				for range 4 {
-					resp, _, err := do(hc, call{}.request(t, s, endpoint))
-					if err != nil {
-						t.Fatal(err)
-					}
-					got = append(got, strconv.Itoa(resp.StatusCode))
-				}
-				return strings.Join(got, " ")
-			}
-			for _, b := range tt.broken {
-				s.Break(b.endpoint, Status(b.status, "{}"), b.times)
-			}
-			for i := range s.Endpoints() {
-				if got := statuses(i); got != tt.want[i] {
-					t.Errorf("endpoint %d: %s, want %s", i, got, tt.want[i])
-				}
-			}
-			s.Heal()
-			for i := range s.Endpoints() {
-				if got := statuses(i); got != "200 200 200 200" {
-					t.Errorf("endpoint %d, healed: %s", i, got)
-				}
-			}
-		})
-	}
-}
-
-// TestCloseHanging closes the sandbox under a request that hangs.
-func TestCloseHanging(t *testing.T) {
-	s, err := Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Break(1, Hang(), -1)
-	hc := httpClient(t, s)
-	r := call{}.request(t, s, 1)
-	answered := make(chan error)
-	go func() {
-		_, _, err := do(hc, r)
-		answered <- err
-	}()
-	eventually(t, s, 1)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-answered; err == nil {
-		t.Error("the request was answered")
-	}
-	if err := s.Close(); !errors.Is(err, http.ErrServerClosed) {
-		t.Errorf("the second Close: %v", err)
-	}
-}
-
-// TestConnections wants TLS 1.2 or later, HTTP/1.1 and connections that are
-// kept.
-func TestConnections(t *testing.T) {
-	s := sandbox(t)
-	hc := httpClient(t, s)
-	for range 3 {
-		resp, _, err := do(hc, call{}.request(t, s, 0))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.ProtoMajor != 1 || resp.ProtoMinor != 1 {
-			t.Errorf("protocol %s", resp.Proto)
-		}
-	}
-	if n := s.Listener(0).Accepted(); n != 1 {
-		t.Errorf("%d connections, want 1", n)
-	}
-
-	u, _ := url.Parse(s.Endpoints()[0])
-	r := call{}.request(t, s, 0)
-	r.URL.Host = "localhost:" + u.Port()
-	if resp, body, err := do(hc, r); seen(s, resp, body, err) != "200 signed" {
-		t.Errorf("as localhost: %s", seen(s, resp, body, err))
-	}
-
-	old := httpClient(t, s)
-	old.Transport.(*http.Transport).TLSClientConfig.MaxVersion = 0x0302 // TLS 1.1
-	if _, _, err := do(old, call{}.request(t, s, 0)); err == nil {
-		t.Error("TLS 1.1 was accepted")
 	}
 }

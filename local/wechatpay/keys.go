@@ -1,46 +1,26 @@
-// The keys and certificates of the sandbox: the authority of its TLS, the
-// merchant's key, and WeChat Pay's own. Making them fails only if this file is
-// wrong, hence the panics.
+// The keys and certificates of the sandbox: the merchant's key, and WeChat Pay's
+// own. Making them fails only if this file is wrong, hence the panics.
 
 package wechatpay
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
-	"net"
 	"time"
+
+	"membercard/local/sandbox"
 )
 
 // publicKeyPrefix tells the ID of a public key from a certificate's serial
 // number.
 const publicKeyPrefix = "PUB_KEY_ID_"
-
-// must is for what cannot fail.
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// randomText is n random characters of base32, 0 < n.
-func randomText(n int) string {
-	var text string
-	for len(text) < n {
-		text += rand.Text()
-	}
-	return text[:n]
-}
 
 // newSerial makes a certificate's serial number, and it as WeChat Pay writes
 // it: 40 upper-case hexadecimal digits.
@@ -51,7 +31,7 @@ func newSerial() (*big.Int, string) {
 	return new(big.Int).SetBytes(b), fmt.Sprintf("%X", b)
 }
 
-func newRSAKey() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) }
+func newRSAKey() *rsa.PrivateKey { return sandbox.Must(rsa.GenerateKey(rand.Reader, 2048)) }
 
 // merchantKey is the key of the merchant's certificate. The certificate itself
 // is never sent, so there is none.
@@ -75,7 +55,7 @@ type signingKey struct {
 // newPublicKey makes a bare key, whose ID has the form of WeChat Pay's: digits
 // with the merchant and the day in them.
 func newPublicKey(now time.Time) signingKey {
-	n := must(rand.Int(rand.Reader, big.NewInt(1e14)))
+	n := sandbox.Must(rand.Int(rand.Reader, big.NewInt(1e14)))
 	id := fmt.Sprintf("%s01%s%s%014d", publicKeyPrefix, mchID, now.Format("20060102"), n)
 	return signingKey{id: id, key: newRSAKey()}
 }
@@ -90,57 +70,17 @@ func newCertificate(key *rsa.PrivateKey, from time.Time) signingKey {
 		NotAfter:     from.AddDate(5, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
-	return signingKey{id, key, must(x509.ParseCertificate(der))}
-}
-
-// authority issues TLS certificates.
-type authority struct {
-	key         *ecdsa.PrivateKey
-	certificate *x509.Certificate
-}
-
-func newAuthority(now time.Time) authority {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	serial, _ := newSerial()
-	template := &x509.Certificate{
-		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "WeChat Pay sandbox CA"},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.AddDate(1, 0, 0),
-		KeyUsage:              x509.KeyUsageCertSign,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	der := must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
-	return authority{key, must(x509.ParseCertificate(der))}
-}
-
-// leaf issues a certificate for the loopback interface.
-func (a authority) leaf(now time.Time) tls.Certificate {
-	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	serial, _ := newSerial()
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: "localhost"},
-		NotBefore:    now.Add(-time.Hour),
-		NotAfter:     now.AddDate(1, 0, 0),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     []string{"localhost"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der := must(x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	der := sandbox.Must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))
+	return signingKey{id, key, sandbox.Must(x509.ParseCertificate(der))}
 }
 
 func privateKeyPEM(key *rsa.PrivateKey) string {
-	der := must(x509.MarshalPKCS8PrivateKey(key))
+	der := sandbox.Must(x509.MarshalPKCS8PrivateKey(key))
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 func publicKeyPEM(key *rsa.PublicKey) string {
-	der := must(x509.MarshalPKIXPublicKey(key))
+	der := sandbox.Must(x509.MarshalPKIXPublicKey(key))
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
@@ -156,10 +96,10 @@ type encryptedCertificate struct {
 func encryptCertificate(apiv3Key string, c *x509.Certificate) encryptedCertificate {
 	e := encryptedCertificate{
 		Algorithm:      "AEAD_AES_256_GCM",
-		Nonce:          randomText(12),
+		Nonce:          sandbox.RandomText(12),
 		AssociatedData: "certificate",
 	}
-	gcm := must(cipher.NewGCM(must(aes.NewCipher([]byte(apiv3Key)))))
+	gcm := sandbox.Must(cipher.NewGCM(sandbox.Must(aes.NewCipher([]byte(apiv3Key)))))
 	plain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 	e.Ciphertext = gcm.Seal(nil, []byte(e.Nonce), plain, []byte(e.AssociatedData))
 	return e

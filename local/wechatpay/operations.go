@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"membercard/local/sandbox"
 )
 
 // process makes what is answered to a request, or why it is refused, and notes
@@ -104,7 +106,7 @@ func (s *Sandbox) makePermissionToken(cardID string, r *Request) (any, *refusal)
 	if refused := reserved(PermissionTokens, map[string]string{"card_id": cardID}); refused != nil {
 		return nil, refused
 	}
-	return map[string]string{"permission_token": randomText(104)}, nil
+	return map[string]string{"permission_token": sandbox.RandomText(104)}, nil
 }
 
 // makeBrandToken is 入会组件预授权.
@@ -127,7 +129,7 @@ func (s *Sandbox) makeBrandToken(r *Request) (any, *refusal) {
 		return nil, refused
 	}
 	return map[string]string{
-		"token":       strings.ToLower(randomText(32)),
+		"token":       strings.ToLower(sandbox.RandomText(32)),
 		"expire_time": beijing(r.Time).Add(time.Hour).Format("2006-01-02T15:04:05.000-07:00"),
 	}, nil
 }

@@ -18,28 +18,17 @@
 package wechatpay
 
 import (
-	"cmp"
-	"crypto/tls"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"membercard/local/network"
+	"membercard/local/sandbox"
 )
 
-const (
-	mchID = "1900000001" // the one merchant the sandbox knows
-
-	maxBody = 1 << 20 // bytes of a request's body
-	maxLog  = 10_000  // requests kept in the log
-)
+const mchID = "1900000001" // the one merchant the sandbox knows
 
 // Mode is the way in which a merchant verifies WeChat Pay's answers.
 type Mode int
@@ -56,19 +45,14 @@ const (
 	Both
 )
 
-// Sandbox is a running sandbox. It is safe for concurrent use.
+// Sandbox is a running sandbox, in which faults bend what is signed before it is
+// signed. It is safe for concurrent use.
 type Sandbox struct {
-	ca        []byte
-	listeners [2]*network.Listener
-	servers   [2]*http.Server
-	stranger  signingKey // a key that no merchant was told of
-	now       func() time.Time
-
-	stop    chan struct{}  // closed by Close
-	serving sync.WaitGroup // servers and the requests they handle
+	*server
+	stranger signingKey // a key that no merchant was told of
+	now      func() time.Time
 
 	mu           sync.Mutex
-	closed       bool
 	merchant     merchantKey
 	apiv3Key     string
 	publicKeys   []signingKey // the last is in use, the others were
@@ -76,9 +60,12 @@ type Sandbox struct {
 	signWith     Mode
 	nonces       nonces
 	brandTokens  limiter
-	broken       [2][]breakage
-	requests     []Request
 }
+
+type (
+	server   = sandbox.Server[Request, Fault]
+	exchange = sandbox.Exchange[Request, Fault]
+)
 
 // Start starts a sandbox, which takes up to a second of making keys.
 func Start() (*Sandbox, error) { return start(time.Now) }
@@ -86,8 +73,7 @@ func Start() (*Sandbox, error) { return start(time.Now) }
 func start(now func() time.Time) (*Sandbox, error) {
 	s := &Sandbox{
 		now:      now,
-		stop:     make(chan struct{}),
-		apiv3Key: randomText(32),
+		apiv3Key: sandbox.RandomText(32),
 		signWith: Both,
 	}
 	s.brandTokens.perSecond = 5
@@ -98,75 +84,12 @@ func start(now func() time.Time) (*Sandbox, error) {
 	making.Go(func() { s.stranger = newPublicKey(now()) })
 	making.Wait()
 
-	authority := newAuthority(now())
-	s.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.certificate.Raw})
-	for i := range s.listeners {
-		l, err := network.Listen()
-		if err != nil {
-			for _, open := range s.listeners[:i] {
-				open.Close()
-			}
-			return nil, err
-		}
-		s.listeners[i] = l
-	}
-	for i, l := range s.listeners {
-		server := &http.Server{
-			Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(i, w, r) }),
-			TLSConfig: &tls.Config{Certificates: []tls.Certificate{authority.leaf(now())}, MinVersion: tls.VersionTLS12},
-			Protocols: new(http.Protocols),
-			ErrorLog:  log.New(io.Discard, "", 0), // what misbehaving connections cause is no news
-		}
-		server.Protocols.SetHTTP1(true)
-		s.servers[i] = server
-		s.serving.Go(func() { server.ServeTLS(l, "", "") })
+	var err error
+	if s.server, err = sandbox.Start("WeChat Pay sandbox CA", now, s.serve); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
-
-// Close stops the sandbox, closes its connections and waits until nothing is
-// served any more.
-func (s *Sandbox) Close() error {
-	s.mu.Lock()
-	closed := s.closed
-	s.closed = true
-	s.mu.Unlock()
-	if closed {
-		return http.ErrServerClosed
-	}
-	close(s.stop)
-	var err error
-	for _, server := range s.servers {
-		err = cmp.Or(err, server.Close())
-	}
-	s.serving.Wait()
-	// A connection accepted while its server was closing is nobody's.
-	for _, l := range s.listeners {
-		l.Drop(network.FIN)
-	}
-	return err
-}
-
-// Endpoints are the base URLs, https://127.0.0.1:port, the primary endpoint's
-// first, then that of the other region.
-func (s *Sandbox) Endpoints() []string {
-	var urls []string
-	for i := range s.listeners {
-		urls = append(urls, s.endpoint(i))
-	}
-	return urls
-}
-
-func (s *Sandbox) endpoint(i int) string {
-	return "https://" + s.listeners[i].Addr().String()
-}
-
-// Listener is the listener of an endpoint, 0 or 1.
-func (s *Sandbox) Listener(i int) *network.Listener { return s.listeners[i] }
-
-// CA is the certificate, in PEM, of the authority that issued the endpoints'
-// TLS certificates.
-func (s *Sandbox) CA() []byte { return slices.Clone(s.ca) }
 
 // MerchantSecret is the JSON object of what the merchant knows now: mchid,
 // certificate_serial_no and private_key (PKCS #8 in PEM); by mode
@@ -251,141 +174,43 @@ func (s *Sandbox) LimitBrandTokens(perSecond int) {
 	s.brandTokens.perSecond = perSecond
 }
 
-// Break bends the answers to the next requests of an endpoint, 0 or 1, until
-// times of them were bent, or, if times is negative, until [Sandbox.Heal].
-// Requests are checked and logged as ever. Further calls for the same endpoint
-// queue up.
-func (s *Sandbox) Break(endpoint int, f Fault, times int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if times != 0 {
-		s.broken[endpoint] = append(s.broken[endpoint], breakage{f, times})
-	}
-}
-
-// Heal ends all breakage.
-func (s *Sandbox) Heal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.broken = [2][]breakage{}
-}
-
-// breakage is a fault and how many answers more it bends, all if negative.
-type breakage struct {
-	fault Fault
-	times int
-}
-
-// fault takes the fault for the next answer of an endpoint.
-func (s *Sandbox) fault(endpoint int) (Fault, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	queue := s.broken[endpoint]
-	if len(queue) == 0 {
-		return Fault{}, false
-	}
-	f := queue[0].fault
-	if queue[0].times--; queue[0].times == 0 {
-		s.broken[endpoint] = queue[1:]
-	}
-	return f, true
-}
-
 // Request is a request that was received, and what became of it.
 type Request struct {
-	Endpoint int // 0 is the primary
-	Time     time.Time
-	Method   string
-	URI      string // path and query as received, which is what is signed
-	Header   http.Header
-	Body     []byte
+	sandbox.Request
+	URI string // path and query as received, which is what is signed
 
 	Authorization Authorization
 	Verified      bool   // the signature is the merchant's
 	Refusal       string // the message of the refusal, empty if there was none
-	Status        int    // what was answered, 0 if nothing was
 }
 
-// Requests are the requests received so far, at most the newest 10,000. A
-// request is among them before the first byte of its answer is sent.
-func (s *Sandbox) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
-}
-
-// ClearRequests forgets the requests received so far.
-func (s *Sandbox) ClearRequests() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests = nil
-}
-
-func (s *Sandbox) log(r Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.requests) >= maxLog {
-		s.requests = s.requests[1:]
-	}
-	s.requests = append(s.requests, r)
-}
-
-// enter counts a request in for Close to wait for, unless it is too late.
-func (s *Sandbox) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.serving.Add(1)
-	}
-	return !s.closed
-}
-
-func (s *Sandbox) serve(endpoint int, w http.ResponseWriter, r *http.Request) {
-	if !s.enter() {
-		panic(http.ErrAbortHandler)
-	}
-	defer s.serving.Done()
-
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	received := Request{
-		Endpoint: endpoint,
-		Time:     s.now(),
-		Method:   r.Method,
-		URI:      r.RequestURI,
-		Header:   r.Header.Clone(),
-		Body:     body,
-	}
+func (s *Sandbox) serve(x *exchange) {
+	received := Request{Request: x.Received, URI: x.HTTP.RequestURI}
 	a := &answer{
-		status: http.StatusOK,
-		header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+		Answer: x.Answer,
 		time:   received.Time,
-		key:    s.signingKey(r.Header.Get("Wechatpay-Serial")),
-		other:  s.endpoint(1-endpoint) + r.RequestURI,
+		key:    s.signingKey(received.Header.Get("Wechatpay-Serial")),
 	}
-	content, refused := s.process(r, &received)
+	a.Header.Set("Content-Type", "application/json; charset=utf-8")
+	content, refused := s.process(x.HTTP, &received)
 	if refused != nil {
 		received.Refusal = refused.Message
-		a.status = refused.status
+		a.Status = refused.status
 		if refused.allow != "" {
-			a.header.Set("Allow", refused.allow)
+			a.Header.Set("Allow", refused.allow)
 		}
 		content = refused
 	}
-	a.body = encode(content)
-	if f, ok := s.fault(endpoint); ok {
+	a.Body = sandbox.JSON(content)
+	if f, ok := x.Fault(); ok {
 		f.bend(a)
 	}
 	if a.strange {
 		a.key = s.stranger
 	}
-	if !a.hangs && !a.resets {
-		received.Status = a.status
-	}
-	s.log(received)
-	s.send(w, r, a)
+	received.Status = a.Sent()
+	x.Log(received)
+	a.finish()
 }
 
 // signingKey is the key for the answer to a request that asks for serial.

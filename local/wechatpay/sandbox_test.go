@@ -7,8 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -25,6 +23,9 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/option"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
+	"membercard/local/sandbox"
+	"membercard/local/sandbox/sandboxtest"
 )
 
 // The documents' examples.
@@ -43,25 +44,16 @@ const (
 	brandBody    = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
 )
 
-// sandbox starts a sandbox without a limit, whose clock moves only when the
+// newSandbox starts a sandbox without a limit, whose clock moves only when the
 // test moves it.
-func sandbox(t *testing.T) *Sandbox {
+func newSandbox(t *testing.T) *Sandbox {
 	t.Helper()
 	now := time.Now()
 	s, err := start(func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		for i := range s.Endpoints() {
-			if n := s.Listener(i).Open(); n != 0 {
-				t.Errorf("endpoint %d: %d connections open after Close", i, n)
-			}
-		}
-	})
+	sandboxtest.Close(t, s)
 	s.LimitBrandTokens(0)
 	return s
 }
@@ -94,22 +86,6 @@ func merchant(t *testing.T, s *Sandbox, mode Mode) secret {
 	return m
 }
 
-// httpClient trusts the sandbox and does not follow redirects.
-func httpClient(t *testing.T, s *Sandbox) *http.Client {
-	t.Helper()
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(s.CA()) {
-		t.Fatal("no CA")
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       time.Minute,
-	}
-}
-
 // toSandbox sends what is meant for WeChat Pay to the sandbox: the library's
 // downloader knows no other host.
 type toSandbox struct {
@@ -129,7 +105,7 @@ func libraryClient(t *testing.T, s *Sandbox, mode Mode) *core.Client {
 	t.Helper()
 	ctx := context.Background()
 	m := merchant(t, s, mode)
-	hc := httpClient(t, s)
+	hc := sandboxtest.Client(t, s)
 	u, _ := url.Parse(s.Endpoints()[0])
 	hc.Transport = toSandbox{hc.Transport, u.Host}
 	credential := option.WithMerchantCredential(m.MchID, m.SerialNo, m.key)
@@ -178,7 +154,7 @@ func post(c *core.Client, url, body string) (map[string]string, error) {
 }
 
 func TestLibrary(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	for _, mode := range []struct {
 		name string
 		mode Mode
@@ -229,7 +205,7 @@ func TestLibrary(t *testing.T) {
 }
 
 func TestLibraryError(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	_, err := post(libraryClient(t, s, PublicKey), s.Endpoints()[0]+brandPath, strings.Replace(brandBody, "1004", "9999", 1))
 	if !core.IsAPIError(err, "INVALID_REQUEST") {
 		t.Error(err)
@@ -238,7 +214,7 @@ func TestLibraryError(t *testing.T) {
 
 // TestKeys tells which clients understand the answers after a change of keys.
 func TestKeys(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	endpoint := s.Endpoints()[0]
 	for _, tt := range []struct {
 		name    string
@@ -276,10 +252,10 @@ func TestKeys(t *testing.T) {
 
 // TestCertificates reads the list of platform certificates with the library.
 func TestCertificates(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	list := func() *downloader.CertificateDownloader {
 		m := merchant(t, s, Certificates)
-		hc := httpClient(t, s)
+		hc := sandboxtest.Client(t, s)
 		u, _ := url.Parse(s.Endpoints()[1])
 		hc.Transport = toSandbox{hc.Transport, u.Host}
 		c, err := core.NewClient(context.Background(), option.WithMerchantCredential(m.MchID, m.SerialNo, m.key),
@@ -315,7 +291,7 @@ func TestCertificates(t *testing.T) {
 }
 
 func TestMerchantSecret(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	for _, tt := range []struct {
 		mode                   Mode
 		publicKey, certificate bool
@@ -395,30 +371,12 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 	return r
 }
 
-// do sends a request and reads its answer, up to 1 MiB of it.
-func do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
-	resp, err := c.Do(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	var b bytes.Buffer
-	n, err := io.CopyN(&b, resp.Body, 1<<20+1)
-	switch {
-	case n > 1<<20:
-		return resp, nil, errOversized
-	case err == io.EOF:
-		err = nil
-	}
-	return resp, b.Bytes(), err
-}
-
 // TestRefusals sends what WeChat Pay refuses, and beside it what it just
 // accepts. Every answer is signed.
 func TestRefusals(t *testing.T) {
 	const nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
-	s := sandbox(t)
-	hc := httpClient(t, s)
+	s := newSandbox(t)
+	hc := sandboxtest.Client(t, s)
 	now := s.now().Unix()
 	foreign := newMerchantKey()
 	permission := func(body string) call { return call{path: permissionPath, body: body} }
@@ -553,7 +511,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s.ClearRequests()
 			r := tt.call.request(t, s, 0)
-			resp, body, err := do(hc, r)
+			resp, body, err := sandboxtest.Do(hc, r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -584,7 +542,7 @@ func TestRefusals(t *testing.T) {
 			if len(log) != 1 {
 				t.Fatalf("%d requests logged", len(log))
 			}
-			sent, _ := io.ReadAll(must(r.GetBody()))
+			sent, _ := io.ReadAll(sandbox.Must(r.GetBody()))
 			if l := log[0]; l.Status != tt.status || l.Refusal != got.Message || l.Method != r.Method ||
 				l.URI != r.URL.RequestURI() || !bytes.Equal(l.Body, sent) ||
 				l.Header.Get("Accept") != r.Header.Get("Accept") || l.Time != s.now() || l.Endpoint != 0 {
@@ -601,8 +559,8 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestReservedValues(t *testing.T) {
-	s := sandbox(t)
-	hc := httpClient(t, s)
+	s := newSandbox(t)
+	hc := sandboxtest.Client(t, s)
 	for _, v := range ReservedValues() {
 		body := map[string]string{"brand_id": "1004", "card_id": "p", "openid": "o"}
 		c := call{}
@@ -610,9 +568,9 @@ func TestReservedValues(t *testing.T) {
 			c.path, c.body = "/v3/marketing/membercard-open/cards/"+v.Value+"/permission-tokens", permissionBody
 		} else {
 			body[v.Field] = v.Value
-			c.body = string(encode(body))
+			c.body = string(sandbox.JSON(body))
 		}
-		resp, answer, err := do(hc, c.request(t, s, 1))
+		resp, answer, err := sandboxtest.Do(hc, c.request(t, s, 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -626,9 +584,9 @@ func TestReservedValues(t *testing.T) {
 
 // TestAuthorizationLogged wants the parts of the header in the log.
 func TestAuthorizationLogged(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	c := call{nonce: "593BEC0C930BF1AFEB40B4A08C8FB242"}
-	if _, _, err := do(httpClient(t, s), c.request(t, s, 1)); err != nil {
+	if _, _, err := sandboxtest.Do(sandboxtest.Client(t, s), c.request(t, s, 1)); err != nil {
 		t.Fatal(err)
 	}
 	l := s.Requests()[0]
@@ -667,9 +625,9 @@ func TestLimit(t *testing.T) {
 // TestBrandTokenLimit counts both endpoints and both paths, and brand tokens
 // only.
 func TestBrandTokenLimit(t *testing.T) {
-	s := sandbox(t)
+	s := newSandbox(t)
 	s.LimitBrandTokens(2)
-	hc := httpClient(t, s)
+	hc := sandboxtest.Client(t, s)
 	for i, tt := range []struct {
 		endpoint int
 		path     string
@@ -685,7 +643,7 @@ func TestBrandTokenLimit(t *testing.T) {
 		if tt.path == permissionPath {
 			c.body = permissionBody
 		}
-		resp, body, err := do(hc, c.request(t, s, tt.endpoint))
+		resp, body, err := sandboxtest.Do(hc, c.request(t, s, tt.endpoint))
 		if err != nil {
 			t.Fatal(err)
 		}

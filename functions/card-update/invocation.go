@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+
+	"membercard/shared/failure"
+	"membercard/shared/gateway"
+	"membercard/shared/strict"
+	"membercard/shared/telemetry"
+)
+
+// maxPlan is the size of a plan above which it is not read: 4 MiB.
+const maxPlan = 4 << 20
+
+// function is all that this Lambda function is invoked for: requests, by API
+// Gateway, and {"action": "sync"}, by schedules and by hand.
+type function struct {
+	requests lambda.Handler
+	syncer   *syncer
+	plans    planObject
+	log      *telemetry.Log
+}
+
+// invocation is an event that is not a request.
+type invocation struct {
+	Action string          `json:"action"`
+	DryRun bool            `json:"dry_run"`
+	Plan   json.RawMessage `json:"plan"` // instead of the object in S3
+}
+
+// Invoke implements lambda.Handler.
+func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	var action string
+	if !strict.Member(payload, "action", &action) {
+		return f.requests.Invoke(ctx, payload)
+	}
+	if action != "sync" {
+		return nil, fmt.Errorf("there is no action %q; there is sync", action)
+	}
+	var event invocation
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.DisallowUnknownFields() // a misspelt dry_run would be a sync
+	if err := decoder.Decode(&event); err != nil {
+		return nil, fmt.Errorf("the invocation: %w", err)
+	}
+	var id string
+	if lambda, ok := lambdacontext.FromContext(ctx); ok {
+		id = lambda.AwsRequestID
+	}
+	ctx, cancel := gateway.WithReserve(ctx)
+	defer cancel()
+	ctx, record := f.log.Begin(ctx, id)
+	return f.sync(ctx, record, event)
+}
+
+// planError is the report of a sync that did not take place.
+type planError struct {
+	Code    string      `json:"code"`
+	Message string      `json:"message"`
+	Faults  []planFault `json:"faults,omitempty"`
+}
+
+type planFault struct {
+	Path  string `json:"path"`
+	Issue string `json:"issue"`
+}
+
+// sync reads the plan, carries it out and reports. Its outcome is in the report;
+// there is no error that a retry of the invocation would cure.
+func (f *function) sync(ctx context.Context, record *telemetry.Record, event invocation) (answer []byte, err error) {
+	defer func() { // a panic would end the process
+		if value := recover(); value != nil {
+			answer, err = nil, failure.Panic(value)
+			record.End(ctx, slog.LevelError, "not synced", "SYSTEM_ERROR", slog.String("cause", err.Error()), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	document := []byte(event.Plan)
+	if document == nil {
+		if document, err = f.plans.read(ctx); err != nil {
+			return refusePlan(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
+				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it")
+		}
+	}
+	p, err := parsePlan(document)
+	if faults, ok := errors.AsType[strict.Faults](err); ok {
+		e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
+		for _, fault := range faults {
+			e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
+		}
+		return refusePlan(ctx, record, e, "correct the plan at the places named, or put its last good version back")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := f.syncer.sync(ctx, p, time.Now(), event.DryRun)
+	level, code := slog.LevelInfo, "OK"
+	counts := []slog.Attr{
+		slog.Int("updated", r.Updated), slog.Int("unchanged", r.Unchanged), slog.Int("not_applied", r.NotApplied),
+		slog.Int("failed", r.Failed), slog.Int("deferred", r.Deferred), slog.Bool("dry_run", r.DryRun),
+	}
+	if r.Failed > 0 {
+		level, code = slog.LevelError, "CARDS_FAILED"
+		counts = append(counts, slog.Any("failures", failures(r)))
+	}
+	record.End(ctx, level, "synced", code, counts...)
+	return strict.Encode(r)
+}
+
+func refusePlan(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
+	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults), slog.String("cure", cure))
+	return strict.Encode(map[string]any{"error": e})
+}
+
+// failures are the cards that failed, for the record: as many as one reads.
+func failures(r *report) []string {
+	const most = 20
+	var lines []string
+	for _, c := range r.Cards {
+		if c.Error != nil && len(lines) < most {
+			lines = append(lines, c.CardID+": "+c.Error.Error())
+		}
+	}
+	return lines
+}
+
+// planObject is the object in S3 that holds the plan.
+type planObject struct {
+	client      *s3.Client
+	bucket, key string
+}
+
+// read gets the plan's current version.
+func (o planObject) read(ctx context.Context) ([]byte, error) {
+	out, err := o.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key})
+	if refused, ok := errors.AsType[smithy.APIError](err); ok {
+		return nil, fmt.Errorf("S3 answered %s for %s in %s", refused.ErrorCode(), o.key, o.bucket)
+	}
+	if err != nil {
+		return nil, errors.New("S3 could not be reached")
+	}
+	defer out.Body.Close()
+	document, err := io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
+	if err != nil {
+		return nil, errors.New("S3 broke off")
+	}
+	if len(document) > maxPlan {
+		return nil, errors.New("it is over 4 MiB")
+	}
+	return document, nil
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"membercard/shared/signing/signingtest"
+)
+
+// plansAt is the object plans/plan.json of an S3 at a URL, which is asked once.
+func plansAt(url string) planObject {
+	return planObject{bucket: "plans", key: "plan.json", client: s3.New(s3.Options{
+		BaseEndpoint: &url, UsePathStyle: true, Region: "eu-central-1", Retryer: aws.NopRetryer{},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "a-secret-access-key"}, nil
+		}),
+	})}
+}
+
+// plansOf is an object in S3 that is answered for so.
+func plansOf(t *testing.T, status int, body string) planObject {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || r.URL.Path != "/plans/plan.json" {
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+		if status == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		w.Header().Set("X-Amz-Version-Id", "3HL4kqtJvjVBH40Nrjfkd")
+		if status != http.StatusOK {
+			w.Header().Set("Content-Type", "application/xml")
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}))
+	t.Cleanup(s.Close)
+	return plansAt(s.URL)
+}
+
+// answered is what an invocation answers: a report, or an error.
+type answered struct {
+	report
+	Error *planError
+}
+
+func invoke(t *testing.T, f *function, event string) (a answered) {
+	t.Helper()
+	raw, err := f.Invoke(t.Context(), []byte(event))
+	if err != nil {
+		t.Fatalf("%s: the runtime got an error: %v", event, err)
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return a
+}
+
+// shown is what /card/get answers for a membership card with these members of
+// base_info.
+func shown(baseInfo string) string {
+	return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + baseInfo + `}}}}`
+}
+
+// A card that shows nothing yet and takes everything.
+func emptyCard(t *testing.T) *wechat {
+	return startWeChat(t, func(c call) string {
+		if c.path == "/card/get" {
+			return shown(`"status":"CARD_STATUS_VERIFY_OK"`)
+		}
+		return taken
+	})
+}
+
+func TestKindsOfInvocation(t *testing.T) {
+	const plan = `{"cards":[{"card_id":"p","fields":{"center_title":"x"}}]}`
+	for _, row := range []struct {
+		kind, event string
+		err         string // what the runtime gets to read, if it gets an error
+		wants       string // in the answer
+		updates     int
+	}{
+		{"a sync", `{"action":"sync"}`, "", `"not_applied":1,`, 1},
+		{"a dry run", `{"action":"sync","dry_run":true}`, "", `"dry_run":true`, 0},
+		{"a dry run, said to be none", `{"action":"sync","dry_run":false}`, "", `"dry_run":false`, 1},
+		{"a sync with a plan", `{"action":"sync","plan":{"cards":[]}}`, "", `{"updated":0,"unchanged":0,"not_applied":0,"failed":0,"deferred":0,"dry_run":false,"cards":[]}`, 0},
+		{"a sync with a plan that is none", `{"action":"sync","plan":{}}`, "", `"INVALID_PLAN"`, 0},
+		{"a sync with null for a plan", `{"action":"sync","plan":null}`, "", `"INVALID_PLAN"`, 0},
+		{"a request", `{"version":"2.0","routeKey":"POST /card/update","rawPath":"/card/update","body":"{\"card_id\":\"p\",\"cash\":{\"base_info\":{\"center_title\":\"x\"}}}"}`, "", `"statusCode":200`, 1},
+		{"a request that is refused", `{"version":"2.0","routeKey":"POST /card/update","rawPath":"/card/update","body":"{}"}`, "", `"statusCode":400`, 0},
+		{"another action", `{"action":"purge"}`, `"purge"`, "", 0},
+		{"another case", `{"action":"Sync"}`, `"Sync"`, "", 0},
+		{"no action", `{"dry_run":true}`, "HTTP API", "", 0},
+		{"another event", `{"source":"aws.s3","detail-type":"Object Created"}`, "HTTP API", "", 0},
+		{"an action that is no text", `{"action":1}`, "", "", 0},
+		{"a dry run that is no truth value", `{"action":"sync","dry_run":"true"}`, "", "", 0},
+		{"a misspelt dry run", `{"action":"sync","dryRun":true}`, "dryRun", "", 0},
+		{"no JSON", `sync`, "", "", 0},
+		{"nothing", ``, "", "", 0},
+	} {
+		t.Run(row.kind, func(t *testing.T) {
+			w := emptyCard(t)
+			f, _ := newFunction(&source{}, w.URL, plansOf(t, 200, plan))
+			raw, err := f.Invoke(t.Context(), []byte(row.event))
+			if n := len(w.came("/card/update")); n != row.updates {
+				t.Errorf("%d updates, want %d", n, row.updates)
+			}
+			if row.wants == "" {
+				if err == nil || !strings.Contains(err.Error(), row.err) {
+					t.Errorf("%s, %v, want an error with %q", raw, err, row.err)
+				}
+				return
+			}
+			if err != nil || !strings.Contains(string(raw), row.wants) {
+				t.Errorf("%s, %v, want %s", raw, err, row.wants)
+			}
+		})
+	}
+}
+
+// TestTheReport has the contract's shape.
+func TestTheReport(t *testing.T) {
+	w := startWeChat(t, func(c call) string {
+		switch {
+		case strings.Contains(c.body, `"gone"`):
+			return `{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`
+		case c.path == "/card/update":
+			return taken
+		case strings.Contains(c.body, `"same"`):
+			return shown(`"center_title":"x"`)
+		}
+		return shown(`"center_title":"old"`)
+	})
+	f, records := newFunction(&source{}, w.URL, planObject{})
+	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
+		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none"}]}}`))
+	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
+		`{"card_id":"other","status":"updated","changed":["center_title"]},{"card_id":"same","status":"unchanged"},` +
+		`{"card_id":"gone","status":"failed","error":{"code":"WECHAT_40053","message":"invalid actioninfo, please check card_id","solution":"check card_id: the official account has no such card","request_id":"08F78BB5AF0610D302"}},` +
+		`{"card_id":"none","status":"unchanged"}]}`
+	got := strings.ReplaceAll(string(raw), `,"request_id":"08F78BB5AF0610D302"`, "") // it may be there
+	if err != nil || got != strings.ReplaceAll(want, `,"request_id":"08F78BB5AF0610D302"`, "") {
+		t.Errorf("%s, %v, want\n%s", raw, err, want)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(records.Bytes(), &record); err != nil {
+		t.Fatalf("%v in %s", err, records)
+	}
+	if record["level"] != "ERROR" || record["Code"] != "CARDS_FAILED" || record["failed"] != 1.0 || record["unchanged"] != 2.0 || !strings.Contains(fmt.Sprint(record["failures"]), "gone: WECHAT_40053") {
+		t.Errorf("the record is %s", records)
+	}
+	if len(w.came("/card/update")) != 0 {
+		t.Error("a dry run updates")
+	}
+}
+
+func TestAnInvalidPlanChangesNothing(t *testing.T) {
+	const bad = `{"cards":[{"card_id":"p","fields":{"center_title":"x"}},{"card_id":"q","fields":{"custom_url":"x","colour":"red"}},{"card_id":"p"}]}`
+	for _, row := range []struct {
+		from  string
+		event string
+		plans planObject
+	}{
+		{"the event", `{"action":"sync","plan":` + bad + `}`, planObject{}},
+		{"S3", `{"action":"sync"}`, plansOf(t, 200, bad)},
+	} {
+		from := &source{}
+		f, records := newFunction(from, signingtest.Nowhere, row.plans)
+		raw, err := f.Invoke(t.Context(), []byte(row.event))
+		var a answered
+		if err != nil || json.Unmarshal(raw, &a) != nil || a.Error == nil || a.Error.Code != "INVALID_PLAN" || a.Error.Message == "" {
+			t.Fatalf("%s: %s, %v", row.from, raw, err)
+		}
+		var paths []string
+		for _, fault := range a.Error.Faults {
+			if fault.Issue == "" {
+				t.Errorf("%s: a fault without issue: %s", row.from, raw)
+			}
+			paths = append(paths, fault.Path)
+		}
+		if got := strings.Join(paths, " "); got != "/cards/1/fields/custom_url /cards/1/fields/colour /cards/2/card_id" {
+			t.Errorf("%s: faults at %s", row.from, got)
+		}
+		if strings.Contains(string(raw), `"updated"`) || from.asked != 0 {
+			t.Errorf("%s: %s, and the account was asked for %d times", row.from, raw, from.asked)
+		}
+		if !strings.Contains(records.String(), "INVALID_PLAN") || !strings.Contains(records.String(), "/cards/1/fields/custom_url") {
+			t.Errorf("%s: the record is %s", row.from, records)
+		}
+	}
+}
+
+func TestAPlanThatCannotBeRead(t *testing.T) {
+	const most = 4 << 20
+	const empty = `{"cards":[]}`
+	xml := func(code string) string {
+		return `<?xml version="1.0" encoding="UTF-8"?><Error><Code>` + code + `</Code><Message>m</Message></Error>`
+	}
+	nowhere := httptest.NewServer(nil)
+	nowhere.Close()
+	for _, row := range []struct {
+		what  string
+		plans planObject
+		tells string // "" is a plan that can be read
+	}{
+		{"of 4 MiB", plansOf(t, 200, empty+strings.Repeat(" ", most-len(empty))), ""},
+		{"over 4 MiB", plansOf(t, 200, empty+strings.Repeat(" ", most-len(empty)+1)), "4 MiB"},
+		{"not there", plansOf(t, 404, xml("NoSuchKey")), "NoSuchKey"},
+		{"without bucket", plansOf(t, 404, xml("NoSuchBucket")), "NoSuchBucket"},
+		{"not for this role", plansOf(t, 403, xml("AccessDenied")), "AccessDenied"},
+		{"of an S3 that is slow", plansOf(t, 503, xml("SlowDown")), "SlowDown"},
+		{"of an S3 that fails", plansOf(t, 500, "<html>"), ""},
+		{"of an S3 that breaks off", plansOf(t, 0, ""), "reached"},
+		{"of an S3 that is not there", plansAt(nowhere.URL), "reached"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			f, records := newFunction(&source{}, signingtest.Nowhere, row.plans)
+			a := invoke(t, f, `{"action":"sync"}`)
+			if row.what == "of 4 MiB" {
+				if a.Error != nil || a.Cards == nil {
+					t.Errorf("%+v", a)
+				}
+				return
+			}
+			if a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" || !strings.Contains(a.Error.Message, row.tells) || a.Error.Faults != nil || a.Cards != nil {
+				t.Errorf("%+v, want PLAN_UNREADABLE with %q", a, row.tells)
+			}
+			if log := records.String(); !strings.Contains(log, "PLAN_UNREADABLE") || !strings.Contains(log, "CARD_PLAN_KEY") || strings.Contains(log, "a-secret-access-key") {
+				t.Errorf("the record is %s", log)
+			}
+		})
+	}
+}
+
+// TestAPlanThatBreaksOff is no plan.
+func TestAPlanThatBreaksOff(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte(`{"cards":[]}`))
+	}))
+	t.Cleanup(s.Close)
+	f, _ := newFunction(&source{}, signingtest.Nowhere, plansAt(s.URL))
+	if a := invoke(t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
+		t.Errorf("%+v", a)
+	}
+}
+
+// panics is an HTTP client of S3's that does.
+type panics struct{}
+
+func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
+
+// TestAPanicDoesNotEndTheProcess: the runtime ends it for what reaches it.
+func TestAPanicDoesNotEndTheProcess(t *testing.T) {
+	request, err := json.Marshal(map[string]string{"routeKey": "POST /card/update", "rawPath": "/card/update", "body": example})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defect := func(context.Context, int) { panic("a defect") }
+	broken := plansAt(signingtest.Nowhere)
+	broken.client = s3.New(broken.client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
+	for _, row := range []struct {
+		in, event string
+		from      *source
+		plans     planObject
+	}{
+		{"a request", string(request), &source{onGet: defect}, planObject{}},
+		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &source{onGet: defect}, planObject{}},
+		{"reading the plan", `{"action":"sync"}`, &source{}, broken},
+	} {
+		t.Run(row.in, func(t *testing.T) {
+			f, records := newFunction(row.from, signingtest.Nowhere, row.plans)
+			defer func() {
+				if value := recover(); value != nil {
+					t.Errorf("it reaches the runtime: %v", value)
+				}
+			}()
+			raw, err := f.Invoke(t.Context(), []byte(row.event))
+			if err == nil && !strings.Contains(string(raw), "SYSTEM_ERROR") {
+				t.Errorf("%s", raw)
+			}
+			if !strings.Contains(records.String(), `"level":"ERROR"`) {
+				t.Errorf("the record is %s", records)
+			}
+		})
+	}
+}
+
+// TestCampaignsAreOfNow: the plan is carried out as of the time of the invocation.
+func TestCampaignsAreOfNow(t *testing.T) {
+	now := time.Now()
+	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339) }
+	for _, row := range []struct{ what, from, until, want string }{
+		{"begun", stamp(-time.Hour), "", "campaign"},
+		{"to come", stamp(time.Hour), "", "always"},
+		{"over", stamp(-2 * time.Hour), stamp(-time.Hour), "always"},
+		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
+	} {
+		w := emptyCard(t)
+		f, _ := newFunction(&source{}, w.URL, planObject{})
+		invoke(t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
+		if came := w.came("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
+			t.Errorf("%s: WeChat got %q", row.what, came)
+		}
+	}
+}

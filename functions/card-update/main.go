@@ -1,0 +1,42 @@
+// Command card-update is the Lambda function for the fields of cards that lead
+// to mini programs and H5 pages: it changes them on request, and keeps them as a
+// plan says.
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"membercard/shared/awsenv"
+	"membercard/shared/environment"
+	"membercard/shared/gateway"
+	"membercard/shared/officialaccount"
+	"membercard/shared/secret"
+)
+
+func main() {
+	log, aws := environment.Log(), awsenv.Config()
+	account := secret.New(aws, environment.Need("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
+	wechat := officialaccount.NewClient(account, environment.Endpoints("WECHAT_ENDPOINTS", officialaccount.Endpoints))
+	plans := planObject{
+		// An endpoint of one's own has no name for each bucket.
+		client: s3.NewFromConfig(aws, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
+		bucket: environment.Need("CARD_PLAN_BUCKET"),
+		key:    environment.Need("CARD_PLAN_KEY"),
+	}
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	wechat.Warm(ctx)
+	cancel()
+
+	u := updater{wechat}
+	lambda.Start(&function{
+		requests: gateway.Handler{Operation: u.update, Log: log},
+		syncer:   &syncer{wechat: wechat},
+		plans:    plans,
+		log:      log,
+	})
+}

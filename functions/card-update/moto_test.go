@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"membercard/shared/awsenv"
+)
+
+// TestAPlanInMoto reads a plan from another implementation of S3 than our own:
+// always its current version.
+func TestAPlanInMoto(t *testing.T) {
+	endpoint := os.Getenv("MOTO_ENDPOINT")
+	if endpoint == "" {
+		const how = "MOTO_ENDPOINT is not set: run `moto_server -p 5000` and set MOTO_ENDPOINT=http://127.0.0.1:5000"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	for name, value := range map[string]string{
+		"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "",
+		"AWS_ENDPOINT_URL": "", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "", "AWS_ENDPOINT_URL_S3": endpoint,
+	} {
+		t.Setenv(name, value)
+	}
+	client := s3.NewFromConfig(awsenv.Config(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	plans := planObject{client: client, bucket: "plans-" + strings.ToLower(rand.Text()), key: "plans/plan.json"}
+	bucket, key := &plans.bucket, &plans.key
+	fails := func(tells string) {
+		t.Helper()
+		if document, err := plans.read(t.Context()); err == nil || !strings.Contains(err.Error(), tells) {
+			t.Errorf("%q, %v, want %s", document, err, tells)
+		}
+	}
+	reads := func(want string) {
+		t.Helper()
+		if document, err := plans.read(t.Context()); err != nil || string(document) != want {
+			t.Errorf("%q, %v, want %q", document, err, want)
+		}
+	}
+	put := func(body string) *string {
+		t.Helper()
+		out, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.VersionId
+	}
+
+	fails("NoSuchBucket")
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: bucket}); err != nil {
+		t.Fatal(err)
+	}
+	var versions []types.ObjectIdentifier
+	t.Cleanup(func() {
+		ctx := context.Background()
+		for _, version := range versions {
+			_, _ = client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: key, VersionId: version.VersionId})
+		}
+		_, _ = client.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: bucket})
+	})
+	if _, err := client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
+		Bucket: bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	fails("NoSuchKey")
+
+	for _, body := range []string{examplePlan, `{"cards":[]}`} {
+		id := put(body)
+		if aws.ToString(id) == "" {
+			t.Fatal("the bucket has no versions")
+		}
+		versions = append(versions, types.ObjectIdentifier{VersionId: id})
+		reads(body)
+	}
+	if _, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: bucket, Key: key, VersionId: versions[1].VersionId}); err != nil {
+		t.Fatal(err)
+	}
+	reads(examplePlan) // the last good version is back
+
+	versions = append(versions, types.ObjectIdentifier{VersionId: put(strings.Repeat(" ", maxPlan+1))})
+	fails("4 MiB")
+	if out, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: bucket, Key: key}); err != nil {
+		t.Fatal(err)
+	} else {
+		versions = append(versions, types.ObjectIdentifier{VersionId: out.VersionId})
+	}
+	fails("NoSuchKey")
+}

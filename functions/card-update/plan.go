@@ -1,0 +1,171 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"strings"
+	"time"
+
+	"membercard/shared/rule"
+	"membercard/shared/strict"
+)
+
+// plan is what the cards shall show, and when. plan.schema.json tells editors
+// the same.
+type plan struct {
+	Cards []plannedCard `json:"cards"`
+}
+
+type plannedCard struct {
+	CardID    string     `json:"card_id"`
+	Fields    fields     `json:"fields"`    // in force unless a campaign says otherwise
+	Campaigns []campaign `json:"campaigns"` // later ones over earlier ones
+}
+
+// campaign is in force while From ≤ now < Until; either may be left out.
+type campaign struct {
+	Name   string `json:"name"`
+	From   string `json:"from"`  // RFC 3339, with an offset
+	Until  string `json:"until"` // RFC 3339, with an offset
+	Fields fields `json:"fields"`
+
+	from, until time.Time
+}
+
+func (c *campaign) inForce(now time.Time) bool {
+	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
+}
+
+// inForce are the fields that the card shall have now, and the campaign that has
+// the last word in them, or −1.
+func (c *plannedCard) inForce(now time.Time) (f fields, last int) {
+	f, last = maps.Clone(c.Fields), -1
+	if f == nil {
+		f = fields{}
+	}
+	for i := range c.Campaigns {
+		if c.Campaigns[i].inForce(now) {
+			maps.Copy(f, c.Campaigns[i].Fields)
+			last = i
+		}
+	}
+	return f, last
+}
+
+// parsePlan reads a plan, or returns all its faults as [strict.Faults].
+func parsePlan(document []byte) (*plan, error) {
+	var p plan
+	var faults strict.Faults
+	if err := strict.Decode(document, &p); err != nil && !errors.As(err, &faults) {
+		return nil, err
+	}
+	faults = append(faults, p.check(faults)...)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return &p, nil
+}
+
+// check holds the plan against the rules that its shape does not have. What is
+// known to be at fault already is left alone.
+func (p *plan) check(known strict.Faults) (faults strict.Faults) {
+	seen := map[string]bool{}
+	for _, fault := range known {
+		seen[fault.Path] = true
+	}
+	if seen[""] {
+		return nil
+	}
+	add := func(more ...strict.Fault) {
+		for _, fault := range more {
+			if !seen[fault.Path] {
+				seen[fault.Path] = true
+				faults = append(faults, fault)
+			}
+		}
+	}
+	if p.Cards == nil {
+		add(strict.Fault{Path: "/cards", Issue: rule.Required("")})
+	}
+	places := map[string]string{} // of card_ids
+	for i := range p.Cards {
+		c, at := &p.Cards[i], fmt.Sprintf("/cards/%d", i)
+		issue := rule.Required(c.CardID)
+		if issue == "" {
+			issue = rule.CardID(c.CardID)
+		}
+		if first, again := places[c.CardID]; again && issue == "" {
+			issue = "is planned for already at " + first
+		}
+		places[c.CardID] = at
+		if issue != "" {
+			add(strict.Fault{Path: at + "/card_id", Value: c.CardID, Issue: issue})
+		}
+		add(c.check(at)...)
+	}
+	return faults
+}
+
+func (c *plannedCard) check(at string) (faults strict.Faults) {
+	in := func(place string) func(string) string {
+		return func(name string) string { return place + "/fields/" + name }
+	}
+	faults = c.Fields.check(in(at))
+	turns := []time.Time{{}} // when what is in force may change
+	for i := range c.Campaigns {
+		place := fmt.Sprintf("%s/campaigns/%d", at, i)
+		faults = append(faults, c.Campaigns[i].check(place)...)
+		faults = append(faults, c.Campaigns[i].Fields.check(in(place))...)
+		turns = append(turns, c.Campaigns[i].from, c.Campaigns[i].until)
+	}
+	told := map[string]bool{} // a fault is told where it first comes about
+	for _, turn := range turns {
+		f, last := c.inForce(turn)
+		place := at
+		if last >= 0 {
+			place = fmt.Sprintf("%s/campaigns/%d", at, last)
+		}
+		for _, fault := range f.checkPairs(in(place)) {
+			if field := path.Base(fault.Path); !told[field] {
+				told[field] = true
+				faults = append(faults, fault)
+			}
+		}
+	}
+	return faults
+}
+
+// rfc3339 reads a time; time.Parse takes more than RFC 3339 has.
+func rfc3339(value string) (t time.Time, ok bool) {
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return t, false
+	}
+	_, offset := t.Zone()
+	return t, strings.HasPrefix(value, t.Format("2006-01-02T15:04:05")) && !strings.Contains(value, ",") &&
+		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
+}
+
+// check reads the campaign's times.
+func (c *campaign) check(at string) (faults strict.Faults) {
+	read := func(name, value string) (t time.Time) {
+		if value == "" {
+			return t
+		}
+		t, ok := rfc3339(value)
+		if !ok {
+			faults = append(faults, strict.Fault{Path: at + "/" + name, Value: value, Issue: "must be a time with an offset, like 2027-01-01T00:00:00+08:00"})
+		}
+		return t
+	}
+	c.from, c.until = read("from", c.From), read("until", c.Until)
+	if c.From != "" && c.Until != "" && len(faults) == 0 && !c.from.Before(c.until) {
+		faults = append(faults, strict.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
+	}
+	if c.Fields == nil {
+		faults = append(faults, strict.Fault{Path: at + "/fields", Issue: rule.Required("")})
+	}
+	return faults
+}

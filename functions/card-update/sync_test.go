@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"membercard/shared/wall"
+)
+
+// planFor is a plan that gives n cards, p0 and so on, the same fields.
+func planFor(t *testing.T, n int, fields string) *plan {
+	t.Helper()
+	var cards []string
+	for i := range n {
+		cards = append(cards, fmt.Sprintf(`{"card_id":"p%d","fields":{%s}}`, i, fields))
+	}
+	return mustParse(t, `{"cards":[`+strings.Join(cards, ",")+`]}`)
+}
+
+func statuses(r *report) string {
+	var list []string
+	for _, c := range r.Cards {
+		list = append(list, c.Status)
+	}
+	return strings.Join(list, " ")
+}
+
+func newSyncer(w *wechat) *syncer { return &syncer{wechat: client(&source{}, w.URL)} }
+
+// TestAFewAtATime: each call waits until no other card can come before it ends.
+func TestAFewAtATime(t *testing.T) {
+	var (
+		mu           sync.Mutex
+		atOnce, most int
+	)
+	gate := make(chan struct{})
+	var open sync.Once
+	w := startWeChat(t, func(c call) string {
+		mu.Lock()
+		atOnce++
+		most = max(most, atOnce)
+		full := atOnce == atATime
+		mu.Unlock()
+		if full {
+			open.Do(func() { close(gate) })
+		}
+		<-gate // the first ones are here together, or the test would hang
+		mu.Lock()
+		atOnce--
+		mu.Unlock()
+		return shown(`"center_title":"x"`)
+	})
+	const n = 40
+	if r := newSyncer(w).sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false); r.Unchanged != n {
+		t.Errorf("%s", statuses(r))
+	}
+	if most > atATime || atATime > 8 {
+		t.Errorf("%d cards at once", most)
+	}
+}
+
+// TestOneCardsFailureDoesNotStopTheOthers, whatever it is.
+func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
+	for _, row := range []struct {
+		what, get, update string // WeChat's answers for the card at fault
+		code              string
+		updates           int
+	}{
+		{"no such card", `{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`, "", "WECHAT_40053", 0},
+		{"no card in the answer", `{"errcode":0,"errmsg":"ok"}`, "", "INVALID_RESPONSE", 0},
+		{"card null", `{"errcode":0,"errmsg":"ok","card":null}`, "", "INVALID_RESPONSE", 0},
+		{"no card_type", `{"errcode":0,"errmsg":"ok","card":{"member_card":{"base_info":{}}}}`, "", "INVALID_RESPONSE", 0},
+		{"a card_type that there is not", `{"errcode":0,"errmsg":"ok","card":{"card_type":"SOMETHING","something":{"base_info":{}}}}`, "", "INVALID_RESPONSE", 0},
+		{"the object of another type", `{"errcode":0,"errmsg":"ok","card":{"card_type":"CASH","gift":{"base_info":{}}}}`, "", "INVALID_RESPONSE", 0},
+		{"no base_info", `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{}}}`, "", "INVALID_RESPONSE", 0},
+		{"base_info null", `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":null}}}`, "", "INVALID_RESPONSE", 0},
+		{"no JSON", `ok`, "", "INVALID_RESPONSE", 0},
+		{"a refused update", shown(``), `{"errcode":47001,"errmsg":"data format error"}`, "WECHAT_47001", 1},
+		{"a limit on the rate", shown(``), `{"errcode":45011,"errmsg":"api minute-quota reach limit"}`, "WECHAT_45011", 1},
+		{"a card that was upgraded", shown(``), `{"errcode":48001,"errmsg":"api unauthorized"}`, "WECHAT_48001", 1},
+		{"an update answered with something else", shown(``), `<html>`, "INVALID_RESPONSE", 1},
+		{"activate_url for a gift", `{"errcode":0,"errmsg":"ok","card":{"card_type":"GIFT","gift":{"base_info":{}}}}`, "", "PARAM_ERROR", 0},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			updates := 0
+			w := startWeChat(t, func(c call) string {
+				switch {
+				case !strings.Contains(c.body, `"p1"`):
+					return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{},"activate_url":"http://www.qq.com"}}}`
+				case c.path == "/card/get":
+					return row.get
+				}
+				updates++
+				return row.update
+			})
+			r := newSyncer(w).sync(t.Context(), planFor(t, 6, `"activate_url":"http://www.qq.com"`), time.Now(), false)
+			if statuses(r) != "unchanged failed unchanged unchanged unchanged unchanged" || r.Failed != 1 || r.Unchanged != 5 {
+				t.Fatalf("%s", statuses(r))
+			}
+			if e := r.Cards[1].Error; e == nil || e.Code != row.code || e.Message == "" || updates != row.updates {
+				t.Errorf("%+v after %d updates, want %s after %d", e, updates, row.code, row.updates)
+			}
+			if c := r.Cards[1]; len(c.Changed) != 0 || c.SendCheck != nil {
+				t.Errorf("the failed card is said to have changed in %v", c.Changed)
+			}
+		})
+	}
+}
+
+// TestWhatEndsTheRun: what every card would meet is met once.
+func TestWhatEndsTheRun(t *testing.T) {
+	for _, row := range []struct {
+		errcode int
+		code    string
+	}{
+		{45009, "WECHAT_45009"}, {40001, "WECHAT_40001"}, {40014, "WECHAT_40014"}, {42001, "WECHAT_42001"},
+	} {
+		t.Run(row.code, func(t *testing.T) {
+			w := startWeChat(t, func(c call) string {
+				if c.path == "/card/get" {
+					return shown(``)
+				}
+				return fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, row.errcode)
+			})
+			const n = 30
+			r := newSyncer(w).sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false)
+			if r.Failed != 1 || r.Deferred != n-1 {
+				t.Errorf("%d failed, %d deferred: %s", r.Failed, r.Deferred, statuses(r))
+			}
+			if came := w.came("/card/get"); len(came) > 3*atATime {
+				t.Errorf("the run went on to %d cards", len(came))
+			}
+			for _, c := range r.Cards {
+				if c.Status == failed && (c.Error == nil || c.Error.Code != row.code) || c.Status == deferred && (c.Error != nil || len(c.Changed) > 0) {
+					t.Errorf("%+v", c)
+				}
+			}
+		})
+	}
+}
+
+// TestNoTimeLeft: a card for which nothing was sent is deferred, not failed.
+func TestNoTimeLeft(t *testing.T) {
+	t.Run("to begin", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), leastTime-time.Millisecond)
+		defer cancel()
+		w := emptyCard(t)
+		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.came("/card/get")) != 0 {
+			t.Errorf("%s", statuses(r))
+		}
+	})
+	t.Run("at all", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := emptyCard(t)
+		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.came("/card/get")) != 0 {
+			t.Errorf("%s", statuses(r))
+		}
+	})
+	t.Run("to send the update", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), leastTime+500*time.Millisecond)
+		defer cancel()
+		w := emptyCard(t)
+		// The account is asked for before each call: the second time, when no time
+		// is left for a call.
+		from := &source{onGet: func(ctx context.Context, n int) {
+			if deadline, _ := ctx.Deadline(); n == 2 {
+				late, cancel := context.WithDeadline(ctx, deadline.Add(-10*time.Millisecond))
+				defer cancel()
+				<-late.Done()
+			}
+		}}
+		s := &syncer{wechat: client(from, w.URL)}
+		r := s.sync(ctx, planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		if len(w.came("/card/update")) != 0 {
+			t.Fatalf("an update was sent: %s", statuses(r))
+		}
+		if r.Deferred != 1 || len(r.Cards[0].Changed) != 0 {
+			t.Errorf("%+v", r.Cards[0])
+		}
+	})
+}
+
+// TestAChangeThatDoesNotShow is sent again after a day, or when it is another.
+func TestAChangeThatDoesNotShow(t *testing.T) {
+	w := emptyCard(t)
+	s := newSyncer(w)
+	sync := func(value, status string, updates int) {
+		t.Helper()
+		r := s.sync(t.Context(), planFor(t, 1, `"center_title":"`+value+`"`), time.Now(), false)
+		if r.Cards[0].Status != status || len(w.came("/card/update")) != updates {
+			t.Errorf("%+v after %d updates, want %s after %d", r.Cards[0], len(w.came("/card/update")), status, updates)
+		}
+		if status == notApplied && (r.NotApplied != 1 || !slices.Equal(r.Cards[0].Changed, []string{"center_title"}) || r.Cards[0].CardStatus != "CARD_STATUS_VERIFY_OK") {
+			t.Errorf("%+v", r.Cards[0])
+		}
+	}
+	later := func(d time.Duration) {
+		for id, c := range s.sent {
+			c.at = c.at.Add(-d)
+			s.sent[id] = c
+		}
+	}
+	sync("x", notApplied, 1)
+	sync("x", notApplied, 1)
+	later(23 * time.Hour)
+	sync("x", notApplied, 1)
+	later(2 * time.Hour)
+	sync("x", notApplied, 2)
+	sync("y", notApplied, 3) // another change
+	sync("y", notApplied, 3)
+	sync("", unchanged, 3) // it shows, so nothing is left to remember
+	if len(s.sent) != 0 {
+		t.Errorf("%v is remembered since %v", s.sent, wall.Now())
+	}
+}
+
+// TestADryRunRemembersNothing of what it did not send.
+func TestADryRunRemembersNothing(t *testing.T) {
+	w := emptyCard(t)
+	s := newSyncer(w)
+	for range 2 {
+		if r := s.sync(t.Context(), planFor(t, 3, `"center_title":"x"`), time.Now(), true); r.Updated != 3 || !r.DryRun || r.Cards[0].SendCheck != nil {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(w.came("/card/update")) != 0 || len(s.sent) != 0 {
+		t.Errorf("%d updates, %v remembered", len(w.came("/card/update")), s.sent)
+	}
+}
+
+// TestSendCheckIsWeChatsWord, if it says one.
+func TestSendCheckIsWeChatsWord(t *testing.T) {
+	for answer, want := range map[string]bool{taken: false, `{"errcode":0,"errmsg":"ok","send_check":true}`: true, `{"errcode":0,"errmsg":"ok"}`: false} {
+		changed := false
+		w := startWeChat(t, func(c call) string {
+			if c.path == "/card/update" {
+				changed = true
+				return answer
+			}
+			if changed {
+				return shown(`"center_title":"x"`)
+			}
+			return shown(`"center_title":"old"`)
+		})
+		r := newSyncer(w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		if c := r.Cards[0]; c.Status != updated || c.SendCheck == nil || *c.SendCheck != want || !slices.Equal(c.Changed, []string{"center_title"}) {
+			t.Errorf("%s: %+v", answer, c)
+		}
+	}
+}
+
+// TestAPanicIsOneCards failure.
+func TestAPanicIsOneCards(t *testing.T) {
+	w := startWeChat(t, func(call) string { return shown(`"center_title":"x"`) })
+	from := &source{onGet: func(_ context.Context, n int) {
+		if n == 2 {
+			panic(appSecret)
+		}
+	}}
+	s := &syncer{wechat: client(from, w.URL)}
+	r := s.sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
+	if r.Failed != 1 || r.Unchanged != 4 {
+		t.Errorf("%s", statuses(r))
+	}
+	for _, c := range r.Cards {
+		if c.Error != nil && (c.Error.Code != "SYSTEM_ERROR" || strings.Contains(c.Error.Error()+c.Error.Message, appSecret)) {
+			t.Errorf("%+v", c.Error)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"maps"
+
+	"membercard/shared/gateway"
+	"membercard/shared/officialaccount"
+	"membercard/shared/rule"
+	"membercard/shared/strict"
+)
+
+// request is the body of POST /card/update: a card, and one object with the key
+// of the card's type.
+type request struct {
+	CardID        string `json:"card_id"`
+	Groupon       *card  `json:"groupon"`
+	Cash          *card  `json:"cash"`
+	Discount      *card  `json:"discount"`
+	Gift          *card  `json:"gift"`
+	GeneralCoupon *card  `json:"general_coupon"`
+	MemberCard    *card  `json:"member_card"`
+	ScenicTicket  *card  `json:"scenic_ticket"`
+	MovieTicket   *card  `json:"movie_ticket"`
+	BoardingPass  *card  `json:"boarding_pass"`
+	MeetingTicket *card  `json:"meeting_ticket"`
+}
+
+type card struct {
+	BaseInfo                 fields  `json:"base_info"`
+	ActivateURL              *string `json:"activate_url"`
+	ActivateAppBrandUserName *string `json:"activate_app_brand_user_name"`
+	ActivateAppBrandPass     *string `json:"activate_app_brand_pass"`
+}
+
+// card is the card object that was sent and its type, or the fault of there not
+// being exactly one.
+func (r *request) card() (cardType string, sent *card, err error) {
+	objects := []*card{
+		r.Groupon, r.Cash, r.Discount, r.Gift, r.GeneralCoupon,
+		r.MemberCard, r.ScenicTicket, r.MovieTicket, r.BoardingPass, r.MeetingTicket,
+	}
+	for i, object := range objects {
+		switch {
+		case object == nil:
+		case sent != nil:
+			return "", nil, gateway.Fault(strict.Fault{Path: "/" + cardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
+		default:
+			cardType, sent = cardTypes[i], object
+		}
+	}
+	if sent == nil {
+		return "", nil, gateway.Fault(strict.Fault{Issue: "must have an object with the key of the card's type, such as member_card"})
+	}
+	return cardType, sent, nil
+}
+
+// validate has the rules of card fields, and returns the fields.
+func (r *request) validate() (cardType string, changes fields, err error) {
+	if err := rule.Check("/body/card_id", r.CardID, rule.Required, rule.CardID); err != nil {
+		return "", nil, err
+	}
+	cardType, sent, err := r.card()
+	if err != nil {
+		return "", nil, err
+	}
+	inBaseInfo := func(name string) string { return "/" + cardType + "/base_info/" + name }
+	inCard := func(name string) string { return "/" + cardType + "/" + name }
+
+	changes = fields{}
+	for name, value := range map[string]*string{
+		"activate_url":                 sent.ActivateURL,
+		"activate_app_brand_user_name": sent.ActivateAppBrandUserName,
+		"activate_app_brand_pass":      sent.ActivateAppBrandPass,
+	} {
+		if value != nil {
+			changes[name] = *value
+		}
+	}
+	if len(changes) > 0 && cardType != memberCard {
+		return "", nil, gateway.Fault(strict.Fault{Path: inCard(changes.names()[0]), Issue: "is a field of membership cards only"})
+	}
+	faults := append(changes.check(inCard), changes.checkPairs(inCard)...)
+	for _, name := range sent.BaseInfo.names() {
+		if ofMemberCard(name) {
+			faults = append(faults, strict.Fault{Path: inBaseInfo(name), Issue: "belongs into member_card itself"})
+		}
+	}
+	faults = append(append(faults, sent.BaseInfo.check(inBaseInfo)...), sent.BaseInfo.checkPairs(inBaseInfo)...)
+	maps.Copy(changes, sent.BaseInfo)
+	if len(changes) == 0 {
+		faults = append(faults, strict.Fault{Path: "/" + cardType, Issue: "must have a field to change"})
+	}
+	if len(faults) > 0 {
+		return "", nil, gateway.Fault(faults[0])
+	}
+	return cardType, changes, nil
+}
+
+// updater changes cards on request.
+type updater struct{ wechat *officialaccount.Client }
+
+// update changes the fields of a card: POST /card/update.
+func (u *updater) update(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	cardType, changes, err := body.validate()
+	if err != nil {
+		return nil, err
+	}
+	content, err := changes.encode(body.CardID, cardType)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := u.wechat.Post(ctx, "/card/update", content)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+}

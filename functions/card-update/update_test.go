@@ -1,0 +1,307 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"membercard/shared/signing/signingtest"
+	"membercard/shared/strict"
+)
+
+// example is the document's, in the form that /card/update takes.
+const example = `{
+    "card_id": "` + cardID + `",
+    "member_card": {
+        "base_info": {
+            "custom_url_name": "立即使用",
+            "custom_url": "http://www.qq.com",
+            "custom_app_brand_user_name": "gh_86a091e50ad4@app",
+            "custom_app_brand_pass":"API/cardPage",
+            "custom_url_sub_title": "6个汉字tips",
+            "promotion_url_name": "更多优惠",
+          "promotion_url": "http://www.qq.com",
+            "promotion_app_brand_user_name": "gh_86a091e50ad4@app",
+            "promotion_app_brand_pass":"API/cardPage"        }
+        }
+}`
+
+const taken = `{"errcode":0,"errmsg":"ok","send_check":false}`
+
+// inBaseInfo is the body that sets these fields of a membership card.
+func inBaseInfo(fields string) string {
+	return `{"card_id":"` + cardID + `","member_card":{"base_info":{` + fields + `}}}`
+}
+
+// inCard is the body with these members of a card object.
+func inCard(cardType, members string) string {
+	return `{"card_id":"` + cardID + `","` + cardType + `":{` + members + `}}`
+}
+
+const (
+	pair         = `"custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"API/cardPage"`
+	activatePair = `"activate_app_brand_user_name":"gh_86a091e50ad4@app","activate_app_brand_pass":"API/cardPage"`
+)
+
+// TestWhatWeChatGets: exactly what was sent, so that nothing else is touched, and
+// the caller gets WeChat's answer as it is.
+func TestWhatWeChatGets(t *testing.T) {
+	type row struct{ rule, body string }
+	rows := []row{
+		{"the document's example", example},
+		{"one field", inBaseInfo(`"custom_url_name":"立即使用"`)},
+		{"a mini program alone", inBaseInfo(pair)},
+		{"an H5 link alone", inBaseInfo(`"center_url":"https://example.com/a?b=1&c=<2>"`)},
+		{"all of center", inBaseInfo(`"center_title":"快速买单","center_sub_title":"惠","center_url":"http://www.qq.com","center_app_brand_user_name":"gh_86a091e50ad4@app","center_app_brand_pass":"/pages/index?a=b"`)},
+		{"activate_url in member_card itself", inCard("member_card", `"activate_url":"http://www.qq.com"`)},
+		{"a mini program to activate in", inCard("member_card", activatePair)},
+		{"both", inCard("member_card", activatePair+`,"base_info":{`+pair+`}`)},
+		{"an empty text clears", inBaseInfo(`"custom_url_name":""`)},
+		{"an empty link clears", inBaseInfo(`"promotion_url":""`)},
+		{"an empty pair clears", inBaseInfo(`"promotion_app_brand_user_name":"","promotion_app_brand_pass":""`)},
+		{"an empty pair to activate with clears", inCard("member_card", `"activate_url":"","activate_app_brand_user_name":"","activate_app_brand_pass":""`)},
+		{"two pairs, one cleared", inBaseInfo(pair + `,"center_app_brand_user_name":"","center_app_brand_pass":""`)},
+		{"characters that JSON can spell in two ways", inBaseInfo(`"custom_url_name":"\u7acb\u5373<&>\u2028\ud83c\udf89\"\\"`)},
+		{"an ID in capitals, with _ and -", inBaseInfo(`"custom_app_brand_user_name":"gh_A-b_9@app","custom_app_brand_pass":"p"`)},
+		{"card_id of 32", `{"card_id":"` + strings.Repeat("p", 32) + `","cash":{"base_info":{` + pair + `}}}`},
+	}
+	for _, cardType := range []string{"groupon", "cash", "discount", "gift", "general_coupon", "member_card", "scenic_ticket", "movie_ticket", "boarding_pass", "meeting_ticket"} {
+		rows = append(rows, row{"a " + cardType, inCard(cardType, `"base_info":{`+pair+`}`)})
+	}
+	w := startWeChat(t, func(call) string { return taken })
+	for i, row := range rows {
+		t.Run(row.rule, func(t *testing.T) {
+			o := post(t, row.body, &source{}, w.URL)
+			if o.status != 200 || o.body != taken || o.headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
+				t.Fatalf("%d %s %v", o.status, o.body, o.headers)
+			}
+			came := w.came("/card/update")
+			if len(came) != i+1 || len(w.came("/card/get")) != 0 {
+				t.Fatalf("WeChat got %q", came)
+			}
+			var sent, got any
+			if err := json.Unmarshal([]byte(row.body), &sent); err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal([]byte(came[i]), &got); err != nil || !reflect.DeepEqual(sent, got) {
+				t.Errorf("WeChat got %s, %v", came[i], err)
+			}
+			if strings.Contains(came[i], `\u003c`) || strings.Contains(came[i], `\u0026`) {
+				t.Errorf("WeChat got escapes: %s", came[i])
+			}
+		})
+	}
+}
+
+func TestBadInputNeverReachesWeChat(t *testing.T) {
+	const (
+		info = "/body/member_card/base_info/"
+		card = "/body/member_card/"
+	)
+	for _, row := range []struct{ rule, body, field, issue string }{
+		{"card_id is required", `{"member_card":{"base_info":{` + pair + `}}}`, "/body/card_id", "is required"},
+		{"an empty card_id", `{"card_id":"","member_card":{"base_info":{` + pair + `}}}`, "/body/card_id", "empty"},
+		{"card_id of 33", `{"card_id":"` + strings.Repeat("p", 33) + `","member_card":{"base_info":{` + pair + `}}}`, "/body/card_id", "1 to 32"},
+		{"card_id of another alphabet", `{"card_id":"p/q","member_card":{"base_info":{` + pair + `}}}`, "/body/card_id", "1 to 32"},
+		{"card_id as a number", `{"card_id":1,"member_card":{"base_info":{` + pair + `}}}`, "/body/card_id", "a string"},
+
+		{"no card", `{"card_id":"` + cardID + `"}`, "/body", "type"},
+		{"two cards", `{"card_id":"` + cardID + `","groupon":{"base_info":{` + pair + `}},"member_card":{"base_info":{` + pair + `}}}`, "/body/member_card", "groupon"},
+		{"a card of a type that there is not", inCard("membership_card", `"base_info":{`+pair+`}`), "/body/membership_card", "not a field"},
+		{"a type in capitals", inCard("MEMBER_CARD", `"base_info":{`+pair+`}`), "/body/MEMBER_CARD", "not a field"},
+		{"the form of the create operation", `{"card":{"card_type":"MEMBER_CARD","member_card":{}}}`, "/body/card", "not a field"},
+		{"card null", `{"card_id":"` + cardID + `","member_card":null}`, "/body/member_card", "null"},
+		{"card as a string", `{"card_id":"` + cardID + `","member_card":"x"}`, "/body/member_card", "an object"},
+
+		{"no field", inCard("member_card", ``), "/body/member_card", "a field to change"},
+		{"no field in base_info", inBaseInfo(``), "/body/member_card", "a field to change"},
+		{"no field in another card", inCard("cash", `"base_info":{}`), "/body/cash", "a field to change"},
+		{"base_info null", inCard("member_card", `"base_info":null`), card + "base_info", "null"},
+		{"base_info as an array", inCard("member_card", `"base_info":[]`), card + "base_info", "an object"},
+
+		{"another field of base_info", inBaseInfo(`"brand_name":"x"`), info + "brand_name", "can be changed here"},
+		{"another field behind a good one", inBaseInfo(pair + `,"title":"x"`), info + "title", "can be changed here"},
+		{"a Go name", inBaseInfo(`"Custom_url":"http://www.qq.com"`), info + "Custom_url", "can be changed here"},
+		{"a name with a slash", inBaseInfo(`"a/b":"x"`), info + "a~1b", "can be changed here"},
+		{"a name with a tilde", inBaseInfo(`"a~b":"x"`), info + "a~0b", "can be changed here"},
+		{"another field of member_card", inCard("member_card", `"prerogative":"x"`), card + "prerogative", "not a field"},
+		{"a field of base_info in the card itself", inCard("member_card", `"custom_url":"http://www.qq.com"`), card + "custom_url", "not a field"},
+		{"a field null", inBaseInfo(`"custom_url":null`), info + "custom_url", "null"},
+		{"a field as a number", inBaseInfo(`"custom_url_name":1`), info + "custom_url_name", "a string"},
+		{"a field as an object", inBaseInfo(`"custom_url_name":{"a":1}`), info + "custom_url_name", "a string"},
+		{"activate_url null", inCard("member_card", `"activate_url":null`), card + "activate_url", "null"},
+		{"broken Unicode", inBaseInfo(`"custom_url_name":"\ud800"`), info + "custom_url_name", "Unicode"},
+
+		{"a relative link", inBaseInfo(`"custom_url":"/pages"`), info + "custom_url", "http or https"},
+		{"a link without a scheme", inBaseInfo(`"center_url":"www.qq.com"`), info + "center_url", "http or https"},
+		{"a link of another scheme", inBaseInfo(`"promotion_url":"javascript:alert(1)"`), info + "promotion_url", "http or https"},
+		{"a link without a host", inBaseInfo(`"promotion_url":"http:///x"`), info + "promotion_url", "http or https"},
+		{"a link with a blank", inBaseInfo(`"custom_url":"http://www.qq.com/a b"`), info + "custom_url", "http or https"},
+		{"a relative link to activate with", inCard("member_card", `"activate_url":"x"`), card + "activate_url", "http or https"},
+
+		{"a user name without @app", inBaseInfo(`"custom_app_brand_user_name":"gh_86a091e50ad4","custom_app_brand_pass":"p"`), info + "custom_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name without gh_", inBaseInfo(`"center_app_brand_user_name":"86a091e50ad4@app","center_app_brand_pass":"p"`), info + "center_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"an AppID", inBaseInfo(`"promotion_app_brand_user_name":"wxea9c30a90fs8d3fe","promotion_app_brand_pass":"p"`), info + "promotion_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name without an ID", inBaseInfo(`"custom_app_brand_user_name":"gh_@app","custom_app_brand_pass":"p"`), info + "custom_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name with a blank", inBaseInfo(`"custom_app_brand_user_name":"gh_86a0 91e@app","custom_app_brand_pass":"p"`), info + "custom_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name with a blank behind", inBaseInfo(`"custom_app_brand_user_name":"gh_86a091e50ad4@app ","custom_app_brand_pass":"p"`), info + "custom_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name of another alphabet", inBaseInfo(`"custom_app_brand_user_name":"gh_卡@app","custom_app_brand_pass":"p"`), info + "custom_app_brand_user_name", "gh_86a091e50ad4@app"},
+		{"a user name to activate with", inCard("member_card", `"activate_app_brand_user_name":"x","activate_app_brand_pass":"p"`), card + "activate_app_brand_user_name", "gh_86a091e50ad4@app"},
+
+		{"a mini program without a page", inBaseInfo(`"custom_app_brand_user_name":"gh_86a091e50ad4@app"`), info + "custom_app_brand_pass", "together with custom_app_brand_user_name"},
+		{"a page without a mini program", inBaseInfo(`"center_app_brand_pass":"p"`), info + "center_app_brand_user_name", "together with center_app_brand_pass"},
+		{"a mini program and the page of another entry", inBaseInfo(`"center_app_brand_pass":"p","promotion_app_brand_user_name":"gh_86a091e50ad4@app"`), info + "center_app_brand_user_name", "together"},
+		{"a mini program with an empty page", inBaseInfo(`"promotion_app_brand_user_name":"gh_86a091e50ad4@app","promotion_app_brand_pass":""`), info + "promotion_app_brand_pass", "must not be empty unless promotion_app_brand_user_name is"},
+		{"a page with an empty mini program", inBaseInfo(`"promotion_app_brand_user_name":"","promotion_app_brand_pass":"p"`), info + "promotion_app_brand_user_name", "must not be empty unless promotion_app_brand_pass is"},
+		{"an empty mini program alone", inBaseInfo(`"custom_app_brand_user_name":""`), info + "custom_app_brand_pass", "together"},
+		{"half a pair behind a good one", inBaseInfo(pair + `,"promotion_app_brand_pass":"p"`), info + "promotion_app_brand_user_name", "together"},
+		{"a mini program to activate in without a page", inCard("member_card", `"activate_app_brand_user_name":"gh_86a091e50ad4@app"`), card + "activate_app_brand_pass", "together"},
+		{"a page to activate on without a mini program", inCard("member_card", `"activate_app_brand_pass":"p"`), card + "activate_app_brand_user_name", "together"},
+
+		{"activate_url in base_info", inBaseInfo(`"activate_url":"http://www.qq.com"`), info + "activate_url", "member_card itself"},
+		{"half a pair in base_info that belongs elsewhere", inBaseInfo(`"activate_app_brand_user_name":"gh_86a091e50ad4@app"`), info + "activate_app_brand_user_name", "member_card itself"},
+		{"a pair in base_info that belongs elsewhere", inBaseInfo(activatePair), info + "activate_app_brand_user_name", "member_card itself"},
+		{"activate_url of another card", inCard("groupon", `"activate_url":"http://www.qq.com"`), "/body/groupon/activate_url", "membership cards only"},
+		{"a mini program to activate another card in", inCard("cash", activatePair), "/body/cash/activate_app_brand_user_name", "membership cards only"},
+		{"activate_url in another card's base_info", inCard("gift", `"base_info":{"activate_url":"http://www.qq.com"}`), "/body/gift/base_info/activate_url", ""},
+
+		{"the first of several faults", `{"card_id":"p/q","member_card":{"base_info":{"custom_url":"x"}}}`, "/body/card_id", "1 to 32"},
+		{"an unknown member", `{"appid":"x",` + example[1:], "/body/appid", "not a field"},
+		{"a duplicate", `{"card_id":"x",` + example[1:], "/body/card_id", "twice"},
+		{"an escaped duplicate", `{"\u0063ard_id":"x",` + example[1:], "/body/card_id", "twice"},
+		{"a card twice", `{"member_card":{"base_info":{` + pair + `}},` + example[1:], "/body/member_card", "twice"},
+		{"a field twice", inBaseInfo(`"custom_url_name":"a","custom_url_name":"b"`), info + "custom_url_name", "twice"},
+		{"trailing data", example + "x", "/body", "one JSON object"},
+		{"a second document", example + example, "/body", "one JSON object"},
+		{"an array", "[" + example + "]", "/body", "an object"},
+		{"null", "null", "/body", "null"},
+		{"no body", "", "/body", "empty"},
+		{"over 16 KiB", example + strings.Repeat(" ", 16<<10), "/body", "16 KiB"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			first := ""
+			for range 20 { // the order of a map is another each time
+				from := &source{}
+				o := post(t, row.body, from, signingtest.Nowhere)
+				if from.asked != 0 {
+					t.Fatal("bad input came as far as to the account")
+				}
+				if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil {
+					t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.status, o.body)
+				}
+				if o.told.Detail.Field != row.field || o.told.Detail.Location != "body" || !strings.Contains(o.told.Detail.Issue, row.issue) {
+					t.Fatalf("detail %+v, want %s %q", *o.told.Detail, row.field, row.issue)
+				}
+				if first == "" {
+					first = o.body
+				}
+				if o.body != first {
+					t.Fatalf("refused now with %s, now with %s", first, o.body)
+				}
+			}
+		})
+	}
+}
+
+func TestARefusalStaysReadable(t *testing.T) {
+	long := strings.Repeat("x", 10_000)
+	for _, body := range []string{inBaseInfo(`"` + long + `":"x"`), inBaseInfo(`"custom_url":"` + long + `"`), `{"` + long + `":1}`} {
+		if o := post(t, body, &source{}, signingtest.Nowhere); o.status != 400 || len(o.body) > 1000 {
+			t.Errorf("%d with %d bytes", o.status, len(o.body))
+		}
+	}
+}
+
+// TestWhatACallerIsToldOfAnErrcode: the mapping itself is failure.FromErrcode's.
+func TestWhatACallerIsToldOfAnErrcode(t *testing.T) {
+	for _, row := range []struct {
+		answer, code string
+		status       int
+		tells        string
+	}{
+		{`{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`, "WECHAT_40053", 400, "card_id"},
+		{`{"errcode":47001,"errmsg":"data format error"}`, "WECHAT_47001", 400, "documented fields"},
+		{`{"errcode":48001,"errmsg":"api unauthorized"}`, "WECHAT_48001", 400, "PATCH /v3/marketing/membercard-open/cards/{card_id}"},
+		{`{"errcode":45009,"errmsg":"reach max api daily quota limit"}`, "WECHAT_45009", 429, ""},
+		{`{"errcode":-1,"errmsg":"system error"}`, "WECHAT_-1", 502, ""},
+		{`{}`, "INVALID_RESPONSE", 502, ""},
+		{``, "INVALID_RESPONSE", 502, ""},
+		{`{"access_token":"x","expires_in":7200}`, "INVALID_RESPONSE", 502, ""},
+	} {
+		w := startWeChat(t, func(call) string { return row.answer })
+		o := post(t, example, &source{}, w.URL)
+		if o.status != row.status || o.told.Code != row.code || !strings.Contains(o.told.Solution, row.tells) {
+			t.Errorf("%s: %d %s, want %d %s", row.answer, o.status, o.body, row.status, row.code)
+		}
+		if (o.headers["Retry-After"] != "") != (row.status == 429) {
+			t.Errorf("%s: headers %v", row.answer, o.headers)
+		}
+	}
+}
+
+// FuzzRequest holds the decoder against the rules, written another way, and what
+// is sent to WeChat against what came.
+func FuzzRequest(f *testing.F) {
+	f.Add(example)
+	f.Add(`{}`)
+	f.Add(inBaseInfo(`"custom_url":""`))
+	f.Add(inBaseInfo(`"a/b":"x"`))
+	f.Add(inCard("member_card", activatePair+`,"base_info":{`+pair+`}`))
+	f.Add(inCard("groupon", activatePair))
+	f.Add(inBaseInfo(activatePair))
+	f.Add(`{"card_id":"x",` + example[1:])
+	f.Fuzz(func(t *testing.T, body string) {
+		if !utf8.ValidString(body) {
+			t.Skip("API Gateway's events are JSON")
+		}
+		from := &source{none: true}
+		o := post(t, body, from, signingtest.Nowhere)
+		if from.asked == 0 {
+			if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil || o.told.Detail.Issue == "" || !strings.HasPrefix(o.told.Detail.Field, "/body") {
+				t.Fatalf("%d %s", o.status, o.body)
+			}
+			return
+		}
+		if o.told.Code != "CONFIG_ERROR" || len(body) > 16<<10 {
+			t.Fatalf("let pass: %q: %s", body, o.body)
+		}
+		encode := func(body []byte) []byte {
+			var r request
+			if err := strict.Decode(body, &r); err != nil {
+				t.Fatalf("%s: %v", body, err)
+			}
+			cardType, changes, err := r.validate()
+			if err != nil {
+				t.Fatalf("%s: %v", body, err)
+			}
+			sent, err := changes.encode(r.CardID, cardType)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return sent
+		}
+		once := encode([]byte(body))
+		if twice := encode(once); string(twice) != string(once) {
+			t.Fatalf("%s became %s", once, twice)
+		}
+		var came, sent map[string]any
+		if err := json.Unmarshal([]byte(body), &came); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(once, &sent); err != nil {
+			t.Fatal(err)
+		}
+		for name, member := range came {
+			if card, ok := member.(map[string]any); ok && fmt.Sprint(card["base_info"]) == "map[]" {
+				delete(card, "base_info") // sets nothing, and is not sent
+				came[name] = card
+			}
+		}
+		if !reflect.DeepEqual(came, sent) || len(sent) != 2 {
+			t.Fatalf("%s became %s", body, once)
+		}
+	})
+}

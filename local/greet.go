@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"membercard/local/stack"
+)
+
+// greet prints where the stack is and, for each operation, a line to paste.
+func greet(w io.Writer, s *stack.Stack, o options) {
+	fmt.Fprintf(w, "membercard runs at %s\n", s.URL)
+	if s.WeChatPay == nil || s.OfficialAccount == nil {
+		fmt.Fprintln(w, "LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.")
+	}
+	for _, route := range s.Routes {
+		if example, ok := examples[route.Key]; ok {
+			fmt.Fprintf(w, "\n%s:\n%s\n", example.says, example.curl(s.URL, route.Key))
+		}
+	}
+	fmt.Fprintf(w, "\ncards as %s says; -dry-run only shows what would be done:\ngo run ./local -sync -addr %s\n", o.plan, strings.TrimPrefix(s.URL, "http://"))
+	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
+}
+
+// example is a request for an operation, its document's own.
+type example struct {
+	says       string
+	parameters map[string]string
+	body       string
+}
+
+const (
+	sampleCard   = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+	brandExample = `{"brand_id": "1004", "card_id": "` + sampleCard + `", "openid": "obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
+)
+
+var examples = map[string]example{
+	"POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": {
+		says:       "merchant pre-authorisation, a permission_token",
+		parameters: map[string]string{"card_id": sampleCard},
+		body:       `{"activate_type": "AUTO_ACTIVATE", "navigate_back_previous_page": true, "activate_url": "https://w.url.cn/s/Ahz3p2C", "activate_appid": "wxea9c30a90fs8d3fe", "activate_path": "pages/activate/activate", "outer_str": "szwxtd"}`,
+	},
+	"POST /v3/brand/partner/card-member/open-user-card-tokens": {
+		says: "brand pre-authorisation, a token",
+		body: brandExample,
+	},
+	"POST /v3/brand/partner/card-member/pre-auth-tokens": {
+		says: "the same under its name since November 2025",
+		body: brandExample,
+	},
+	"POST /card/update": {
+		says: "the links of a card",
+		body: `{"card_id": "` + sampleCard + `", "member_card": {"base_info": {"custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage", "custom_url_sub_title": "6个汉字tips", "promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "API/cardPage"}}}`,
+	},
+}
+
+// path is the path of a route with the example's parameters in it.
+func (e example) path(route string) string {
+	_, path, _ := strings.Cut(route, " ")
+	for name, value := range e.parameters {
+		path = strings.ReplaceAll(path, "{"+name+"}", value)
+	}
+	return path
+}
+
+func (e example) curl(url, route string) string {
+	return fmt.Sprintf("curl -sS -w '\\n' %s -H 'Content-Type: application/json' -d '%s'", url+e.path(route), e.body)
+}

@@ -1,0 +1,595 @@
+package officialaccount
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"membercard/local/sandbox/sandboxtest"
+)
+
+const (
+	member = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+
+	tokenPath  = "/cgi-bin/stable_token"
+	getPath    = "/card/get"
+	updatePath = "/card/update"
+	ticketPath = "/cgi-bin/ticket/getticket"
+)
+
+// client calls a sandbox whose clock moves only when the test moves it.
+type client struct {
+	*Sandbox
+	http *http.Client
+	time *atomic.Pointer[time.Time]
+}
+
+func (c client) pass(d time.Duration) {
+	t := c.time.Load().Add(d)
+	c.time.Store(&t)
+}
+
+func newSandbox(t *testing.T) client {
+	t.Helper()
+	var clock atomic.Pointer[time.Time]
+	// Noon in Beijing, so that a test's minutes are of one day.
+	noon := time.Now().Truncate(24 * time.Hour).Add(4 * time.Hour)
+	clock.Store(&noon)
+	s, err := start(func() time.Time { return *clock.Load() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	sandboxtest.Close(t, s)
+	return client{s, sandboxtest.Client(t, s), &clock}
+}
+
+// reply is any answer of the sandbox.
+type reply struct {
+	Errcode     int
+	Errmsg      string
+	AccessToken string `json:"access_token"`
+	ExpiresIn   int    `json:"expires_in"`
+	Ticket      string
+	SendCheck   *bool `json:"send_check"`
+	Card        map[string]json.RawMessage
+}
+
+// call is a request, right unless a field says otherwise.
+type call struct {
+	endpoint            int
+	method, path, token string // POST, /card/get, the current token; "-" is none
+	query               string // after the token
+	body                string
+	header              map[string]string // a value of "-" removes
+}
+
+func (c client) request(t *testing.T, call call) *http.Request {
+	t.Helper()
+	if call.method == "" {
+		call.method = "POST"
+	}
+	if call.path == "" {
+		call.path = getPath
+	}
+	if call.token == "" && call.path != tokenPath && !strings.HasPrefix(call.path, "/sns/") {
+		call.token = c.token(t)
+	}
+	if call.token != "" && call.token != "-" {
+		call.query = "access_token=" + url.QueryEscape(call.token) + "&" + call.query
+	}
+	target := strings.TrimRight(call.path+"?"+call.query, "?&")
+	r, err := http.NewRequest(call.method, c.Endpoints()[call.endpoint]+target, strings.NewReader(call.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("User-Agent", "test")
+	for name, value := range call.header {
+		if r.Header.Set(name, value); value == "-" {
+			r.Header.Del(name)
+		}
+	}
+	if r.Header.Get("User-Agent") == "" {
+		r.Header.Set("User-Agent", "") // otherwise Go sends its own
+	}
+	return r
+}
+
+// do makes a call that is answered with HTTP 200 and JSON.
+func (c client) do(t *testing.T, call call) reply {
+	t.Helper()
+	var got reply
+	c.into(t, call, "application/json; encoding=utf-8", &got)
+	return got
+}
+
+// into makes a call that is answered with HTTP 200 and JSON of a media type.
+func (c client) into(t *testing.T, call call, kind string, got any) {
+	t.Helper()
+	resp, body, err := sandboxtest.Do(c.http, c.request(t, call))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(body, got); err != nil || resp.StatusCode != 200 || resp.Header.Get("Content-Type") != kind {
+		t.Fatalf("%d %v %s", resp.StatusCode, resp.Header, body)
+	}
+}
+
+// tokenBody asks for a token, with the secret of a sandbox.
+func tokenBody(secret string, force bool) string {
+	return fmt.Sprintf(`{"grant_type":"client_credential","force_refresh":%t,%s`, force, secret[1:])
+}
+
+// ask asks for a token with the current secret.
+func (c client) ask(t *testing.T, force bool) reply {
+	t.Helper()
+	return c.do(t, call{path: tokenPath, body: tokenBody(c.Secret(), force)})
+}
+
+func (c client) token(t *testing.T) string {
+	t.Helper()
+	got := c.ask(t, false)
+	if got.Errcode != 0 {
+		t.Fatalf("%+v", got)
+	}
+	return got.AccessToken
+}
+
+func get(card string) call { return call{body: `{"card_id":"` + card + `"}`} }
+
+func ticket(query string) call { return call{method: "GET", path: ticketPath, query: query} }
+
+func update(card, rest string) call {
+	return call{path: updatePath, body: `{"card_id":"` + card + `",` + rest + `}`}
+}
+
+// TestRefusals sends what WeChat refuses, and beside it what it just accepts.
+func TestRefusals(t *testing.T) {
+	c := newSandbox(t)
+	secret := c.Secret()
+	header := func(name, value string) call {
+		made := get(member)
+		made.header = map[string]string{name: value}
+		return made
+	}
+	token := func(body string) call { return call{path: tokenPath, body: body} }
+	replace := func(old, new string) call {
+		right := tokenBody(secret, false)
+		if !strings.Contains(right, old) {
+			t.Errorf("%s has no %s", right, old)
+		}
+		return token(strings.Replace(right, old, new, 1))
+	}
+	base := func(fields string) call { return update(member, `"member_card":{"base_info":{`+fields+`}}`) }
+	special := func(fields string) call { return update(member, `"member_card":{`+fields+`}`) }
+	for _, tt := range []struct {
+		name    string
+		call    call
+		errcode int
+		errmsg  string // a part of it
+	}{
+		// Paths, methods and headers.
+		{"unknown path", call{path: "/card/create", body: "{}"}, 40066, "invalid url"},
+		{"GET", call{method: "GET"}, 43002, "require POST method"},
+		{"no User-Agent", header("User-Agent", "-"), 40097, "User-Agent"},
+		{"no Content-Type", header("Content-Type", "-"), 47001, "Content-Type"},
+		{"Content-Type other", header("Content-Type", "text/plain"), 47001, "Content-Type"},
+		{"Content-Type with charset", header("Content-Type", "application/json; charset=utf-8"), 0, ""},
+		{"empty body", call{}, 44002, "empty post data"},
+
+		// Access tokens.
+		{"no token", call{token: "-", body: "{}"}, 41001, "access_token missing"},
+		{"wrong token", call{token: "x", body: "{}"}, 40001, "invalid credential"},
+
+		// 获取稳定版接口调用凭据.
+		{"token", token(tokenBody(secret, false)), 0, ""},
+		{"no force_refresh", replace(`"force_refresh":false,`, ""), 0, ""},
+		{"token, not JSON", token("{"), 47001, "data format error"},
+		{"token, not an object", token("[]"), 47001, "data format error"},
+		{"token, not UTF-8", token("{\"\xff\":0}"), 47001, "data format error"},
+		{"no grant_type", replace(`"grant_type":"client_credential",`, ""), 40002, "invalid grant_type"},
+		{"other grant_type", replace("client_credential", "authorization_code"), 40002, "invalid grant_type"},
+		{"no appid", replace("appid", "AppID"), 41002, "appid missing"},
+		{"other appid", replace(appID, "wx0000000000000000"), 40013, "invalid appid"},
+		{"no secret", replace(`"secret":"`, `"secret":"","x":"`), 41004, "appsecret missing"},
+		{"other secret", replace(`"secret":"`, `"secret":"x`), 40125, "invalid appsecret"},
+		{"number for secret", replace(`"secret":"`, `"secret":1,"x":"`), 47001, "secret"},
+		{"string for force_refresh", replace("false", `"false"`), 47001, "force_refresh"},
+
+		// 查看卡券详情.
+		{"get", get(member), 0, ""},
+		{"get, unknown card", get("pbLatjNone"), 40053, "invalid actioninfo"},
+		{"get, no card", call{body: `{}`}, 47001, "card_id"},
+		{"get, number for card", call{body: `{"card_id":1}`}, 47001, "card_id"},
+		{"get, null", call{body: `null`}, 47001, "data format error"},
+
+		// 更改卡券信息.
+		{"update", base(`"custom_url":"https://example.com/"`), 0, ""},
+		{"update beside base_info", special(`"activate_url":"https://example.com/"`), 0, ""},
+		{"all kinds of values", base(`"get_limit":2,"can_share":false,"location_id_list":[1],"date_info":{"type":"DATE_TYPE_PERMANENT"}`), 0, ""},
+		{"update, not JSON", call{path: updatePath, body: `{"card_id"`}, 47001, "data format error"},
+		{"update, unknown card", update("pbLatjNone", `"member_card":{"base_info":{"custom_url":"x"}}`), 40053, "invalid actioninfo"},
+		{"update, no card", call{path: updatePath, body: `{"member_card":{"base_info":{"custom_url":"x"}}}`}, 47001, "card_id"},
+		{"other type", update(member, `"groupon":{"base_info":{"custom_url":"x"}}`), 47001, "groupon"},
+		{"type in capitals", update(member, `"MEMBER_CARD":{"base_info":{"custom_url":"x"}}`), 47001, "MEMBER_CARD"},
+		{"two types", update(member, `"member_card":{"base_info":{"custom_url":"x"}},"cash":{}`), 47001, "cash"},
+		{"no type", call{path: updatePath, body: `{"card_id":"` + member + `"}`}, 47001, "member_card"},
+		{"no field", special(""), 47001, "member_card"},
+		{"no field in base_info", base(""), 47001, "member_card.base_info"},
+		{"string for base_info", special(`"base_info":"x"`), 47001, "member_card.base_info"},
+		{"null for a string", base(`"custom_url":null`), 47001, "member_card.base_info.custom_url"},
+		{"number for a string", base(`"custom_url":1`), 47001, "member_card.base_info.custom_url"},
+		{"fixed field", base(`"brand_name":"x"`), 47001, "member_card.base_info.brand_name"},
+		{"status", base(`"status":"CARD_STATUS_VERIFY_OK"`), 47001, "member_card.base_info.status"},
+		{"unknown field", base(`"custom_uri":"x"`), 47001, "member_card.base_info.custom_uri"},
+		{"unknown null", base(`"custom_uri":null`), 47001, "member_card.base_info.custom_uri"},
+		{"field of base_info beside it", special(`"custom_url":"x"`), 47001, "member_card.custom_url"},
+		{"field beside base_info in it", base(`"activate_url":"x"`), 47001, "member_card.base_info.activate_url"},
+		{"field of another type", update("pbLatjCash", `"cash":{"activate_url":"x"}`), 47001, "cash.activate_url"},
+
+		// 获取api_ticket.
+		{"ticket", ticket("type=wx_card"), 0, ""},
+		{"POST of a ticket", call{path: ticketPath, query: "type=wx_card", body: "{}"}, 43001, "require GET method"},
+		{"ticket, no User-Agent", call{method: "GET", path: ticketPath, query: "type=wx_card", header: map[string]string{"User-Agent": "-"}}, 40097, "User-Agent"},
+		{"ticket, no token", call{method: "GET", path: ticketPath, query: "type=wx_card", token: "-"}, 41001, "access_token missing"},
+		{"ticket, wrong token", call{method: "GET", path: ticketPath, query: "type=wx_card", token: "x"}, 40001, "invalid credential"},
+		{"ticket, no type", ticket(""), 40097, "invalid args"},
+		{"ticket, other type", ticket("type=jsapi"), 40097, "invalid args"},
+		{"ticket, type in capitals", ticket("type=WX_CARD"), 40097, "invalid args"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before, _ := json.Marshal(c.Cards())
+			r := c.request(t, tt.call)
+			c.ClearRequests()
+			resp, body, err := sandboxtest.Do(c.http, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got reply
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Error(err)
+			}
+			if resp.StatusCode != 200 || got.Errcode != tt.errcode || !strings.Contains(got.Errmsg, tt.errmsg) {
+				t.Errorf("%d %s, want %d %s", resp.StatusCode, body, tt.errcode, tt.errmsg)
+			}
+			if strings.Contains(got.Errmsg, " rid: ") != (tt.errcode != 0) {
+				t.Errorf("rid in %q", got.Errmsg)
+			}
+			if after, _ := json.Marshal(c.Cards()); tt.errcode != 0 && !bytes.Equal(after, before) {
+				t.Error("a card has changed")
+			}
+
+			log := c.Requests()
+			if len(log) != 1 {
+				t.Fatalf("%d requests logged", len(log))
+			}
+			validity := map[string]string{"-": "none", "x": "dead", "": "valid"}[tt.call.token]
+			if tt.call.path == tokenPath {
+				validity = "none"
+			}
+			if l := log[0]; l.Errcode != tt.errcode || l.Status != 200 || l.Method != r.Method || l.Path != r.URL.Path ||
+				l.Query.Get("access_token") != validity || string(l.Body) != tt.call.body || l.Endpoint != 0 ||
+				l.Header.Get("Content-Type") != r.Header.Get("Content-Type") || l.Time != *c.time.Load() {
+				t.Errorf("logged %+v", l)
+			}
+		})
+	}
+}
+
+// TestTokens tells what becomes of a token that is in use.
+func TestTokens(t *testing.T) {
+	const (
+		valid = 0
+		dead  = 40001
+	)
+	for _, tt := range []struct {
+		name   string
+		change func(*testing.T, client)
+		old    int  // errcode with the token from before
+		same   bool // whether asking gives that token again
+		new    int  // errcode with what asking gives
+		left   int  // expires_in
+	}{
+		{"nothing", func(*testing.T, client) {}, valid, true, valid, 7200},
+		{"half an hour", func(_ *testing.T, c client) { c.pass(30 * time.Minute) }, valid, true, valid, 5400},
+		{"just before the hand-over", func(_ *testing.T, c client) { c.pass(115*time.Minute - time.Second) }, valid, true, valid, 301},
+		{"hand-over", func(_ *testing.T, c client) { c.pass(115 * time.Minute) }, valid, false, valid, 7200},
+		{"end of the hand-over", func(t *testing.T, c client) {
+			c.pass(118 * time.Minute)
+			c.token(t)
+			c.pass(2*time.Minute - time.Second)
+		}, valid, false, valid, 7200 - 119},
+		{"expired", func(_ *testing.T, c client) { c.pass(2 * time.Hour) }, dead, false, valid, 7200},
+		{"expired after the hand-over", func(t *testing.T, c client) {
+			c.pass(118 * time.Minute)
+			c.token(t)
+			c.pass(2 * time.Minute)
+		}, dead, false, valid, 7200 - 120},
+		{"forced refresh", func(t *testing.T, c client) { c.ask(t, true) }, dead, false, valid, 7200},
+		{"RevokeToken", func(_ *testing.T, c client) { c.RevokeToken() }, dead, false, valid, 7200},
+		{"FreezeToken", func(_ *testing.T, c client) { c.FreezeToken() }, dead, true, dead, 7200},
+		{"FreezeToken, forced refresh", func(t *testing.T, c client) {
+			c.FreezeToken()
+			c.ask(t, true)
+		}, dead, false, valid, 7200},
+		{"FreezeToken, RevokeToken", func(_ *testing.T, c client) {
+			c.FreezeToken()
+			c.RevokeToken()
+		}, dead, false, valid, 7200},
+		{"FreezeToken, expired", func(_ *testing.T, c client) {
+			c.FreezeToken()
+			c.pass(2 * time.Hour)
+		}, dead, false, valid, 7200},
+		{"RotateSecret", func(_ *testing.T, c client) { c.RotateSecret() }, valid, true, valid, 7200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newSandbox(t)
+			use := func(token string) int {
+				made := get(member)
+				made.token = token
+				return c.do(t, made).Errcode
+			}
+			old := c.token(t)
+			if len(old) < 100 || len(old) > 512 {
+				t.Errorf("token %q", old)
+			}
+			tt.change(t, c)
+			if got := use(old); got != tt.old {
+				t.Errorf("the old token: %d, want %d", got, tt.old)
+			}
+			answer := c.ask(t, false)
+			if same := answer.AccessToken == old; same != tt.same || answer.ExpiresIn != tt.left {
+				t.Errorf("the same token: %t, want %t; %d s left, want %d", same, tt.same, answer.ExpiresIn, tt.left)
+			}
+			if got := use(answer.AccessToken); got != tt.new {
+				t.Errorf("the new token: %d, want %d", got, tt.new)
+			}
+		})
+	}
+}
+
+// TestFreezeFirst freezes a token before anybody had it.
+func TestFreezeFirst(t *testing.T) {
+	c := newSandbox(t)
+	c.FreezeToken()
+	if got := c.do(t, get(member)); got.Errcode != 40001 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestForcedRefreshLimits(t *testing.T) {
+	const (
+		ok    = 0
+		often = 45011
+		many  = 45009
+	)
+	c := newSandbox(t)
+	for i, tt := range []struct {
+		wait    time.Duration
+		times   int // each after the wait
+		errcode int
+	}{
+		{0, 1, ok},
+		{29 * time.Second, 1, often},
+		{time.Second, 1, ok}, // a refused one does not count
+		{30 * time.Second, 18, ok},
+		{30 * time.Second, 2, many},
+		{12 * time.Hour, 1, ok}, // Beijing's midnight has passed
+		{30 * time.Second, 19, ok},
+		{30 * time.Second, 1, many},
+	} {
+		for range tt.times {
+			c.pass(tt.wait)
+			before := c.token(t)
+			got := c.ask(t, true)
+			if got.Errcode != tt.errcode || (got.AccessToken == "") != (tt.errcode != ok) || got.AccessToken == before {
+				t.Errorf("row %d: %+v, want %d", i, got, tt.errcode)
+			}
+			if after := c.token(t); (after == before) != (tt.errcode != ok) {
+				t.Errorf("row %d: the token is the same: %t", i, after == before)
+			}
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	c := newSandbox(t)
+	old := c.Secret()
+	for i, tt := range []struct {
+		change  func()
+		errcode int // with the secret from the start
+		now     int // with the current one
+		errmsg  string
+	}{
+		{func() {}, 0, 0, ""},
+		{func() { c.Allow(false) }, 40164, 40164, "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: "},
+		{func() { c.Allow(true) }, 0, 0, ""},
+		{c.RotateSecret, 40125, 0, ""},
+		{func() { c.Allow(false) }, 40164, 40164, ""},
+	} {
+		tt.change()
+		for _, try := range []struct {
+			secret  string
+			errcode int
+		}{{old, tt.errcode}, {c.Secret(), tt.now}} {
+			got := c.do(t, call{path: tokenPath, body: tokenBody(try.secret, false)})
+			if got.Errcode != try.errcode || !strings.HasPrefix(got.Errmsg, tt.errmsg) {
+				t.Errorf("row %d: %+v, want %d", i, got, try.errcode)
+			}
+		}
+	}
+	// The allow-list is for the secret alone.
+	made := get(member)
+	made.token = c.tokens.current.value
+	if got := c.do(t, made); got.Errcode != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestSecret(t *testing.T) {
+	c := newSandbox(t)
+	var secret map[string]string
+	if err := json.Unmarshal([]byte(c.Secret()), &secret); err != nil {
+		t.Fatal(err)
+	}
+	if len(secret) != 2 || len(secret["appid"]) != 18 || len(secret["secret"]) != 32 {
+		t.Errorf("%v", secret)
+	}
+}
+
+// TestErrcode tells the errcodes of updates, one after another.
+func TestErrcode(t *testing.T) {
+	type set struct {
+		path, card     string
+		errcode, times int
+	}
+	for _, tt := range []struct {
+		name string
+		set  []set
+		want string // of: two updates of the membership card, two of another, a get, a token
+	}{
+		{"none", nil, "0 0 0 0 0 0"},
+		{"zero times", []set{{updatePath, "", -1, 0}}, "0 0 0 0 0 0"},
+		{"once", []set{{updatePath, "", -1, 1}}, "-1 0 0 0 0 0"},
+		{"for a card", []set{{updatePath, "pbLatjCash", 45011, 1}}, "0 0 45011 0 0 0"},
+		{"always", []set{{updatePath, "", 48001, -1}}, "48001 48001 48001 48001 0 0"},
+		{"get", []set{{getPath, "", 40053, 5}}, "0 0 0 0 40053 0"},
+		{"token", []set{{tokenPath, "", -1, 1}}, "0 0 0 0 0 -1"},
+		{"in turn", []set{{updatePath, member, 1, 1}, {updatePath, "", 2, 2}}, "1 2 2 0 0 0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newSandbox(t)
+			token := c.token(t)
+			all := func() string {
+				var got []string
+				for _, made := range []call{
+					update(member, `"member_card":{"base_info":{"custom_url":"x"}}`),
+					update(member, `"member_card":{"base_info":{"custom_url":"x"}}`),
+					update("pbLatjCash", `"cash":{"base_info":{"custom_url":"x"}}`),
+					update("pbLatjCash", `"cash":{"base_info":{"custom_url":"x"}}`),
+					get(member),
+					{path: tokenPath, body: tokenBody(c.Secret(), false)},
+				} {
+					if made.path != tokenPath {
+						made.token = token
+					}
+					answer := c.do(t, made)
+					if answer.Errcode != 0 && !strings.HasPrefix(answer.Errmsg, "as set rid: ") {
+						t.Errorf("%+v", answer)
+					}
+					got = append(got, fmt.Sprint(answer.Errcode))
+				}
+				return strings.Join(got, " ")
+			}
+			for _, e := range tt.set {
+				c.Errcode(e.path, e.card, e.errcode, "as set", e.times)
+			}
+			if got := all(); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			c.Heal()
+			if got := all(); got != "0 0 0 0 0 0" {
+				t.Errorf("healed: %s", got)
+			}
+		})
+	}
+}
+
+// seen describes what a client saw of an answer.
+func seen(resp *http.Response, err error) string {
+	if err != nil {
+		return sandboxtest.Failure(err)
+	}
+	return fmt.Sprint(resp.StatusCode)
+}
+
+func TestFaults(t *testing.T) {
+	c := newSandbox(t)
+	token := c.token(t)
+	made := get(member)
+	made.token = token
+	for _, tt := range []struct {
+		name   string
+		fault  Fault
+		want   string
+		status int    // in the log
+		header string // an answer's header,
+		value  string // its value,
+		body   string // and its body
+	}{
+		{"Hang", Hang(), "nothing", 0, "", "", ""},
+		{"Reset", Reset(), "reset", 0, "", "", ""},
+		{"Truncated", Truncated(), "truncated", 200, "", "", ""},
+		{"Oversized", Oversized(), "oversized", 200, "", "", ""},
+		{"Redirect", Redirect(), "302", 302, "Location", c.Endpoints()[1] + getPath + "?access_token=" + token, ""},
+		{"Status", Status(502, `{}`), "502", 502, "Content-Type", "application/json; encoding=utf-8", "{}"},
+		{"Status in HTML", Status(502, "<html>"), "502", 502, "Content-Type", "text/html; charset=utf-8", "<html>"},
+		{"Body", Body("[]"), "200", 200, "Content-Type", "application/json; encoding=utf-8", "[]"},
+		{"empty Body", Body(""), "200", 200, "Content-Length", "0", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hc := sandboxtest.Client(t, c.Sandbox)
+			c.ClearRequests()
+			c.Break(0, tt.fault, 1)
+			r := c.request(t, made)
+			if tt.want == "nothing" {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				defer cancel()
+				r = r.WithContext(ctx)
+			}
+			resp, body, err := sandboxtest.Do(hc, r)
+			if got := seen(resp, err); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if tt.header != "" && (resp.Header.Get(tt.header) != tt.value || tt.want != "302" && string(body) != tt.body) {
+				t.Errorf("%s: %q, want %q; body %q", tt.header, resp.Header.Get(tt.header), tt.value, body)
+			}
+			log := sandboxtest.Eventually(t, c.Requests, 1)
+			if len(log) != 1 || log[0].Status != tt.status || log[0].Errcode != 0 {
+				t.Errorf("logged %+v", log)
+			}
+			resp, _, err = sandboxtest.Do(hc, c.request(t, made))
+			if got := seen(resp, err); got != "200" {
+				t.Errorf("the next: %s", got)
+			}
+		})
+	}
+}
+
+// TestHeal wants everything to be well again.
+func TestHeal(t *testing.T) {
+	c := newSandbox(t)
+	made := get(member)
+	made.token = c.token(t)
+	c.Break(0, Status(500, "{}"), -1)
+	c.Errcode(getPath, "", -1, "busy", -1)
+	c.Heal()
+	if got := c.do(t, made); got.Errcode != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestEndpoints wants one account behind both endpoints, and a client that
+// follows a redirect in the log of the other.
+func TestEndpoints(t *testing.T) {
+	c := newSandbox(t)
+	c.http.CheckRedirect = nil
+	made := get(member)
+	made.token, made.endpoint = c.token(t), 1
+	c.Break(1, Redirect(), 1)
+	c.ClearRequests()
+	if _, _, err := sandboxtest.Do(c.http, c.request(t, made)); err != nil {
+		t.Fatal(err)
+	}
+	log := c.Requests()
+	if len(log) != 2 || log[0].Endpoint != 1 || log[0].Status != 302 || log[1].Endpoint != 0 || log[1].Query.Get("access_token") != "valid" {
+		t.Errorf("logged %+v", log)
+	}
+}

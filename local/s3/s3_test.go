@@ -1,0 +1,289 @@
+package s3
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+)
+
+const (
+	region    = "eu-west-1"
+	accessKey = "AKIDEXAMPLE"
+	secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+)
+
+func start(t *testing.T) *Server {
+	t.Helper()
+	s, err := Start(region, accessKey, secretKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// client is the SDK's, which makes one attempt.
+func client(s *Server, region, accessKey, secretKey string) *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String(s.URL()),
+		UsePathStyle: true,
+		Region:       region,
+		Retryer:      aws.NopRetryer{},
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: "token"}, nil
+		}),
+	})
+}
+
+// get fetches an object and its body.
+func get(t *testing.T, c *s3.Client, bucket, key, version string) (*s3.GetObjectOutput, string, error) {
+	t.Helper()
+	input := &s3.GetObjectInput{Bucket: &bucket, Key: &key}
+	if version != "" {
+		input.VersionId = &version
+	}
+	out, err := c.GetObject(t.Context(), input)
+	if err != nil {
+		return nil, "", err
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	return out, string(body), err
+}
+
+func errorCode(err error) string {
+	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
+		return apiErr.ErrorCode()
+	}
+	return ""
+}
+
+func TestGetObject(t *testing.T) {
+	s := start(t)
+	c := client(s, region, accessKey, secretKey)
+	s.Put("plans", "card-plan.json", []byte(`{"cards":[]}`))
+	oldest, _, err := get(t, c, "plans", "card-plan.json", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Put("plans", "card-plan.json", []byte(`{}`))
+	s.Put("plans", "a/b c+d/会员卡~(1)", []byte("odd"))
+	s.Put("plans", "empty", nil)
+	file := filepath.Join(t.TempDir(), "plan")
+	s.PutFile("files", "plan.json", file)
+	s.PutFile("plans", "replaced", file)
+	s.Put("plans", "replaced", []byte("by an object"))
+
+	tests := []struct {
+		name                 string
+		bucket, key, version string
+		body, contentType    string
+		code                 string // of the error
+	}{
+		{name: "current", bucket: "plans", key: "card-plan.json", body: `{}`, contentType: "application/json"},
+		{name: "by version", bucket: "plans", key: "card-plan.json", version: *oldest.VersionId, body: `{"cards":[]}`, contentType: "application/json"},
+		{name: "odd characters", bucket: "plans", key: "a/b c+d/会员卡~(1)", body: "odd", contentType: "binary/octet-stream"},
+		{name: "empty", bucket: "plans", key: "empty", contentType: "binary/octet-stream"},
+		{name: "was a file", bucket: "plans", key: "replaced", body: "by an object", contentType: "binary/octet-stream"},
+		{name: "unknown version", bucket: "plans", key: "card-plan.json", version: "x", code: "NoSuchVersion"},
+		{name: "unknown key", bucket: "plans", key: "card-plan", code: "NoSuchKey"},
+		{name: "unknown bucket", bucket: "plan", key: "card-plan.json", code: "NoSuchBucket"},
+		{name: "missing file", bucket: "files", key: "plan.json", code: "NoSuchKey"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, body, err := get(t, c, tt.bucket, tt.key, tt.version)
+			if errorCode(err) != tt.code || (err != nil) != (tt.code != "") {
+				t.Fatalf("error %v, want %q", err, tt.code)
+			}
+			if err != nil {
+				return
+			}
+			if body != tt.body || *out.ContentLength != int64(len(body)) || *out.ContentType != tt.contentType ||
+				len(*out.ETag) != 34 || *out.VersionId == "" || time.Since(*out.LastModified).Abs() > time.Hour {
+				t.Errorf("%q %d %s %s %s %v", body, *out.ContentLength, *out.ContentType, *out.ETag, *out.VersionId, out.LastModified)
+			}
+			_, _, err = get(t, c, tt.bucket, tt.key, *out.VersionId)
+			if err != nil {
+				t.Errorf("by its version: %v", err)
+			}
+		})
+	}
+	if got, least := s.Gets(), len(tests)+1; got < least {
+		t.Errorf("Gets = %d, want at least %d", got, least)
+	}
+}
+
+// TestPutFile changes a file between two requests.
+func TestPutFile(t *testing.T) {
+	s := start(t)
+	c := client(s, region, accessKey, secretKey)
+	file := filepath.Join(t.TempDir(), "plan.json")
+	s.PutFile("plans", "card-plan.json", file)
+	seen := make(map[string]bool)
+	for _, content := range []string{"one", "two"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 {
+			out, body, err := get(t, c, "plans", "card-plan.json", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if known := i > 0; body != content || seen[*out.VersionId] != known || seen[*out.ETag] != known {
+				t.Errorf("%q, version %s, ETag %s", body, *out.VersionId, *out.ETag)
+			}
+			seen[*out.VersionId], seen[*out.ETag] = true, true
+		}
+	}
+}
+
+func TestWrongCredentials(t *testing.T) {
+	s := start(t)
+	s.Put("plans", "plan", nil)
+	for _, tt := range []struct {
+		name, region, accessKey, secretKey, code string
+	}{
+		{"access key", region, "AKIDOTHER", secretKey, "InvalidAccessKeyId"},
+		{"secret key", region, accessKey, "other", "SignatureDoesNotMatch"},
+		{"region", "us-east-1", accessKey, secretKey, "AuthorizationHeaderMalformed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, _, err := get(t, client(s, tt.region, tt.accessKey, tt.secretKey), "plans", "plan", ""); errorCode(err) != tt.code {
+				t.Errorf("error %v, want %s", err, tt.code)
+			}
+		})
+	}
+}
+
+// TestRefusal sends requests the SDK does not make: each row spoils a good one
+// before it is signed, or after.
+func TestRefusal(t *testing.T) {
+	s := start(t)
+	s.Put("plans", "plan", []byte("content"))
+	header := func(name, value string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set(name, value) }
+	}
+	target := func(method, path string) func(*http.Request) {
+		return func(r *http.Request) {
+			r.Method = method
+			r.URL.Path, r.URL.RawQuery, _ = strings.Cut(path, "?")
+		}
+	}
+	emptySum := sha256.Sum256(nil)
+	emptyHash := hex.EncodeToString(emptySum[:])
+	for _, tt := range []struct {
+		name          string
+		hash          string        // UNSIGNED-PAYLOAD, if empty
+		age           time.Duration // of the signature
+		before, after func(*http.Request)
+		status        int
+		code          string
+	}{
+		{name: "good", status: 200},
+		{name: "good with a hash", hash: emptyHash, status: 200},
+		{name: "range", before: header("Range", "bytes=0-1"), status: 206},
+		{name: "not modified", before: header("If-None-Match", `"9a0364b9e99bb480dd25e1f0284c8555"`), status: 304},
+		{name: "14 minutes old", age: 14 * time.Minute, status: 200},
+		{name: "16 minutes old", age: 16 * time.Minute, status: 403, code: "RequestTimeTooSkewed"},
+		{name: "16 minutes ahead", age: -16 * time.Minute, status: 403, code: "RequestTimeTooSkewed"},
+		{name: "unsigned", after: func(r *http.Request) { r.Header.Del("Authorization") }, status: 403, code: "AccessDenied"},
+		{name: "other algorithm", after: header("Authorization", "Bearer x"), status: 400, code: "AuthorizationHeaderMalformed"},
+		{name: "no hash", before: func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, status: 400, code: "InvalidRequest"},
+		{name: "other hash", hash: strings.Repeat("0", 64), status: 400, code: "XAmzContentSHA256Mismatch"},
+		{name: "hash not signed", hash: emptyHash, after: header("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD"), status: 403, code: "SignatureDoesNotMatch"},
+		{name: "unsigned header of AWS's", after: header("X-Amz-Request-Payer", "requester"), status: 403, code: "AccessDenied"},
+		{name: "other key", after: target("GET", "/plans/plan2"), status: 403, code: "SignatureDoesNotMatch"},
+		{name: "HEAD", before: target("HEAD", "/plans/plan"), status: 405},
+		{name: "PUT", before: target("PUT", "/plans/plan"), status: 405, code: "MethodNotAllowed"},
+		{name: "list of buckets", before: target("GET", "/"), status: 501, code: "NotImplemented"},
+		{name: "list of objects", before: target("GET", "/plans"), status: 501, code: "NotImplemented"},
+		{name: "tags", before: target("GET", "/plans/plan?tagging="), status: 501, code: "NotImplemented"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := http.NewRequest(http.MethodGet, s.URL()+"/plans/plan", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.hash == "" {
+				tt.hash = "UNSIGNED-PAYLOAD"
+			}
+			r.Header.Set("X-Amz-Content-Sha256", tt.hash)
+			if tt.before != nil {
+				tt.before(r)
+			}
+			credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
+			if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, tt.hash, "s3", region, time.Now().Add(-tt.age)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.after != nil {
+				tt.after(r)
+			}
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct {
+				XMLName                          xml.Name `xml:"Error"`
+				Code, Message, RequestId, HostId string
+			}
+			if tt.code != "" {
+				if err := xml.Unmarshal(body, &got); err != nil {
+					t.Error(err)
+				}
+				if got.Message == "" || got.RequestId != resp.Header.Get("X-Amz-Request-Id") || got.HostId == "" ||
+					resp.Header.Get("Content-Type") != "application/xml" {
+					t.Errorf("%v %s", resp.Header, body)
+				}
+			}
+			if resp.StatusCode != tt.status || got.Code != tt.code {
+				t.Errorf("%d %s, want %d %s", resp.StatusCode, body, tt.status, tt.code)
+			}
+		})
+	}
+}
+
+func TestFail(t *testing.T) {
+	s := start(t)
+	c := client(s, region, accessKey, secretKey)
+	s.Put("plans", "plan", nil)
+	for i, tt := range []struct {
+		fault *Fault
+		code  string
+	}{
+		{&Fault{http.StatusServiceUnavailable, "SlowDown"}, "SlowDown"},
+		{&Fault{http.StatusForbidden, "AccessDenied"}, "AccessDenied"},
+		{nil, ""},
+	} {
+		s.Fail(tt.fault)
+		if _, _, err := get(t, c, "plans", "plan", ""); errorCode(err) != tt.code || (err != nil) != (tt.code != "") {
+			t.Errorf("error %v, want %q", err, tt.code)
+		}
+		if got := s.Gets(); got != i+1 {
+			t.Errorf("Gets = %d, want %d", got, i+1)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+// What is answered, and how a fault may bend it.
+
+package sandbox
+
+import (
+	"bytes"
+	"crypto/tls"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Answer is about to be sent; until then a fault may bend it.
+type Answer struct {
+	Status int
+	Header http.Header // a name without values is not sent, not even the server's own
+	Body   []byte
+
+	other  string // the URL of the same request at the other endpoint
+	cut    bool   // send half of the body
+	hangs  bool   // send nothing
+	resets bool   // send an RST
+}
+
+// Sent is the status that will be sent, 0 if nothing will.
+func (a *Answer) Sent() int {
+	if a.hangs || a.resets {
+		return 0
+	}
+	return a.Status
+}
+
+func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct{}) {
+	switch {
+	case a.hangs:
+		select {
+		case <-r.Context().Done():
+		case <-stop:
+		}
+		panic(http.ErrAbortHandler)
+	case a.resets:
+		reset(w)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	maps.Copy(h, a.Header)
+	wire := a.Body
+	if a.cut {
+		wire = wire[:len(wire)/2] // the server closes the connection for it
+	}
+	w.WriteHeader(a.Status)
+	w.Write(wire)
+}
+
+// reset closes the request's connection with an RST.
+func reset(w http.ResponseWriter) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	below := c.(*tls.Conn).NetConn()
+	below.(interface{ SetLinger(int) error }).SetLinger(0)
+	below.Close()
+}
+
+// Fault is a way in which an answer goes wrong.
+type Fault func(*Answer)
+
+// Hang answers nothing until the client or the server closes the connection.
+func Hang() Fault { return func(a *Answer) { a.hangs = true } }
+
+// Reset answers with an RST instead of HTTP.
+func Reset() Fault { return func(a *Answer) { a.resets = true } }
+
+// Truncated announces the whole body, sends half of it and closes the
+// connection.
+func Truncated() Fault { return func(a *Answer) { a.cut = true } }
+
+// Oversized appends 1 MiB of white space to the body.
+func Oversized() Fault {
+	return func(a *Answer) { a.Body = append(a.Body, bytes.Repeat([]byte(" "), 1<<20)...) }
+}
+
+// Redirect answers 302 with the same URL at the other endpoint. A client that
+// follows is seen in the log of requests.
+func Redirect() Fault {
+	return func(a *Answer) {
+		a.Status = http.StatusFound
+		a.Header.Set("Location", a.other)
+	}
+}
+
+// Status answers with a status code of three digits and a body. A body that
+// begins with < is sent as HTML.
+func Status(code int, body string) Fault {
+	return func(a *Answer) {
+		a.Status, a.Body = code, []byte(body)
+		if strings.HasPrefix(body, "<") {
+			a.Header.Set("Content-Type", "text/html; charset=utf-8")
+		}
+	}
+}

@@ -1,0 +1,792 @@
+package stack_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"membercard/local/lambda"
+	"membercard/local/network"
+	"membercard/local/officialaccount"
+	"membercard/local/s3"
+	"membercard/local/secretsmanager"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+const (
+	cardUpdate = "functions/card-update"
+	memberCard = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+
+	// The document's own example, in the form that /card/update takes.
+	cardExample = `{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"立即使用","custom_url":"http://www.qq.com","custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"API/cardPage","custom_url_sub_title":"6个汉字tips","promotion_url_name":"更多优惠","promotion_url":"http://www.qq.com","promotion_app_brand_user_name":"gh_86a091e50ad4@app","promotion_app_brand_pass":"API/cardPage"}}}`
+
+	// One field of the sandbox's membership card in another way.
+	passExample = `{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"pages/card"}}}`
+)
+
+// fields are of a card, as a plan has them.
+type fields map[string]string
+
+// planned is a card of a plan.
+type planned struct {
+	CardID    string     `json:"card_id"`
+	Fields    fields     `json:"fields,omitempty"`
+	Campaigns []campaign `json:"campaigns,omitempty"`
+}
+
+type campaign struct {
+	From   string `json:"from,omitempty"`
+	Until  string `json:"until,omitempty"`
+	Fields fields `json:"fields"`
+}
+
+// planOf gives every card the same fields.
+func planOf(f fields, ids ...string) (cards []planned) {
+	for _, id := range ids {
+		cards = append(cards, planned{CardID: id, Fields: f})
+	}
+	return cards
+}
+
+// report is what a sync answers.
+type report struct {
+	Updated, Unchanged, Failed, Deferred int
+	NotApplied                           int  `json:"not_applied"`
+	DryRun                               bool `json:"dry_run"`
+	Cards                                []cardReport
+	Error                                *struct {
+		Code, Message string
+		Faults        []struct{ Path, Issue string }
+	}
+	raw string
+}
+
+type cardReport struct {
+	CardID     string `json:"card_id"`
+	Status     string
+	Changed    []string
+	SendCheck  *bool  `json:"send_check"`
+	CardStatus string `json:"card_status"`
+	Error      *struct{ Code, Message string }
+}
+
+// counts is how the report counts: updated, unchanged, not applied, failed,
+// deferred. It fails the test where the cards say otherwise.
+func (r *running) counts(rep *report) string {
+	r.t.Helper()
+	by := map[string]int{}
+	for _, c := range rep.Cards {
+		by[c.Status]++
+		if (c.Error != nil) != (c.Status == "failed") || c.SendCheck != nil && c.Status != "updated" && c.Status != "not_applied" {
+			r.t.Errorf("%+v", c)
+		}
+	}
+	want := map[string]int{"updated": rep.Updated, "unchanged": rep.Unchanged, "not_applied": rep.NotApplied, "failed": rep.Failed, "deferred": rep.Deferred}
+	maps.DeleteFunc(want, func(_ string, n int) bool { return n == 0 })
+	if !maps.Equal(by, want) {
+		r.t.Errorf("the report counts %v, the cards are %v", want, by)
+	}
+	return fmt.Sprintf("%d %d %d %d %d", rep.Updated, rep.Unchanged, rep.NotApplied, rep.Failed, rep.Deferred)
+}
+
+// invoke has a function sync; event has what is beside the action.
+func (r *running) invoke(f *lambda.Function, event map[string]any) *report {
+	r.t.Helper()
+	event = maps.Clone(event)
+	if event == nil {
+		event = map[string]any{}
+	}
+	event["action"] = "sync"
+	payload, err := json.Marshal(event)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	result, err := f.Invoke(context.Background(), payload)
+	if err == nil && result.FunctionError != nil {
+		err = result.FunctionError
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rep := &report{raw: string(result.Payload)}
+	if err := json.Unmarshal(result.Payload, rep); err != nil {
+		r.t.Fatalf("%s: %v", result.Payload, err)
+	}
+	return rep
+}
+
+// sync carries out a plan by the stack's own function.
+func (r *running) sync(cards []planned) *report {
+	r.t.Helper()
+	return r.invoke(r.Functions[cardUpdate], map[string]any{"plan": map[string]any{"cards": cards}})
+}
+
+func (r *running) wantCounts(rep *report, want string) {
+	r.t.Helper()
+	if got := r.counts(rep); got != want || rep.Error != nil {
+		r.t.Fatalf("updated, unchanged, not applied, failed, deferred: %s, want %s: %.2000s", got, want, rep.raw)
+	}
+}
+
+// another is one more function like the stack's, with instances of its own.
+func (r *running) another(timeout time.Duration) *lambda.Function {
+	r.t.Helper()
+	config := r.Configs[cardUpdate]
+	if timeout != 0 {
+		config.Timeout = timeout
+	}
+	f, err := lambda.New(config)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// received are the bodies of the calls of a path since the last ClearRequests.
+func (r *running) received(path string) (bodies []string) {
+	for _, request := range r.OfficialAccount.Requests() {
+		if request.Path == path {
+			bodies = append(bodies, string(request.Body))
+		}
+	}
+	return bodies
+}
+
+// wantUpdates fails the test unless these, and no other updates, came since.
+func (r *running) wantUpdates(want ...string) {
+	r.t.Helper()
+	got := r.received("/card/update")
+	if len(got) != len(want) {
+		r.t.Fatalf("the account received %q, want %q", got, want)
+	}
+	for i := range want {
+		var a, b any
+		if json.Unmarshal([]byte(got[i]), &a) != nil || json.Unmarshal([]byte(want[i]), &b) != nil || !reflect.DeepEqual(a, b) {
+			r.t.Errorf("the account received %s, want %s", got[i], want[i])
+		}
+	}
+	r.OfficialAccount.ClearRequests()
+}
+
+// update calls the API, and fails the test unless the answer has this status and
+// code.
+func (r *running) update(body string, status int, code string) *answer {
+	r.t.Helper()
+	a := r.post("/card/update", body)
+	if a.status != status || a.Code != code || (a.Message == "") != (code == "") || a.header.Get("Cache-Control") != "no-store" {
+		r.t.Errorf("answered %d %s, want %d %q", a.status, a.body, status, code)
+	}
+	return a
+}
+
+// shows fails the test unless a card shows these fields of base_info.
+func (r *running) shows(id string, want fields) {
+	r.t.Helper()
+	card := r.OfficialAccount.Card(id)
+	for name, value := range want {
+		if got, _ := card.BaseInfo[name].(string); got != value {
+			r.t.Errorf("%s of %s is %q, want %q", name, id, got, value)
+		}
+	}
+}
+
+func startCards(t *testing.T) *running {
+	t.Parallel()
+	return start(t, wechatpay.PublicKey)
+}
+
+func TestACardIsUpdated(t *testing.T) {
+	r := startCards(t)
+	before := r.OfficialAccount.Card(memberCard)
+	if a := r.update(cardExample, 200, ""); string(a.body) != `{"errcode":0,"errmsg":"ok","send_check":false}` {
+		t.Errorf("answered %s", a.body)
+	}
+	r.wantUpdates(cardExample)
+	r.shows(memberCard, fields{"custom_app_brand_pass": "API/cardPage", "promotion_url": "http://www.qq.com"})
+
+	r.update(passExample, 200, "")
+	after := r.OfficialAccount.Card(memberCard)
+	for name, value := range before.BaseInfo {
+		want := value
+		switch name {
+		case "custom_app_brand_pass":
+			want = "pages/card"
+		case "update_time":
+			continue
+		}
+		if !reflect.DeepEqual(after.BaseInfo[name], want) {
+			t.Errorf("%s became %v, from %v", name, after.BaseInfo[name], value)
+		}
+	}
+	if !reflect.DeepEqual(after.Special, before.Special) || len(after.BaseInfo) != len(before.BaseInfo) {
+		t.Errorf("what was not sent became %v, from %v", after, before)
+	}
+
+	r.update(`{"card_id":"`+memberCard+`","member_card":{"base_info":{"custom_app_brand_user_name":"","custom_app_brand_pass":""}}}`, 200, "")
+	r.shows(memberCard, fields{"custom_app_brand_user_name": "", "custom_app_brand_pass": "", "custom_url": "http://www.qq.com"})
+	r.update(`{"card_id":"`+memberCard+`","member_card":{"activate_app_brand_user_name":"gh_86a091e50ad4@app","activate_app_brand_pass":"pages/activate"}}`, 200, "")
+	if got := r.OfficialAccount.Card(memberCard).Special; got["activate_app_brand_pass"] != "pages/activate" || got["activate_url"] != "http://www.qq.com" {
+		t.Errorf("beside base_info: %v", got)
+	}
+}
+
+func TestCardsOfEveryType(t *testing.T) {
+	r := startCards(t)
+	var ids []string
+	for _, card := range r.OfficialAccount.Cards() {
+		body := `{"card_id":"` + card.ID + `","` + strings.ToLower(card.Type) + `":{"base_info":{"center_title":"快速买单"}}}`
+		r.update(body, 200, "")
+		r.wantUpdates(body)
+		ids = append(ids, card.ID)
+	}
+	if len(ids) != 10 {
+		t.Errorf("cards %v", ids)
+	}
+	r.wantCounts(r.sync(planOf(fields{"center_title": "快速买单", "center_url": "http://www.qq.com"}, ids...)), "10 0 0 0 0")
+	for _, id := range ids {
+		r.shows(id, fields{"center_title": "快速买单", "center_url": "http://www.qq.com"})
+	}
+}
+
+func TestBadCardUpdates(t *testing.T) {
+	r := startCards(t)
+	for _, row := range []struct{ body, field string }{
+		{``, "/body"},
+		{`{"card_id":"` + memberCard + `"}`, "/body"},
+		{`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_app_brand_pass":"p"}}}`, "/body/member_card/base_info/custom_app_brand_user_name"},
+		{`{"card_id":"` + memberCard + `","member_card":{"base_info":{"brand_name":"p"}}}`, "/body/member_card/base_info/brand_name"},
+	} {
+		if a := r.update(row.body, 400, "PARAM_ERROR"); a.Detail.Field != row.field {
+			t.Errorf("detail.field is %q, want %q", a.Detail.Field, row.field)
+		}
+	}
+	r.wantUpdates()
+	if a := r.update(strings.ReplaceAll(cardExample, memberCard, "pbLatjNowhere"), 400, "WECHAT_40053"); a.Solution == "" {
+		t.Errorf("answered %s", a.body)
+	}
+	r.update(strings.ReplaceAll(cardExample, `"member_card"`, `"groupon"`), 400, "WECHAT_47001")
+}
+
+// Drift is corrected with the fields that differ, and what is as planned is left
+// alone.
+func TestDriftIsCorrected(t *testing.T) {
+	r := startCards(t)
+	plan := planOf(fields{
+		"promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com",
+		"promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers",
+	}, memberCard)
+	plan = append(plan, planned{CardID: "pbLatjGroupon"})
+	rep := r.sync(plan)
+	r.wantCounts(rep, "1 1 0 0 0")
+	if c := rep.Cards[0]; c.CardID != memberCard || !slices.Equal(c.Changed, []string{"promotion_app_brand_pass"}) || c.SendCheck == nil || *c.SendCheck {
+		t.Errorf("%+v", c)
+	}
+	if c := rep.Cards[1]; c.CardID != "pbLatjGroupon" || c.Status != "unchanged" || c.Changed != nil {
+		t.Errorf("%+v", c)
+	}
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"promotion_app_brand_pass":"pages/offers"}}}`)
+
+	r.wantCounts(r.sync(plan), "0 2 0 0 0")
+	r.wantUpdates()
+
+	drift := `{"card_id":"` + memberCard + `","member_card":{"base_info":{"promotion_url_name":"别的","custom_url_name":"别的"}}}`
+	r.update(drift, 200, "")
+	r.OfficialAccount.ClearRequests()
+	r.wantCounts(r.sync(plan), "1 1 0 0 0")
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"promotion_url_name":"更多优惠"}}}`)
+	r.shows(memberCard, fields{"promotion_url_name": "更多优惠", "custom_url_name": "别的"})
+
+	plan[0].Fields = fields{"activate_url": "", "custom_url": ""}
+	r.wantCounts(r.sync(plan), "1 1 0 0 0")
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"activate_url":"","base_info":{"custom_url":""}}}`)
+	r.wantCounts(r.sync(plan), "0 2 0 0 0")
+	r.wantUpdates()
+}
+
+// A dry run says what would be done, and sends nothing.
+func TestDryRun(t *testing.T) {
+	r := startCards(t)
+	event := map[string]any{"dry_run": true, "plan": map[string]any{"cards": planOf(fields{"custom_url_name": "马上使用"}, memberCard, "pbLatjCash")}}
+	for range 2 {
+		rep := r.invoke(r.Functions[cardUpdate], event)
+		r.wantCounts(rep, "2 0 0 0 0")
+		if c := rep.Cards[0]; !rep.DryRun || !slices.Equal(c.Changed, []string{"custom_url_name"}) || c.SendCheck != nil {
+			t.Errorf("%+v", c)
+		}
+		r.wantUpdates()
+	}
+	r.shows(memberCard, fields{"custom_url_name": "立即使用"})
+}
+
+// The plan in S3 is read for each sync; one that can't be read or is none changes
+// nothing.
+func TestThePlanInS3(t *testing.T) {
+	r := startCards(t)
+	env := r.Configs[cardUpdate].Environment
+	put := func(plan string) { r.Plans.Put(env["CARD_PLAN_BUCKET"], env["CARD_PLAN_KEY"], []byte(plan)) }
+	fails := func(code, tells string) {
+		t.Helper()
+		rep := r.invoke(r.Functions[cardUpdate], nil)
+		if e := rep.Error; e == nil || e.Code != code || !strings.Contains(rep.raw, tells) || rep.Cards != nil {
+			t.Errorf("%s, want %s with %q", rep.raw, code, tells)
+		}
+		if !strings.Contains(r.log.String(), code) {
+			t.Errorf("the log does not have %s", code)
+		}
+		r.wantUpdates()
+	}
+	fails("PLAN_UNREADABLE", "NoSuch")
+	put(`{"cards":[{"card_id":"` + memberCard + `","fields":{"custom_url_name":"马上使用"}}]}`)
+	r.Plans.Fail(&s3.Fault{Status: 403, Code: "AccessDenied"})
+	fails("PLAN_UNREADABLE", "AccessDenied")
+	r.Plans.Fail(nil)
+	r.wantCounts(r.invoke(r.Functions[cardUpdate], nil), "1 0 0 0 0")
+	r.shows(memberCard, fields{"custom_url_name": "马上使用"})
+	r.OfficialAccount.ClearRequests()
+	put(`{"cards":[{"card_id":"` + memberCard + `","fields":{"custom_url_name":"x","custom_url":"x"}},{"fields":{}}]}`)
+	fails("INVALID_PLAN", "/cards/0/fields/custom_url")
+	put(strings.Repeat(" ", 4<<20+1))
+	fails("PLAN_UNREADABLE", "4 MiB")
+	put(`{"cards":[]}`)
+	r.wantCounts(r.invoke(r.Functions[cardUpdate], nil), "0 0 0 0 0")
+	if pids := r.Functions[cardUpdate].PIDs(); len(pids) != 1 {
+		t.Errorf("instances are %v, want the one that started", pids)
+	}
+}
+
+// What is neither a request nor a sync is an error, and the instance lives on.
+func TestOtherInvocations(t *testing.T) {
+	r := startCards(t)
+	for _, event := range []string{`{"action":"purge"}`, `{}`, `[]`, `"sync"`, `{"source":"aws.events"}`} {
+		result, err := r.Functions[cardUpdate].Invoke(context.Background(), []byte(event))
+		if err != nil || result.FunctionError == nil || strings.HasPrefix(result.FunctionError.Type, "Runtime.") {
+			t.Errorf("%s: %+v, %v", event, result, err)
+		}
+	}
+	if pids := r.Functions[cardUpdate].PIDs(); len(pids) != 1 {
+		t.Errorf("instances are %v, want the one that started", pids)
+	}
+}
+
+// One card's failure does not stop the others.
+func TestOneCardFails(t *testing.T) {
+	r := startCards(t)
+	ids := r.OfficialAccount.AddCards(8)
+	r.OfficialAccount.Errcode("/card/update", ids[2], 47001, "data format error", -1)
+	r.OfficialAccount.Errcode("/card/get", ids[4], 40053, "invalid actioninfo, please check card_id", -1)
+	plan := planOf(fields{"center_title": "快速买单"}, ids...)
+	plan = append(plan, planned{CardID: "pbLatjNowhere", Fields: fields{"center_title": "x"}}, planned{CardID: "pbLatjGift", Fields: fields{"activate_url": "http://www.qq.com"}})
+	rep := r.sync(plan)
+	r.wantCounts(rep, "6 0 0 4 0")
+	for i, code := range map[int]string{2: "WECHAT_47001", 4: "WECHAT_40053", 8: "WECHAT_40053", 9: "PARAM_ERROR"} {
+		if e := rep.Cards[i].Error; e == nil || e.Code != code || e.Message == "" {
+			t.Errorf("%+v, want %s", rep.Cards[i], code)
+		}
+	}
+	r.OfficialAccount.Heal()
+	r.wantCounts(r.sync(plan[:8]), "2 6 0 0 0")
+}
+
+// A quota that is used up ends the run: the rest waits for the next one.
+func TestQuota(t *testing.T) {
+	r := startCards(t)
+	ids := r.OfficialAccount.AddCards(30)
+	plan := planOf(fields{"center_title": "快速买单"}, ids...)
+	const before = 5
+	r.OfficialAccount.Quota(before)
+	rep := r.sync(plan)
+	r.wantCounts(rep, fmt.Sprintf("%d 0 0 1 %d", before, len(ids)-before-1))
+	for _, c := range rep.Cards {
+		if c.Status == "failed" && c.Error.Code != "WECHAT_45009" {
+			t.Errorf("%+v", c)
+		}
+	}
+	if a := r.update(passExample, 429, "WECHAT_45009"); a.header.Get("Retry-After") == "" {
+		t.Errorf("429 without Retry-After: %v", a.header)
+	}
+	r.OfficialAccount.Quota(-1)
+	r.wantCounts(r.sync(plan), fmt.Sprintf("%d %d 0 0 0", len(ids)-before, before))
+}
+
+// A change that went to review is not sent again while it is there, whoever
+// looks.
+func TestReview(t *testing.T) {
+	r := startCards(t)
+	r.OfficialAccount.Review(true)
+	plan := planOf(fields{"custom_url_name": "马上使用"}, memberCard)
+	rep := r.sync(plan)
+	r.wantCounts(rep, "0 0 1 0 0")
+	if c := rep.Cards[0]; c.CardStatus != "CARD_STATUS_NOT_VERIFY" || c.SendCheck == nil || !*c.SendCheck || !slices.Equal(c.Changed, []string{"custom_url_name"}) {
+		t.Errorf("%+v", c)
+	}
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"马上使用"}}}`)
+	event := map[string]any{"plan": map[string]any{"cards": plan}}
+	for _, f := range []*lambda.Function{r.Functions[cardUpdate], r.another(0)} {
+		rep := r.invoke(f, event)
+		r.wantCounts(rep, "0 0 1 0 0")
+		if c := rep.Cards[0]; c.CardStatus != "CARD_STATUS_NOT_VERIFY" || c.SendCheck != nil {
+			t.Errorf("%+v", c)
+		}
+		r.wantUpdates()
+	}
+	// Nor is another change of the card: it would go to review too.
+	r.wantCounts(r.sync(planOf(fields{"custom_url_name": "去使用"}, memberCard)), "0 0 1 0 0")
+	r.wantUpdates()
+	r.OfficialAccount.Review(false)
+	r.OfficialAccount.ApproveReviews()
+	r.wantCounts(r.sync(plan), "0 1 0 0 0")
+	r.wantCounts(r.sync(planOf(fields{"custom_url_name": "去使用"}, memberCard)), "1 0 0 0 0")
+}
+
+// A change that WeChat takes and never shows is not sent again by the same
+// instance.
+func TestAChangeThatNeverShows(t *testing.T) {
+	r := startCards(t)
+	r.OfficialAccount.Ignore("custom_url_name")
+	plan := planOf(fields{"custom_url_name": "马上使用", "custom_url_sub_title": "tips"}, memberCard)
+	rep := r.sync(plan)
+	r.wantCounts(rep, "0 0 1 0 0")
+	if c := rep.Cards[0]; !slices.Equal(c.Changed, []string{"custom_url_name"}) || c.CardStatus != "CARD_STATUS_VERIFY_OK" {
+		t.Errorf("%+v", c)
+	}
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"马上使用","custom_url_sub_title":"tips"}}}`)
+	for range 2 {
+		r.wantCounts(r.sync(plan), "0 0 1 0 0")
+		r.wantUpdates()
+	}
+	r.OfficialAccount.Heal()
+	plan[0].Fields["custom_url_name"] = "去使用"
+	r.wantCounts(r.sync(plan), "1 0 0 0 0")
+	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"去使用"}}}`)
+}
+
+// What is in force is what the plan says of now.
+func TestCampaigns(t *testing.T) {
+	r := startCards(t)
+	now := time.Now().In(time.FixedZone("", 8*60*60))
+	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339) }
+	for _, row := range []struct{ what, from, until, want string }{
+		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
+		{"over", stamp(-2 * time.Hour), stamp(-time.Hour), "always"},
+		{"begun", stamp(-time.Hour), "", "campaign"},
+		{"to come", stamp(time.Hour), stamp(2 * time.Hour), "always"},
+		{"not over", "", stamp(time.Hour), "campaign"},
+	} {
+		plan := planOf(fields{"custom_url_name": "always"}, memberCard)
+		plan[0].Campaigns = []campaign{{row.from, row.until, fields{"custom_url_name": "campaign"}}}
+		rep := r.sync(plan)
+		if rep.Updated != 1 {
+			t.Errorf("%s: %s", row.what, rep.raw)
+		}
+		r.shows(memberCard, fields{"custom_url_name": row.want})
+	}
+}
+
+// What there is no time for is left to the next sync, and is no failure. A few
+// cards are worked on at a time.
+func TestShortDeadline(t *testing.T) {
+	r := startCards(t)
+	plan := planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(30)...)
+	f := r.another(4 * time.Second)
+	if _, err := f.Start(context.Background()); err != nil { // it has its token
+		t.Fatal(err)
+	}
+	r.OfficialAccount.Break(0, officialaccount.Hang(), -1)
+	r.OfficialAccount.Break(1, officialaccount.Hang(), -1)
+	r.OfficialAccount.ClearRequests()
+	r.wantCounts(r.invoke(f, map[string]any{"plan": map[string]any{"cards": plan}}), fmt.Sprintf("0 0 0 0 %d", len(plan)))
+	begun := map[string]bool{}
+	for _, body := range r.received("/card/get") {
+		begun[body] = true
+	}
+	if len(begun) == 0 || len(begun) > 4 {
+		t.Errorf("%d cards were begun, want a few", len(begun))
+	}
+	if pids := f.PIDs(); len(pids) != 1 {
+		t.Errorf("instances are %v, want the one that started", pids)
+	}
+	r.OfficialAccount.Heal()
+	r.wantCounts(r.invoke(f, map[string]any{"plan": map[string]any{"cards": plan}}), fmt.Sprintf("%d 0 0 0 0", len(plan)))
+}
+
+// A plan of 500 cards is carried out, over a few connections.
+func TestManyCards(t *testing.T) {
+	r := startCards(t)
+	plan := planOf(fields{"center_title": "快速买单", "center_url": "http://www.qq.com", "center_app_brand_user_name": "gh_86a091e50ad4@app", "center_app_brand_pass": "pages/pay"}, r.OfficialAccount.AddCards(500)...)
+	begin := time.Now()
+	r.wantCounts(r.sync(plan), "500 0 0 0 0")
+	r.wantCounts(r.sync(plan), "0 500 0 0 0")
+	if n := len(r.received("/card/update")); n != 500 {
+		t.Errorf("%d updates", n)
+	}
+	if n := len(r.received("/cgi-bin/stable_token")); n != 1 {
+		t.Errorf("%d tokens", n)
+	}
+	if n := r.OfficialAccount.Listener(0).Accepted(); n > 20 {
+		t.Errorf("%d connections were opened", n)
+	}
+	if took := time.Since(begin); took > 2*time.Minute {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A service whose IP is not allowed says which one to allow.
+func TestAllowList(t *testing.T) {
+	r := startCards(t)
+	r.OfficialAccount.Allow(false)
+	for range 2 {
+		if a := r.update(passExample, 502, "WECHAT_40164"); !strings.Contains(a.Message, "203.0.113.7") {
+			t.Errorf("answered %s", a.body)
+		}
+	}
+	rep := r.sync(planOf(fields{"center_title": "x"}, r.OfficialAccount.AddCards(10)...))
+	if rep.Failed == 0 || rep.Failed+rep.Deferred != 10 || !strings.Contains(rep.raw, "203.0.113.7") {
+		t.Errorf("%s", rep.raw)
+	}
+	r.OfficialAccount.Allow(true)
+	r.update(passExample, 200, "")
+}
+
+// A dead token costs no request.
+func TestDeadToken(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		kill   func(*officialaccount.Sandbox)
+		forced int
+	}{
+		{"revoked", (*officialaccount.Sandbox).RevokeToken, 0},
+		{"frozen", (*officialaccount.Sandbox).FreezeToken, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := startCards(t)
+			r.update(passExample, 200, "")
+			row.kill(r.OfficialAccount)
+			r.OfficialAccount.ClearRequests()
+			r.update(passExample, 200, "")
+			r.update(passExample, 200, "")
+			forced := 0
+			for _, body := range r.received("/cgi-bin/stable_token") {
+				if strings.Contains(body, `"force_refresh":true`) {
+					forced++
+				}
+			}
+			if forced != row.forced || len(r.received("/card/update")) != 3 {
+				t.Errorf("%d tokens by force, %d updates", forced, len(r.received("/card/update")))
+			}
+			row.kill(r.OfficialAccount)
+			if row.forced > 0 { // too soon for another by force
+				r.update(passExample, 502, "WECHAT_40001")
+				return
+			}
+			r.wantCounts(r.sync(planOf(fields{"center_title": "x"}, r.OfficialAccount.AddCards(10)...)), "10 0 0 0 0")
+		})
+	}
+}
+
+// A rotated secret costs no request; one that is wrong is CONFIG_ERROR until it is
+// right.
+func TestAccountSecret(t *testing.T) {
+	rotate := func(r *running) {
+		r.OfficialAccount.RotateSecret()
+		r.OfficialAccount.RevokeToken()
+	}
+	t.Run("rotated", func(t *testing.T) {
+		r := startCards(t)
+		r.update(passExample, 200, "")
+		rotate(r)
+		r.Secrets.Put(stack.OfficialAccountSecret, r.OfficialAccount.Secret())
+		r.update(passExample, 200, "")
+		r.update(passExample, 200, "")
+		if n := r.Secrets.Gets(); n != 2 {
+			t.Errorf("the secret was read %d times", n)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		r := startCards(t)
+		r.update(passExample, 200, "")
+		rotate(r)
+		for range 3 {
+			r.update(passExample, 500, "CONFIG_ERROR")
+		}
+		if n := r.Secrets.Gets(); n != 2 {
+			t.Errorf("the secret was read %d times", n)
+		}
+		rep := r.sync(planOf(fields{"center_title": "x"}, r.OfficialAccount.AddCards(10)...))
+		if rep.Failed == 0 || rep.Failed+rep.Deferred != 10 || !strings.Contains(rep.raw, "CONFIG_ERROR") {
+			t.Errorf("%s", rep.raw)
+		}
+	})
+	t.Run("unreadable, then malformed", func(t *testing.T) {
+		r := startCards(t)
+		r.Secrets.Fail(&secretsmanager.Fault{Status: 400, Type: "AccessDeniedException"})
+		if a := r.update(passExample, 500, "CONFIG_ERROR"); strings.Contains(string(a.body), "AccessDenied") {
+			t.Errorf("the caller is told of it: %s", a.body)
+		}
+		r.Secrets.Fail(nil)
+		good := r.OfficialAccount.Secret()
+		r.Secrets.Put(stack.OfficialAccountSecret, strings.Replace(good, `"secret"`, `"appsecret"`, 1))
+		r.update(passExample, 500, "CONFIG_ERROR")
+		for _, logged := range []string{"AccessDeniedException", "appsecret"} {
+			if !strings.Contains(r.log.String(), logged) {
+				t.Errorf("the log does not name %s", logged)
+			}
+		}
+		r.Secrets.Put(stack.OfficialAccountSecret, good)
+		r.update(passExample, 200, "")
+	})
+}
+
+// What fails in passing at the primary endpoint succeeds at the backup; what is
+// wrong is not tried again.
+func TestCardFailures(t *testing.T) {
+	r := startCards(t)
+	for _, row := range []struct {
+		name     string
+		fault    officialaccount.Fault
+		backup   bool // the backup makes up for it
+		status   int  // if both endpoints have it
+		code     string
+		attempts int
+	}{
+		{"busy", officialaccount.Body(`{"errcode":-1,"errmsg":"system error"}`), true, 502, "WECHAT_-1", 4},
+		{"500", officialaccount.Status(500, ""), true, 502, "SYSTEM_ERROR", 4},
+		{"a proxy's 502", officialaccount.Status(502, "<html></html>"), true, 502, "SYSTEM_ERROR", 4},
+		{"429", officialaccount.Status(429, ""), true, 429, "RATELIMIT_EXCEEDED", 4},
+		{"truncated", officialaccount.Truncated(), true, 502, "UPSTREAM_UNREACHABLE", 4},
+		{"reset", officialaccount.Reset(), true, 502, "UPSTREAM_UNREACHABLE", 4},
+		{"over 1 MiB", officialaccount.Oversized(), false, 502, "INVALID_RESPONSE", 1},
+		{"redirect", officialaccount.Redirect(), false, 502, "INVALID_RESPONSE", 1},
+		{"404", officialaccount.Status(404, "<html></html>"), false, 502, "INVALID_RESPONSE", 1},
+		{"no JSON", officialaccount.Body("ok"), false, 502, "INVALID_RESPONSE", 1},
+		{"no errcode", officialaccount.Body("{}"), false, 502, "INVALID_RESPONSE", 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := &running{r.Stack, t, r.log}
+			r.OfficialAccount.Heal()
+			r.update(passExample, 200, "")
+			r.OfficialAccount.Break(0, row.fault, -1)
+			if row.backup {
+				r.update(passExample, 200, "")
+			} else {
+				r.update(passExample, row.status, row.code)
+			}
+			r.OfficialAccount.Break(1, row.fault, -1)
+			r.OfficialAccount.ClearRequests()
+			if a := r.update(passExample, row.status, row.code); row.status == 429 && a.header.Get("Retry-After") == "" {
+				t.Error("429 without Retry-After")
+			}
+			if n := len(r.received("/card/update")); n != row.attempts {
+				t.Errorf("%d attempts, want %d", n, row.attempts)
+			}
+		})
+	}
+	r.OfficialAccount.Heal()
+	t.Run("refused", func(t *testing.T) {
+		r := &running{r.Stack, t, r.log}
+		for _, row := range []struct {
+			endpoint, status int
+			code             string
+		}{{0, 200, ""}, {1, 502, "UPSTREAM_UNREACHABLE"}} {
+			if err := r.OfficialAccount.Listener(row.endpoint).Refuse(true); err != nil {
+				t.Fatal(err)
+			}
+			r.OfficialAccount.Listener(row.endpoint).Drop(network.FIN)
+			r.update(passExample, row.status, row.code)
+		}
+	})
+}
+
+// A primary endpoint that hangs costs time and no request, also for a token.
+func TestHangingEndpoint(t *testing.T) {
+	r := startCards(t)
+	r.OfficialAccount.Break(0, officialaccount.Hang(), -1)
+	r.update(passExample, 200, "")
+}
+
+// What an operator reads has neither the account's secret nor its access tokens
+// in it, and callers do not get to see them either.
+func TestNothingOfTheAccountIsLogged(t *testing.T) {
+	r := startCards(t)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(r.OfficialAccount.CA())
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	private := []string{"a-secret-access-key", "a-session-token", "access_token="}
+	keep := func() {
+		t.Helper()
+		var secret map[string]any
+		if err := json.Unmarshal([]byte(r.OfficialAccount.Secret()), &secret); err != nil {
+			t.Fatal(err)
+		}
+		private = append(private, secret["secret"].(string))
+		secret["grant_type"] = "client_credential"
+		body, err := json.Marshal(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Post(r.OfficialAccount.Endpoints()[0]+"/cgi-bin/stable_token", "application/json", strings.NewReader(string(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		content, err := io.ReadAll(response.Body)
+		var token struct {
+			AccessToken string `json:"access_token"`
+		}
+		if err != nil || json.Unmarshal(content, &token) != nil || token.AccessToken == "" {
+			t.Fatalf("%s, %v", content, err)
+		}
+		private = append(private, token.AccessToken)
+	}
+	keep()
+	current := private[len(private)-1]
+	plan := planOf(fields{"center_title": "x"}, memberCard, "pbLatjNowhere")
+	var told strings.Builder
+	call := func() {
+		told.Write(r.post("/card/update", passExample).body)
+		told.WriteString(r.sync(plan).raw)
+	}
+	call()
+	for _, fault := range []officialaccount.Fault{
+		officialaccount.Body(`{"errcode":40053,"errmsg":"invalid ` + current + `"}`), officialaccount.Body(`{"errcode":-1,"errmsg":"busy ` + current + `"}`),
+		officialaccount.Status(500, current), officialaccount.Body(current), officialaccount.Redirect(), officialaccount.Truncated(), officialaccount.Reset(),
+	} {
+		r.OfficialAccount.Break(0, fault, -1)
+		r.OfficialAccount.Break(1, fault, -1)
+		call()
+		r.OfficialAccount.Heal()
+	}
+	r.OfficialAccount.FreezeToken()
+	call()
+	keep()
+	r.OfficialAccount.RotateSecret()
+	r.OfficialAccount.RevokeToken()
+	call()
+	keep()
+	r.Secrets.Put(stack.OfficialAccountSecret, strings.Replace(r.OfficialAccount.Secret(), "appid", "appids", 1))
+	told.WriteString(r.invoke(r.another(0), map[string]any{"plan": map[string]any{"cards": plan}}).raw)
+
+	log := r.log.String()
+	for _, provoked := range []string{"CONFIG_ERROR", "WECHAT_40053", "WECHAT_-1", "CARDS_FAILED", "appids"} {
+		if !strings.Contains(log, provoked) {
+			t.Errorf("the log does not have %s, which was provoked", provoked)
+		}
+	}
+	for _, value := range private {
+		if strings.Contains(log, value) || strings.Contains(told.String(), value) {
+			t.Errorf("the log or an answer has %q", value)
+		}
+	}
+}

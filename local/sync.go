@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+
+	"membercard/local/stack"
+)
+
+// syncPath is beside the API, for this command's own -sync.
+const syncPath = "/-/sync"
+
+// synced is what came of a sync: the function's report, and what the official
+// account received meanwhile.
+type synced struct {
+	Report   json.RawMessage `json:"report"`
+	Received []received      `json:"received"`
+}
+
+type received struct {
+	Path string          `json:"path"`
+	Body json.RawMessage `json:"body"`
+}
+
+// serveSync invokes card-update as its schedule does.
+func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
+	event, err := json.Marshal(map[string]any{"action": "sync", "dry_run": r.URL.Query().Get("dry_run") == "true"})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	before := 0
+	if s.OfficialAccount != nil {
+		before = len(s.OfficialAccount.Requests())
+	}
+	result, err := s.Functions["functions/card-update"].Invoke(r.Context(), event)
+	if err == nil && result.FunctionError != nil {
+		err = result.FunctionError
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	answer := synced{Report: result.Payload}
+	if s.OfficialAccount != nil {
+		for _, request := range s.OfficialAccount.Requests()[before:] {
+			if strings.HasPrefix(request.Path, "/card/") {
+				answer.Received = append(answer.Received, received{request.Path, request.Body})
+			}
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// requestSync has the stack at an address sync, and prints the report.
+func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) error {
+	url := fmt.Sprintf("http://%s%s?dry_run=%t", address, syncPath, dryRun)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("is a stack running at %s? %w", address, err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(content)))
+	}
+	var answer synced
+	if err := json.Unmarshal(content, &answer); err != nil {
+		return err
+	}
+	return answer.print(w)
+}
+
+// print writes the report as a table, then what was sent.
+func (a *synced) print(w io.Writer) error {
+	var report struct {
+		Updated, Unchanged, Failed, Deferred int
+		NotApplied                           int  `json:"not_applied"`
+		DryRun                               bool `json:"dry_run"`
+		Cards                                []struct {
+			CardID     string `json:"card_id"`
+			Status     string
+			Changed    []string
+			CardStatus string `json:"card_status"`
+			Error      struct{ Code, Message string }
+		}
+		Error *struct {
+			Code, Message string
+			Faults        []struct{ Path, Issue string }
+		}
+	}
+	if err := json.Unmarshal(a.Report, &report); err != nil {
+		return err
+	}
+	if e := report.Error; e != nil {
+		fmt.Fprintf(w, "%s: %s\n", e.Code, e.Message)
+		for _, fault := range e.Faults {
+			fmt.Fprintf(w, "  %s %s\n", cmp.Or(fault.Path, "the plan"), fault.Issue)
+		}
+		return nil
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "card\tstatus\tfields\tremark")
+	for _, card := range report.Cards {
+		remark := card.CardStatus
+		if card.Error.Code != "" {
+			remark = card.Error.Code + ": " + card.Error.Message
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", card.CardID, card.Status, strings.Join(card.Changed, " "), remark)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	dry := ""
+	if report.DryRun {
+		dry = " (a dry run: nothing was sent)"
+	}
+	fmt.Fprintf(w, "\n%d updated, %d unchanged, %d not applied, %d failed, %d deferred%s\n",
+		report.Updated, report.Unchanged, report.NotApplied, report.Failed, report.Deferred, dry)
+	if len(a.Received) > 0 {
+		fmt.Fprintln(w, "\nThe official account received:")
+	}
+	for _, request := range a.Received {
+		var body bytes.Buffer
+		if json.Compact(&body, request.Body) != nil {
+			body.Reset()
+			body.Write(request.Body)
+		}
+		fmt.Fprintf(w, "  %s %s\n", request.Path, &body)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+// Package officialaccount calls the API of a WeChat official account
+// (api.weixin.qq.com): it has the access token that every call needs, and knows
+// that errors come as status 200 with an errcode.
+package officialaccount
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"membercard/shared/failure"
+	"membercard/shared/strict"
+	"membercard/shared/turn"
+	"membercard/shared/upstream"
+)
+
+// Endpoints are WeChat's, then the one for disaster recovery.
+const Endpoints = "https://api.weixin.qq.com,https://api2.weixin.qq.com"
+
+// Client calls the API of one account. It is safe for concurrent use.
+type Client struct {
+	accounts Source
+	upstream *upstream.Client
+	token    accessToken
+}
+
+// NewClient returns a Client for the account that accounts gives.
+func NewClient(accounts Source, upstream *upstream.Client) *Client {
+	return &Client{accounts: accounts, upstream: upstream, token: accessToken{turn: turn.New()}}
+}
+
+// Warm does what can be done before the first request, at the same time: read
+// the account and get an access token, and open a connection to WeChat. What
+// fails is tried again by the requests.
+func (c *Client) Warm(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { c.upstream.Open(ctx) })
+	both.Go(func() { _, _ = c.use(ctx) })
+	both.Wait()
+}
+
+// Post calls an operation, /card/get for instance. The answer has errcode 0; the
+// error is a [failure.Error]. An access token that WeChat calls invalid is
+// replaced, and the call made once more.
+func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.withToken(ctx, http.MethodPost, path, nil, body)
+}
+
+// Get is [Client.Post] for an operation that takes its parameters in the query.
+func (c *Client) Get(ctx context.Context, path string, query url.Values) (*upstream.Answer, error) {
+	return c.withToken(ctx, http.MethodGet, path, query, nil)
+}
+
+func (c *Client) withToken(ctx context.Context, method, path string, query url.Values, body []byte) (*upstream.Answer, error) {
+	token, err := c.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	call := func() (*upstream.Answer, error) {
+		with := url.Values{"access_token": {token}}
+		maps.Copy(with, query)
+		answer, err := Call(ctx, c.upstream, method, path, with, body, token)
+		var errcode int
+		if err == nil && !strict.Member(answer.Body, "errcode", &errcode) {
+			return nil, answer.Invalid(errors.New("the answer has no errcode"))
+		}
+		return answer, err
+	}
+	answer, err := call()
+	if !isErrcode(err, 40001, 40014, 42001) {
+		return answer, err
+	}
+	if token, err = c.replace(ctx, token); err != nil {
+		return nil, err
+	}
+	return call()
+}
+
+// Call makes a call that needs no access token, or has it in its query. The
+// answer is JSON and has no errcode but 0. What is private, a token or a secret,
+// gets into no error.
+func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, private ...string) (*upstream.Answer, error) {
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	answer, err := wechat.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+		request, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
+		if err != nil {
+			return nil, errors.New("the request can't be made") // its text would have the URL in it
+		}
+		if body != nil {
+			request.Header.Set("Content-Type", "application/json")
+		}
+		response, err := wechat.HTTP().Do(request)
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(response.Body)
+		if err != nil {
+			return nil, err
+		}
+		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
+		if refused := judge(answer, private); isErrcode(refused, -1) {
+			return nil, &passing{refused}
+		}
+		return answer, nil
+	})
+	if again, ok := errors.AsType[*passing](err); ok {
+		return nil, again.refusal
+	}
+	if err == nil {
+		err = judge(answer, private)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// passing is an answer that is worth another attempt. It is not a failure.Error,
+// which would end the call.
+type passing struct{ refusal error }
+
+func (p *passing) Error() string { return p.refusal.Error() }
+
+// judge says what is wrong with an answer, if anything is.
+func judge(answer *upstream.Answer, private []string) error {
+	switch {
+	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
+		return failure.FromWeChat(failure.Answer{Status: answer.Status})
+	case answer.Status != http.StatusOK:
+		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))
+	}
+	var body map[string]json.RawMessage
+	if json.Unmarshal(answer.Body, &body) != nil || body == nil {
+		return answer.Invalid(errors.New("the answer is no JSON object"))
+	}
+	var errcode int
+	if body["errcode"] != nil && json.Unmarshal(body["errcode"], &errcode) != nil {
+		return answer.Invalid(errors.New("the answer's errcode is no number"))
+	}
+	if errcode == 0 {
+		return nil
+	}
+	var errmsg string
+	_ = json.Unmarshal(body["errmsg"], &errmsg) // without one it is refused all the same
+	for _, value := range private {
+		if value != "" {
+			errmsg = strings.ReplaceAll(errmsg, value, "…")
+		}
+	}
+	return failure.FromErrcode(errcode, errmsg)
+}
+
+func isErrcode(err error, errcodes ...int) bool {
+	e, ok := errors.AsType[*failure.Error](err)
+	return ok && e.Errcode != 0 && slices.Contains(errcodes, e.Errcode)
+}

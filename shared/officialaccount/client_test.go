@@ -1,0 +1,752 @@
+package officialaccount
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"membercard/shared/failure"
+	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
+)
+
+// TestMain has the process trust the servers of httptest: the variable is read
+// at the first handshake.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "roots")
+	if err != nil {
+		log.Fatal(err)
+	}
+	s := httptest.NewTLSServer(nil)
+	s.Close()
+	file := filepath.Join(dir, "roots.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	os.Setenv("SSL_CERT_FILE", file)
+	os.Setenv("SSL_CERT_DIR", dir)
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+const (
+	operation = "/card/get"
+	example   = `{"card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0"}`
+	good      = `{"errcode":0,"errmsg":"ok","card":{}}`
+	requestID = "08F78BB5AF0610D302"
+
+	appSecret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	tokenStem = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi" // of every access token
+)
+
+// reply is what WeChat answers with; a body alone is answered with 200.
+type reply struct {
+	status  int
+	body    string
+	headers map[string]string
+	aborts  bool // no answer but the end of the connection
+}
+
+func says(body string) reply { return reply{body: body} }
+
+func errcode(code int) reply { return says(fmt.Sprintf(`{"errcode":%d,"errmsg":"words"}`, code)) }
+
+// tokenOf is the answer with the nth token.
+func tokenOf(n int) reply {
+	return says(fmt.Sprintf(`{"access_token":"%s%d","expires_in":7200}`, tokenStem, n))
+}
+
+// wechat stands for WeChat: it has a current token, and answers as it is told.
+type wechat struct {
+	*httptest.Server
+	t *testing.T
+
+	mu      sync.Mutex
+	token   func(n int, secret string, force bool) reply // of the token operation, from 1
+	answer  func(n int, token string) reply              // of the operation, from 1
+	forced  []bool                                       // force_refresh of the token operation's calls
+	secrets []string                                     // and their secrets
+	tokens  []string                                     // of the operation's calls
+}
+
+func start(t *testing.T) *wechat {
+	w := &wechat{
+		t:      t,
+		token:  func(n int, _ string, _ bool) reply { return tokenOf(n) },
+		answer: func(int, string) reply { return says(good) },
+	}
+	w.Server = httptest.NewUnstartedServer(w)
+	w.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.StartTLS()
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *wechat) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // who asked is gone
+	}
+	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" {
+		w.t.Errorf("%s as %q", r.Method, r.Header.Get("Content-Type"))
+	}
+	made := w.reply(r, body)
+	if made.aborts {
+		panic(http.ErrAbortHandler)
+	}
+	out.Header().Set("Request-ID", requestID)
+	for name, value := range made.headers {
+		out.Header().Set(name, value)
+	}
+	if made.status != 0 {
+		out.WriteHeader(made.status)
+	}
+	_, _ = io.WriteString(out, made.body)
+}
+
+func (w *wechat) reply(r *http.Request, body []byte) reply {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch r.URL.Path {
+	case "/cgi-bin/stable_token":
+		var asked struct {
+			GrantType    string `json:"grant_type"`
+			AppID        string `json:"appid"`
+			Secret       string `json:"secret"`
+			ForceRefresh *bool  `json:"force_refresh"`
+		}
+		if err := json.Unmarshal(body, &asked); err != nil || asked.GrantType != "client_credential" || asked.AppID == "" || asked.Secret == "" || asked.ForceRefresh == nil || r.URL.RawQuery != "" {
+			w.t.Errorf("a token is asked for with %s?%s", body, r.URL.RawQuery)
+			return reply{status: 400}
+		}
+		w.forced, w.secrets = append(w.forced, *asked.ForceRefresh), append(w.secrets, asked.Secret)
+		return w.token(len(w.forced), asked.Secret, *asked.ForceRefresh)
+	case operation:
+		if string(body) != example || len(r.URL.Query()) != 1 {
+			w.t.Errorf("%s?%s", body, r.URL.RawQuery)
+		}
+		token := r.URL.Query().Get("access_token")
+		w.tokens = append(w.tokens, token)
+		return w.answer(len(w.tokens), token)
+	}
+	w.t.Errorf("%s", r.URL)
+	return reply{status: 404}
+}
+
+// counts says how often a token was asked for, by force or not, and the operation
+// called.
+func (w *wechat) counts(t *testing.T, forced []bool, calls int) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if fmt.Sprint(w.forced) != fmt.Sprint(forced) || len(w.tokens) != calls {
+		t.Errorf("tokens were asked for with force %v, and the operation called %d times; want %v, %d", w.forced, len(w.tokens), forced, calls)
+	}
+}
+
+// source gives the account at hand, and on demand the next.
+type source struct {
+	mu        sync.Mutex
+	account   *Account
+	next      *Account
+	err       error // of reading it again
+	noAccount error
+	refreshed int
+}
+
+func newSource() *source { return &source{account: &Account{"wx5f0c2b8e7d4a9361", appSecret}} }
+
+func (s *source) Get(context.Context) (*Account, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.account, s.noAccount
+}
+
+func (s *source) Refresh(context.Context) (*Account, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refreshed++
+	if s.err != nil || s.next == nil {
+		return s.account, false, s.err
+	}
+	s.account, s.next = s.next, nil
+	return s.account, true, nil
+}
+
+func newClient(from Source, servers ...*wechat) *Client {
+	var endpoints []string
+	for _, s := range servers {
+		endpoints = append(endpoints, s.URL)
+	}
+	return NewClient(from, upstream.New(endpoints))
+}
+
+// works makes a call that must succeed.
+func works(t *testing.T, c *Client) {
+	t.Helper()
+	a, err := c.Post(t.Context(), operation, []byte(example))
+	if err != nil || string(a.Body) != good || a.RequestID() != requestID {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// fails makes a call that must not.
+func fails(t *testing.T, c *Client, status int, code string) *failure.Error {
+	t.Helper()
+	return failsIn(t, t.Context(), c, status, code)
+}
+
+func failsIn(t *testing.T, ctx context.Context, c *Client, status int, code string) *failure.Error {
+	t.Helper()
+	a, err := c.Post(ctx, operation, []byte(example))
+	e, ok := errors.AsType[*failure.Error](err)
+	if !ok || e.Status != status || e.Code != code {
+		t.Fatalf("%+v, %v, want %d %s", a, err, status, code)
+	}
+	return e
+}
+
+func TestTheTokenIsFetchedOnce(t *testing.T) {
+	w := start(t)
+	c := newClient(newSource(), w)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { works(t, c) })
+	}
+	all.Wait()
+	w.counts(t, []bool{false}, 20)
+}
+
+func TestWarm(t *testing.T) {
+	w := start(t)
+	c := newClient(newSource(), w)
+	c.Warm(t.Context())
+	w.counts(t, []bool{false}, 0)
+	works(t, c)
+	w.counts(t, []bool{false}, 1)
+}
+
+func TestWhatFailsInWarmIsTriedAgain(t *testing.T) {
+	w, from := start(t), newSource()
+	c := newClient(from, w)
+	from.noAccount = errors.New("not yet")
+	c.Warm(t.Context())
+	fails(t, c, 500, "CONFIG_ERROR")
+	w.counts(t, nil, 0)
+	from.noAccount = nil
+	works(t, c)
+	w.counts(t, []bool{false}, 1)
+}
+
+// TestATokenIsKeptForItsLife, less five minutes, or half of a short one.
+func TestATokenIsKeptForItsLife(t *testing.T) {
+	for _, row := range []struct {
+		expiresIn int
+		kept      time.Duration
+	}{
+		{7200, 6900 * time.Second},
+		{3600, 3300 * time.Second},
+		{600, 300 * time.Second},
+		{400, 200 * time.Second},
+		{120, 60 * time.Second},
+	} {
+		const slack = 30 * time.Second // which the test itself may take
+		w := start(t)
+		w.token = func(n int, _ string, _ bool) reply {
+			return says(fmt.Sprintf(`{"access_token":"%s%d","expires_in":%d}`, tokenStem, n, row.expiresIn))
+		}
+		c := newClient(newSource(), w)
+		later := func(d time.Duration) { c.token.dueAt = c.token.dueAt.Add(-d) }
+		works(t, c)
+		later(row.kept - slack)
+		works(t, c)
+		w.counts(t, []bool{false}, 2)
+		later(slack)
+		works(t, c)
+		w.counts(t, []bool{false, false}, 3)
+		if w.tokens[1] != tokenStem+"1" || w.tokens[2] != tokenStem+"2" {
+			t.Errorf("of %d s: tokens %v", row.expiresIn, w.tokens)
+		}
+	}
+}
+
+// TestATokenIsOfAnAccount: another account needs another.
+func TestATokenIsOfAnAccount(t *testing.T) {
+	w, from := start(t), newSource()
+	c := newClient(from, w)
+	works(t, c)
+	from.account = &Account{"wx0000000000000000", "another"}
+	works(t, c)
+	works(t, c)
+	w.counts(t, []bool{false, false}, 3)
+	if w.secrets[1] != "another" {
+		t.Errorf("asked for with %v", w.secrets)
+	}
+}
+
+// TestADeadTokenIsCured by the normal mode, where that gives another.
+func TestADeadTokenIsCured(t *testing.T) {
+	for _, dead := range []int{40001, 40014, 42001} {
+		w := start(t)
+		w.answer = func(_ int, token string) reply {
+			if token == tokenStem+"1" {
+				return errcode(dead)
+			}
+			return says(good)
+		}
+		c := newClient(newSource(), w)
+		works(t, c)
+		w.counts(t, []bool{false, false}, 2)
+		works(t, c)
+		w.counts(t, []bool{false, false}, 3)
+	}
+}
+
+// TestADeadTokenThatComesBack is replaced by force, at most once in 30 s.
+func TestADeadTokenThatComesBack(t *testing.T) {
+	w := start(t)
+	current := 1
+	w.token = func(_ int, _ string, force bool) reply {
+		if force {
+			current++
+		}
+		return tokenOf(current)
+	}
+	deadUpTo := 1
+	w.answer = func(_ int, token string) reply {
+		if token <= tokenStem+fmt.Sprint(deadUpTo) {
+			return errcode(40001)
+		}
+		return says(good)
+	}
+	c := newClient(newSource(), w)
+	works(t, c)
+	w.counts(t, []bool{false, false, true}, 2)
+
+	w.mu.Lock()
+	deadUpTo = 2
+	w.mu.Unlock()
+	for i := range 3 { // too soon for another by force
+		fails(t, c, 502, "WECHAT_40001")
+		w.counts(t, append([]bool{false, false, true}, make([]bool, i+1)...), 2+2*(i+1))
+	}
+	c.token.forcedAt = c.token.forcedAt.Add(-29 * time.Second)
+	fails(t, c, 502, "WECHAT_40001")
+	c.token.forcedAt = c.token.forcedAt.Add(-time.Second)
+	works(t, c)
+	w.counts(t, []bool{false, false, true, false, false, false, false, false, true}, 12)
+}
+
+// TestATokenThatStaysDead costs one more call, and the caller is told.
+func TestATokenThatStaysDead(t *testing.T) {
+	for _, dead := range []int{40001, 40014, 42001} {
+		w := start(t)
+		w.answer = func(int, string) reply { return errcode(dead) }
+		c := newClient(newSource(), w)
+		if e := fails(t, c, 502, fmt.Sprintf("WECHAT_%d", dead)); e.RequestID != requestID && e.RequestID != "" {
+			t.Errorf("%+v", e)
+		}
+		w.counts(t, []bool{false, false}, 2)
+	}
+}
+
+// TestManyWithADeadToken get another once.
+func TestManyWithADeadToken(t *testing.T) {
+	w := start(t)
+	current := 1
+	w.token = func(_ int, _ string, force bool) reply {
+		if force {
+			current++
+		}
+		return tokenOf(current)
+	}
+	c := newClient(newSource(), w)
+	works(t, c)
+	w.mu.Lock()
+	w.answer = func(_ int, token string) reply {
+		if token == tokenStem+"1" {
+			return errcode(40001)
+		}
+		return says(good)
+	}
+	w.mu.Unlock()
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { works(t, c) })
+	}
+	all.Wait()
+	if fmt.Sprint(w.forced) != "[false false true]" {
+		t.Errorf("tokens were asked for with force %v", w.forced)
+	}
+}
+
+// TestARefusedSecretIsReadAgain, and if it changed, the call works.
+func TestARefusedSecretIsReadAgain(t *testing.T) {
+	rotated := &Account{"wx5f0c2b8e7d4a9361", "rotated"}
+	for _, refused := range []int{40013, 40125} {
+		for _, row := range []struct {
+			what      string
+			next      *Account
+			unread    error
+			works     bool
+			asked     []bool
+			refreshed int
+		}{
+			{"changed", rotated, nil, true, []bool{false, false}, 1},
+			{"unchanged", nil, nil, false, []bool{false}, 1},
+			{"unreadable", rotated, errors.New("AccessDeniedException"), false, []bool{false}, 1},
+			{"changed to another wrong one", &Account{"wx5f0c2b8e7d4a9361", "wrong"}, nil, false, []bool{false, false}, 1},
+		} {
+			t.Run(fmt.Sprintf("%d, %s", refused, row.what), func(t *testing.T) {
+				w, from := start(t), newSource()
+				w.token = func(n int, secret string, _ bool) reply {
+					if secret != "rotated" {
+						return errcode(refused)
+					}
+					return tokenOf(n)
+				}
+				from.next, from.err = row.next, row.unread
+				c := newClient(from, w)
+				if row.works {
+					works(t, c)
+					works(t, c)
+					w.counts(t, row.asked, 2)
+				} else {
+					e := fails(t, c, 500, "CONFIG_ERROR")
+					w.counts(t, row.asked, 0)
+					if strings.Contains(e.Message, "words") || e.Cure == "" || !strings.Contains(e.Error(), fmt.Sprint(refused)) {
+						t.Errorf("%+v", e)
+					}
+				}
+				if from.refreshed != row.refreshed {
+					t.Errorf("read again %d times", from.refreshed)
+				}
+			})
+		}
+	}
+}
+
+// TestASecretRefusedWhileATokenIsReplaced is read again too.
+func TestASecretRefusedWhileATokenIsReplaced(t *testing.T) {
+	w, from := start(t), newSource()
+	from.next = &Account{"wx5f0c2b8e7d4a9361", "rotated"}
+	w.token = func(n int, secret string, _ bool) reply {
+		if n > 1 && secret != "rotated" {
+			return errcode(40125)
+		}
+		return tokenOf(n)
+	}
+	w.answer = func(_ int, token string) reply {
+		if token == tokenStem+"1" {
+			return errcode(40001)
+		}
+		return says(good)
+	}
+	c := newClient(from, w)
+	works(t, c)
+	works(t, c)
+	w.counts(t, []bool{false, false, false}, 3)
+}
+
+// TestBusyIsTriedAgain, at the next endpoint first.
+func TestBusyIsTriedAgain(t *testing.T) {
+	for _, row := range []struct {
+		what          string
+		first, second reply
+		works         bool
+		code          string
+		calls         [2]int
+	}{
+		{"the next is not", errcode(-1), says(good), true, "", [2]int{1, 1}},
+		{"both are", errcode(-1), errcode(-1), false, "WECHAT_-1", [2]int{2, 2}},
+		{"the next refuses", errcode(-1), errcode(40053), false, "WECHAT_40053", [2]int{1, 1}},
+		{"another refusal is not tried again", errcode(40053), says(good), false, "WECHAT_40053", [2]int{1, 0}},
+		{"nor is the quota", errcode(45009), says(good), false, "WECHAT_45009", [2]int{1, 0}},
+		{"nor is the rate", errcode(45011), says(good), false, "WECHAT_45011", [2]int{1, 0}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			first, second := start(t), start(t)
+			first.answer = func(int, string) reply { return row.first }
+			second.answer = func(int, string) reply { return row.second }
+			c := newClient(newSource(), first, second)
+			if row.works {
+				works(t, c)
+			} else {
+				a, err := c.Post(t.Context(), operation, []byte(example))
+				if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != row.code {
+					t.Errorf("%+v, %v, want %s", a, err, row.code)
+				}
+			}
+			if calls := [2]int{len(first.tokens), len(second.tokens)}; calls != row.calls {
+				t.Errorf("calls %v, want %v", calls, row.calls)
+			}
+		})
+	}
+	t.Run("a token", func(t *testing.T) {
+		first, second := start(t), start(t)
+		first.token = func(int, string, bool) reply { return errcode(-1) }
+		works(t, newClient(newSource(), first, second))
+		first.counts(t, []bool{false}, 1)
+		second.counts(t, []bool{false}, 0)
+	})
+}
+
+// TestWhatTheTokenIsRefusedWith is what the caller is told.
+func TestWhatTheTokenIsRefusedWith(t *testing.T) {
+	for _, row := range []struct {
+		errcode, status int
+		code            string
+	}{
+		{40164, 502, "WECHAT_40164"}, {45009, 429, "WECHAT_45009"}, {45011, 429, "WECHAT_45011"}, {-1, 502, "WECHAT_-1"}, {40002, 400, "WECHAT_40002"},
+	} {
+		w := start(t)
+		w.token = func(int, string, bool) reply { return errcode(row.errcode) }
+		fails(t, newClient(newSource(), w), row.status, row.code)
+		w.counts(t, make([]bool, len(w.forced)), 0)
+	}
+	w := start(t)
+	w.token = func(int, string, bool) reply {
+		return says(`{"errcode":40164,"errmsg":"invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 66e8b1a2"}`)
+	}
+	if e := fails(t, newClient(newSource(), w), 502, "WECHAT_40164"); !strings.Contains(e.Message, "add 203.0.113.7 ") {
+		t.Errorf("%+v names no IP", e)
+	}
+}
+
+// TestAnswersOfAnotherShape are never a success, and are not tried again; what a
+// failing network does is.
+func TestAnswersOfAnotherShape(t *testing.T) {
+	for _, row := range []struct {
+		what     string
+		answer   reply
+		status   int
+		code     string
+		attempts int
+	}{
+		{"nothing", says(``), 502, "INVALID_RESPONSE", 1},
+		{"no JSON", says(`ok`), 502, "INVALID_RESPONSE", 1},
+		{"HTML", says(`<html></html>`), 502, "INVALID_RESPONSE", 1},
+		{"an array", says(`[]`), 502, "INVALID_RESPONSE", 1},
+		{"null", says(`null`), 502, "INVALID_RESPONSE", 1},
+		{"no errcode", says(`{"errmsg":"ok"}`), 502, "INVALID_RESPONSE", 1},
+		{"errcode null", says(`{"errcode":null,"errmsg":"ok"}`), 502, "INVALID_RESPONSE", 1},
+		{"errcode as a string", says(`{"errcode":"0","errmsg":"ok"}`), 502, "INVALID_RESPONSE", 1},
+		{"errcode as a fraction", says(`{"errcode":0.5,"errmsg":"ok"}`), 502, "INVALID_RESPONSE", 1},
+		{"an access token where none was asked for", says(`{"access_token":"x","expires_in":7200}`), 502, "INVALID_RESPONSE", 1},
+		{"cut off", says(good[:len(good)-1]), 502, "INVALID_RESPONSE", 1},
+		{"trailing data", says(good + "x"), 502, "INVALID_RESPONSE", 1},
+		{"over 1 MiB", says(good + strings.Repeat(" ", 1<<20)), 502, "INVALID_RESPONSE", 1},
+		{"another success", reply{status: 201, body: good}, 502, "INVALID_RESPONSE", 1},
+		{"nothing on purpose", reply{status: 204}, 502, "INVALID_RESPONSE", 1},
+		{"a redirect", reply{status: 302, body: good, headers: map[string]string{"Location": "/elsewhere"}}, 502, "INVALID_RESPONSE", 1},
+		{"a redirect that keeps the method", reply{status: 307, body: good, headers: map[string]string{"Location": operation}}, 502, "INVALID_RESPONSE", 1},
+		{"a redirect to nowhere", reply{status: 301, body: good}, 502, "INVALID_RESPONSE", 1},
+		{"a redirect to what is no URL", reply{status: 302, body: good, headers: map[string]string{"Location": "https://[::1/"}}, 502, "INVALID_RESPONSE", 1},
+		{"400", reply{status: 400, body: good}, 502, "INVALID_RESPONSE", 1},
+		{"403", reply{status: 403, body: "<html>"}, 502, "INVALID_RESPONSE", 1},
+		{"404", reply{status: 404, body: good}, 502, "INVALID_RESPONSE", 1},
+		{"429", reply{status: 429, body: good}, 429, "RATELIMIT_EXCEEDED", 4},
+		{"500", reply{status: 500, body: good}, 502, "SYSTEM_ERROR", 4},
+		{"502", reply{status: 502, body: "<html>"}, 502, "SYSTEM_ERROR", 4},
+		{"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}, 502, "UPSTREAM_UNREACHABLE", 4},
+		{"none", reply{aborts: true}, 502, "UPSTREAM_UNREACHABLE", 0},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			w := start(t)
+			w.answer = func(int, string) reply { return row.answer }
+			e := fails(t, newClient(newSource(), w), row.status, row.code)
+			if n := len(w.tokens); n != row.attempts && row.attempts > 0 || n > 4 {
+				t.Errorf("%d attempts, want %d", n, row.attempts)
+			}
+			if e.Code == "INVALID_RESPONSE" && row.what != "over 1 MiB" && row.what != "a redirect to what is no URL" && e.RequestID != requestID {
+				t.Errorf("Request-ID %q", e.RequestID)
+			}
+		})
+		t.Run(row.what+", for a token", func(t *testing.T) {
+			t.Parallel()
+			if row.what == "an access token where none was asked for" {
+				t.Skip("here one was")
+			}
+			w := start(t)
+			w.token = func(int, string, bool) reply { return row.answer }
+			fails(t, newClient(newSource(), w), row.status, row.code)
+			if n := len(w.forced); n != row.attempts && row.attempts > 0 || len(w.tokens) != 0 {
+				t.Errorf("%d attempts, want %d; %d calls without a token", n, row.attempts, len(w.tokens))
+			}
+		})
+	}
+}
+
+// TestTokensOfAnotherShape are no tokens.
+func TestTokensOfAnotherShape(t *testing.T) {
+	for _, answer := range []string{
+		`{"errcode":0,"errmsg":"ok"}`,
+		`{"access_token":"","expires_in":7200}`,
+		`{"access_token":null,"expires_in":7200}`,
+		`{"access_token":7,"expires_in":7200}`,
+		`{"access_token":"` + tokenStem + `"}`,
+		`{"access_token":"` + tokenStem + `","expires_in":0}`,
+		`{"access_token":"` + tokenStem + `","expires_in":-1}`,
+		`{"access_token":"` + tokenStem + `","expires_in":"7200"}`,
+		`{"access_token":"` + tokenStem + `","expires_in":null}`,
+	} {
+		w := start(t)
+		w.token = func(int, string, bool) reply { return says(answer) }
+		if e := fails(t, newClient(newSource(), w), 502, "INVALID_RESPONSE"); strings.Contains(e.Error(), tokenStem) {
+			t.Errorf("%s: %v", answer, e)
+		}
+		w.counts(t, []bool{false}, 0)
+	}
+}
+
+// TestFailover: what fails in passing at the first endpoint works at the next.
+func TestFailover(t *testing.T) {
+	for _, row := range []struct {
+		what  string
+		fault reply
+	}{
+		{"500", reply{status: 500}}, {"429", reply{status: 429}}, {"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}}, {"none", reply{aborts: true}},
+	} {
+		first, second := start(t), start(t)
+		first.token = func(int, string, bool) reply { return row.fault }
+		first.answer = func(int, string) reply { return row.fault }
+		works(t, newClient(newSource(), first, second))
+		if len(second.forced) != 1 || len(second.tokens) != 1 {
+			t.Errorf("%s: %d tokens, %d calls at the second", row.what, len(second.forced), len(second.tokens))
+		}
+	}
+}
+
+// TestNothingSecretIsTold: neither to the caller nor in the log, whatever WeChat
+// repeats of what it was sent.
+func TestNothingSecretIsTold(t *testing.T) {
+	const token = tokenStem + "1"
+	repeats := func(code int) reply {
+		return says(fmt.Sprintf(`{"errcode":%d,"errmsg":"invalid secret=%s"}`, code, appSecret))
+	}
+	url := "https://127.0.0.1:1" + operation + "?access_token=" + token
+	down := start(t)
+	down.Close()
+	for _, row := range []struct {
+		what   string
+		token  reply
+		answer reply
+	}{
+		{"an error", tokenOf(1), says(`{"errcode":40053,"errmsg":"invalid card_id, access_token=` + token + `"}`)},
+		{"a dead token", tokenOf(1), says(`{"errcode":40001,"errmsg":"invalid credential ` + token + `"}`)},
+		{"busy", tokenOf(1), says(`{"errcode":-1,"errmsg":"system error ` + token + `"}`)},
+		{"another shape", tokenOf(1), says(`{"access":"` + token + `"}`)},
+		{"cut off", tokenOf(1), says(`{"errcode":0,"errmsg":"` + token)},
+		{"500", tokenOf(1), reply{status: 500, body: token}},
+		{"404", tokenOf(1), reply{status: 404, body: token}},
+		{"a redirect", tokenOf(1), reply{status: 302, headers: map[string]string{"Location": url}}},
+		{"a redirect to what is no URL", tokenOf(1), reply{status: 302, headers: map[string]string{"Location": "https://[::1" + operation + "?access_token=" + token}}},
+		{"no answer", tokenOf(1), reply{aborts: true}},
+		{"a refused secret", repeats(40125), reply{}},
+		{"a refused appid", repeats(40013), reply{}},
+		{"a token refused", repeats(40002), reply{}},
+		{"a token refused for now", repeats(-1), reply{}},
+		{"a token of another shape", says(`{"access_token":"` + token + `","expires_in":"` + appSecret + `"}`), reply{}},
+		{"no token", reply{aborts: true}, reply{}},
+		{"a token redirected", reply{status: 307, headers: map[string]string{"Location": "/" + appSecret}}, reply{}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			w := start(t)
+			w.token = func(int, string, bool) reply { return row.token }
+			w.answer = func(int, string) reply { return row.answer }
+			for _, c := range []*Client{newClient(newSource(), w), newClient(newSource(), down, w)} {
+				var records bytes.Buffer
+				ctx, record := telemetry.New(&records, "MemberCard", "test").Begin(t.Context(), "id")
+				_, err := c.Post(ctx, operation, []byte(example))
+				e, ok := errors.AsType[*failure.Error](err)
+				if !ok {
+					t.Fatalf("%v, want a failure", err)
+				}
+				record.End(ctx, slog.LevelError, "refused", e.Code, slog.String("cause", e.Error()))
+				told, err := json.Marshal(e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for where, text := range map[string]string{"the error": fmt.Sprintf("%v %+v", e, *e), "the answer": string(told), "the log": records.String()} {
+					if strings.Contains(text, tokenStem) || strings.Contains(text, appSecret) {
+						t.Errorf("%s has it: %s", where, text)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestAHangingTokenServer: nobody waits for it, or for who waits for it, longer
+// than he may.
+func TestAHangingTokenServer(t *testing.T) {
+	arrived := make(chan struct{}, 100)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		arrived <- struct{}{}
+		<-r.Context().Done()
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	c := NewClient(newSource(), upstream.New([]string{s.URL}))
+	long, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	var all sync.WaitGroup
+	all.Go(func() { failsAs(t, long, c, "UPSTREAM_TIMEOUT") })
+	<-arrived // that one has the turn
+	for range 5 {
+		all.Go(func() {
+			short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			failsAs(t, short, c, "UPSTREAM_TIMEOUT")
+			if long.Err() != nil {
+				t.Error("who waits for the turn waits as long as who has it")
+			}
+		})
+	}
+	all.Wait()
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func failsAs(t *testing.T, ctx context.Context, c *Client, code string) {
+	t.Helper()
+	_, err := c.Post(ctx, operation, []byte(example))
+	if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != code || e.Status != 504 {
+		t.Errorf("%v, want %s", err, code)
+	}
+}
+
+// TestWithoutAccount: each call tries again, and says CONFIG_ERROR until it works.
+func TestWithoutAccount(t *testing.T) {
+	w, from := start(t), newSource()
+	from.noAccount = errors.New("AccessDeniedException")
+	c := newClient(from, w)
+	for range 2 {
+		if e := fails(t, c, 500, "CONFIG_ERROR"); strings.Contains(e.Message, "AccessDenied") || !strings.Contains(e.Error(), "AccessDenied") {
+			t.Errorf("%+v", e)
+		}
+	}
+	from.noAccount = nil
+	works(t, c)
+}
