@@ -51,7 +51,11 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err != nil {
 		return nil, err
 	}
-	if err := body.validate(); err != nil {
+	if body.OpenID == "" {
+		body.OpenID = r.OpenID()
+		r.Keep(body.OpenID)
+	}
+	if err := cmp.Or(body.validate(), r.CheckOpenID(body.OpenID)); err != nil {
 		return nil, err
 	}
 	content, err := strict.Encode(body)

@@ -8,16 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
-	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
-	"membercard/shared/failure"
-	"membercard/shared/gateway"
 	"membercard/shared/strict"
 	"membercard/shared/telemetry"
 )
@@ -25,45 +20,26 @@ import (
 // maxPlan is the size of a plan above which it is not read: 4 MiB.
 const maxPlan = 4 << 20
 
-// function is all that this Lambda function is invoked for: requests, by API
-// Gateway, and {"action": "sync"}, by schedules and by hand.
-type function struct {
-	requests lambda.Handler
-	syncer   *syncer
-	plans    planObject
-	log      *telemetry.Log
-}
+// A report has room for maxFaults faults of a plan, a record for a few.
+const (
+	maxFaults       = 1000
+	maxLoggedFaults = 20
+)
 
-// invocation is an event that is not a request.
+// readTimeout is for reading the plan, with the SDK's retries.
+const readTimeout = 10 * time.Second
+
+// invocation is the event of a sync, by a schedule or by hand.
 type invocation struct {
 	Action string          `json:"action"`
 	DryRun bool            `json:"dry_run"`
 	Plan   json.RawMessage `json:"plan"` // instead of the object in S3
 }
 
-// Invoke implements lambda.Handler.
-func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	var action string
-	if !strict.Member(payload, "action", &action) {
-		return f.requests.Invoke(ctx, payload)
-	}
-	if action != "sync" {
-		return nil, fmt.Errorf("there is no action %q; there is sync", action)
-	}
-	var event invocation
-	decoder := json.NewDecoder(bytes.NewReader(payload))
-	decoder.DisallowUnknownFields() // a misspelt dry_run would be a sync
-	if err := decoder.Decode(&event); err != nil {
-		return nil, fmt.Errorf("the invocation: %w", err)
-	}
-	var id string
-	if lambda, ok := lambdacontext.FromContext(ctx); ok {
-		id = lambda.AwsRequestID
-	}
-	ctx, cancel := gateway.WithReserve(ctx)
-	defer cancel()
-	ctx, record := f.log.Begin(ctx, id)
-	return f.sync(ctx, record, event)
+// syncing is what a sync needs.
+type syncing struct {
+	syncer *syncer
+	plans  planObject
 }
 
 // planError is the report of a sync that did not take place.
@@ -80,15 +56,16 @@ type planFault struct {
 
 // sync reads the plan, carries it out and reports. Its outcome is in the report;
 // there is no error that a retry of the invocation would cure.
-func (f *function) sync(ctx context.Context, record *telemetry.Record, event invocation) (answer []byte, err error) {
-	defer func() { // a panic would end the process
-		if value := recover(); value != nil {
-			answer, err = nil, failure.Panic(value)
-			record.End(ctx, slog.LevelError, "not synced", "SYSTEM_ERROR", slog.String("cause", err.Error()), slog.String("stack", string(debug.Stack())))
-		}
-	}()
+func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []byte) ([]byte, error) {
+	var event invocation
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.DisallowUnknownFields() // a misspelt dry_run would be a sync
+	if err := decoder.Decode(&event); err != nil {
+		return nil, fmt.Errorf("the invocation: %w", err)
+	}
 	document := []byte(event.Plan)
 	if document == nil {
+		var err error
 		if document, err = f.plans.read(ctx); err != nil {
 			return refusePlan(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
 				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it")
@@ -97,7 +74,7 @@ func (f *function) sync(ctx context.Context, record *telemetry.Record, event inv
 	p, err := parsePlan(document)
 	if faults, ok := errors.AsType[strict.Faults](err); ok {
 		e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
-		for _, fault := range faults {
+		for _, fault := range faults[:min(len(faults), maxFaults)] {
 			e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
 		}
 		return refusePlan(ctx, record, e, "correct the plan at the places named, or put its last good version back")
@@ -120,16 +97,15 @@ func (f *function) sync(ctx context.Context, record *telemetry.Record, event inv
 }
 
 func refusePlan(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
-	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults), slog.String("cure", cure))
+	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLoggedFaults)]), slog.String("cure", cure))
 	return strict.Encode(map[string]any{"error": e})
 }
 
 // failures are the cards that failed, for the record: as many as one reads.
 func failures(r *report) []string {
-	const most = 20
 	var lines []string
 	for _, c := range r.Cards {
-		if c.Error != nil && len(lines) < most {
+		if c.Error != nil && len(lines) < maxLoggedFaults {
 			lines = append(lines, c.CardID+": "+c.Error.Error())
 		}
 	}
@@ -144,6 +120,8 @@ type planObject struct {
 
 // read gets the plan's current version.
 func (o planObject) read(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	out, err := o.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key})
 	if refused, ok := errors.AsType[smithy.APIError](err); ok {
 		return nil, fmt.Errorf("S3 answered %s for %s in %s", refused.ErrorCode(), o.key, o.bucket)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"membercard/shared/gateway"
 	"membercard/shared/signing/signingtest"
 )
 
@@ -52,7 +53,7 @@ type answered struct {
 	Error *planError
 }
 
-func invoke(t *testing.T, f *function, event string) (a answered) {
+func invoke(t *testing.T, f gateway.Function, event string) (a answered) {
 	t.Helper()
 	raw, err := f.Invoke(t.Context(), []byte(event))
 	if err != nil {

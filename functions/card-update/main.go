@@ -15,6 +15,7 @@ import (
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
+	"membercard/shared/telemetry"
 )
 
 func main() {
@@ -32,11 +33,16 @@ func main() {
 	wechat.Warm(ctx)
 	cancel()
 
+	lambda.Start(function(wechat, plans, log))
+}
+
+// function is all that this Lambda function is invoked for: requests, by API
+// Gateway, and syncs, by schedules and by hand.
+func function(wechat *officialaccount.Client, plans planObject, log *telemetry.Log) gateway.Function {
 	u := updater{wechat}
-	lambda.Start(&function{
-		requests: gateway.Handler{Operation: u.update, Log: log},
-		syncer:   &syncer{wechat: wechat},
-		plans:    plans,
-		log:      log,
-	})
+	s := syncing{syncer: &syncer{wechat: wechat}, plans: plans}
+	return gateway.Function{
+		Requests: gateway.Handler{Operation: u.update, Log: log},
+		Actions:  map[string]gateway.Action{"sync": s.sync},
+	}
 }

@@ -111,17 +111,10 @@ func client(from officialaccount.Source, endpoint string) *officialaccount.Clien
 	return officialaccount.NewClient(from, upstream.New([]string{endpoint}))
 }
 
-// newFunction is the function that main makes, without its environment.
-func newFunction(from officialaccount.Source, endpoint string, plans planObject) (*function, *bytes.Buffer) {
+// newFunction is the function that main makes, and its log.
+func newFunction(from officialaccount.Source, endpoint string, plans planObject) (gateway.Function, *bytes.Buffer) {
 	records := new(bytes.Buffer)
-	log, wechat := telemetry.New(records, "MemberCard", "test"), client(from, endpoint)
-	u := updater{wechat}
-	return &function{
-		requests: gateway.Handler{Operation: u.update, Log: log},
-		syncer:   &syncer{wechat: wechat},
-		plans:    plans,
-		log:      log,
-	}, records
+	return function(client(from, endpoint), plans, telemetry.New(records, "MemberCard", "test")), records
 }
 
 // outcome is what a caller got and what the log has of it.

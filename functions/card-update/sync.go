@@ -130,10 +130,9 @@ func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) 
 }
 
 // endsRun says whether an error is the account's rather than the card's: no
-// quota, no valid secret, a token that stays dead, an IP that is not allowed, or
-// no permission.
+// quota, no valid secret, a token that stays dead, or an IP that is not allowed.
 func endsRun(e *failure.Error) bool {
-	return e != nil && (e.Code == "CONFIG_ERROR" || slices.Contains([]int{45009, 40001, 40014, 42001, 40164, 48001}, e.Errcode))
+	return e != nil && (e.Code == "CONFIG_ERROR" || slices.Contains([]int{45009, 40001, 40014, 42001, 40164}, e.Errcode))
 }
 
 func timeLeft(ctx context.Context, least time.Duration) bool {

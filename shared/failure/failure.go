@@ -77,6 +77,30 @@ func NotFound() *Error {
 	}
 }
 
+// OpenIDMismatch is a request for another user than the one who is logged in.
+func OpenIDMismatch() *Error {
+	return &Error{
+		Status:   http.StatusForbidden,
+		Code:     "OPENID_MISMATCH",
+		Message:  "openid is not that of the user who is logged in",
+		Detail:   &Detail{Field: "/body/openid", Issue: "must be left out, or the openid of the user who is logged in", Location: "body"},
+		Solution: "leave openid out",
+	}
+}
+
+// TicketUnavailable is a card ticket that the refresher has not stored yet.
+func TicketUnavailable(cause error) *Error {
+	return &Error{
+		Status:     http.StatusServiceUnavailable,
+		Code:       "TICKET_UNAVAILABLE",
+		Message:    "the card ticket is being renewed",
+		Solution:   "try again after Retry-After, with jitter",
+		RetryAfter: time.Minute,
+		Cause:      cause,
+		Cure:       "see the records of the action refresh; invoke it by hand with {\"action\": \"refresh\"}",
+	}
+}
+
 // Config is a secret that is missing, unreadable or malformed. The caller is
 // told nothing of it.
 func Config(cause error) *Error {

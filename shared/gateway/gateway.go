@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"membercard/shared/failure"
 	"membercard/shared/strict"
@@ -49,8 +48,13 @@ type event struct {
 	Body            string            `json:"body"`
 	IsBase64Encoded bool              `json:"isBase64Encoded"`
 	RequestContext  struct {
-		Stage string `json:"stage"`
-		HTTP  struct {
+		Stage      string `json:"stage"`
+		Authorizer struct {
+			Lambda struct {
+				OpenID string `json:"openid"`
+			} `json:"lambda"`
+		} `json:"authorizer"`
+		HTTP struct {
 			Method string `json:"method"`
 		} `json:"http"`
 	} `json:"requestContext"`
@@ -76,6 +80,19 @@ func (r *Request) Path() string {
 
 // PathParameter is a parameter of the route's path, decoded.
 func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
+
+// OpenID is the openid that the authorizer has proven, or "" where there is no
+// such authorizer.
+func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
+
+// CheckOpenID refuses an openid in the body that is not the proven one: nobody
+// gets anything for somebody else.
+func (r *Request) CheckOpenID(openid string) error {
+	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
+		return failure.OpenIDMismatch()
+	}
+	return nil
+}
 
 // Keep has a value, an openid for instance, kept out of the log and out of what
 // is repeated to the caller.
@@ -131,15 +148,11 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if err := json.Unmarshal(payload, &event); err != nil || event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
-	var id string
-	if invocation, ok := lambdacontext.FromContext(ctx); ok {
-		id = invocation.AwsRequestID
-	}
 	ctx, cancel := WithReserve(ctx)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, patience)
 	defer cancel()
-	ctx, record := h.Log.Begin(ctx, id)
+	ctx, record := h.Log.Begin(ctx, InvocationID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
 	request := &Request{event: event}
 	response, err := h.operate(ctx, request)

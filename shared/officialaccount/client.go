@@ -76,7 +76,7 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 		return answer, err
 	}
 	answer, err := call()
-	if !isErrcode(err, 40001, 40014, 42001) {
+	if !IsErrcode(err, 40001, 40014, 42001) {
 		return answer, err
 	}
 	if token, err = c.replace(ctx, token); err != nil {
@@ -109,7 +109,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 			return nil, err
 		}
 		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
-		if refused := judge(answer, private); isErrcode(refused, -1) {
+		if refused := judge(answer, private); IsErrcode(refused, -1) {
 			return nil, &passing{refused}
 		}
 		return answer, nil
@@ -161,7 +161,8 @@ func judge(answer *upstream.Answer, private []string) error {
 	return failure.FromErrcode(errcode, errmsg)
 }
 
-func isErrcode(err error, errcodes ...int) bool {
+// IsErrcode says whether an error is one of these errcodes.
+func IsErrcode(err error, errcodes ...int) bool {
 	e, ok := errors.AsType[*failure.Error](err)
 	return ok && e.Errcode != 0 && slices.Contains(errcodes, e.Errcode)
 }

@@ -82,7 +82,7 @@ func (c *Client) replace(ctx context.Context, dead string) (string, error) {
 // refuses is read again, and if it changed, asked for once more.
 func (c *Client) fetch(ctx context.Context, account *Account, force bool) error {
 	err := c.fetchAs(ctx, account, force)
-	if !isErrcode(err, 40013, 40125) {
+	if !IsErrcode(err, 40013, 40125) {
 		return err
 	}
 	changed, isNew, unread := c.accounts.Refresh(ctx)
