@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"membercard/shared/dial"
 )
 
 // Config reads AWS_REGION, the credentials of the function's role, and the SDK's
@@ -25,6 +27,7 @@ func Config() aws.Config {
 		ConfigSources: []any{endpoints{}},
 		HTTPClient: &http.Client{Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
+			DialTLSContext:      dial.New().DialContext,
 			TLSHandshakeTimeout: 5 * time.Second,
 			IdleConnTimeout:     30 * time.Second,
 			Protocols:           http1(),

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"membercard/shared/dial"
 	"membercard/shared/wall"
 )
 
@@ -57,7 +57,7 @@ func (e *brokenError) Unwrap() error { return e.err }
 // about connections that died while nobody looked.
 type transport struct {
 	base   *http.Transport
-	dialer tls.Dialer
+	dialer *dial.Dialer
 
 	mu       sync.Mutex
 	lastUsed time.Time   // when a connection last did something, by the wall clock
@@ -74,9 +74,7 @@ type connection struct {
 }
 
 func newTransport() *transport {
-	t := &transport{dialer: tls.Dialer{
-		Config: &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4)},
-	}}
+	t := &transport{dialer: dial.New()}
 	t.base = &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
 		DialTLSContext:  t.dial,
@@ -180,9 +178,6 @@ func (t *transport) open(ctx context.Context, endpoint string) {
 	t.mu.Lock()
 	t.ahead = c
 	t.mu.Unlock()
-	// Reading the root certificates takes longer than the handshake that needs
-	// them; it is done once a process.
-	go x509.SystemCertPool()
 	c.conn, c.err = t.dialer.DialContext(ctx, "tcp", address)
 	t.used()
 	close(c.ready)
