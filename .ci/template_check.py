@@ -1,5 +1,6 @@
 """Transforms template.yaml as AWS does and checks what comes of it: who may call
-what, what each role may do, and that nothing is bound to one AWS partition."""
+what for each value of FrontendAuth, what each role may do, and that nothing is
+bound to one AWS partition."""
 
 import json
 import os
@@ -11,8 +12,42 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 from samtranslator.translator.transform import transform  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
-SECRET = {"Ref": "MerchantSecretArn"}
-SYNC = '{"action": "sync"}'
+TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def reads(secret, *more):
+    return {"secretsmanager:GetSecretValue": [secret, *more]}
+
+
+# What each function's role may do: action -> all that it may do it to. Writing to
+# its own log is added to each.
+ALLOWED = {
+    "MerchantToken": reads({"Ref": "MerchantSecretArn"}),
+    "BrandToken": reads({"Ref": "MerchantSecretArn"}),
+    "CardUpdate": {
+        **reads({"Ref": "OfficialAccountSecretArn"}),
+        "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}],
+    },
+    "CardExt": {
+        **reads({"Ref": "OfficialAccountSecretArn"}, {"Ref": "CardTicket"}),
+        "secretsmanager:PutSecretValue": [{"Ref": "CardTicket"}],
+    },
+    "WechatAuthorizer": reads({"Ref": "LoginSecretArn"}),
+}
+# Every route, its function, and whether it is open to frontends at all.
+ROUTES = {
+    "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": ("MerchantToken", True),
+    "POST /v3/brand/partner/card-member/open-user-card-tokens": ("BrandToken", True),
+    "POST /v3/brand/partner/card-member/pre-auth-tokens": ("BrandToken", True),
+    "POST /card/ext": ("CardExt", True),
+    "POST /card/update": ("CardUpdate", False),
+}
+# What a frontend's route requires: its authorization and its authorizer.
+AUTHORIZATION = {
+    "IAM": ("AWS_IAM", None),
+    "JWT": ("JWT", "JwtAuthorizer"),
+    "WECHAT": ("CUSTOM", "WechatAuthorizer"),
+}
 # What a function in a VPC needs beyond its own policy, and nothing without one.
 VPC_POLICIES = {
     "Fn::If": [
@@ -21,32 +56,7 @@ VPC_POLICIES = {
         {"Ref": "AWS::NoValue"},
     ]
 }
-TRACE = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-# What each function's role may do: action -> the only resource it may do it to.
-ALLOWED = {
-    "MerchantTokenFunction": {
-        "secretsmanager:GetSecretValue": SECRET,
-        "logs:CreateLogStream": {"Fn::GetAtt": ["MerchantTokenLogs", "Arn"]},
-        "logs:PutLogEvents": {"Fn::GetAtt": ["MerchantTokenLogs", "Arn"]},
-    },
-    "BrandTokenFunction": {
-        "secretsmanager:GetSecretValue": SECRET,
-        "logs:CreateLogStream": {"Fn::GetAtt": ["BrandTokenLogs", "Arn"]},
-        "logs:PutLogEvents": {"Fn::GetAtt": ["BrandTokenLogs", "Arn"]},
-    },
-    "CardUpdateFunction": {
-        "secretsmanager:GetSecretValue": {"Ref": "OfficialAccountSecretArn"},
-        "s3:GetObject": {"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"},
-        "logs:CreateLogStream": {"Fn::GetAtt": ["CardUpdateLogs", "Arn"]},
-        "logs:PutLogEvents": {"Fn::GetAtt": ["CardUpdateLogs", "Arn"]},
-    },
-}
-ROUTES = {
-    "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": "MerchantTokenFunction",
-    "POST /v3/brand/partner/card-member/open-user-card-tokens": "BrandTokenFunction",
-    "POST /v3/brand/partner/card-member/pre-auth-tokens": "BrandTokenFunction",
-    "POST /card/update": "CardUpdateFunction",
-}
+ACTIONS = {"CardUpdateFunction": "sync", "CardExtFunction": "refresh"}
 
 checks = failures = 0
 
@@ -82,6 +92,40 @@ def of_type(template, kind):
     return {name: r for name, r in template["Resources"].items() if r["Type"] == kind}
 
 
+class Deployment:
+    """The template with values for its parameters: conditions hold or don't."""
+
+    def __init__(self, template, **parameters):
+        self.template = template
+        self.parameters = {name: p.get("Default") for name, p in template["Parameters"].items()} | parameters
+
+    def value(self, node):
+        if isinstance(node, dict) and len(node) == 1:
+            (key, argument), = node.items()
+            if key == "Fn::If":
+                condition, yes, no = argument
+                return self.value(yes if self.holds({"Condition": condition}) else no)
+            if key == "Ref":
+                return None if argument == "AWS::NoValue" else self.parameters.get(argument, argument)
+            if key == "Fn::Join":
+                return argument[0].join(as_list(self.value(argument[1])))
+        return node
+
+    def holds(self, condition):
+        (key, argument), = condition.items()
+        if key == "Condition":
+            return self.holds(self.template["Conditions"][argument])
+        if key == "Fn::Not":
+            return not self.holds(argument[0])
+        if key == "Fn::Equals":
+            return self.value(argument[0]) == self.value(argument[1])
+        raise ValueError(f"a condition with {key}")
+
+    def exists(self, name):
+        resource = self.template["Resources"].get(name)
+        return resource is not None and ("Condition" not in resource or self.holds({"Condition": resource["Condition"]}))
+
+
 def check_template(region):
     template = transformed(region)
     text = json.dumps(template)
@@ -89,29 +133,44 @@ def check_template(region):
     for literal in re.findall(r"arn:aws[a-z-]*:[a-z]", text.replace(json.dumps(template["Parameters"]), "")):
         check(False, f"{region}: an ARN names its partition: {literal}…")
     for host in re.findall(r"[\w.${}:-]+\.amazonaws\.com(?:\.cn)?", text):
-        check(host in ("lambda.amazonaws.com", "apigateway.amazonaws.com", "events.amazonaws.com"), f"{region}: {host} names its partition")
+        principals = ("lambda.amazonaws.com", "apigateway.amazonaws.com", "events.amazonaws.com")
+        check(host in principals, f"{region}: {host} names its partition")
 
     functions = of_type(template, "AWS::Lambda::Function")
-    check(set(functions) == set(ALLOWED), f"{region}: functions are {sorted(functions)}")
+    check(set(functions) == {f"{name}Function" for name in ALLOWED}, f"{region}: functions are {sorted(functions)}")
     for name, function in functions.items():
-        properties = function["Properties"]
-        check(properties["Runtime"] == "provided.al2023", f"{name}: runtime")
-        check(properties["Architectures"] == [{"Ref": "Architecture"}], f"{name}: architecture is the parameter's")
-        check(properties["TracingConfig"] == {"Mode": "Active"}, f"{name}: tracing")
-        check(properties["LoggingConfig"]["LogFormat"] == "JSON", f"{name}: log format")
-        log = template["Resources"][properties["LoggingConfig"]["LogGroup"]["Ref"]]
-        check(log["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
-        check_role(template, name, properties["Role"]["Fn::GetAtt"][0])
-
-    check_sync(template)
-    for name, api in of_type(template, "AWS::ApiGatewayV2::Api").items():
-        check_routes(name, api["Properties"]["Body"])
-    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
-        check("AccessLogSettings" in stage["Properties"], f"{name}: access log")
-        check("ThrottlingRateLimit" in stage["Properties"]["DefaultRouteSettings"], f"{name}: throttling")
+        check_function(template, name.removesuffix("Function"), function["Properties"])
+    check_plan(template)
+    check_rules(template)
+    check_api(template)
+    for auth, required in AUTHORIZATION.items():
+        check_routes(Deployment(template, FrontendAuth=auth), auth, *required)
 
 
-def check_sync(template):
+def check_function(template, name, properties):
+    check(properties["Runtime"] == "provided.al2023", f"{name}: runtime")
+    check(properties["Architectures"] == [{"Ref": "Architecture"}], f"{name}: architecture is the parameter's")
+    check(properties["TracingConfig"] == {"Mode": "Active"}, f"{name}: tracing")
+    check(properties["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, f"{name}: log")
+    check(template["Resources"][f"{name}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
+    check(properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}, f"{name}: has a role of its own")
+
+    role = template["Resources"][f"{name}Role"]["Properties"]
+    check(role.get("ManagedPolicyArns") in (None, VPC_POLICIES), f"{name}: no managed policies but for a VPC")
+    log = {"Fn::GetAtt": [f"{name}Logs", "Arn"]}
+    allowed = ALLOWED[name] | {"logs:CreateLogStream": [log], "logs:PutLogEvents": [log]}
+    granted = {}
+    for policy in role["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            check(set(statement) == {"Effect", "Action", "Resource"} and statement["Effect"] == "Allow", f"{name}: plain statements")
+            for action in as_list(statement["Action"]):
+                if action not in TRACE:  # X-Ray has no resources to name
+                    check("*" not in as_list(statement["Resource"]), f"{name}: {action} on everything")
+                    granted.setdefault(action, []).extend(as_list(statement["Resource"]))
+    check(granted == allowed, f"{name}: may do {granted}")
+
+
+def check_plan(template):
     function = template["Resources"]["CardUpdateFunction"]["Properties"]
     check(function["ReservedConcurrentExecutions"] == 1, "one sync at a time")
     check(function["Timeout"] > 15, "a sync has more time than a request")
@@ -119,39 +178,50 @@ def check_sync(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+
+
+def check_rules(template):
     rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values()]
-    check(len(rules) == 2, f"{len(rules)} rules")
+    check(len(rules) == 3, f"{len(rules)} rules")
     for rule in rules:
-        check([target["Input"] for target in rule["Targets"]] == [SYNC], "a rule sends sync")
-    timer = [rule for rule in rules if "ScheduleExpression" in rule]
-    check([(rule["ScheduleExpression"], rule["State"]) for rule in timer] == [({"Ref": "SyncRate"}, {"Ref": "SyncSchedule"})], "the schedule is the parameters'")
+        for target in rule["Targets"]:
+            function = target["Arn"]["Fn::GetAtt"][0]
+            check(json.loads(target["Input"]) == {"action": ACTIONS[function]}, f"a rule sends {function} {target['Input']}")
+    timers = [rule for rule in rules if "ScheduleExpression" in rule]
+    check({"Ref": "SyncRate"} in [rule["ScheduleExpression"] for rule in timers], "the sync's rate is the parameter's")
+    check(all(rule["State"] == {"Ref": "SyncSchedule"} for rule in timers), "schedules can be disabled")
 
 
-def check_role(template, function, role):
-    properties = template["Resources"][role]["Properties"]
-    check(properties.get("ManagedPolicyArns") in (None, VPC_POLICIES), f"{role}: no managed policies but for a VPC")
-    allowed = dict(ALLOWED[function])
-    for policy in properties["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            check(statement["Effect"] == "Allow" and "NotAction" not in statement and "NotResource" not in statement, f"{role}: plain statements")
-            for action in as_list(statement["Action"]):
-                if action in TRACE:
-                    continue  # X-Ray has no resources to name
-                for resource in as_list(statement["Resource"]):
-                    check(resource != "*", f"{role}: {action} on everything")
-                    check(allowed.pop(action, None) == resource, f"{role}: {action} on {resource}")
-    check(not allowed, f"{role}: lacks {sorted(allowed)}")
+def check_api(template):
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        check("AccessLogSettings" in stage["Properties"], f"{name}: access log")
+        check("ThrottlingRateLimit" in stage["Properties"]["DefaultRouteSettings"], f"{name}: throttling")
+        check(set(stage["Properties"]["RouteSettings"]) <= set(ROUTES), f"{name}: throttles routes that there are")
+    cors = template["Resources"]["Api"]["Properties"]["CorsConfiguration"]
+    for origins, want in (([""], None), (["https://shop.example.com"], {"Ref": "AllowedOrigins"})):
+        deployment = Deployment(template, AllowedOrigins=origins)
+        configured = deployment.value(cors)
+        check((configured and configured["AllowOrigins"]) == want, f"CORS with {origins} is {configured}")
 
 
-def check_routes(api, body):
-    check(body["components"]["securitySchemes"]["AWS_IAM"]["x-amazon-apigateway-authtype"] == "awsSigv4", f"{api}: AWS_IAM is SigV4")
-    routes = {}
-    for path, methods in body["paths"].items():
-        for method, operation in methods.items():
-            route = f"{method.upper()} {path}"
-            check(operation.get("security") == [{"AWS_IAM": []}], f"{route}: is AWS_IAM")
-            routes[route] = re.search(r"\$\{(\w+)\.Arn\}", json.dumps(operation["x-amazon-apigateway-integration"]["uri"])).group(1)
-    check(routes == ROUTES, f"{api}: routes are {routes}")
+def check_routes(deployment, auth, authorization, authorizer):
+    template = deployment.template
+    check(all("Body" not in api["Properties"] for api in of_type(template, "AWS::ApiGatewayV2::Api").values()), "no routes elsewhere")
+    found = set()
+    for name, resource in of_type(template, "AWS::ApiGatewayV2::Route").items():
+        route = resource["Properties"]
+        function, frontend = ROUTES.get(route["RouteKey"], (None, False))
+        found.add(route["RouteKey"])
+        want = (authorization, authorizer) if frontend else ("AWS_IAM", None)
+        got = deployment.value(route["AuthorizationType"]), deployment.value(route.get("AuthorizerId"))
+        check(got == want, f"{auth}: {route['RouteKey']} requires {got}")
+        integration = route["Target"]["Fn::Sub"].removeprefix("integrations/${").removesuffix("}")
+        uri = template["Resources"][integration]["Properties"]["IntegrationUri"]
+        check(uri == {"Fn::GetAtt": [f"{function}Function", "Arn"]}, f"{name} goes to {uri}")
+    check(found == set(ROUTES), f"{auth}: routes are {sorted(found)}")
+    for other, (_, resource) in AUTHORIZATION.items():
+        if resource:
+            check(deployment.exists(resource) == (other == auth), f"{auth}: {resource} exists only with {other}")
 
 
 for partition in ("us-east-1", "cn-north-1"):

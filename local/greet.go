@@ -9,17 +9,24 @@ import (
 )
 
 // greet prints where the stack is and, for each operation, a line to paste.
-func greet(w io.Writer, s *stack.Stack, o options) {
+func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintf(w, "membercard runs at %s\n", s.URL)
 	if s.WeChatPay == nil || s.OfficialAccount == nil {
 		fmt.Fprintln(w, "LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.")
 	}
+	switch s.Auth {
+	case stack.NoAuth:
+		fmt.Fprintln(w, "NO AUTH: whoever reaches this address may call. In AWS nobody may without; try -auth iam, jwt or wechat.")
+	default:
+		fmt.Fprintf(w, "auth: %s\n", s.Auth)
+	}
 	for _, route := range s.Routes {
 		if example, ok := examples[route.Key]; ok {
-			fmt.Fprintf(w, "\n%s:\n%s\n", example.says, example.curl(s.URL, route.Key))
+			fmt.Fprintf(w, "\n%s:\n%s\n", example.says, example.curl(s, route.Key))
 		}
 	}
 	fmt.Fprintf(w, "\ncards as %s says; -dry-run only shows what would be done:\ngo run ./local -sync -addr %s\n", o.plan, strings.TrimPrefix(s.URL, "http://"))
+	fmt.Fprintf(w, "\nplayground: %s\n", page)
 	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
 }
 
@@ -31,8 +38,10 @@ type example struct {
 }
 
 const (
+	updateRoute  = "POST /card/update"
 	sampleCard   = "pbLatjvWOibDc5-TBnbUk1pD12o0"
-	brandExample = `{"brand_id": "1004", "card_id": "` + sampleCard + `", "openid": "obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
+	sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	brandExample = `{"brand_id": "1004", "card_id": "` + sampleCard + `", "openid": "` + sampleOpenID + `"}`
 )
 
 var examples = map[string]example{
@@ -49,7 +58,11 @@ var examples = map[string]example{
 		says: "the same under its name since November 2025",
 		body: brandExample,
 	},
-	"POST /card/update": {
+	"POST /card/ext": {
+		says: "parameters of wx.addCard",
+		body: `{"card_id": "` + sampleCard + `", "outer_str": "szwxtd"}`,
+	},
+	updateRoute: {
 		says: "the links of a card",
 		body: `{"card_id": "` + sampleCard + `", "member_card": {"base_info": {"custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage", "custom_url_sub_title": "6个汉字tips", "promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "API/cardPage"}}}`,
 	},
@@ -64,6 +77,18 @@ func (e example) path(route string) string {
 	return path
 }
 
-func (e example) curl(url, route string) string {
-	return fmt.Sprintf("curl -sS -w '\\n' %s -H 'Content-Type: application/json' -d '%s'", url+e.path(route), e.body)
+// curl is a line to paste, with what the route requires of a caller.
+func (e example) curl(s *stack.Stack, route string) string {
+	var auth string
+	switch {
+	case s.Auth == stack.NoAuth:
+	case s.Auth == stack.AuthIAM || route == updateRoute:
+		auth = fmt.Sprintf(" --aws-sigv4 aws:amz:%s:execute-api --user %s:%s -H 'x-amz-security-token: %s'",
+			stack.Region, stack.AccessKeyID, stack.SecretAccessKey, stack.SessionToken)
+	case s.Auth == stack.AuthJWT:
+		auth = fmt.Sprintf(" -H 'Authorization: Bearer %s'", s.Token())
+	case s.Auth == stack.AuthWechat:
+		auth = fmt.Sprintf(" -H 'Authorization: WeChat-MiniProgram %s'", s.OfficialAccount.LoginCode(sampleOpenID))
+	}
+	return fmt.Sprintf("curl -sS -w '\\n' %s%s -H 'Content-Type: application/json' -d '%s'", s.URL+e.path(route), auth, e.body)
 }

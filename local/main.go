@@ -8,11 +8,13 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
@@ -24,6 +26,8 @@ type options struct {
 	merchant string // file
 	account  string // file
 	plan     string // file
+	auth     string
+	page     string
 	sync     bool
 	dryRun   bool
 	rounds   int
@@ -36,6 +40,8 @@ func main() {
 	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
 	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
 	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")
+	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
+	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens, which is another origin than the API's")
 	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr carry out the card plan, show its report, and stop")
 	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would be done")
 	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and stop")
@@ -70,7 +76,7 @@ func run(ctx context.Context, o options) error {
 	if o.sync {
 		return requestSync(ctx, os.Stdout, o.address, o.dryRun)
 	}
-	config := stack.Config{Address: o.address, Plan: o.plan, Log: os.Stderr}
+	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, Log: os.Stderr}
 	for _, live := range []struct {
 		file   string
 		secret *string
@@ -99,13 +105,26 @@ func run(ctx context.Context, o options) error {
 	if o.rounds > 0 {
 		return measure(ctx, os.Stdout, project, o.rounds, o.against)
 	}
+	page, err := net.Listen("tcp", o.page)
+	if err != nil {
+		return fmt.Errorf("the playground can't listen: %w", err)
+	}
+	defer page.Close()
+	origin := "http://" + page.Addr().String()
+	config.Origins = []string{origin}
 	s, err := project.Start(config)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
+	if s.OfficialAccount != nil {
+		if err := s.RenewTicket(ctx); err != nil {
+			return err
+		}
+	}
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
-	greet(os.Stdout, s, o)
+	greet(os.Stdout, s, o, origin)
 	<-ctx.Done()
 	return nil
 }

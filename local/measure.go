@@ -22,6 +22,9 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	}
 	defer s.Close()
 	s.WeChatPay.LimitBrandTokens(0)
+	if err := s.RenewTicket(ctx); err != nil {
+		return err
+	}
 
 	floor, err := project.Build(ctx, "local/bench/empty")
 	if err != nil {

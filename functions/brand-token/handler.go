@@ -55,7 +55,7 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 		body.OpenID = r.OpenID()
 		r.Keep(body.OpenID)
 	}
-	if err := cmp.Or(body.validate(), r.CheckOpenID(body.OpenID)); err != nil {
+	if err := cmp.Or(body.validate(), r.CheckOpenID(body.OpenID, "/body/openid")); err != nil {
 		return nil, err
 	}
 	content, err := strict.Encode(body)

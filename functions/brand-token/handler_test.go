@@ -136,6 +136,72 @@ func TestTheOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 	}
 }
 
+// TestTheProvenOpenID: where the authorizer has proven who calls, openid may be
+// left out, and nobody gets a token for somebody else.
+func TestTheProvenOpenID(t *testing.T) {
+	const (
+		foreign = "obLatjForeignForeignForeign1"
+		sent    = "POST " + openUserCardTokens + ` {"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"}`
+	)
+	for _, row := range []struct {
+		what   string
+		proven any // nil is no authorizer of ours
+		body   string
+		status int
+		code   string
+		came   string // what WeChat gets
+	}{
+		{"left out", openid, body("openid", ""), 200, "", sent},
+		{"the same", openid, example, 200, "", sent},
+		{"another", openid, body("openid", `"`+foreign+`"`), 403, "OPENID_MISMATCH", ""},
+		{"a part of it", openid, body("openid", `"`+openid[:20]+`"`), 403, "OPENID_MISMATCH", ""},
+		{"in another case", openid, body("openid", `"`+strings.ToUpper(openid)+`"`), 403, "OPENID_MISMATCH", ""},
+		{"with a blank", openid, body("openid", `"`+openid+` "`), 403, "OPENID_MISMATCH", ""},
+		{"empty", openid, body("openid", `""`), 400, "PARAM_ERROR", ""},
+		{"null", openid, body("openid", `null`), 400, "PARAM_ERROR", ""},
+		{"given twice", openid, body("openid", `"`+foreign+`","openid":"`+openid+`"`), 400, "PARAM_ERROR", ""},
+		{"another, with another fault", openid, `{"openid":"` + foreign + `"}`, 400, "PARAM_ERROR", ""},
+		{"none is proven, and it is left out", nil, body("openid", ""), 400, "PARAM_ERROR", ""},
+		{"an empty one is proven, and it is left out", "", body("openid", ""), 400, "PARAM_ERROR", ""},
+		{"none is proven", nil, example, 200, "", sent},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			endpoint, came := signingtest.WeChatPay(t, 200, minted)
+			event := post(row.body)
+			if row.proven != nil {
+				event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+					Lambda: map[string]any{"openid": row.proven, "appid": "wx5f0c2b8e7d4a9361"},
+				}
+			}
+			o := function.Invoke(t, event, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
+			if o.Status != row.status || o.Told.Code != row.code {
+				t.Errorf("%d %s, want %d %s", o.Status, o.Body, row.status, row.code)
+			}
+			if got := came(); got != row.came {
+				t.Errorf("WeChat got %q, want %q", got, row.came)
+			}
+			if row.code == "OPENID_MISMATCH" && (o.Told.Detail == nil || o.Told.Detail.Field != "/body/openid" || o.Told.Detail.Value != nil || o.Told.Solution == "") {
+				t.Errorf("told: %s", o.Body)
+			}
+			for _, private := range []string{openid, foreign, openid[:20], strings.ToUpper(openid)} {
+				if strings.Contains(o.Body+o.Log, private) {
+					t.Errorf("%s is repeated: %s\n%s", private, o.Body, o.Log)
+				}
+			}
+		})
+	}
+}
+
+func TestTheProvenOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
+	endpoint, _ := signingtest.WeChatPay(t, 400, `{"code":"PARAM_ERROR","message":"OpenID有误: `+openid+`"}`)
+	event := post(body("openid", ""))
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: map[string]any{"openid": openid}}
+	o := function.Invoke(t, event, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
+	if o.Status != 400 || strings.Contains(o.Body+o.Log, openid) {
+		t.Errorf("%d %s\n%s", o.Status, o.Body, o.Log)
+	}
+}
+
 func TestTheOperationHasTwoNames(t *testing.T) {
 	for _, row := range []struct {
 		routeKey, rawPath string

@@ -11,6 +11,11 @@
 //   - The integration has 30 seconds, and the function runs on after them. A
 //     request that is given up then is 503, as is one that Lambda throttles; one
 //     the function failed is 500.
+//   - A request for a route with an [Authorizer] is let in by that first. What it
+//     knows of the caller is in the event.
+//   - CORS is the gateway's own matter, not the functions'.
+//
+// Routes are not throttled.
 package apigateway
 
 import (
@@ -34,6 +39,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/lambda"
+	"membercard/local/template"
 )
 
 const (
@@ -43,28 +49,36 @@ const (
 
 // A Route sends the requests that match Key to Function.
 type Route struct {
-	Key      string // method and path, "POST /v3/x/{card_id}/y"
-	Function *lambda.Function
+	Key        string // method and path, "POST /v3/x/{card_id}/y"
+	Function   *lambda.Function
+	Authorizer Authorizer // nil lets everybody in
 }
+
+// An Option is a setting of an API.
+type Option func(*gateway)
 
 // New returns the API that has the given routes. Where two match a request, the
 // one with a literal segment where the other has a parameter is taken. New
 // panics if a key is not of the form "METHOD /path".
-func New(routes []Route) http.Handler {
+func New(routes []Route, options ...Option) http.Handler {
 	g := &gateway{timeout: integrationTimeout}
+	for _, option := range options {
+		option(g)
+	}
 	for _, r := range routes {
 		method, path, ok := strings.Cut(r.Key, " ")
 		if !ok || method == "" || !strings.HasPrefix(path, "/") {
 			panic("apigateway: route key " + strconv.Quote(r.Key) + " is not of the form METHOD /path")
 		}
-		g.routes = append(g.routes, route{r.Key, method, strings.Split(path, "/"), r.Function})
+		g.routes = append(g.routes, route{r.Key, method, strings.Split(path, "/"), r.Function, r.Authorizer})
 	}
 	slices.SortStableFunc(g.routes, func(a, b route) int { return slices.CompareFunc(a.segments, b.segments, literalFirst) })
 	return g
 }
 
 type gateway struct {
-	routes  []route // literal segments before parameters
+	routes  []route        // literal segments before parameters
+	cors    *template.CORS // nil without
 	timeout time.Duration
 }
 
@@ -72,6 +86,7 @@ type route struct {
 	key, method string
 	segments    []string
 	function    *lambda.Function
+	authorizer  Authorizer
 }
 
 // parameter returns the name in a segment of the form {name}.
@@ -117,6 +132,13 @@ func (r *route) match(method, path string) (params map[string]string, ok bool) {
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	requestID := newRequestID()
 	w.Header().Set("Apigw-Requestid", requestID)
+	if g.cors != nil {
+		if isPreflight(r) {
+			preflight(w, r, g.cors)
+			return
+		}
+		w = newCORSWriter(w, r, g.cors)
+	}
 	for _, route := range g.routes {
 		if params, ok := route.match(r.Method, r.URL.Path); ok {
 			g.serve(w, r, route, params, requestID)
@@ -136,7 +158,16 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 		message(w, http.StatusBadRequest, "Bad Request")
 		return
 	}
-	event, _ := json.Marshal(newEvent(r, body, route.key, params, requestID)) // strings and numbers always marshal
+	request := newEvent(r, body, route.key, params, requestID)
+	if route.authorizer != nil {
+		caller, refusal := route.authorizer.authorize(r, body, request)
+		if refusal != nil {
+			refusal.answer(w)
+			return
+		}
+		request.RequestContext.Authorizer = caller
+	}
+	event, _ := json.Marshal(request) // what it is made of always marshals
 
 	ctx, cancel := context.WithTimeout(r.Context(), g.timeout)
 	defer cancel()

@@ -21,9 +21,11 @@ import (
 	"membercard/local/lambda"
 )
 
-// binary is the path of a function that echoes its event or does as told by the
-// body, built once by TestMain.
-var binary string
+// Paths of functions built once by TestMain.
+var (
+	binary           string // echoes its event or does as told by the body
+	authorizerBinary string // does as told by the Authorization
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -32,12 +34,12 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		const folder = "local/lambda/testdata/function"
-		binaries, err := lambda.Build(context.Background(), "../..", dir, []string{folder})
+		const folder, authorizer = "local/lambda/testdata/function", "local/apigateway/testdata/authorizer"
+		binaries, err := lambda.Build(context.Background(), "../..", dir, []string{folder, authorizer})
 		if err != nil {
 			panic(err)
 		}
-		binary = binaries[folder]
+		binary, authorizerBinary = binaries[folder], binaries[authorizer]
 		return m.Run()
 	}())
 }
@@ -57,7 +59,7 @@ func serve(t *testing.T, f *lambda.Function, keys ...string) *httptest.Server {
 	t.Helper()
 	var routes []Route
 	for _, key := range keys {
-		routes = append(routes, Route{key, f})
+		routes = append(routes, Route{Key: key, Function: f})
 	}
 	server := httptest.NewServer(New(routes))
 	t.Cleanup(server.Close)
@@ -322,7 +324,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	defer gate.Close()
 	f := newFunction(t)
-	api := New([]Route{{"POST /", f}}).(*gateway)
+	api := New([]Route{{Key: "POST /", Function: f}}).(*gateway)
 	api.timeout = 100 * time.Millisecond
 	server := httptest.NewServer(api)
 	defer server.Close()

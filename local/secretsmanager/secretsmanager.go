@@ -1,6 +1,6 @@
-// Package secretsmanager serves AWS Secrets Manager's GetSecretValue over the
-// loopback interface, from memory, and as strictly as the original: a request
-// must be signed with the server's key, for its region, now.
+// Package secretsmanager serves AWS Secrets Manager's GetSecretValue and
+// PutSecretValue over the loopback interface, from memory, and as strictly as the
+// original: a request must be signed with the server's key, for its region, now.
 package secretsmanager
 
 import (
@@ -20,8 +20,10 @@ import (
 
 const (
 	getSecretValue = "secretsmanager.GetSecretValue"
+	putSecretValue = "secretsmanager.PutSecretValue"
 
-	maxBodySize = 1 << 20 // bytes
+	maxBodySize   = 1 << 20 // bytes
+	maxSecretSize = 64 << 10
 )
 
 // A Server is a Secrets Manager of one account in one region. Its methods may
@@ -34,6 +36,7 @@ type Server struct {
 	mu      sync.Mutex
 	secrets []*secret
 	gets    int
+	puts    int
 	fault   *Fault
 	delay   time.Duration
 }
@@ -109,6 +112,14 @@ func (s *Server) Gets() int {
 	return s.gets
 }
 
+// Puts returns how many requests to put a secret's value have come in, however
+// they were answered.
+func (s *Server) Puts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.puts
+}
+
 // Fail makes every request fail as fault says; nil ends that. A request that
 // hangs by then is not answered any more.
 func (s *Server) Fail(fault *Fault) {
@@ -141,8 +152,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // too large, or the client broke off
 	}
 	s.mu.Lock()
-	if r.Header.Get("X-Amz-Target") == getSecretValue {
+	switch r.Header.Get("X-Amz-Target") {
+	case getSecretValue:
 		s.gets++
+	case putSecretValue:
+		s.puts++
 	}
 	fault, delay := s.fault, s.delay
 	s.mu.Unlock()
@@ -188,26 +202,32 @@ type secretValue struct {
 	VersionStages []string
 }
 
-func (s *Server) answer(r *http.Request, body []byte) (*secretValue, *exception) {
+// newVersion is the answer to PutSecretValue.
+type newVersion struct {
+	ARN           string
+	Name          string
+	VersionID     string `json:"VersionId"`
+	VersionStages []string
+}
+
+// answer returns a *secretValue or a *newVersion.
+func (s *Server) answer(r *http.Request, body []byte) (any, *exception) {
 	if refusal := s.verify(r, body, time.Now()); refusal != nil {
 		return nil, refusal
 	}
-	if r.Method != http.MethodPost || r.URL.Path != "/" || r.Header.Get("X-Amz-Target") != getSecretValue {
+	target := r.Header.Get("X-Amz-Target")
+	if r.Method != http.MethodPost || r.URL.Path != "/" || target != getSecretValue && target != putSecretValue {
 		return nil, &exception{"UnknownOperationException", ""}
 	}
 	if r.Header.Get("Content-Type") != "application/x-amz-json-1.1" {
 		return nil, &exception{"SerializationException", "The content type is not application/x-amz-json-1.1."}
 	}
-	var query struct {
-		SecretID     string `json:"SecretId"`
-		VersionID    string `json:"VersionId"`
-		VersionStage string
-	}
+	var query query
 	if err := json.Unmarshal(body, &query); err != nil {
 		return nil, &exception{"SerializationException", "The body is not JSON of the expected form."}
 	}
 	if query.SecretID == "" {
-		return nil, &exception{"ValidationException", "1 validation error detected: Value null at 'secretId' failed to satisfy constraint: Member must not be null"}
+		return nil, missing("secretId")
 	}
 
 	s.mu.Lock()
@@ -216,6 +236,33 @@ func (s *Server) answer(r *http.Request, body []byte) (*secretValue, *exception)
 	if found == nil {
 		return nil, &exception{"ResourceNotFoundException", "Secrets Manager can't find the specified secret."}
 	}
+	if target == putSecretValue {
+		return found.put(query)
+	}
+	return found.get(query)
+}
+
+// A query is the body of a request, of either operation.
+type query struct {
+	SecretID string `json:"SecretId"`
+
+	// Of GetSecretValue.
+	VersionID    string `json:"VersionId"`
+	VersionStage string
+
+	// Of PutSecretValue.
+	ClientRequestToken string
+	SecretBinary       []byte
+	SecretString       *string
+	VersionStages      []string
+}
+
+func missing(member string) *exception {
+	return &exception{"ValidationException", "1 validation error detected: Value null at '" + member + "' failed to satisfy constraint: Member must not be null"}
+}
+
+// get returns the version that query asks for. The caller holds the server's mu.
+func (found *secret) get(query query) (any, *exception) {
 	missing := "VersionId: " + query.VersionID
 	if query.VersionID == "" && query.VersionStage == "" {
 		query.VersionStage = "AWSCURRENT"
@@ -239,6 +286,32 @@ func (s *Server) answer(r *http.Request, body []byte) (*secretValue, *exception)
 		}, nil
 	}
 	return nil, &exception{"ResourceNotFoundException", "Secrets Manager can't find the specified secret value for " + missing}
+}
+
+// put adds the version in query, of which the request's token is the ID. The
+// same version once more is only confirmed. The caller holds the server's mu.
+func (found *secret) put(query query) (any, *exception) {
+	token := query.ClientRequestToken
+	switch {
+	case token == "":
+		return nil, missing("clientRequestToken")
+	case len(token) < 32 || len(token) > 64:
+		return nil, &exception{"ValidationException", "1 validation error detected: Value at 'clientRequestToken' failed to satisfy constraint: Member must have length between 32 and 64"}
+	case query.SecretString == nil || query.SecretBinary != nil:
+		return nil, &exception{"InvalidParameterException", "You must provide SecretString, and it alone."}
+	case *query.SecretString == "" || len(*query.SecretString) > maxSecretSize:
+		return nil, &exception{"ValidationException", "1 validation error detected: Value at 'secretString' failed to satisfy constraint: Member must have length between 1 and 65536"}
+	case query.VersionStages != nil && !slices.Equal(query.VersionStages, []string{"AWSCURRENT"}):
+		return nil, &exception{"InvalidParameterException", "Only AWSCURRENT is supported here."}
+	}
+	i := slices.IndexFunc(found.versions, func(v version) bool { return v.id == token })
+	if i < 0 {
+		i = len(found.versions)
+		found.versions = append(found.versions, version{token, *query.SecretString, time.Now()})
+	} else if found.versions[i].value != *query.SecretString {
+		return nil, &exception{"ResourceExistsException", "You can't use ClientRequestToken " + token + " because that value is already in use for a version of secret " + found.arn + "."}
+	}
+	return &newVersion{ARN: found.arn, Name: found.name, VersionID: token, VersionStages: stages(i, len(found.versions))}, nil
 }
 
 // stages returns the staging labels of the i-th of n versions.

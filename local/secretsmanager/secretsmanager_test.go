@@ -42,7 +42,12 @@ func start(t *testing.T) *Server {
 
 // get fetches a secret with the SDK's client, in one attempt.
 func get(ctx context.Context, s *Server, region, accessKey, secretKey string, input *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
-	client := secretsmanager.New(secretsmanager.Options{
+	return client(s, region, accessKey, secretKey).GetSecretValue(ctx, input)
+}
+
+// client returns the SDK's client, which makes one attempt.
+func client(s *Server, region, accessKey, secretKey string) *secretsmanager.Client {
+	return secretsmanager.New(secretsmanager.Options{
 		BaseEndpoint: aws.String(s.URL()),
 		Region:       region,
 		Retryer:      aws.NopRetryer{},
@@ -50,7 +55,6 @@ func get(ctx context.Context, s *Server, region, accessKey, secretKey string, in
 			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: "token"}, nil
 		}),
 	})
-	return client.GetSecretValue(ctx, input)
 }
 
 func input(id, versionID, stage string) *secretsmanager.GetSecretValueInput {
@@ -122,6 +126,79 @@ func TestGetSecretValue(t *testing.T) {
 	}
 	if got := s.Gets(); got != len(tests)+1 {
 		t.Errorf("Gets = %d, want %d", got, len(tests)+1)
+	}
+}
+
+// TestPutSecretValue puts one value after the other.
+func TestPutSecretValue(t *testing.T) {
+	s := start(t)
+	arn := s.Put("ticket", "{}")
+	c := client(s, region, accessKey, secretKey)
+	token := func(c string) *string { return aws.String(strings.Repeat(c, 32)) }
+	tests := []struct {
+		name              string
+		input             secretsmanager.PutSecretValueInput
+		code              string // of the error
+		stages            []string
+		current, previous string // values then
+	}{
+		{"by name", secretsmanager.PutSecretValueInput{SecretId: aws.String("ticket"), SecretString: aws.String("one"), ClientRequestToken: token("1")},
+			"", []string{"AWSCURRENT"}, "one", "{}"},
+		{"by ARN", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("two"), ClientRequestToken: token("2")},
+			"", []string{"AWSCURRENT"}, "two", "one"},
+		{"the same again", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("two"), ClientRequestToken: token("2")},
+			"", []string{"AWSCURRENT"}, "two", "one"},
+		{"the one before again", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("one"), ClientRequestToken: token("1")},
+			"", []string{"AWSPREVIOUS"}, "two", "one"},
+		{"another value of a version", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("three"), ClientRequestToken: token("2")},
+			"ResourceExistsException", nil, "two", "one"},
+		{"the SDK's own token", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("three")},
+			"", []string{"AWSCURRENT"}, "three", "two"},
+		{"named stage", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("four"), VersionStages: []string{"AWSCURRENT"}},
+			"", []string{"AWSCURRENT"}, "four", "three"},
+		{"another stage", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("five"), VersionStages: []string{"AWSPENDING"}},
+			"InvalidParameterException", nil, "four", "three"},
+		{"short token", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("five"), ClientRequestToken: aws.String("5")},
+			"ValidationException", nil, "four", "three"},
+		{"no value", secretsmanager.PutSecretValueInput{SecretId: &arn}, "InvalidParameterException", nil, "four", "three"},
+		{"empty value", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("")}, "ValidationException", nil, "four", "three"},
+		{"large value", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(strings.Repeat("x", maxSecretSize+1))},
+			"ValidationException", nil, "four", "three"},
+		{"binary value", secretsmanager.PutSecretValueInput{SecretId: &arn, SecretBinary: []byte("five")}, "InvalidParameterException", nil, "four", "three"},
+		{"unknown secret", secretsmanager.PutSecretValueInput{SecretId: aws.String("x"), SecretString: aws.String("five")},
+			"ResourceNotFoundException", nil, "four", "three"},
+		{"no secret", secretsmanager.PutSecretValueInput{SecretId: aws.String(""), SecretString: aws.String("five")},
+			"ValidationException", nil, "four", "three"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := c.PutSecretValue(t.Context(), &test.input)
+			if errorCode(err) != test.code || (err != nil) != (test.code != "") {
+				t.Fatalf("error %v, want %q", err, test.code)
+			}
+			if err == nil && (*out.ARN != arn || *out.Name != "ticket" || !reflect.DeepEqual(out.VersionStages, test.stages) ||
+				test.input.ClientRequestToken != nil && *out.VersionId != *test.input.ClientRequestToken) {
+				t.Errorf("got %s %s %s %v, want stages %v", *out.ARN, *out.Name, *out.VersionId, out.VersionStages, test.stages)
+			}
+			for stage, want := range map[string]string{"AWSCURRENT": test.current, "AWSPREVIOUS": test.previous} {
+				got, err := get(t.Context(), s, region, accessKey, secretKey, input("ticket", "", stage))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if *got.SecretString != want || stage == "AWSCURRENT" && test.stages != nil && test.stages[0] == stage && *got.VersionId != *out.VersionId {
+					t.Errorf("%s is %s, want %s", stage, *got.SecretString, want)
+				}
+			}
+		})
+	}
+	if got := s.Puts(); got != len(tests) {
+		t.Errorf("Puts = %d, want %d", got, len(tests))
+	}
+	if got := s.Gets(); got != 2*len(tests) {
+		t.Errorf("Gets = %d, want %d", got, 2*len(tests))
+	}
+	if _, err := client(s, region, accessKey, "other").PutSecretValue(t.Context(), &tests[0].input); errorCode(err) != "InvalidSignatureException" {
+		t.Errorf("wrong key: error %v, want InvalidSignatureException", err)
 	}
 }
 

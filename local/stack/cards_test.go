@@ -342,9 +342,7 @@ func TestThePlanInS3(t *testing.T) {
 		if e := rep.Error; e == nil || e.Code != code || !strings.Contains(rep.raw, tells) || rep.Cards != nil {
 			t.Errorf("%s, want %s with %q", rep.raw, code, tells)
 		}
-		if !strings.Contains(r.log.String(), code) {
-			t.Errorf("the log does not have %s", code)
-		}
+		r.log.waitFor(t, code)
 		r.wantUpdates()
 	}
 	fails("PLAN_UNREADABLE", "NoSuch")
@@ -639,9 +637,7 @@ func TestAccountSecret(t *testing.T) {
 		r.Secrets.Put(stack.OfficialAccountSecret, strings.Replace(good, `"secret"`, `"appsecret"`, 1))
 		r.update(passExample, 500, "CONFIG_ERROR")
 		for _, logged := range []string{"AccessDeniedException", "appsecret"} {
-			if !strings.Contains(r.log.String(), logged) {
-				t.Errorf("the log does not name %s", logged)
-			}
+			r.log.waitFor(t, logged)
 		}
 		r.Secrets.Put(stack.OfficialAccountSecret, good)
 		r.update(passExample, 200, "")
@@ -778,12 +774,10 @@ func TestNothingOfTheAccountIsLogged(t *testing.T) {
 	r.Secrets.Put(stack.OfficialAccountSecret, strings.Replace(r.OfficialAccount.Secret(), "appid", "appids", 1))
 	told.WriteString(r.invoke(r.another(0), map[string]any{"plan": map[string]any{"cards": plan}}).raw)
 
-	log := r.log.String()
 	for _, provoked := range []string{"CONFIG_ERROR", "WECHAT_40053", "WECHAT_-1", "CARDS_FAILED", "appids"} {
-		if !strings.Contains(log, provoked) {
-			t.Errorf("the log does not have %s, which was provoked", provoked)
-		}
+		r.log.waitFor(t, provoked)
 	}
+	log := r.log.String()
 	for _, value := range private {
 		if strings.Contains(log, value) || strings.Contains(told.String(), value) {
 			t.Errorf("the log or an answer has %q", value)

@@ -4,6 +4,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"membercard/local/apigateway"
+	"membercard/local/jwt"
 	"membercard/local/lambda"
 	"membercard/local/officialaccount"
 	"membercard/local/s3"
@@ -28,16 +31,32 @@ import (
 // What a role's credentials look like. They are good for nothing but the
 // Secrets Manager at hand.
 const (
-	region          = "us-east-1"
-	accessKeyID     = "ASIALOCALLOCALLOCAL0"
-	secretAccessKey = "a-secret-access-key-for-this-machine-only"
-	sessionToken    = "a-session-token"
+	Region          = "us-east-1"
+	AccessKeyID     = "ASIALOCALLOCALLOCAL0"
+	SecretAccessKey = "a-secret-access-key-for-this-machine-only"
+	SessionToken    = "a-session-token"
 )
 
 // The names of the secrets.
 const (
 	MerchantSecret        = "membercard/merchant"
 	OfficialAccountSecret = "membercard/official-account"
+	LoginSecret           = "membercard/login"
+)
+
+// Who may call the token and card-ext routes, as FrontendAuth of the template has
+// it, and NoAuth, which only this machine has: everybody, and card-update too.
+const (
+	NoAuth     = "none"
+	AuthIAM    = "iam"
+	AuthJWT    = "jwt"
+	AuthWechat = "wechat"
+)
+
+// What a JWT must have here.
+const (
+	jwtIssuer   = "https://issuer.example"
+	jwtAudience = "membercard"
 )
 
 // Project is the project at a root, with its functions built for this machine.
@@ -49,7 +68,10 @@ type Project struct {
 
 // Build reads the template and builds the functions that it has.
 func Build(ctx context.Context, root string) (*Project, error) {
-	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{"MerchantSecretArn": "", "OfficialAccountSecretArn": ""})
+	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
+		"MerchantSecretArn": "", "OfficialAccountSecretArn": "",
+		"FrontendAuth": "WECHAT", // with which there are all functions
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (is this the project's root?)", err)
 	}
@@ -88,7 +110,11 @@ type Config struct {
 	Merchant string         // the secret of a real merchant: the real WeChat Pay is called
 	Account  string         // the secret of a real official account: the real WeChat is called
 	Plan     string         // file with the card plan; read for each sync
-	Log      io.Writer      // what the functions log
+	Auth     string         // who may call; empty is NoAuth
+	Origins  []string       // whose pages may call the API
+
+	Parameters map[string]string // more of the template's
+	Log        io.Writer         // what the functions log
 }
 
 // Route is a route of the API and the folder of the function behind it.
@@ -103,6 +129,8 @@ type Stack struct {
 	Mux       *http.ServeMux              // serves the API, and what is added
 	Secrets   *secretsmanager.Server
 	Plans     *s3.Server
+	Auth      string
+	JWT       *jwt.Issuer // makes tokens for AuthJWT
 
 	// The sandboxes, or nil where the real one is called.
 	WeChatPay       *wechatpay.Sandbox
@@ -127,7 +155,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	}
 	s.onClose(listener.Close)
 
-	parameters := map[string]string{"AWS::Region": region} // what a deployment would give
+	parameters := map[string]string{"AWS::Region": Region} // what a deployment would give
 	var authorities []byte                                 // of the sandboxes' TLS certificates
 	if cfg.Merchant == "" {
 		if s.WeChatPay, err = wechatpay.Start(); err != nil {
@@ -147,16 +175,36 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		parameters["WechatEndpoints"] = strings.Join(s.OfficialAccount.Endpoints(), ",")
 		authorities = append(authorities, s.OfficialAccount.CA()...)
 	}
-	if s.Secrets, err = secretsmanager.Start(region, accessKeyID, secretAccessKey); err != nil {
+	if s.Secrets, err = secretsmanager.Start(Region, AccessKeyID, SecretAccessKey); err != nil {
 		return err
 	}
 	s.onClose(s.Secrets.Close)
 	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)
 	parameters["OfficialAccountSecretArn"] = s.Secrets.Put(OfficialAccountSecret, cfg.Account)
-	if s.Plans, err = s3.Start(region, accessKeyID, secretAccessKey); err != nil {
+	parameters["AllowedOrigins"] = strings.Join(cfg.Origins, ",")
+	s.Auth = cmp.Or(cfg.Auth, NoAuth)
+	switch s.Auth {
+	case AuthJWT:
+		s.JWT = jwt.NewIssuer(jwtIssuer)
+		parameters["JwtIssuer"], parameters["JwtAudience"] = jwtIssuer, jwtAudience
+	case AuthWechat:
+		if s.OfficialAccount == nil {
+			return errors.New("logins are played by the sandbox of the official account, which a live one replaces")
+		}
+		parameters["LoginSecretArn"] = s.Secrets.Put(LoginSecret, s.OfficialAccount.LoginSecret())
+	case NoAuth, AuthIAM:
+	default:
+		return fmt.Errorf("there is no auth %q; there are none, iam, jwt and wechat", s.Auth)
+	}
+	if s.Auth != NoAuth {
+		parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
+	}
+	if s.Plans, err = s3.Start(Region, AccessKeyID, SecretAccessKey); err != nil {
 		return err
 	}
 	s.onClose(s.Plans.Close)
+
+	maps.Copy(parameters, cfg.Parameters)
 
 	extra := map[string]string{ // what AWS would not set
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.Secrets.URL(),
@@ -178,11 +226,15 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	var routes []apigateway.Route
+	functions := map[string]*lambda.Function{} // by logical ID
+	folders := map[string]string{}
 	for _, f := range deployed.Functions {
 		maps.Copy(f.Environment, extra)
 		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
 			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
+		}
+		if name := f.Environment["CARD_TICKET_SECRET_ID"]; name != "" {
+			s.Secrets.Put(name, "{}") // as the template makes it
 		}
 		config := lambda.Config{
 			Name:        f.LogicalID,
@@ -190,7 +242,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			Environment: f.Environment,
 			Timeout:     f.Timeout,
 			MemorySize:  f.MemorySize,
-			Region:      region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey, SessionToken: sessionToken,
+			Region:      Region, AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey, SessionToken: SessionToken,
 			Log: cfg.Log,
 		}
 		function, err := lambda.New(config)
@@ -198,20 +250,56 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			return err
 		}
 		s.Functions[f.Folder], s.Configs[f.Folder] = function, config
+		functions[f.LogicalID], folders[f.LogicalID] = function, f.Folder
 		s.onClose(function.Close)
-		for _, route := range f.Routes {
-			routes = append(routes, apigateway.Route{Key: route.Key(), Function: function})
-			s.Routes = append(s.Routes, Route{route.Key(), f.Folder})
-		}
+	}
+	var routes []apigateway.Route
+	authorizers := map[*template.Authorizer]apigateway.Authorizer{}
+	for _, route := range deployed.Routes {
+		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
+		routes = append(routes, apigateway.Route{
+			Key:        route.Key(),
+			Function:   functions[route.Function],
+			Authorizer: s.authorizer(route, functions, authorizers),
+		})
 	}
 	s.Mux = http.NewServeMux()
-	s.Mux.Handle("/", apigateway.New(routes))
+	s.Mux.Handle("/", apigateway.New(routes, apigateway.WithCORS(deployed.CORS)))
 	server := &http.Server{Handler: s.Mux}
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
 	return nil
 }
+
+// authorizer is what lets requests for a route in, made once for all its routes.
+func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Function, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
+	a := route.Authorizer
+	switch {
+	case s.Auth == NoAuth:
+		return nil
+	case a == nil:
+		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
+	case made[a] != nil:
+	case a.Function != "":
+		made[a] = apigateway.Lambda(functions[a.Function], a.IdentitySource, a.TTL)
+	default:
+		made[a] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT.Keys())
+	}
+	return made[a]
+}
+
+// RenewTicket does what card-ext's schedule does.
+func (s *Stack) RenewTicket(ctx context.Context) error {
+	result, err := s.Functions["functions/card-ext"].Invoke(ctx, []byte(`{"action": "refresh"}`))
+	if err == nil && result.FunctionError != nil {
+		err = result.FunctionError
+	}
+	return err
+}
+
+// Token is a JWT that the routes take with AuthJWT, for an hour.
+func (s *Stack) Token() string { return s.JWT.Token(jwtAudience, "somebody", time.Hour) }
 
 // writeRoots writes the bundle of root certificates that functions trust here:
 // the sandboxes', after the machine's own if it has a bundle, so that there are as

@@ -11,17 +11,27 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"membercard/local/contract"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
 
-// project is built once for all tests.
-var project *stack.Project
+// project is built once for all tests, and what goes over HTTP in them is held
+// against the contract.
+var (
+	project *stack.Project
+	agreed  *contract.Contract
+)
 
 func TestMain(m *testing.M) {
 	var err error
 	if project, err = stack.Build(context.Background(), "../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if agreed, err = contract.Load("../../openapi.yaml"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -62,6 +72,19 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// waitFor waits until the log has a text: Lambda takes a function's output in its
+// own time.
+func (l *logBuffer) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for range 500 {
+		if strings.Contains(l.String(), text) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the log does not get %s", text)
+}
+
 // running is a stack for one test, with its log.
 type running struct {
 	*stack.Stack
@@ -71,8 +94,14 @@ type running struct {
 
 func start(t *testing.T, keys wechatpay.Mode) *running {
 	t.Helper()
+	return startAs(t, stack.Config{Keys: keys})
+}
+
+func startAs(t *testing.T, config stack.Config) *running {
+	t.Helper()
 	log := new(logBuffer)
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: keys, Log: log})
+	config.Address, config.Log = "127.0.0.1:0", log
+	s, err := project.Start(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +138,22 @@ type answer struct {
 // post calls the API as a frontend does.
 func (r *running) post(path, body string) *answer {
 	r.t.Helper()
-	response, err := http.Post(r.URL+path, "application/json", strings.NewReader(body))
+	return r.call("POST", path, body, nil)
+}
+
+// call calls the API with headers.
+func (r *running) call(method, path, body string, headers map[string]string) *answer {
+	r.t.Helper()
+	request, err := http.NewRequest(method, r.URL+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	for name, value := range headers {
+		request.Header.Set(name, value)
+	}
+	client := http.Client{Transport: contract.Transport(agreed, http.DefaultTransport, func(err error) { r.t.Error(err) })}
+	response, err := client.Do(request)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -119,7 +163,7 @@ func (r *running) post(path, body string) *answer {
 		r.t.Fatal(err)
 	}
 	a := &answer{status: response.StatusCode, header: response.Header, body: content}
-	if err := json.Unmarshal(content, a); err != nil {
+	if err := json.Unmarshal(content, a); err != nil && len(content) > 0 {
 		r.t.Fatalf("the answer is not JSON: %s", content)
 	}
 	return a

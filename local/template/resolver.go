@@ -196,17 +196,42 @@ func (r *resolver) ref(at *yaml.Node, name string) (*yaml.Node, error) {
 		}
 		return list, nil
 	}
-	if child(r.resources, name) != nil {
+	if resource := child(r.resources, name); resource != nil {
+		if err := r.refer(at, name, resource); err != nil {
+			return nil, err
+		}
 		return scalar(at, name), nil
 	}
 	return nil, r.errorf(at, "%s is no parameter and no resource", name)
 }
 
+// refer fails if a resource that is referred to at a node does not exist.
+func (r *resolver) refer(at *yaml.Node, name string, resource *yaml.Node) error {
+	exists, err := r.exists(resource)
+	if err == nil && !exists {
+		err = r.errorf(at, "%s does not exist, by its condition", name)
+	}
+	return err
+}
+
+// exists returns whether a resource's condition is met.
+func (r *resolver) exists(resource *yaml.Node) (bool, error) {
+	condition := child(resource, "Condition")
+	if condition == nil {
+		return true, nil
+	}
+	return r.condition(condition, condition.Value)
+}
+
 // attribute returns a placeholder for an attribute of a resource: its ARN is
 // one in form only.
 func (r *resolver) attribute(at *yaml.Node, resource, name string) (*yaml.Node, error) {
-	if child(r.resources, resource) == nil {
+	node := child(r.resources, resource)
+	if node == nil {
 		return nil, r.errorf(at, "%s is no resource", resource)
+	}
+	if err := r.refer(at, resource, node); err != nil {
+		return nil, err
 	}
 	if name != "Arn" {
 		return scalar(at, resource+"."+name), nil

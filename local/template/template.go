@@ -1,14 +1,17 @@
-// Package template reads the functions, with their settings and HTTP API
-// routes, from a SAM template.
+// Package template reads the functions and the HTTP API in front of them from a
+// SAM template: the functions' settings, and the API's routes, authorizers and
+// CORS.
 //
 // Intrinsic functions are resolved in what is read and nowhere else; the rest
-// of the template is not interpreted.
+// of the template is not interpreted. A resource whose condition is not met does
+// not exist.
 package template
 
 import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +29,8 @@ const (
 // A Template is what was read, never without a function.
 type Template struct {
 	Functions []Function // in the order of the file
+	Routes    []Route    // in the order of the file
+	CORS      *CORS      // of the API; nil without
 }
 
 // A Function is a resource of type AWS::Serverless::Function, merged with
@@ -36,14 +41,8 @@ type Function struct {
 	Timeout     time.Duration     // 1 s to 900 s
 	MemorySize  int               // MB, 128 to 10240
 	Environment map[string]string // resolved
-	Routes      []Route           // of its HttpApi events, in the order of the file
+	Routes      []Route           // to it, in the order of the file
 }
-
-// A Route is a method and a path with its parameters in braces.
-type Route struct{ Method, Path string }
-
-// Key returns API Gateway's route key, "POST /v3/x/{card_id}/y".
-func (r Route) Key() string { return r.Method + " " + r.Path }
 
 // Read reads the template at path. Params override the defaults of its
 // parameters, and pseudo parameters such as AWS::Region. Errors name the file
@@ -89,40 +88,86 @@ func (r *resolver) template(root *yaml.Node) (*Template, error) {
 	}
 	globals := child(child(root, "Globals"), "Function")
 	t := &Template{}
-	routes := make(map[Route]string) // the logical ID of the function of each
+	add := func(at *yaml.Node, routes ...Route) error {
+		for _, route := range routes {
+			for _, other := range t.Routes {
+				if other.Key() == route.Key() {
+					return r.errorf(at, "%s has the route %s of %s", route.Function, route.Key(), other.Function)
+				}
+			}
+			t.Routes = append(t.Routes, route)
+		}
+		return nil
+	}
+	apis := 0
+	authorizers := make(map[string]*Authorizer)
 	for id, resource := range pairs(r.resources) {
-		if kind := child(resource, "Type"); kind == nil || kind.Value != "AWS::Serverless::Function" {
+		kind := child(resource, "Type")
+		if kind == nil || !slices.Contains([]string{typeAPI, typeFunction, typeRoute}, kind.Value) {
 			continue
 		}
-		if condition := child(resource, "Condition"); condition != nil {
-			if met, err := r.condition(condition, condition.Value); err != nil {
-				return nil, err
-			} else if !met {
-				continue
-			}
-		}
-		f, err := r.function(id, resource, globals)
-		if err != nil {
+		if exists, err := r.exists(resource); err != nil {
 			return nil, err
+		} else if !exists {
+			continue
 		}
-		for _, route := range f.Routes {
-			if other, ok := routes[route]; ok {
-				return nil, r.errorf(resource, "%s has the route %s of %s", id.Value, route.Key(), other)
+		switch kind.Value {
+		case typeFunction:
+			f, routes, err := r.function(id, resource, globals)
+			if err != nil {
+				return nil, err
 			}
-			routes[route] = id.Value
+			if err := add(resource, routes...); err != nil {
+				return nil, err
+			}
+			t.Functions = append(t.Functions, *f)
+		case typeAPI:
+			if apis++; apis > 1 {
+				return nil, r.errorf(id, "%s is a second API", id.Value)
+			}
+			cors, err := r.cors(resource)
+			if err != nil {
+				return nil, err
+			}
+			t.CORS = cors
+		case typeRoute:
+			route, err := r.route(id, resource, authorizers)
+			if err != nil {
+				return nil, err
+			}
+			if err := add(resource, *route); err != nil {
+				return nil, err
+			}
 		}
-		t.Functions = append(t.Functions, *f)
 	}
 	if len(t.Functions) == 0 {
 		return nil, r.errorf(r.resources, "no AWS::Serverless::Function in Resources")
 	}
+	for i := range t.Functions {
+		f := &t.Functions[i]
+		for _, route := range t.Routes {
+			if route.Function == f.LogicalID {
+				f.Routes = append(f.Routes, route)
+			}
+		}
+	}
 	return t, nil
 }
 
-func (r *resolver) function(id, resource, globals *yaml.Node) (*Function, error) {
+// resource returns the resource of the given type that a reference at a node
+// leads to.
+func (r *resolver) resource(at *yaml.Node, id, kind string) (*yaml.Node, error) {
+	resource := child(r.resources, id)
+	if resource == nil || child(resource, "Type") == nil || child(resource, "Type").Value != kind {
+		return nil, r.errorf(at, "%q is no %s", id, kind)
+	}
+	return resource, r.refer(at, id, resource)
+}
+
+func (r *resolver) function(id, resource, globals *yaml.Node) (*Function, []Route, error) {
 	properties := child(resource, "Properties")
 	if properties == nil {
-		return nil, r.errorf(id, "%s has no Properties", id.Value)
+		return nil, nil, r.errorf(id, "%s has no Properties", id.Value)
 	}
 	f := &Function{
 		LogicalID:   id.Value,
@@ -131,23 +176,20 @@ func (r *resolver) function(id, resource, globals *yaml.Node) (*Function, error)
 	}
 	seconds, err := r.number("Timeout", defaultTimeout, 1, 900, properties, globals)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f.Timeout = time.Duration(seconds) * time.Second
 	f.MemorySize, err = r.number("MemorySize", defaultMemorySize, 128, 10240, properties, globals)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, properties := range []*yaml.Node{globals, properties} {
 		if err := r.environment(f.Environment, properties); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	f.Routes, err = r.routes(properties)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
+	routes, err := r.eventRoutes(id.Value, properties)
+	return f, routes, err
 }
 
 // number returns the named property of the first of nodes that has it.
@@ -196,7 +238,9 @@ func (r *resolver) environment(env map[string]string, properties *yaml.Node) err
 	return nil
 }
 
-func (r *resolver) routes(properties *yaml.Node) ([]Route, error) {
+// eventRoutes returns the routes in a function's HttpApi events, which take
+// signed requests.
+func (r *resolver) eventRoutes(function string, properties *yaml.Node) ([]Route, error) {
 	events, err := r.child(properties, "Events")
 	if err != nil {
 		return nil, err
@@ -224,8 +268,8 @@ func (r *resolver) routes(properties *yaml.Node) ([]Route, error) {
 				values[i] = value.Value
 			}
 		}
-		route := Route{strings.ToUpper(values[0]), values[1]}
-		if route.Method == "" || route.Method == "ANY" || !strings.HasPrefix(route.Path, "/") || strings.Contains(route.Path, "+}") {
+		route := Route{Method: strings.ToUpper(values[0]), Path: values[1], Function: function, Authorization: "AWS_IAM"}
+		if !route.single() {
 			return nil, r.errorf(name, "event %s is not of one method, other than any, and one path without {proxy+}", name.Value)
 		}
 		routes = append(routes, route)

@@ -64,13 +64,17 @@ Resources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Template{Functions: []Function{{
+	routes := []Route{
+		{Method: "POST", Path: "/v3/{card_id}/y", Function: "MerchantTokenFunction", Authorization: "AWS_IAM"},
+		{Method: "GET", Path: "/v3", Function: "MerchantTokenFunction", Authorization: "AWS_IAM"},
+	}
+	want := &Template{Routes: routes, Functions: []Function{{
 		LogicalID:   "MerchantTokenFunction",
 		Folder:      "functions/merchant-token",
 		Timeout:     30 * time.Second,
 		MemorySize:  256,
 		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "0x10", "FLAG": "yes"},
-		Routes:      []Route{{"POST", "/v3/{card_id}/y"}, {"GET", "/v3"}},
+		Routes:      routes,
 	}, {
 		LogicalID:   "APIKey2Function",
 		Folder:      "functions/api-key2",
@@ -97,7 +101,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// intrinsics is a template whose one variable, on line 21, is to be filled in.
+// intrinsics is a template whose one variable, on line 22, is to be filled in.
 const intrinsics = `
 Parameters:
   Stage: {Type: String, Default: prod}
@@ -113,6 +117,7 @@ Conditions:
   Circular: !Not [!Condition Circular]
 Resources:
   Table: {Type: AWS::DynamoDB::Table}
+  Test: {Type: AWS::DynamoDB::Table, Condition: IsTest}
   F:
     Type: AWS::Serverless::Function
     Properties:
@@ -136,39 +141,42 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `!Ref AWS::Partition`, want: "aws"},
 		{expression: `!Ref AWS::URLSuffix`, want: "amazonaws.com"},
 		{expression: `!Ref AWS::StackName`, want: "local"},
-		{expression: `!Ref Needed`, err: ":21: parameter Needed has no default and is not given"},
-		{expression: `!Ref Nowhere`, err: ":21: Nowhere is no parameter and no resource"},
-		{expression: `!Ref Zones`, err: ":21: variable V is not a string"},
+		{expression: `!Ref Needed`, err: ":22: parameter Needed has no default and is not given"},
+		{expression: `!Ref Nowhere`, err: ":22: Nowhere is no parameter and no resource"},
+		{expression: `!Ref Test`, err: ":22: Test does not exist, by its condition"},
+		{expression: `!GetAtt Test.Arn`, err: ":22: Test does not exist, by its condition"},
+		{expression: `!Sub "${Test}"`, err: ":22: Test does not exist, by its condition"},
+		{expression: `!Ref Zones`, err: ":22: variable V is not a string"},
 		{expression: `!GetAtt Table.Arn`, want: "arn:aws:local:us-east-1:123456789012:Table"},
 		{expression: `!GetAtt [Table, StreamArn]`, want: "Table.StreamArn"},
 		{expression: `{"Fn::GetAtt": [Table, Arn]}`, want: "arn:aws:local:us-east-1:123456789012:Table"},
-		{expression: `!GetAtt Nowhere.Arn`, err: ":21: Nowhere is no resource"},
-		{expression: `!GetAtt Table`, err: ":21: wrong arguments of GetAtt"},
+		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is no resource"},
+		{expression: `!GetAtt Table`, err: ":22: wrong arguments of GetAtt"},
 		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-${!Kept}-$"`, want: "prod-us-east-1-Table-${Kept}-$"},
 		{expression: `!Sub "${Table.Arn}"`, want: "arn:aws:local:us-east-1:123456789012:Table"},
 		{expression: `!Sub ["${A}/${Stage}", {A: !Ref Table}]`, want: "Table/prod"},
 		{expression: `{"Fn::Sub": "${Stage}"}`, want: "prod"},
-		{expression: `!Sub "${Stage"`, err: ":21: ${ is not closed"},
-		{expression: `!Sub "${Zones}"`, err: ":21: ${Zones} is not a string"},
-		{expression: `!Sub "${Nowhere}"`, err: ":21: Nowhere is no parameter and no resource"},
+		{expression: `!Sub "${Stage"`, err: ":22: ${ is not closed"},
+		{expression: `!Sub "${Zones}"`, err: ":22: ${Zones} is not a string"},
+		{expression: `!Sub "${Nowhere}"`, err: ":22: Nowhere is no parameter and no resource"},
 		{expression: `!Join ["-", [a, !Ref Stage, !Ref AWS::NoValue]]`, want: "a-prod"},
 		{expression: `{"Fn::Join": [",", {Ref: Zones}]}`, want: "a,b,c"},
-		{expression: `!Join [a]`, err: ":21: wrong arguments of Join"},
-		{expression: `!Join [a, b]`, err: ":21: not a list"},
-		{expression: `!Join [a, [[b]]]`, err: ":21: not a string"},
+		{expression: `!Join [a]`, err: ":22: wrong arguments of Join"},
+		{expression: `!Join [a, b]`, err: ":22: not a list"},
+		{expression: `!Join [a, [[b]]]`, err: ":22: not a string"},
 		{expression: `!Select [1, !Ref Zones]`, want: "b"},
-		{expression: `!Select ["3", !Ref Zones]`, err: ":21: Select has no item 3 of 3"},
+		{expression: `!Select ["3", !Ref Zones]`, err: ":22: Select has no item 3 of 3"},
 		{expression: `!FindInMap [Size, !Ref Stage, n]`, want: "8"},
 		{expression: `{"Fn::FindInMap": [Size, test, n]}`, want: "1"},
-		{expression: `!FindInMap [Size, dev, n]`, err: ":21: no dev in Mappings"},
+		{expression: `!FindInMap [Size, dev, n]`, err: ":22: no dev in Mappings"},
 		{expression: `!If [IsProd, a, !Ref Needed]`, want: "a"},
 		{expression: `!If [IsTest, a, !Ref Stage]`, want: "prod"},
 		{expression: `{"Fn::If": [Both, a, b]}`, want: "b"},
 		{expression: `!If [Either, a, b]`, want: "a"},
-		{expression: `!If [Nowhere, a, b]`, err: ":21: no condition Nowhere"},
+		{expression: `!If [Nowhere, a, b]`, err: ":22: no condition Nowhere"},
 		{expression: `!If [Circular, a, b]`, err: ":13: nested more than 100 deep"},
-		{expression: `!Base64 x`, err: ":21: function Base64 is not supported"},
-		{expression: `{a: b}`, err: ":21: variable V is not a string"},
+		{expression: `!Base64 x`, err: ":22: function Base64 is not supported"},
+		{expression: `{a: b}`, err: ":22: variable V is not a string"},
 	}
 	for _, test := range tests {
 		t.Run(test.expression, func(t *testing.T) {

@@ -78,12 +78,12 @@ func NotFound() *Error {
 }
 
 // OpenIDMismatch is a request for another user than the one who is logged in.
-func OpenIDMismatch() *Error {
+func OpenIDMismatch(pointer string) *Error {
 	return &Error{
 		Status:   http.StatusForbidden,
 		Code:     "OPENID_MISMATCH",
 		Message:  "openid is not that of the user who is logged in",
-		Detail:   &Detail{Field: "/body/openid", Issue: "must be left out, or the openid of the user who is logged in", Location: "body"},
+		Detail:   &Detail{Field: pointer, Issue: "must be left out, or the openid of the user who is logged in", Location: "body"},
 		Solution: "leave openid out",
 	}
 }

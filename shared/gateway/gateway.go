@@ -85,11 +85,11 @@ func (r *Request) PathParameter(name string) string { return r.event.PathParamet
 // such authorizer.
 func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
 
-// CheckOpenID refuses an openid in the body that is not the proven one: nobody
+// CheckOpenID refuses an openid, at a pointer, that is not the proven one: nobody
 // gets anything for somebody else.
-func (r *Request) CheckOpenID(openid string) error {
+func (r *Request) CheckOpenID(openid, pointer string) error {
 	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
-		return failure.OpenIDMismatch()
+		return failure.OpenIDMismatch(pointer)
 	}
 	return nil
 }

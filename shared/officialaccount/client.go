@@ -52,10 +52,16 @@ func (c *Client) Warm(ctx context.Context) {
 // error is a [failure.Error]. An access token that WeChat calls invalid is
 // replaced, and the call made once more.
 func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
-	return c.withToken(ctx, http.MethodPost, path, nil, body)
+	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body)
+	var errcode int
+	if err == nil && !strict.Member(answer.Body, "errcode", &errcode) {
+		return nil, answer.Invalid(errors.New("the answer has no errcode"))
+	}
+	return answer, err
 }
 
-// Get is [Client.Post] for an operation that takes its parameters in the query.
+// Get is [Client.Post] for an operation that takes its parameters in the query;
+// the answer may have no errcode at all.
 func (c *Client) Get(ctx context.Context, path string, query url.Values) (*upstream.Answer, error) {
 	return c.withToken(ctx, http.MethodGet, path, query, nil)
 }
@@ -68,12 +74,7 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 	call := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		answer, err := Call(ctx, c.upstream, method, path, with, body, token)
-		var errcode int
-		if err == nil && !strict.Member(answer.Body, "errcode", &errcode) {
-			return nil, answer.Invalid(errors.New("the answer has no errcode"))
-		}
-		return answer, err
+		return Call(ctx, c.upstream, method, path, with, body, token)
 	}
 	answer, err := call()
 	if !IsErrcode(err, 40001, 40014, 42001) {

@@ -95,7 +95,7 @@ func WebURL(value string) string {
 		return issue
 	}
 	u, err := url.Parse(value)
-	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "[]") || u.Scheme != "http" && u.Scheme != "https" {
 		return issue
 	}
 	return ""

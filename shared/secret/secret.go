@@ -92,6 +92,16 @@ func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err err
 	return s.value, changed, err
 }
 
+// Expire has the next Get read the secret, because it was changed just now.
+func (s *Secret[T]) Expire(ctx context.Context) error {
+	if err := s.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer s.turn.Give()
+	s.dueAt, s.sameAt = time.Time{}, time.Time{}
+	return nil
+}
+
 // read gets the current version, and parses it if its text is another than that
 // at hand. A failure is logged and counted.
 func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {

@@ -217,7 +217,7 @@ var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
 func field(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name && tag != "" {
 			return f.Type, true
 		}
 	}

@@ -1,0 +1,302 @@
+// The sample page in Chromium, against the local stack with -auth wechat.
+
+import assert from "node:assert/strict";
+import http from "node:http";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const { API_URL: api, PAGE_URL: page, ARTIFACTS: artifacts } = process.env;
+const flags = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("playwright-core").Page} */
+let tab;
+let faults = []; // what the page itself did wrong
+let foreign = []; // requests to elsewhere
+
+before(async () => {
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", headless: true, args: flags.split(" ") });
+});
+after(() => browser?.close());
+
+async function open(options = {}, hash = "") {
+  await tab?.context().close();
+  const context = await browser.newContext({ locale: "zh-CN", viewport: { width: 1280, height: 1000 }, ...options });
+  tab = await context.newPage();
+  tab.setDefaultTimeout(30_000);
+  tab.on("pageerror", (error) => faults.push(error.message));
+  tab.on("console", (message) => /Content Security Policy/.test(message.text()) && faults.push(message.text()));
+  tab.on("request", (request) => {
+    const { origin, protocol } = new URL(request.url());
+    if (protocol !== "data:" && origin !== new URL(page).origin && origin !== new URL(api).origin) foreign.push(request.url());
+  });
+  await tab.goto(`${page}/${hash}`);
+  await tab.locator("form .go").waitFor();
+}
+
+beforeEach(() => open());
+afterEach(async () => {
+  await wechat("heal");
+  assert.deepEqual([faults, foreign], [[], []], "errors of the page, requests to elsewhere");
+});
+
+/** Bends WeChat Pay's answers. */
+async function wechat(fault) {
+  const response = await fetch(`${page}/break`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ fault }) });
+  assert.equal(response.status, 200);
+}
+
+/** Sends the form and waits for its end. */
+async function send() {
+  await tab.locator("form .go").click();
+  await tab.locator("#result[aria-busy=false] #status").waitFor();
+  return tab.locator("#status strong").innerText();
+}
+
+const text = (selector) => tab.locator(selector).innerText();
+const shoot = (name) => tab.screenshot({ path: `${artifacts}/page-${name}.png`, fullPage: true });
+const noScrolling = async () => {
+  const [content, window] = await tab.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= window, `${content} px of content in a window of ${window}`);
+};
+
+test("every form succeeds, and WeChat verified the signature", async (t) => {
+  for (const [hash, name, answers, handsOver] of [
+    ["#merchant", "", "permission_token", "wxpaymktMemberOpen"],
+    ["#brand", "pre-auth-tokens", "expire_time", "wxpayCardMember"],
+    ["#brand", "open-user-card-tokens", "expire_time", "wxpayCardMember"],
+    ["#ext", "", "cardExt", "wx.addCard"],
+    ["#update", "", "send_check", ""],
+  ]) {
+    await t.test(`${hash} ${name}`, async () => {
+      await open({}, hash);
+      if (name) await tab.locator("#f-path").selectOption(name);
+      assert.equal(await send(), "200");
+      assert.match(await text("#answer"), new RegExp(answers));
+      assert.match(await text(".took"), /\d+ ms|\d s/);
+      if (handsOver) assert.match(await text("#hand-over"), new RegExp(handsOver.replace(".", "\\.")));
+      const received = await text("#received");
+      if (hash === "#merchant" || hash === "#brand") {
+        for (const part of ["mchid", "serial_no", "nonce_str", "timestamp", "signature", "验签通过", "POST /v3/", name]) {
+          assert.ok(received.includes(part), `${part} in ${received}`);
+        }
+      }
+      if (hash === "#update") assert.match(received, /POST \/card\/update[\s\S]*access_token\s*有效/);
+      await shoot(`success${hash.replace("#", "-")}${name && `-${name}`}`);
+    });
+  }
+});
+
+test("the page calls the API across origins, after a preflight", async () => {
+  assert.notEqual(new URL(page).origin, new URL(api).origin);
+  const session = await tab.context().newCDPSession(tab);
+  const preflights = [];
+  session.on("Network.requestWillBeSent", ({ type, request }) => type === "Preflight" && preflights.push(request));
+  await session.send("Network.enable");
+  assert.equal(await send(), "200");
+  assert.ok(preflights.some(({ method, url }) => method === "OPTIONS" && url.startsWith(api)), `preflights: ${JSON.stringify(preflights)}`);
+
+  const { headers } = await preflight(new URL(page).origin);
+  assert.equal(headers["access-control-allow-origin"], new URL(page).origin);
+  assert.match(headers["access-control-allow-headers"], /authorization/i);
+  assert.match(headers["access-control-allow-methods"], /POST|\*/);
+});
+
+/** Asks the API as a browser does for a page of an origin. */
+const preflight = (origin) =>
+  new Promise((resolve, reject) => {
+    const headers = { Origin: origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type" };
+    http.request(`${api}/card/ext`, { method: "OPTIONS", headers }, (response) => resolve(response.resume())).on("error", reject).end();
+  });
+
+test("a page of another origin is refused", async () => {
+  const server = http.createServer((_, response) => response.setHeader("Content-Type", "text/html").end("<!doctype html><title>elsewhere</title>"));
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  const elsewhere = `http://127.0.0.1:${server.address().port}`;
+  try {
+    const other = await tab.context().newPage();
+    await other.goto(elsewhere);
+    const call = (url, type) =>
+      other.evaluate(([url, type]) => fetch(url, { method: "POST", headers: { "Content-Type": type }, body: "{}" }).then((r) => `answered ${r.status}`, (e) => e.name), [url, type]);
+    assert.equal(await call(`${api}/card/ext`, "application/json"), "TypeError"); // stopped at the preflight
+    assert.equal(await call(`${api}/card/ext`, "text/plain"), "TypeError"); // needs none, and the answer is withheld
+    assert.equal(await call(`${page}/break`, "text/plain"), "TypeError");
+    assert.equal((await preflight(elsewhere)).headers["access-control-allow-origin"], undefined);
+  } finally {
+    server.close();
+  }
+});
+
+test("a login is used again, and another one can be had", async () => {
+  const codes = [];
+  tab.on("request", (request) => request.url().startsWith(api) && request.method() === "POST" && codes.push(request.headers().authorization));
+  await send();
+  assert.match(await text("#login-note"), /OAuth/);
+  await send();
+  assert.match(await text("#login-note"), /沿用/);
+  await tab.locator("#log-in").click();
+  await tab.locator("#login-note", { hasText: "新 code" }).waitFor();
+  assert.equal(await send(), "200");
+  assert.equal(codes.length, 3);
+  assert.match(codes[0], /^WeChat-OAuth \S+$/);
+  assert.equal(codes[1], codes[0]);
+  assert.notEqual(codes[2], codes[0]);
+});
+
+test("a brand token is kept until shortly before it expires", async () => {
+  await open({}, "#brand");
+  let calls = 0;
+  tab.on("request", (request) => request.url().startsWith(api) && request.method() === "POST" && calls++);
+  await send();
+  const answer = await text("#answer pre");
+  assert.equal(await send(), "✓");
+  assert.equal(await text("#answer pre"), answer);
+  assert.equal(calls, 1);
+  await tab.getByRole("button", { name: "丢掉它" }).click();
+  await tab.locator("#result[aria-busy=false] #status", { hasText: "200" }).waitFor();
+  assert.equal(calls, 2);
+
+  await tab.evaluate(() => {
+    const key = Object.keys(sessionStorage).find((name) => name.startsWith("membercard:"));
+    const kept = JSON.parse(sessionStorage.getItem(key));
+    sessionStorage.setItem(key, JSON.stringify({ ...kept, expire_time: new Date(Date.now() + 59_000).toISOString() }));
+  });
+  assert.equal(await send(), "200");
+  assert.equal(calls, 3);
+});
+
+test("a rate limit is waited for as Retry-After says", async () => {
+  await open({}, "#brand");
+  let calls = 0;
+  await tab.route(`${api}/**`, async (route) => {
+    if (route.request().method() !== "POST" || ++calls > 1) return route.fallback();
+    const headers = { "Access-Control-Allow-Origin": new URL(page).origin, "Access-Control-Expose-Headers": "Retry-After", "Retry-After": "1", "Content-Type": "application/json" };
+    await route.fulfill({ status: 429, headers, body: '{"code":"FREQUENCY_LIMITED","message":"请求频率超过限制"}' });
+  });
+  const began = Date.now();
+  assert.equal(await send(), "200");
+  assert.equal(calls, 2);
+  assert.ok(Date.now() - began >= 1000, "sent again before Retry-After");
+  assert.match(await text("#result"), /限频 1 次/);
+});
+
+test("an error that membercard finds is told in words, at its field", async () => {
+  await tab.getByRole("button", { name: "违反规则" }).click();
+  assert.equal(await send(), "400");
+  const fault = await text("#fault");
+  for (const part of ["有一个参数不合规则", "PARAM_ERROR", "/body/activate_url", "is required with JUMP_ACTIVATE", "没有惊动微信"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
+  assert.match(await text("#f-activate_url-issue"), /JUMP_ACTIVATE/);
+  assert.equal(await tab.locator("#f-activate_url").getAttribute("aria-invalid"), "true");
+  await shoot("error-rule");
+});
+
+test("an error that WeChat finds is told in words", async () => {
+  await tab.getByRole("button", { name: "没有权限" }).click();
+  assert.equal(await send(), "403");
+  const fault = await text("#fault");
+  for (const part of ["商户还没有开通这个功能", "NO_AUTH", "商户暂无权限使用此功能", "have WeChat Pay open this feature", "Request-ID"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
+});
+
+test("someone else's openid is refused", async () => {
+  await open({}, "#brand");
+  await tab.getByRole("button", { name: "别人的 openid" }).click();
+  assert.equal(await send(), "403");
+  assert.match(await text("#fault"), /不是登录用户本人[\s\S]*OPENID_MISMATCH/);
+});
+
+test("WeChat's failures are told in words", async (t) => {
+  for (const [label, status, words, attempts] of [
+    ["系统异常", "502", /微信系统异常[\s\S]*SYSTEM_ERROR/, 4],
+    ["签名不对", "502", /应答不可信[\s\S]*INVALID_RESPONSE/, 1],
+    ["不应答", "504", /没有及时应答[\s\S]*UPSTREAM_TIMEOUT/, 3],
+  ]) {
+    await t.test(label, async () => {
+      await open();
+      await tab.getByLabel(label).check();
+      await tab.locator("#fault-note", { hasNotText: "沙箱按文档应答" }).waitFor();
+      assert.equal(await send(), status);
+      assert.match(await text("#fault"), words);
+      const received = await tab.locator("#received .seen", { hasText: "微信支付" }).count();
+      assert.ok(received >= attempts, `${received} attempts`);
+      if (attempts > 1) assert.match(await text("#received"), /备域名/);
+      await shoot(`failure-${status}-${attempts}`);
+      await tab.getByLabel("正常").check();
+      assert.equal(await send(), "200");
+    });
+  }
+});
+
+test("an API that can't be reached is told in words", async () => {
+  await tab.route(`${api}/**`, (route) => route.abort());
+  assert.equal(await send(), "—");
+  assert.match(await text("#fault"), /网页连不上接口[\s\S]*NOT_ANSWERED/);
+});
+
+test("the page speaks Chinese and English, by the browser's language at first", async () => {
+  assert.match(await text("h1"), /密钥不出云/);
+  assert.equal(await tab.locator("html").getAttribute("lang"), "zh-CN");
+  await tab.getByRole("button", { name: "English" }).click();
+  assert.match(await text("h1"), /keys stay in the cloud/);
+  assert.equal(await tab.locator("html").getAttribute("lang"), "en");
+  await open({ locale: "en-US" });
+  assert.match(await text("h1"), /keys stay in the cloud/);
+  await send();
+  const body = (await text("body")).replaceAll("中文", "").replaceAll("卡\nmembercard", "membercard");
+  assert.doesNotMatch(body, /\p{Script=Han}/u, "Chinese on the English page");
+  await tab.getByRole("button", { name: "中文" }).click();
+  assert.match(await text("#received"), /验签通过/);
+});
+
+test("nothing scrolls sideways at 360 px, in both languages and schemes", async (t) => {
+  for (const locale of ["zh-CN", "en-US"]) {
+    for (const colorScheme of ["light", "dark"]) {
+      for (const hash of ["#merchant", "#brand", "#ext", "#update"]) {
+        await t.test(`${locale} ${colorScheme} ${hash}`, async () => {
+          await open({ locale, colorScheme, viewport: { width: 360, height: 780 } }, hash);
+          await noScrolling();
+          assert.equal(await send(), "200");
+          await noScrolling();
+          await shoot(`360-${locale}-${colorScheme}${hash.replace("#", "-")}`);
+        });
+      }
+    }
+  }
+});
+
+test("the tabs work with the keyboard", async () => {
+  await tab.locator("#tab-merchant").focus();
+  await tab.keyboard.press("ArrowRight");
+  assert.equal(await tab.evaluate(() => document.activeElement.id), "tab-brand");
+  assert.match(await text("form h2"), /入会组件预授权/);
+  await tab.locator("#f-brand_id").focus();
+  await tab.keyboard.press("Enter");
+  await tab.locator("#result[aria-busy=false] #status", { hasText: "200" }).waitFor();
+});
+
+test("in WeChat the token goes to the card component", async () => {
+  await tab.context().addInitScript(() => {
+    globalThis.wx = {
+      invoke: (name, input, done) => {
+        globalThis.handed = { name, input };
+        done({ err_msg: "openBusinessView:ok" });
+      },
+      addCard: (input) => {
+        globalThis.handed = { name: "addCard", input };
+        input.success({ errMsg: "addCard:ok" });
+      },
+    };
+  });
+  await tab.reload();
+  await send();
+  const { permission_token } = JSON.parse(await text("#answer pre"));
+  await tab.locator("#hand-over .go").click();
+  assert.deepEqual(await tab.evaluate(() => globalThis.handed), { name: "openBusinessView", input: { businessType: "wxpaymktMemberOpen", queryString: `permission_token=${permission_token}` } });
+  assert.match(await text("#hand-over"), /openBusinessView:ok/);
+
+  await tab.goto(`${page}/?again#ext`);
+  await send();
+  const { cardList } = JSON.parse(await text("#answer pre"));
+  await tab.locator("#hand-over .go").click();
+  assert.deepEqual((await tab.evaluate(() => globalThis.handed)).input.cardList, cardList);
+});

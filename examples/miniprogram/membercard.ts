@@ -1,0 +1,107 @@
+// The client of a membercard API for mini programs: copy this file into a shop.
+
+import type { components } from "../types";
+
+type schemas = components["schemas"];
+
+/** The API's URL: the stack's output ApiUrl, a legal request domain of the mini program. */
+const api = "https://example.execute-api.ap-east-1.amazonaws.com";
+
+const attempts = 3; // of a request that is answered with Retry-After
+const patience = 10; // seconds: the longest Retry-After that is waited for here
+const early = 60; // seconds before expire_time at which a brand token is no longer used
+
+/** A request that was not served, in words. */
+export class MembercardError extends Error {
+  readonly code: string;
+  readonly field?: string;
+  readonly solution?: string;
+  readonly requestId?: string;
+
+  constructor(
+    readonly status: number, // 0: there was no answer
+    answer: Partial<schemas["Error"]>, // the API's, or API Gateway's, which has a message only
+    readonly retryAfter = 0, // seconds
+  ) {
+    super(answer.message || `HTTP ${status}`);
+    this.name = "MembercardError";
+    this.code = answer.code || `HTTP_${status}`;
+    this.field = answer.detail?.field;
+    this.solution = answer.solution;
+    this.requestId = answer.request_id;
+  }
+}
+
+/** 入会组件预授权: a token, kept until shortly before expire_time. The user is the one who is logged in. */
+export async function mintBrandToken(body: schemas["BrandTokenRequest"]): Promise<schemas["BrandToken"]> {
+  const key = JSON.stringify([body.brand_id, body.card_id, body.openid]);
+  const held = kept.get(key);
+  if (held && Date.parse(held.expire_time) - Date.now() > early * 1000) return held;
+  const made = await post<schemas["BrandToken"]>("/v3/brand/partner/card-member/pre-auth-tokens", body);
+  kept.set(key, made);
+  return made;
+}
+
+const kept = new Map<string, schemas["BrandToken"]>();
+
+/** The cardList of wx.addCard, signed. */
+export async function cardExt(cards: schemas["CardToSign"][]): Promise<schemas["CardExtAnswer"]["cardList"]> {
+  const body: schemas["CardsToSign"] = { cardList: cards };
+  return (await post<schemas["CardExtAnswer"]>("/card/ext", body)).cardList;
+}
+
+/** Sends a request; waits where the API says so, and logs in again where the login was forgotten. */
+async function post<Answer>(path: string, body: WechatMiniprogram.IAnyObject): Promise<Answer> {
+  let fresh = !login;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await send<Answer>(path, body);
+    } catch (error) {
+      if (!(error instanceof MembercardError)) throw error;
+      if (error.code === "HTTP_403" && !fresh) {
+        login = undefined;
+        fresh = true;
+        continue;
+      }
+      if (!error.retryAfter || error.retryAfter > patience || attempt >= attempts) throw error;
+      const wait = error.retryAfter * (1 + Math.random()); // with jitter, so that not all come back at once
+      await new Promise<void>((wake) => setTimeout(wake, wait * 1000));
+    }
+  }
+}
+
+async function send<Answer>(path: string, data: WechatMiniprogram.IAnyObject): Promise<Answer> {
+  const code = await loginCode();
+  const response = await new Promise<WechatMiniprogram.RequestSuccessCallbackResult>((success, fail) =>
+    wx.request({
+      url: api + path,
+      method: "POST",
+      data,
+      header: { "Content-Type": "application/json", Authorization: `WeChat-MiniProgram ${code}` },
+      success,
+      fail: ({ errMsg }) => fail(new MembercardError(0, { code: "NOT_ANSWERED", message: errMsg })),
+    }),
+  );
+  if (response.statusCode === 200) return response.data as Answer;
+  const header = Object.entries(response.header ?? {}).find(([name]) => name.toLowerCase() === "retry-after");
+  const least = response.statusCode === 429 ? 1 : 0;
+  const answer = typeof response.data === "object" ? (response.data as Partial<schemas["Error"]>) : {};
+  throw new MembercardError(response.statusCode, answer, Number(header?.[1]) || least);
+}
+
+// WeChat takes a code once; the API remembers whose it was, so that it is sent
+// with every request until it is refused.
+let login: Promise<string> | undefined;
+
+function loginCode(): Promise<string> {
+  login ??= new Promise<string>((resolve, reject) =>
+    wx.login({
+      success: ({ code }) => resolve(code),
+      fail: ({ errMsg }) => {
+        login = undefined;
+        reject(new MembercardError(0, { code: "NOT_LOGGED_IN", message: errMsg }));
+      },
+    }),
+  );
+  return login;
+}

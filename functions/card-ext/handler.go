@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha1" // which is what WeChat signs with
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"membercard/shared/gateway"
+	"membercard/shared/rule"
+	"membercard/shared/strict"
+)
+
+// maxCards is how many cards one request may be for. Since January 2021 wx.addCard
+// lets a user take one membership card at a time; further ones are greyed out.
+const maxCards = 20
+
+// request is a card to add, or several as cardList.
+type request struct {
+	CardID              string `json:"card_id"`
+	Code                string `json:"code"`
+	OpenID              string `json:"openid"`
+	OuterStr            string `json:"outer_str"`
+	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"`
+
+	CardList []card `json:"cardList"`
+}
+
+// card is a card to add with wx.addCard.
+type card struct {
+	CardID              string `json:"card_id"`
+	Code                string `json:"code"`                 // of custom-code cards only
+	OpenID              string `json:"openid"`               // of bind_openid cards only: who may take it
+	OuterStr            string `json:"outer_str"`            // where it is handed out
+	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"` // Unix time in seconds
+}
+
+// cards are the cards of the request, and the place of each.
+func (r *request) cards() (cards []card, at func(i int) string, err error) {
+	one := card{r.CardID, r.Code, r.OpenID, r.OuterStr, r.FixedBeginTimestamp}
+	switch {
+	case r.CardList == nil:
+		return []card{one}, func(int) string { return "/body" }, nil
+	case one != card{}:
+		return nil, nil, gateway.Fault(strict.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
+	case len(r.CardList) == 0 || len(r.CardList) > maxCards:
+		return nil, nil, gateway.Fault(strict.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
+	}
+	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
+}
+
+// validate has the rules of a card.
+func (c *card) validate(at string) error {
+	for _, err := range []error{
+		rule.Check(at+"/card_id", c.CardID, rule.Required, rule.CardID),
+		rule.Check(at+"/code", c.Code, rule.Max(32)),
+		rule.CheckPrivate(at+"/openid", c.OpenID, rule.Max(128)),
+		rule.Check(at+"/outer_str", c.OuterStr, rule.Max(128)),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	if c.FixedBeginTimestamp != nil && *c.FixedBeginTimestamp <= 0 {
+		return gateway.Fault(strict.Fault{Path: strings.TrimPrefix(at, "/body") + "/fixed_begintimestamp", Issue: "must be a Unix time in seconds"})
+	}
+	return nil
+}
+
+// cardExt is what wx.addCard takes beside a card's ID, as a string of JSON.
+type cardExt struct {
+	Code                string `json:"code,omitempty"`
+	OpenID              string `json:"openid,omitempty"`
+	Timestamp           string `json:"timestamp"` // Unix time in seconds
+	NonceStr            string `json:"nonce_str"` // never used twice
+	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp,omitempty"`
+	OuterStr            string `json:"outer_str,omitempty"`
+	Signature           string `json:"signature"`
+}
+
+// sign signs the parameters of a card with the card ticket: the hex SHA-1 of
+// their values, sorted as strings and put together; absent ones are left out.
+func (e *cardExt) sign(apiTicket, cardID string) {
+	values := []string{apiTicket, e.Timestamp, cardID, e.Code, e.OpenID, e.NonceStr}
+	slices.Sort(values)
+	digest := sha1.Sum([]byte(strings.Join(values, "")))
+	e.Signature = hex.EncodeToString(digest[:])
+}
+
+// added is an entry of wx.addCard's cardList.
+type added struct {
+	CardID  string `json:"cardId"`
+	CardExt string `json:"cardExt"`
+}
+
+// handler makes the parameters of wx.addCard.
+type handler struct{ tickets tickets }
+
+// sign answers with a cardList that is ready for wx.addCard: POST /card/ext.
+func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	err := r.Decode(&body)
+	r.Keep(body.OpenID)
+	for _, c := range body.CardList {
+		r.Keep(c.OpenID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cards, at, err := body.cards()
+	if err != nil {
+		return nil, err
+	}
+	for i := range cards {
+		if err := cards[i].validate(at(i)); err != nil {
+			return nil, err
+		}
+		if err := r.CheckOpenID(cards[i].OpenID, at(i)+"/openid"); err != nil {
+			return nil, err
+		}
+	}
+	t, err := current(ctx, h.tickets)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		CardList []added `json:"cardList"`
+	}
+	for _, c := range cards {
+		e := cardExt{
+			Code:                c.Code,
+			OpenID:              c.OpenID,
+			Timestamp:           strconv.FormatInt(time.Now().Unix(), 10),
+			NonceStr:            rand.Text(),
+			FixedBeginTimestamp: c.FixedBeginTimestamp,
+			OuterStr:            c.OuterStr,
+		}
+		e.sign(t.Ticket, c.CardID)
+		text, err := strict.Encode(e)
+		if err != nil {
+			return nil, err
+		}
+		answer.CardList = append(answer.CardList, added{c.CardID, string(text)})
+	}
+	content, err := strict.Encode(answer)
+	if err != nil {
+		return nil, err
+	}
+	return &gateway.Response{Body: content}, nil
+}

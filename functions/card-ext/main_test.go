@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"membercard/shared/failure"
+	"membercard/shared/gateway"
+	"membercard/shared/officialaccount"
+	"membercard/shared/secret"
+	"membercard/shared/signing/signingtest"
+	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
+)
+
+func TestMain(m *testing.M) { signingtest.Main(m) }
+
+const (
+	cardID      = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+	openid      = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	foreign     = "obLatjForeignForeignForeign1"
+	appSecret   = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	accessToken = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"
+	oldTicket   = "bxLdikRXVbTPdHSM05e5u5sUoQNKd8-41ZO3MhKoyN5OfkWITDGgnr2fwJ0m9E8N"
+	newTicket   = "IpK_1T69hDhZkLQTlwsAX2xYd7C4mB0qRsVnUeJgOfWtPzHyMiKaLbDcNr5v8G3S"
+
+	accountARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:account-AbCdEf"
+	ticketARN  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ticket-AbCdEf"
+)
+
+// ends is the secret with a ticket that is good for so long.
+func ends(ticket string, in time.Duration) string {
+	return `{"ticket":"` + ticket + `","expires_at":"` + time.Now().Add(in).Format(time.RFC3339) + `"}`
+}
+
+// manager stands for Secrets Manager: GetSecretValue and PutSecretValue in AWS
+// JSON 1.1.
+type manager struct {
+	*httptest.Server
+	t testing.TB
+
+	mu      sync.Mutex
+	ticket  string            // the text of the ticket's secret
+	refuses map[string]string // an operation, and the body of the error it is answered with
+	reads   int               // of the ticket's secret
+	puts    []string
+}
+
+func newManager(t testing.TB, ticket string) *manager {
+	return &manager{t: t, ticket: ticket, refuses: map[string]string{}}
+}
+
+func startManager(t testing.TB, ticket string) *manager {
+	m := newManager(t, ticket)
+	m.Server = httptest.NewServer(m)
+	t.Cleanup(m.Close)
+	return m
+}
+
+func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var asked struct {
+		SecretID           string `json:"SecretId"`
+		SecretString       string
+		ClientRequestToken string
+	}
+	if err := json.Unmarshal(body, &asked); err != nil || r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
+		m.t.Errorf("%s %s: %v", r.Method, body, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	operation := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
+	text := m.ticket
+	switch {
+	case operation == "GetSecretValue" && asked.SecretID == accountARN:
+		text = `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + appSecret + `"}`
+	case operation == "GetSecretValue" && asked.SecretID == ticketARN:
+		m.reads++
+	case operation == "PutSecretValue" && asked.SecretID == ticketARN && asked.ClientRequestToken != "":
+	default:
+		m.t.Errorf("%s %s", operation, body)
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if refusal := m.refuses[operation]; refusal != "" && asked.SecretID == ticketARN {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, refusal)
+		return
+	}
+	if operation == "PutSecretValue" {
+		m.ticket, text = asked.SecretString, asked.SecretString
+		m.puts = append(m.puts, text)
+	}
+	out, _ := json.Marshal(map[string]any{"ARN": asked.SecretID, "Name": "n", "VersionId": "v", "SecretString": text, "VersionStages": []string{"AWSCURRENT"}})
+	_, _ = w.Write(out)
+}
+
+// stores has the manager hold this text from now on.
+func (m *manager) stores(ticket string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ticket = ticket
+}
+
+// counts says how often the ticket's secret was read and written.
+func (m *manager) counts(t *testing.T, reads, puts int) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reads != reads || len(m.puts) != puts {
+		t.Errorf("the ticket was read %d times and written %d times, want %d, %d", m.reads, len(m.puts), reads, puts)
+	}
+}
+
+// direct has a request answered without a network, so that a test may pass time.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+func (m *manager) config() aws.Config {
+	c := aws.Config{
+		Region:  "eu-central-1",
+		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "a-secret-access-key"}, nil
+		}),
+		HTTPClient: &http.Client{Transport: direct{m}},
+	}
+	if m.Server != nil {
+		c.HTTPClient, c.BaseEndpoint = m.Client(), &m.URL
+	}
+	return c
+}
+
+// wechat stands for WeChat: it gives access tokens, and tickets as it is told.
+type wechat struct {
+	*httptest.Server
+
+	mu      sync.Mutex
+	tickets int // how many were asked for
+}
+
+func startWeChat(t *testing.T, answer string) *wechat {
+	w := &wechat{}
+	w.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch r.Method + " " + r.URL.RequestURI() {
+		case "POST /cgi-bin/stable_token":
+			_, _ = io.WriteString(out, `{"access_token":"`+accessToken+`","expires_in":7200}`)
+		case "GET /cgi-bin/ticket/getticket?access_token=" + accessToken + "&type=wx_card":
+			w.mu.Lock()
+			w.tickets++
+			w.mu.Unlock()
+			if len(body) > 0 {
+				t.Errorf("a ticket is asked for with %q", body)
+			}
+			_, _ = io.WriteString(out, answer)
+		default:
+			t.Errorf("%s %s", r.Method, r.URL)
+		}
+	}))
+	w.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.StartTLS()
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *wechat) asked(t *testing.T, times int) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tickets != times {
+		t.Errorf("WeChat was asked for %d tickets, want %d", w.tickets, times)
+	}
+}
+
+// instance is an instance of the function, as main makes it, and its log.
+type instance struct {
+	gateway.Function
+	log *bytes.Buffer
+}
+
+func newInstance(m *manager, endpoint string) instance {
+	records := new(bytes.Buffer)
+	log, config := telemetry.New(records, "MemberCard", "test"), m.config()
+	stored := secret.New(config, ticketARN, parseTicket, log)
+	r := refresher{
+		wechat: officialaccount.NewClient(secret.New(config, accountARN, officialaccount.ParseAccount, log), upstream.New([]string{endpoint})),
+		stored: stored,
+		secret: secretsmanager.NewFromConfig(config),
+		id:     ticketARN,
+	}
+	h := handler{stored}
+	return instance{gateway.Function{
+		Requests: gateway.Handler{Operation: h.sign, Log: log},
+		Actions:  map[string]gateway.Action{"refresh": r.refresh},
+	}, records}
+}
+
+// outcome is what a caller got and what the log has of it.
+type outcome struct {
+	status  int
+	body    string
+	headers map[string]string
+	told    failure.Error
+	log     string         // of this request
+	record  map[string]any // its last line
+}
+
+// event is a request's, with the openid that is proven, if one is.
+func event(body, proven string) []byte {
+	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: "POST /card/ext", RawPath: "/card/ext", Body: body}
+	e.RequestContext.HTTP.Method = "POST"
+	if proven != "" {
+		e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+			Lambda: map[string]any{"openid": proven, "appid": "wx5f0c2b8e7d4a9361"},
+		}
+	}
+	payload, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return payload
+}
+
+// post makes a request. Whatever comes of it, there is no ticket in the answer or
+// the log.
+func (i instance) post(t testing.TB, body, proven string) outcome {
+	t.Helper()
+	i.log.Reset()
+	raw, err := i.Invoke(t.Context(), event(body, proven))
+	if err != nil {
+		t.Fatalf("the runtime got an error: %v", err)
+	}
+	var answer events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		t.Fatal(err)
+	}
+	o := outcome{status: answer.StatusCode, body: answer.Body, headers: answer.Headers, log: i.log.String()}
+	if o.headers["Cache-Control"] != "no-store" || o.headers["Content-Type"] != "application/json" {
+		t.Errorf("headers %v", o.headers)
+	}
+	if o.status >= 400 {
+		if err := json.Unmarshal([]byte(o.body), &o.told); err != nil || o.told.Code == "" || o.told.Message == "" {
+			t.Fatalf("%s has no code or no message: %v", o.body, err)
+		}
+	}
+	private(t, o.body+o.log)
+	if strings.Contains(o.log, openid) || strings.Contains(o.log, foreign) {
+		t.Errorf("an openid is logged: %s", o.log)
+	}
+	o.record = last(t, o.log)
+	return o
+}
+
+// private checks that nothing private is told.
+func private(t testing.TB, told string) {
+	t.Helper()
+	for _, value := range []string{oldTicket, newTicket, accessToken, appSecret} {
+		if strings.Contains(told, value) {
+			t.Errorf("%s is told or logged: %s", value, told)
+		}
+	}
+}
+
+// last is the last record of a log.
+func last(t testing.TB, log string) (record map[string]any) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &record); err != nil {
+		t.Fatalf("%q: %v", log, err)
+	}
+	return record
+}

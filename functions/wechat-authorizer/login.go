@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"membercard/shared/officialaccount"
+	"membercard/shared/strict"
+	"membercard/shared/upstream"
+)
+
+// apps are the secret: the mini program and the official account that users log
+// in to, or one of them.
+type apps struct {
+	MiniProgram     *officialaccount.Account `json:"mini_program"`
+	OfficialAccount *officialaccount.Account `json:"official_account"`
+}
+
+// parseApps reads the secret, a JSON object:
+//
+//	{"mini_program":     {"appid": "wx…", "secret": "…"},
+//	 "official_account": {"appid": "wx…", "secret": "…"}}
+//
+// One of them may be left out. An error names the key at fault and never has a
+// value in it.
+func parseApps(secret []byte) (*apps, error) {
+	var a apps
+	if err := strict.DecodeSecret(secret, &a); err != nil {
+		return nil, fmt.Errorf("the login secret: %w", err)
+	}
+	if a.MiniProgram == nil && a.OfficialAccount == nil {
+		return nil, errors.New("the login secret: mini_program and official_account are missing; one is needed")
+	}
+	for _, given := range []struct {
+		name string
+		app  *officialaccount.Account
+	}{{"mini_program", a.MiniProgram}, {"official_account", a.OfficialAccount}} {
+		switch {
+		case given.app == nil:
+		case given.app.AppID == "":
+			return nil, fmt.Errorf("the login secret: %s/appid is missing", given.name)
+		case given.app.Secret == "":
+			return nil, fmt.Errorf("the login secret: %s/secret is missing", given.name)
+		}
+	}
+	return &a, nil
+}
+
+// errNoApp is a kind of login that this deployment does not have.
+var errNoApp = errors.New("there is no app for this kind of login")
+
+// login is a login code of WeChat, and how to turn it into an openid.
+type login struct {
+	app   *officialaccount.Account
+	path  string // of the operation
+	query string // name of the code's parameter
+	code  string
+}
+
+// read takes a login from the header Authorization:
+//
+//	WeChat-MiniProgram <code of wx.login>
+//	WeChat-OAuth <code of the OAuth redirect>
+func (a *apps) read(header string) (login, error) {
+	scheme, code, _ := strings.Cut(strings.TrimSpace(header), " ")
+	l := login{code: strings.TrimSpace(code)}
+	switch {
+	case strings.EqualFold(scheme, "WeChat-MiniProgram"):
+		l.app, l.path, l.query = a.MiniProgram, "/sns/jscode2session", "js_code"
+	case strings.EqualFold(scheme, "WeChat-OAuth"):
+		l.app, l.path, l.query = a.OfficialAccount, "/sns/oauth2/access_token", "code"
+	}
+	if l.app == nil {
+		return login{}, errNoApp
+	}
+	if !isCode(l.code) {
+		return login{}, errors.New("the code can't be one")
+	}
+	return l, nil
+}
+
+// isCode says whether a string may be a login code: it goes into a URL.
+func isCode(s string) bool {
+	foreign := func(c rune) bool {
+		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
+	}
+	return 0 < len(s) && len(s) <= 128 && !strings.ContainsFunc(s, foreign)
+}
+
+// openid asks WeChat whose code it is.
+func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, error) {
+	answer, err := officialaccount.Call(ctx, wechat, http.MethodGet, l.path, url.Values{
+		"appid":      {l.app.AppID},
+		"secret":     {l.app.Secret},
+		l.query:      {l.code},
+		"grant_type": {"authorization_code"},
+	}, nil, l.app.Secret, l.code)
+	if err != nil {
+		return "", err
+	}
+	var openid string
+	if !strict.Member(answer.Body, "openid", &openid) || openid == "" {
+		return "", answer.Invalid(errors.New("the answer has no openid"))
+	}
+	return openid, nil
+}

@@ -1,0 +1,292 @@
+package apigateway
+
+// This file lets requests in.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"membercard/local/jwt"
+	"membercard/local/lambda"
+	"membercard/local/sigv4"
+)
+
+const authorizerTimeout = 10 * time.Second
+
+// An Authorizer lets requests in: [IAM], [JWT] or [Lambda]. Routes may share
+// one.
+type Authorizer interface {
+	// authorize returns what is known of the caller of r, which has the given body
+	// and makes the given event.
+	authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal)
+}
+
+type caller = events.APIGatewayV2HTTPRequestContextAuthorizerDescription
+
+// A refusal is the answer to a request that is not let in.
+type refusal struct {
+	status    int
+	challenge string // for WWW-Authenticate, if any
+}
+
+var (
+	forbidden    = &refusal{status: http.StatusForbidden}
+	unauthorized = &refusal{status: http.StatusUnauthorized}
+	failed       = &refusal{status: http.StatusInternalServerError}
+)
+
+func (r *refusal) answer(w http.ResponseWriter) {
+	if r.challenge != "" {
+		w.Header().Set("Www-Authenticate", r.challenge)
+	}
+	message(w, r.status, http.StatusText(r.status))
+}
+
+// identity returns the values of the named headers, or false if one has none.
+func identity(r *http.Request, names []string) ([]string, bool) {
+	values := make([]string, len(names))
+	for i, name := range names {
+		values[i] = strings.Join(r.Header.Values(name), ",")
+		if values[i] == "" {
+			return nil, false
+		}
+	}
+	return values, true
+}
+
+// IAM returns the authorizer AWS_IAM, with one caller: a role with the given
+// credentials, which may call everything. Requests are signed in their headers
+// for execute-api; a session token is signed with the rest, but any will do.
+func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
+	return iam{sigv4.Verifier{
+		Service:         "execute-api",
+		Region:          region,
+		AccessKeyID:     accessKeyID,
+		SecretAccessKey: secretAccessKey,
+		MaxSkew:         5 * time.Minute,
+	}}
+}
+
+type iam struct{ signature sigv4.Verifier }
+
+func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+	if a.signature.Verify(r, body, time.Now()) != nil {
+		return nil, forbidden
+	}
+	account := event.RequestContext.AccountID
+	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{
+		AccessKey: a.signature.AccessKeyID,
+		AccountID: account,
+		CallerID:  "AROALOCALLOCALLOCAL0:local",
+		UserARN:   "arn:aws:sts::" + account + ":assumed-role/local/local",
+		UserID:    "AROALOCALLOCALLOCAL0:local",
+	}}, nil
+}
+
+// JWT returns an authorizer that takes the token in the named header, with
+// Bearer before it or not, if one of keys signed it, and it is the issuer's, for
+// one of audience, and neither expired nor from the future.
+func JWT(header, issuer string, audience []string, keys jwt.Keys) Authorizer {
+	return &jwtAuthorizer{header, issuer, audience, keys}
+}
+
+type jwtAuthorizer struct {
+	header, issuer string
+	audience       []string
+	keys           jwt.Keys
+}
+
+func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+	values, ok := identity(r, []string{a.header})
+	if !ok {
+		return nil, &refusal{http.StatusUnauthorized, "Bearer"}
+	}
+	token := values[0]
+	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		token = rest
+	}
+	claims, err := jwt.Verify(token, a.keys)
+	if err == nil {
+		err = a.check(claims, time.Now())
+	}
+	if err != nil {
+		return nil, &refusal{http.StatusUnauthorized, fmt.Sprintf(`Bearer scope="" error="invalid_token" error_description=%q`, err)}
+	}
+	texts := make(map[string]string, len(claims))
+	for name, value := range claims {
+		texts[name] = fmt.Sprint(value) // a list as [a b]
+	}
+	return &caller{JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: texts}}, nil
+}
+
+// check returns what is wrong with claims at now.
+func (a *jwtAuthorizer) check(claims map[string]any, now time.Time) error {
+	if claims["iss"] != a.issuer {
+		return fmt.Errorf("the token does not have the issuer %s", a.issuer)
+	}
+	audience, ok := claims["aud"]
+	if !ok {
+		audience = claims["client_id"] // of access tokens that have no audience
+	}
+	audiences, ok := audience.([]any)
+	if !ok {
+		audiences = []any{audience}
+	}
+	if !slices.ContainsFunc(audiences, func(one any) bool {
+		name, ok := one.(string)
+		return ok && slices.Contains(a.audience, name)
+	}) {
+		return fmt.Errorf("the token does not have a valid audience")
+	}
+	for _, rule := range []struct {
+		claim    string
+		required bool
+		met      func(at float64) bool
+		message  string
+	}{
+		{"exp", true, func(at float64) bool { return seconds(now) < at }, "the token has expired"},
+		{"nbf", false, func(at float64) bool { return seconds(now) >= at }, "the token is not valid yet"},
+		{"iat", false, func(at float64) bool { return seconds(now) >= at }, "the token was issued in the future"},
+	} {
+		value, ok := claims[rule.claim]
+		if !ok && !rule.required {
+			continue
+		}
+		number, _ := value.(json.Number)
+		at, err := number.Float64()
+		if err != nil {
+			return fmt.Errorf("the token has no valid %s", rule.claim)
+		}
+		if !rule.met(at) {
+			return fmt.Errorf("%s", rule.message)
+		}
+	}
+	return nil
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// Lambda returns an authorizer that asks a function, in payload format 2.0 and
+// for a simple response. The identity source are the named headers: a request
+// without one of them is refused without asking, and an answer, yes or no, holds
+// for ttl for all requests with the same values, to whichever of the authorizer's
+// routes. Requests that come before the first answer are asked about each.
+//
+// The function has 10 seconds. A request is 500 if it fails or answers
+// something else.
+func Lambda(function *lambda.Function, identitySource []string, ttl time.Duration) Authorizer {
+	return &lambdaAuthorizer{
+		function:  function,
+		source:    identitySource,
+		ttl:       ttl,
+		timeout:   authorizerTimeout,
+		now:       time.Now,
+		decisions: make(map[string]decision),
+	}
+}
+
+type lambdaAuthorizer struct {
+	function *lambda.Function
+	source   []string // names of headers
+	ttl      time.Duration
+	timeout  time.Duration
+	now      func() time.Time
+
+	mu        sync.Mutex
+	decisions map[string]decision // by the values of the identity source
+}
+
+// A decision is an authorizer function's.
+type decision struct {
+	authorized bool
+	context    map[string]any
+	ends       time.Time // in the cache
+}
+
+func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+	values, ok := identity(r, a.source)
+	if !ok {
+		return nil, unauthorized
+	}
+	key := strings.Join(values, "\n") // which no header has
+	found, ok := a.cached(key)
+	if !ok {
+		if found, ok = a.ask(r.Context(), values, event); !ok {
+			return nil, failed
+		}
+		a.keep(key, found)
+	}
+	if !found.authorized {
+		return nil, forbidden
+	}
+	return &caller{Lambda: found.context}, nil
+}
+
+func (a *lambdaAuthorizer) cached(key string) (decision, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found, ok := a.decisions[key]
+	return found, ok && a.now().Before(found.ends)
+}
+
+func (a *lambdaAuthorizer) keep(key string, found decision) {
+	if a.ttl == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	maps.DeleteFunc(a.decisions, func(_ string, old decision) bool { return !now.Before(old.ends) })
+	found.ends = now.Add(a.ttl)
+	a.decisions[key] = found
+}
+
+// ask has the function answer, or fails.
+func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (decision, bool) {
+	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
+		Version:               "2.0",
+		Type:                  "REQUEST",
+		RouteArn:              routeARN(event),
+		IdentitySource:        values,
+		RouteKey:              event.RouteKey,
+		RawPath:               event.RawPath,
+		RawQueryString:        event.RawQueryString,
+		Cookies:               event.Cookies,
+		Headers:               event.Headers,
+		QueryStringParameters: event.QueryStringParameters,
+		RequestContext:        event.RequestContext,
+		PathParameters:        event.PathParameters,
+	})
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	res, err := a.function.Invoke(ctx, payload)
+	if err != nil || res.FunctionError != nil {
+		return decision{}, false
+	}
+	var simple struct {
+		IsAuthorized *bool          `json:"isAuthorized"`
+		Context      map[string]any `json:"context"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(res.Payload))
+	decoder.UseNumber()
+	if err := decoder.Decode(&simple); err != nil || decoder.More() || simple.IsAuthorized == nil {
+		return decision{}, false
+	}
+	return decision{authorized: *simple.IsAuthorized, context: simple.Context}, true
+}
+
+// routeARN names the method and path that are called.
+func routeARN(event *events.APIGatewayV2HTTPRequest) string {
+	c := event.RequestContext
+	return fmt.Sprintf("arn:aws:execute-api:us-east-1:%s:%s/%s/%s%s", c.AccountID, c.APIID, c.Stage, c.HTTP.Method, c.HTTP.Path)
+}

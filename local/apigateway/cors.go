@@ -1,0 +1,94 @@
+package apigateway
+
+// This file answers preflights and marks answers for other origins.
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"membercard/local/template"
+)
+
+const corsHeaders = "Access-Control-"
+
+// WithCORS has the gateway answer preflights itself, whatever their path, and
+// replace the CORS headers of functions. A nil configuration is none: a preflight
+// is a request like others.
+func WithCORS(cors *template.CORS) Option {
+	return func(g *gateway) { g.cors = cors }
+}
+
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+// preflight says what is allowed, or nothing if r's origin or method is not.
+func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
+	method := r.Header.Get("Access-Control-Request-Method")
+	if origin := allowedOrigin(r, cors); origin != "" && (slices.Contains(cors.AllowMethods, method) || slices.Contains(cors.AllowMethods, "*")) {
+		allow(w.Header(), origin, cors)
+		list(w.Header(), "Access-Control-Allow-Methods", cors.AllowMethods)
+		list(w.Header(), "Access-Control-Allow-Headers", cors.AllowHeaders)
+		if cors.MaxAge > 0 {
+			w.Header().Set("Access-Control-Max-Age", strconv.Itoa(int(cors.MaxAge.Seconds())))
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// allowedOrigin returns what to allow to r's origin: itself, *, or, with "", nothing.
+func allowedOrigin(r *http.Request, cors *template.CORS) string {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return ""
+	}
+	for _, allowed := range cors.AllowOrigins {
+		if allowed == "*" || allowed == origin {
+			return allowed
+		}
+		if scheme, ok := strings.CutSuffix(allowed, "://*"); ok && strings.HasPrefix(origin, scheme+"://") {
+			return origin
+		}
+	}
+	return ""
+}
+
+func allow(header http.Header, origin string, cors *template.CORS) {
+	header.Set("Access-Control-Allow-Origin", origin)
+	if cors.AllowCredentials {
+		header.Set("Access-Control-Allow-Credentials", "true")
+	}
+}
+
+func list(header http.Header, name string, values []string) {
+	if len(values) > 0 {
+		header.Set(name, strings.Join(values, ","))
+	}
+}
+
+// A corsWriter answers with the gateway's CORS headers and no others.
+type corsWriter struct {
+	http.ResponseWriter
+	origin string // that is allowed; empty: none
+	cors   *template.CORS
+}
+
+func newCORSWriter(w http.ResponseWriter, r *http.Request, cors *template.CORS) *corsWriter {
+	return &corsWriter{w, allowedOrigin(r, cors), cors}
+}
+
+func (w *corsWriter) WriteHeader(status int) {
+	header := w.Header()
+	for name := range header {
+		if strings.HasPrefix(name, corsHeaders) {
+			delete(header, name)
+		}
+	}
+	if w.origin != "" {
+		allow(header, w.origin, w.cors)
+		list(header, "Access-Control-Expose-Headers", w.cors.ExposeHeaders)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}

@@ -1,0 +1,38 @@
+// Command authorizer is a Lambda authorizer that does as the Authorization of a
+// request tells it: it answers the JSON that is there, fails or hangs. Where the
+// JSON is true it lets the request in and says which of its requests this is, and
+// what it was asked.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+func main() {
+	count := 0
+	lambda.Start(func(_ context.Context, event json.RawMessage) (any, error) {
+		count++
+		var request struct {
+			Headers struct{ Authorization string }
+		}
+		if err := json.Unmarshal(event, &request); err != nil {
+			return nil, err
+		}
+		switch order := request.Headers.Authorization; order {
+		case "true":
+			return map[string]any{"isAuthorized": true, "context": map[string]any{"count": count, "event": event}}, nil
+		case "error":
+			return nil, errors.New("as told")
+		case "hang":
+			time.Sleep(time.Hour)
+			return nil, nil
+		default:
+			return json.RawMessage(order), nil
+		}
+	})
+}

@@ -1,0 +1,258 @@
+// Package contract holds exchanges with the API against openapi.yaml, which is
+// what frontends are promised: what succeeds must be allowed by it, what we
+// refuse must not, and every answer must look as it says.
+package contract
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Contract is openapi.yaml.
+type Contract struct {
+	document *openapi3.T
+	routes   []route
+}
+
+type route struct {
+	key       string   // "POST /card/update"
+	segments  []string // of the path
+	operation *openapi3.Operation
+}
+
+// Load reads a contract, which must be valid itself, its examples included.
+func Load(file string) (*Contract, error) {
+	document, err := openapi3.NewLoader().LoadFromFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := document.Validate(context.Background()); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	c := &Contract{document: document}
+	for path, item := range document.Paths.Map() {
+		for method, operation := range item.Operations() {
+			c.routes = append(c.routes, route{method + " " + path, strings.Split(path, "/"), operation})
+		}
+	}
+	slices.SortFunc(c.routes, func(a, b route) int { return strings.Compare(a.key, b.key) })
+	return c, nil
+}
+
+// Routes are the keys of the routes, "POST /card/update", sorted.
+func (c *Contract) Routes() []string {
+	var keys []string
+	for _, r := range c.routes {
+		keys = append(keys, r.key)
+	}
+	return keys
+}
+
+// find returns the route that API Gateway would take, and the parameters of the
+// path, which is decoded. It is nil if there is none.
+func (c *Contract) find(method, path string) (*route, map[string]string) {
+	segments := strings.Split(path, "/")
+	for i := range c.routes {
+		r := &c.routes[i]
+		if parameters, ok := match(r.segments, segments); ok && strings.HasPrefix(r.key, method+" ") {
+			return r, parameters
+		}
+	}
+	return nil, nil
+}
+
+func match(template, segments []string) (map[string]string, bool) {
+	if len(template) != len(segments) {
+		return nil, false
+	}
+	parameters := map[string]string{}
+	for i, segment := range segments {
+		if name, ok := strings.CutPrefix(template[i], "{"); ok && segment != "" {
+			parameters[strings.TrimSuffix(name, "}")] = segment
+		} else if segment != template[i] {
+			return nil, false
+		}
+	}
+	return parameters, true
+}
+
+// beyond are the rules that no schema can state: requests that break them may be
+// refused although the contract's schemas allow them. A field is a pattern of
+// path.Match; an empty one is any.
+var beyond = []struct{ field, issue string }{
+	{"", "must not be given twice"},
+	{"", "must be valid Unicode"},
+	{"/body", "must have at most 16 KiB"},
+	{"/body/openid", "is required"},                                     // without a WeChat login only
+	{"/body/fixed_begintimestamp", "must be a whole number"},            // 1e9 is one for a schema
+	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
+}
+
+// answer is what tells kinds of answers apart.
+type answer struct {
+	Code      string `json:"code"`
+	RequestID string `json:"request_id"`
+	Detail    struct {
+		Field string `json:"field"`
+		Issue string `json:"issue"`
+	} `json:"detail"`
+}
+
+// refusal says whether the answer is ours to a request that breaks a rule, and
+// not WeChat's.
+func (a *answer) refusal() bool { return a.Code == "PARAM_ERROR" && a.RequestID == "" }
+
+func (a *answer) isBeyond() bool {
+	for _, rule := range beyond {
+		is, _ := path.Match(rule.field, a.Detail.Field) // the patterns are well-formed
+		if (is || rule.field == "") && rule.issue == a.Detail.Issue {
+			return true
+		}
+	}
+	return false
+}
+
+// Check returns in what an exchange departs from the contract, or nil.
+func (c *Contract) Check(request *http.Request, requestBody []byte, response *http.Response, responseBody []byte) error {
+	r, parameters := c.find(request.Method, request.URL.Path)
+	if r == nil {
+		isUnknown := response.StatusCode == http.StatusNotFound && string(bytes.TrimSpace(responseBody)) == `{"message":"Not Found"}`
+		isPreflight := request.Method == http.MethodOptions && response.StatusCode == http.StatusNoContent && len(responseBody) == 0
+		if isUnknown || isPreflight {
+			return nil
+		}
+		return fmt.Errorf("%s %s: answered %d, and is no route of the contract", request.Method, request.URL.Path, response.StatusCode)
+	}
+	var drifts []error
+	drift := func(format string, args ...any) {
+		drifts = append(drifts, fmt.Errorf("%s: %w", r.key, fmt.Errorf(format, args...)))
+	}
+	var a answer
+	_ = json.Unmarshal(responseBody, &a) // what is wrong with it the schema tells
+	fault := checkRequest(r.operation, parameters, requestBody)
+	switch {
+	case fault != nil && response.StatusCode < 300:
+		drift("answered %d, but the contract does not allow the request: %w", response.StatusCode, fault)
+	case fault == nil && response.StatusCode == http.StatusBadRequest && a.refusal() && !a.isBeyond():
+		drift("the contract allows the request, but it is refused: %s %s", a.Detail.Field, a.Detail.Issue)
+	}
+	if err := checkResponse(r.operation, response, responseBody, a.Code != ""); err != nil {
+		const most = 500
+		drift("answered %d, not as the contract has it: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
+	}
+	return errors.Join(drifts...)
+}
+
+// checkRequest says why the contract does not allow a request. Content-Type is
+// not looked at, as the contract says.
+func checkRequest(operation *openapi3.Operation, parameters map[string]string, body []byte) error {
+	for _, parameter := range operation.Parameters {
+		if p := parameter.Value; p.In == openapi3.ParameterInPath {
+			if err := checkValue(p.Schema, parameters[p.Name]); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
+		}
+	}
+	if operation.RequestBody == nil {
+		return nil
+	}
+	return checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
+}
+
+// checkResponse says in what an answer is another than the contract's for its
+// status. What the functions put into each of their answers must be there; API
+// Gateway's own errors don't have it.
+func checkResponse(operation *openapi3.Operation, response *http.Response, body []byte, hasCode bool) error {
+	promised := operation.Responses.Status(response.StatusCode)
+	if promised == nil {
+		return errors.New("it does not have this status")
+	}
+	for name, header := range promised.Value.Headers {
+		values := response.Header.Values(name)
+		isOurs := hasCode && name != "X-WeChat-Request-Id"
+		if len(values) == 0 && (header.Value.Required || isOurs) {
+			return fmt.Errorf("the header %s is missing", name)
+		}
+		for _, value := range values {
+			if err := checkValue(header.Value.Schema, value); err != nil {
+				return fmt.Errorf("the header %s: %w", name, err)
+			}
+		}
+	}
+	contentType := response.Header.Get("Content-Type")
+	content := promised.Value.Content.Get(contentType)
+	if content == nil {
+		return fmt.Errorf("it does not have the Content-Type %q", contentType)
+	}
+	return checkJSON(content.Schema, body)
+}
+
+// checkJSON holds a JSON text against a schema.
+func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
+	if !utf8.Valid(text) {
+		return errors.New("it is not UTF-8")
+	}
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		return fmt.Errorf("it is not JSON: %w", err)
+	}
+	return checkValue(schema, value)
+}
+
+// checkValue holds a value against a schema, and texts that are JSON themselves
+// against theirs.
+func checkValue(schema *openapi3.SchemaRef, value any) error {
+	err := schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.SetSchemaErrorMessageCustomizer(brief))
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		return invalid
+	}
+	if err != nil {
+		return err
+	}
+	return checkContent(schema.Value, value)
+}
+
+// brief is what is wrong with a value, without the whole schema and value.
+func brief(e *openapi3.SchemaError) string {
+	return "at /" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
+}
+
+// checkContent looks for contentSchema in the fields and items of a value, which
+// fits the schema otherwise; a validator is free to ignore it.
+func checkContent(schema *openapi3.Schema, value any) error {
+	switch value := value.(type) {
+	case string:
+		if schema.ContentSchema != nil {
+			if err := checkJSON(schema.ContentSchema, []byte(value)); err != nil {
+				return fmt.Errorf("in the text %s: %w", value, err)
+			}
+		}
+	case []any:
+		for _, item := range value {
+			if schema.Items == nil {
+				break
+			}
+			if err := checkContent(schema.Items.Value, item); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, property := range schema.Properties {
+			if err := checkContent(property.Value, value[name]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,404 @@
+package contract
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"membercard/shared/rule"
+)
+
+func load(t *testing.T) *Contract {
+	t.Helper()
+	c, err := Load("../../openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestRoutes(t *testing.T) {
+	want := []string{
+		"POST /card/ext",
+		"POST /card/update",
+		"POST /v3/brand/partner/card-member/open-user-card-tokens",
+		"POST /v3/brand/partner/card-member/pre-auth-tokens",
+		"POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens",
+	}
+	if got := load(t).Routes(); !slices.Equal(got, want) {
+		t.Errorf("the routes are %q", got)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	for _, file := range []string{"nowhere.yaml", "contract.go", "../../template.yaml"} {
+		if _, err := Load(file); err == nil {
+			t.Errorf("%s is taken for a contract", file)
+		}
+	}
+}
+
+// Every example fits its schema, and everything that is sent or answered has one.
+func TestExamples(t *testing.T) {
+	for _, r := range load(t).routes {
+		content := func(place string, content openapi3.Content) {
+			media := content.Get("application/json")
+			if media == nil || len(media.Examples) == 0 {
+				t.Errorf("%s: %s has no example", r.key, place)
+				return
+			}
+			for name, example := range media.Examples {
+				if err := checkValue(media.Schema, example.Value.Value); err != nil {
+					t.Errorf("%s: %s: %s: %v", r.key, place, name, err)
+				}
+			}
+		}
+		for _, parameter := range r.operation.Parameters {
+			if err := checkValue(parameter.Value.Schema, parameter.Value.Example); err != nil {
+				t.Errorf("%s: %s: %v", r.key, parameter.Value.Name, err)
+			}
+		}
+		content("request", r.operation.RequestBody.Value.Content)
+		for status, response := range r.operation.Responses.Map() {
+			content(status, response.Value.Content)
+			for name, header := range response.Value.Headers {
+				if example := header.Value.Example; example != nil {
+					if err := checkValue(header.Value.Schema, example); err != nil {
+						t.Errorf("%s: %s: %s: %v", r.key, status, name, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The statuses of the table of errors.
+func TestStatuses(t *testing.T) {
+	for _, r := range load(t).routes {
+		want := []string{"200", "400", "401", "403", "404", "429", "4XX", "500", "502", "503", "504"}
+		if r.key == "POST /card/ext" { // which does not call WeChat
+			want = []string{"200", "400", "401", "403", "404", "429", "4XX", "500", "503"}
+		}
+		got := r.operation.Responses.Keys()
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s answers %q", r.key, got)
+		}
+	}
+}
+
+const (
+	permissionTokens = "/v3/marketing/membercard-open/cards/pbLatj/permission-tokens"
+	preAuthTokens    = "/v3/brand/partner/card-member/pre-auth-tokens"
+	cardExt          = "/card/ext"
+	cardUpdate       = "/card/update"
+)
+
+// What the functions refuse the contract does not allow, and the other way round:
+// a row is a rule of theirs.
+func TestRequests(t *testing.T) {
+	c := load(t)
+	card := func(fields string) string { return `{"card_id":"p","member_card":` + fields + `}` }
+	info := func(fields string) string { return card(`{"base_info":` + fields + `}`) }
+	for _, row := range []struct {
+		path, body string
+		allowed    bool
+	}{
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE"}`, true},
+		{permissionTokens, `{}`, false},
+		{permissionTokens, ``, false},
+		{permissionTokens, `[]`, false},
+		{permissionTokens, `null`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE"} {}`, false},
+		{permissionTokens, "{\"activate_type\":\"AUTO_ACTIVATE\",\"outer_str\":\"\xff\"}", false},
+		{permissionTokens, `{"activate_type":"AUTO"}`, false},
+		{permissionTokens, `{"activate_type":""}`, false},
+		{permissionTokens, `{"activate_type":null}`, false},
+		{permissionTokens, `{"Activate_type":"AUTO_ACTIVATE"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","mchid":"1"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":false}`, true},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":"true"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_url":""}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_url":"/page"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_url":"https://x.cn/` + strings.Repeat("页", 128-len("https://x.cn/")) + `"}`, true},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_url":"https://x.cn/` + strings.Repeat("页", 129-len("https://x.cn/")) + `"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_appid":"` + strings.Repeat("小", 32) + `"}`, true},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_appid":"` + strings.Repeat("w", 33) + `"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_path":"` + strings.Repeat("页", 128) + `"}`, true},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","activate_path":"` + strings.Repeat("p", 129) + `"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","outer_str":"` + strings.Repeat("店", 32) + `"}`, true},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","outer_str":"` + strings.Repeat("1", 33) + `"}`, false},
+		{permissionTokens, `{"activate_type":"AUTO_ACTIVATE","outer_str":"a b"}`, false},
+		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE"}`, false},
+		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_path":"p"}`, false},
+		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_url":"https://x.cn"}`, true},
+		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_appid":"wx1"}`, true},
+		{strings.Replace(permissionTokens, "pbLatj", "a b", 1), `{"activate_type":"AUTO_ACTIVATE"}`, false},
+		{strings.Replace(permissionTokens, "pbLatj", strings.Repeat("p", 32), 1), `{"activate_type":"AUTO_ACTIVATE"}`, true},
+		{strings.Replace(permissionTokens, "pbLatj", strings.Repeat("p", 33), 1), `{"activate_type":"AUTO_ACTIVATE"}`, false},
+
+		{preAuthTokens, `{"brand_id":"1","card_id":"p","openid":"o"}`, true},
+		{preAuthTokens, `{"brand_id":"1","card_id":"p"}`, true}, // with a login
+		{preAuthTokens, `{"brand_id":"1","card_id":"p","openid":""}`, false},
+		{preAuthTokens, `{"card_id":"p","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":"","card_id":"p","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":1,"card_id":"p","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":"1","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":"1","card_id":"p/","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":"` + strings.Repeat("1", 33) + `","card_id":"p","openid":"o"}`, false},
+		{preAuthTokens, `{"brand_id":"1","card_id":"p","openid":"` + strings.Repeat("o", 128) + `"}`, true},
+		{preAuthTokens, `{"brand_id":"1","card_id":"p","openid":"` + strings.Repeat("o", 129) + `"}`, false},
+
+		{cardExt, `{"card_id":"p"}`, true},
+		{cardExt, `{"card_id":"p","code":"1","openid":"o","outer_str":"一 b","fixed_begintimestamp":1}`, true},
+		{cardExt, `{}`, false},
+		{cardExt, `{"card_id":"p","code":""}`, false},
+		{cardExt, `{"card_id":"p","code":"` + strings.Repeat("1", 32) + `"}`, true},
+		{cardExt, `{"card_id":"p","code":"` + strings.Repeat("1", 33) + `"}`, false},
+		{cardExt, `{"card_id":"p","openid":"` + strings.Repeat("o", 129) + `"}`, false},
+		{cardExt, `{"card_id":"p","outer_str":"` + strings.Repeat("o", 128) + `"}`, true},
+		{cardExt, `{"card_id":"p","outer_str":"` + strings.Repeat("o", 129) + `"}`, false},
+		{cardExt, `{"card_id":"p","fixed_begintimestamp":0}`, false},
+		{cardExt, `{"card_id":"p","fixed_begintimestamp":1.5}`, false},
+		{cardExt, `{"card_id":"p","fixed_begintimestamp":"1"}`, false},
+		{cardExt, `{"card_id":"p","fixed_begintimestamp":9999999999999999999}`, false},
+		{cardExt, `{"cardList":[{"card_id":"p"},{"card_id":"q","code":"1"}]}`, true},
+		{cardExt, `{"cardList":[]}`, false},
+		{cardExt, `{"cardList":null}`, false},
+		{cardExt, `{"cardList":[{}]}`, false},
+		{cardExt, `{"cardList":[null]}`, false},
+		{cardExt, `{"cardList":[{"card_id":"p"}],"card_id":"p"}`, false},
+		{cardExt, `{"cardList":[` + strings.Repeat(`{"card_id":"p"},`, 19) + `{"card_id":"p"}]}`, true},
+		{cardExt, `{"cardList":[` + strings.Repeat(`{"card_id":"p"},`, 20) + `{"card_id":"p"}]}`, false},
+
+		{cardUpdate, `{"card_id":"p"}`, false},
+		{cardUpdate, `{"member_card":{"base_info":{"custom_url":""}}}`, false},
+		{cardUpdate, `{"card_id":"p","groupon":{"base_info":{"center_title":"x"}}}`, true},
+		{cardUpdate, `{"card_id":"p","groupon":{"base_info":{}}}`, false},
+		{cardUpdate, `{"card_id":"p","groupon":{}}`, false},
+		{cardUpdate, `{"card_id":"p","groupon":{"activate_url":"http://x.cn"}}`, false},
+		{cardUpdate, `{"card_id":"p","groupon":{"base_info":{"center_title":"x"}},"cash":{"base_info":{"center_title":"x"}}}`, false},
+		{cardUpdate, `{"card_id":"p","coupon":{"base_info":{"center_title":"x"}}}`, false},
+		{cardUpdate, card(`{}`), false},
+		{cardUpdate, card(`null`), false},
+		{cardUpdate, card(`{"base_info":null}`), false},
+		{cardUpdate, card(`{"base_info":{}}`), false},
+		{cardUpdate, card(`{"activate_url":""}`), true},
+		{cardUpdate, card(`{"activate_url":"","base_info":{}}`), true},
+		{cardUpdate, card(`{"activate_app_brand_pass":"p"}`), false},
+		{cardUpdate, card(`{"activate_app_brand_user_name":"gh_1@app"}`), false},
+		{cardUpdate, card(`{"activate_app_brand_user_name":"gh_1@app","activate_app_brand_pass":""}`), false},
+		{cardUpdate, card(`{"activate_app_brand_user_name":"","activate_app_brand_pass":""}`), true},
+		{cardUpdate, info(`{"custom_url":"","promotion_url_name":"","center_title":""}`), true},
+		{cardUpdate, info(`{"activate_url":""}`), false},
+		{cardUpdate, info(`{"brand_name":"x"}`), false},
+		{cardUpdate, info(`{"custom_url":null}`), false},
+		{cardUpdate, info(`{"custom_url":"www.qq.com"}`), false},
+		{cardUpdate, info(`{"custom_app_brand_pass":"p"}`), false},
+		{cardUpdate, info(`{"custom_app_brand_user_name":"gh_1@app"}`), false},
+		{cardUpdate, info(`{"center_app_brand_user_name":"gh_1@app","center_app_brand_pass":""}`), false},
+		{cardUpdate, info(`{"center_app_brand_user_name":"","center_app_brand_pass":"p"}`), false},
+		{cardUpdate, info(`{"promotion_app_brand_user_name":"gh_1@app","promotion_app_brand_pass":"p"}`), true},
+		{cardUpdate, info(`{"promotion_app_brand_user_name":"","promotion_app_brand_pass":""}`), true},
+		{cardUpdate, info(`{"promotion_app_brand_user_name":"gh_@app","promotion_app_brand_pass":"p"}`), false},
+		{cardUpdate, info(`{"promotion_app_brand_user_name":"gh_1","promotion_app_brand_pass":"p"}`), false},
+	} {
+		r, parameters := c.find("POST", row.path)
+		if err := checkRequest(r.operation, parameters, []byte(row.body)); (err == nil) != row.allowed {
+			t.Errorf("%s %.200s: allowed is %v, want %v: %v", row.path, row.body, err == nil, row.allowed, err)
+		}
+	}
+}
+
+// The pattern of outer_str is the rule, character by character.
+func TestOuterStr(t *testing.T) {
+	pattern := compiled(t, "OuterStr")
+	for c := rune(0); c <= unicode.MaxRune; c++ {
+		if s := string(c); c != unicode.ReplacementChar && pattern(s) != (rule.OuterStr(s) == "") {
+			t.Errorf("%U: the contract allows it: %v", c, pattern(s))
+		}
+	}
+}
+
+// The pattern of URLs is the rule, but for a host with a ] and no [, which
+// net/url takes.
+func TestWebURL(t *testing.T) {
+	pattern := compiled(t, "WebURL")
+	same := func(s string) {
+		if allowed := pattern(s); allowed != (s != "" && rule.WebURL(s) == "") {
+			t.Errorf("%q: the contract allows it: %v", s, allowed)
+		}
+	}
+	for c := rune(0); c <= unicode.MaxRune; c++ {
+		if c != ']' && (c < 0x3100 || c%997 == 0) {
+			for _, place := range []string{"http://\x00", "http://a\x00b", "http://a\x00@b", "http://a/\x00", "http://a?\x00", "http://a#\x00", "\x00http://a"} {
+				same(strings.Replace(place, "\x00", string(c), 1))
+			}
+		}
+	}
+	parts := []string{"http", "HTTPS", "ftp", ":", "//", "/", "a", "b.cn", "微信", "@", "?", "#", "%", "%4", "%41", "%E5", "%25", "%zz", " ", "8", "[::1]", "[", "\\", "|", "\u3000"}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 50_000 {
+		s := []string{"http://", "https://", ""}[random.IntN(3)]
+		for range random.IntN(7) {
+			s += parts[random.IntN(len(parts))]
+		}
+		same(s)
+	}
+}
+
+// compiled is a schema of texts as a function; validating is too slow for a
+// million of them.
+func compiled(t *testing.T, schema string) func(string) bool {
+	t.Helper()
+	pattern, err := regexp.Compile(load(t).document.Components.Schemas[schema].Value.Pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pattern.MatchString
+}
+
+func answered(status int, body string, headers ...string) (*http.Response, []byte) {
+	header := http.Header{"Content-Type": {"application/json"}}
+	for _, line := range append([]string{"Cache-Control: no-store"}, headers...) {
+		name, value, _ := strings.Cut(line, ": ")
+		header.Set(name, value)
+		if value == "" {
+			header.Del(name)
+		}
+	}
+	return &http.Response{StatusCode: status, Header: header}, []byte(body)
+}
+
+func TestCheck(t *testing.T) {
+	c := load(t)
+	const (
+		brand       = `{"brand_id":"1004","card_id":"p","openid":"o"}`
+		noBrand     = `{"card_id":"p","openid":"o"}`
+		token       = `{"token":"t","expire_time":"2026-11-21T20:17:03.120+08:00"}`
+		unavailable = `{"code":"TICKET_UNAVAILABLE","message":"m"}`
+	)
+	refused := func(field, issue string) string {
+		return `{"code":"PARAM_ERROR","message":"m","detail":{"field":"` + field + `","issue":"` + issue + `","location":"body"}}`
+	}
+	ext := func(text string) string {
+		content, _ := json.Marshal(text)
+		return `{"cardList":[{"cardId":"p","cardExt":` + string(content) + `}]}`
+	}
+	const signed = `"timestamp":"1","nonce_str":"n","signature":"0f9f9a1c2b3d4e5f60718293a4b5c6d7e8f90a1b"`
+	for _, row := range []struct {
+		name, method, path, body string
+		status                   int
+		answer                   string
+		headers                  []string
+		drift                    string // a part of what is reported; "" is no drift
+	}{
+		{"success", "POST", preAuthTokens, brand, 200, token, []string{"X-WeChat-Request-Id: 1"}, ""},
+		{"a field more of WeChat's", "POST", preAuthTokens, brand, 200, `{"token":"t","expire_time":"2026-11-21T20:17:03+08:00","more":1}`, nil, ""},
+		{"invalid, refused", "POST", preAuthTokens, noBrand, 400, refused("/body/brand_id", "is required"), nil, ""},
+		{"invalid, another error", "POST", preAuthTokens, noBrand, 500, `{"code":"CONFIG_ERROR","message":"m"}`, nil, ""},
+		{"WeChat's PARAM_ERROR", "POST", preAuthTokens, brand, 400, `{"code":"PARAM_ERROR","message":"OpenID有误","request_id":"1"}`, nil, ""},
+		{"WeChat's 4xx", "POST", preAuthTokens, brand, 409, `{"code":"ALREADY_EXISTS","message":"m"}`, nil, ""},
+		{"WeChat's 502", "POST", preAuthTokens, brand, 502, `{"code":"BIZ_ERR_NEED_RETRY","message":"m"}`, nil, ""},
+		{"busy", "POST", cardUpdate, `{}`, 502, `{"code":"WECHAT_-1","message":"m"}`, nil, ""},
+		{"a key twice", "POST", preAuthTokens, `{"brand_id":"1","brand_id":"2","card_id":"p"}`, 400, refused("/body/brand_id", "must not be given twice"), nil, ""},
+		{"no openid, no login", "POST", preAuthTokens, `{"brand_id":"1","card_id":"p"}`, 400, refused("/body/openid", "is required"), nil, ""},
+		{"1e9", "POST", cardExt, `{"cardList":[{"card_id":"p","fixed_begintimestamp":1e9}]}`, 400, refused("/body/cardList/0/fixed_begintimestamp", "must be a whole number"), nil, ""},
+		{"API Gateway's 403", "POST", preAuthTokens, brand, 403, `{"message":"Forbidden"}`, []string{"Cache-Control: "}, ""},
+		{"API Gateway's 413", "POST", preAuthTokens, brand, 413, `{"message":"Request Entity Too Large"}`, []string{"Cache-Control: "}, ""},
+		{"API Gateway's 429", "POST", preAuthTokens, brand, 429, `{"message":"Too Many Requests"}`, []string{"Cache-Control: "}, ""},
+		{"API Gateway's 503", "POST", cardExt, `{"card_id":"p"}`, 503, `{"message":"Service Unavailable"}`, []string{"Cache-Control: "}, ""},
+		{"no such route", "GET", preAuthTokens, "", 404, `{"message":"Not Found"}`, nil, ""},
+		{"preflight", "OPTIONS", preAuthTokens, "", 204, "", []string{"Cache-Control: "}, ""},
+		{"no ticket", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, []string{"Retry-After: 60"}, ""},
+		{"cardExt", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{` + signed + `}`), nil, ""},
+
+		{"a route that there is not", "GET", preAuthTokens, "", 200, token, nil, "no route"},
+		{"a preflight with a token", "OPTIONS", preAuthTokens, "", 204, token, nil, "no route"},
+		{"no card_id", "POST", "/v3/marketing/membercard-open/cards//permission-tokens", `{}`, 200, `{}`, nil, "no route"},
+		{"invalid, answered", "POST", preAuthTokens, noBrand, 200, token, nil, "does not allow the request"},
+		{"valid, refused", "POST", preAuthTokens, brand, 400, refused("/body/brand_id", "must be another"), nil, "it is refused: /body/brand_id must be another"},
+		{"valid, another field refused", "POST", preAuthTokens, brand, 400, refused("/body/brand_id", "is required"), nil, "it is refused"},
+		{"an answer without expire_time", "POST", preAuthTokens, brand, 200, `{"token":"t"}`, nil, "expire_time"},
+		{"an expire_time that is none", "POST", preAuthTokens, brand, 200, `{"token":"t","expire_time":"soon"}`, nil, "expire_time"},
+		{"an empty token", "POST", permissionTokens, `{"activate_type":"AUTO_ACTIVATE"}`, 200, `{"permission_token":""}`, nil, "permission_token"},
+		{"no JSON", "POST", preAuthTokens, brand, 200, `ok`, nil, "not JSON"},
+		{"no JSON by its type", "POST", preAuthTokens, brand, 200, token, []string{"Content-Type: text/plain"}, "text/plain"},
+		{"to be cached", "POST", preAuthTokens, brand, 200, token, []string{"Cache-Control: max-age=60"}, "Cache-Control"},
+		{"cached at will", "POST", preAuthTokens, brand, 200, token, []string{"Cache-Control: "}, "Cache-Control is missing"},
+		{"an error cached at will", "POST", preAuthTokens, brand, 403, `{"code":"NO_AUTH","message":"m"}`, []string{"Cache-Control: "}, "Cache-Control is missing"},
+		{"an error with a field more", "POST", preAuthTokens, brand, 403, `{"code":"NO_AUTH","message":"m","cause":"c"}`, nil, "cause"},
+		{"an error without message", "POST", preAuthTokens, brand, 502, `{"code":"SIGN_ERROR"}`, nil, "message"},
+		{"a status that there is not", "POST", preAuthTokens, brand, 302, `{"code":"X","message":"m"}`, nil, "status"},
+		{"a code of another status", "POST", preAuthTokens, brand, 500, `{"code":"NO_AUTH","message":"m"}`, nil, "500"},
+		{"another timeout", "POST", preAuthTokens, brand, 504, `{"code":"SYSTEM_ERROR","message":"m"}`, nil, "504"},
+		{"a ticket for tokens", "POST", preAuthTokens, brand, 503, unavailable, []string{"Retry-After: 60"}, "503"},
+		{"API Gateway's 502", "POST", preAuthTokens, brand, 502, `{"message":"Bad Gateway"}`, nil, "502"},
+		{"429 without Retry-After", "POST", preAuthTokens, brand, 429, `{"code":"FREQUENCY_LIMITED","message":"m"}`, nil, "Retry-After is missing"},
+		{"no ticket, no Retry-After", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, nil, "Retry-After is missing"},
+		{"a Retry-After that is none", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, []string{"Retry-After: soon"}, "Retry-After"},
+		{"an errcode", "POST", cardUpdate, `{"card_id":"p","cash":{"base_info":{"center_title":"x"}}}`, 200, `{"errcode":40053,"errmsg":"no"}`, nil, "errcode"},
+		{"a cardExt that is no JSON", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{`), nil, "not JSON"},
+		{"a cardExt with an empty field", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{"code":"",` + signed + `}`), nil, "code"},
+		{"a cardExt with a field more", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{"api_ticket":"secret",` + signed + `}`), nil, "api_ticket"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			request := httptest.NewRequest(row.method, row.path, nil)
+			response, answer := answered(row.status, row.answer, row.headers...)
+			err := c.Check(request, []byte(row.body), response, answer)
+			switch {
+			case row.drift == "" && err != nil:
+				t.Error(err)
+			case row.drift != "" && (err == nil || !strings.Contains(err.Error(), row.drift)):
+				t.Errorf("reported %v, want %q", err, row.drift)
+			}
+		})
+	}
+}
+
+// An exchange goes through unchanged, and is reported if it departs.
+func TestTransport(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Received", string(body))
+		io.WriteString(w, `{"errcode":0,"errmsg":"ok"}`)
+	}))
+	defer server.Close()
+	var reported []error
+	client := &http.Client{Transport: Transport(load(t), nil, func(err error) { reported = append(reported, err) })}
+	for i, body := range []string{`{"card_id":"p","cash":{"base_info":{"center_title":"x"}}}`, `{"card_id":"p"}`} {
+		response, err := client.Post(server.URL+cardUpdate, "application/octet-stream", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || string(answer) != `{"errcode":0,"errmsg":"ok"}` || response.Header.Get("Received") != body {
+			t.Errorf("%s was received, %s answered, %v", response.Header.Get("Received"), answer, err)
+		}
+		if len(reported) != i {
+			t.Errorf("reported after %d exchanges: %v", i+1, reported)
+		}
+	}
+	broken := errors.New("broken")
+	client.Transport = Transport(load(t), failing{broken}, func(err error) { t.Error(err) })
+	if _, err := client.Get(server.URL); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) RoundTrip(*http.Request) (*http.Response, error) { return nil, f.err }

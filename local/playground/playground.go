@@ -1,0 +1,99 @@
+// Package playground serves the sample page of examples/h5 from an origin of its
+// own, as a merchant's shop would be, with what a sample page can't have: logins
+// without WeChat, a backend that calls what pages may not, the requests that the
+// sandboxes received, and faults on demand.
+package playground
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+	"path/filepath"
+
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// sampleOpenID is the user who is logged in: the documents' own.
+const sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+
+// settings tell the page what it is part of.
+type settings struct {
+	API     string `json:"api"`             // its URL
+	Auth    string `json:"auth"`            // none, iam, jwt or wechat
+	Token   string `json:"token,omitempty"` // a JWT, where auth is jwt
+	Backend string `json:"backend"`         // URL of an API for what only AWS_IAM may call
+	Login   bool   `json:"login"`           // there is POST /login
+	Faults  bool   `json:"faults"`          // there is POST /break
+}
+
+// Handler serves the page. The API of s admits callers by auth: none, iam, jwt or
+// wechat. The page is h5 in examplesDir, which is the project's examples. What
+// belongs to a sandbox is not there where s calls the real WeChat.
+func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(examplesDir, "h5"))))
+	mux.HandleFunc("GET /playground.json", func(w http.ResponseWriter, r *http.Request) {
+		known := settings{API: s.URL, Auth: auth, Backend: backendPath, Login: s.OfficialAccount != nil, Faults: s.WeChatPay != nil}
+		if auth == stack.AuthJWT {
+			known.Token = s.Token()
+		}
+		answer(w, http.StatusOK, known)
+	})
+	mux.HandleFunc("GET /received", func(w http.ResponseWriter, r *http.Request) { serveReceived(w, r, s) })
+	mux.Handle("POST "+backendPath+"/", http.StripPrefix(backendPath, backend(s.URL)))
+	if account := s.OfficialAccount; account != nil {
+		mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+			answer(w, http.StatusOK, map[string]string{"code": account.OAuthCode(sampleOpenID)})
+		})
+	}
+	if pay := s.WeChatPay; pay != nil {
+		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay) })
+	}
+
+	// A page may be edited while it is served, and loads nothing from elsewhere.
+	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+		"connect-src 'self' " + s.URL + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	guarded := http.NewCrossOriginProtection().Handler(mux) // no other page presses the buttons
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// faults are what POST /break can do to WeChat Pay, beside heal.
+var faults = map[string]wechatpay.Fault{
+	"500":             wechatpay.Status(http.StatusInternalServerError, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`),
+	"hang":            wechatpay.Hang(),
+	"wrong signature": wechatpay.WrongSignature(),
+}
+
+// serveBreak bends WeChat Pay's answers, at both endpoints, until it is healed.
+func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox) {
+	var order struct {
+		Fault string `json:"fault"`
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&order)
+	fault, known := faults[order.Fault]
+	if kind != "application/json" || err != nil || !known && order.Fault != "heal" {
+		answer(w, http.StatusBadRequest, map[string]string{"message": `wants {"fault": "500", "hang", "wrong signature" or "heal"} as application/json`})
+		return
+	}
+	pay.Heal() // one fault at a time
+	if known {
+		for endpoint := range pay.Endpoints() {
+			pay.Break(endpoint, fault, -1)
+		}
+	}
+	answer(w, http.StatusOK, order)
+}
+
+func answer(w http.ResponseWriter, status int, content any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(content) // a page that left needs no answer
+}

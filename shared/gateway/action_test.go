@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"membercard/shared/telemetry"
+)
+
+var _ lambda.Handler = Function{}
+
+// called is a function with the actions "sync" and "", and what was called of it.
+type called struct {
+	Function
+	log   bytes.Buffer
+	names []string
+	event string
+}
+
+func newCalled(do func() ([]byte, error)) *called {
+	c := &called{}
+	c.Requests = Handler{Log: telemetry.New(&c.log, "MemberCard", "test"), Operation: func(context.Context, *Request) (*Response, error) {
+		c.names = append(c.names, "a request")
+		return &Response{Body: []byte(`{}`)}, nil
+	}}
+	c.Actions = map[string]Action{"sync": func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+		c.names, c.event = append(c.names, "sync"), string(event)
+		answer, err := do()
+		record.End(ctx, slog.LevelInfo, "done", "OK")
+		return answer, err
+	}}
+	return c
+}
+
+func TestWhatAnEventIsFor(t *testing.T) {
+	request := string(post(`{"action":"sync"}`, false))
+	for _, row := range []struct{ what, event, called, err string }{
+		{"the action", `{"action":"sync"}`, "sync", ""},
+		{"the action, with more", `{"plan":{"cards":[]},"action":"sync","dry_run":true}`, "sync", ""},
+		{"the action, spelt with an escape", `{"act\u0069on":"s\u0079nc"}`, "sync", ""},
+		{"a request, whatever is in its body", request, "a request", ""},
+		{"an action that there is not", `{"action":"sink"}`, "", `no action "sink"`},
+		{"an action in another case", `{"action":"Sync"}`, "", `no action "Sync"`},
+		{"an action without a name", `{"action":""}`, "", `no action ""`},
+		{"an action with a line break", `{"action":"a\nb"}`, "", `no action "a\nb"`},
+		{"the member in another case", `{"Action":"sync"}`, "", "API Gateway"},
+		{"a number", `{"action":1}`, "", "API Gateway"},
+		{"null", `{"action":null}`, "", "API Gateway"},
+		{"an object", `{"action":{"name":"sync"}}`, "", "API Gateway"},
+		{"inside another", `{"detail":{"action":"sync"}}`, "", "API Gateway"},
+		{"in an array", `[{"action":"sync"}]`, "", "API Gateway"},
+		{"trailing data", `{"action":"sync"}x`, "", "API Gateway"},
+		{"cut short", `{"action":"sync"`, "", "API Gateway"},
+		{"a text", `"sync"`, "", "API Gateway"},
+		{"nothing", ``, "", "API Gateway"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			c := newCalled(func() ([]byte, error) { return []byte(`{"done":true}`), nil })
+			answer, err := c.Invoke(t.Context(), []byte(row.event))
+			if got := strings.Join(c.names, ", "); got != row.called {
+				t.Errorf("called was %q, want %q", got, row.called)
+			}
+			if row.err != "" {
+				if err == nil || answer != nil || !strings.Contains(err.Error(), row.err) {
+					t.Errorf("%s, %v, want the error %q", answer, err, row.err)
+				}
+				return
+			}
+			if err != nil || strings.Count(c.log.String(), "\n") != 1 {
+				t.Errorf("%v, and the log has not one record:\n%s", err, c.log.String())
+			}
+			if row.called == "sync" && (string(answer) != `{"done":true}` || c.event != row.event) {
+				t.Errorf("it got %s and gave %s", c.event, answer)
+			}
+			var answered events.APIGatewayV2HTTPResponse
+			if row.called == "a request" && (json.Unmarshal(answer, &answered) != nil || answered.StatusCode != 200) {
+				t.Errorf("it gave %s", answer)
+			}
+		})
+	}
+}
+
+func TestALongNameOfAnActionIsNotRepeated(t *testing.T) {
+	c := newCalled(nil)
+	if _, err := c.Invoke(t.Context(), []byte(`{"action":"`+strings.Repeat("会", 10_000)+`"}`)); err == nil || len(err.Error()) > 200 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAFunctionWithoutActionsHasNone(t *testing.T) {
+	c := newCalled(nil)
+	c.Actions = nil
+	if answer, err := c.Invoke(t.Context(), []byte(`{"action":"sync"}`)); err == nil || answer != nil {
+		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+func TestAnActionsErrorIsTheRuntimes(t *testing.T) {
+	fault := errors.New("WECHAT_45009")
+	c := newCalled(func() ([]byte, error) { return nil, fault })
+	if answer, err := c.Invoke(t.Context(), []byte(`{"action":"sync"}`)); !errors.Is(err, fault) || answer != nil {
+		t.Errorf("%s, %v", answer, err)
+	}
+}
+
+func TestAPanicOfAnActionIsAnError(t *testing.T) {
+	const private = "private matter"
+	var noPointer *text
+	for _, row := range []struct {
+		what string
+		do   func() ([]byte, error)
+	}{
+		{"a text", func() ([]byte, error) { panic(private) }},
+		{"an error", func() ([]byte, error) { panic(errors.New(private)) }},
+		{"nil", func() ([]byte, error) { panic(any(nil)) }},
+		{"a nil pointer", func() ([]byte, error) { return []byte(noPointer.Text), nil }},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			defer func() {
+				if value := recover(); value != nil {
+					t.Fatalf("the runtime got a panic: %v", value)
+				}
+			}()
+			c := newCalled(row.do)
+			ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})
+			answer, err := c.Invoke(ctx, []byte(`{"action":"sync"}`))
+			if err == nil || answer != nil || !strings.Contains(err.Error(), "SYSTEM_ERROR") {
+				t.Errorf("%s, %v", answer, err)
+			}
+			var record map[string]any
+			if json.Unmarshal(c.log.Bytes(), &record) != nil || record["Code"] != "SYSTEM_ERROR" || record["level"] != "ERROR" || record["message"] != "sync failed" || record["requestId"] != "8f5a" || record["cure"] == nil {
+				t.Errorf("the record is %s", c.log.String())
+			}
+			if stack, _ := record["stack"].(string); !strings.Contains(stack, "action_test.go") {
+				t.Errorf("the record has the stack %q", stack)
+			}
+			if strings.Contains(c.log.String(), private) || err != nil && strings.Contains(err.Error(), private) {
+				t.Errorf("a value that nobody vouches for is told: %v\n%s", err, c.log.String())
+			}
+		})
+	}
+}
+
+// An action has half a second less than its invocation, and is not held to API
+// Gateway's patience.
+func TestTheTimeOfAnAction(t *testing.T) {
+	var got time.Time
+	f := Function{Requests: Handler{Log: telemetry.New(&bytes.Buffer{}, "n", "f")}, Actions: map[string]Action{
+		"sync": func(ctx context.Context, _ *telemetry.Record, _ []byte) ([]byte, error) {
+			got, _ = ctx.Deadline()
+			return nil, nil
+		},
+	}}
+	ends := time.Now().Add(10 * time.Minute)
+	ctx, cancel := context.WithDeadline(t.Context(), ends)
+	defer cancel()
+	if _, err := f.Invoke(ctx, []byte(`{"action":"sync"}`)); err != nil || !got.Equal(ends.Add(-500*time.Millisecond)) {
+		t.Errorf("it has until %v of %v, %v", got, ends, err)
+	}
+	if _, err := f.Invoke(t.Context(), []byte(`{"action":"sync"}`)); err != nil || !got.IsZero() {
+		t.Errorf("without an end it has until %v, %v", got, err)
+	}
+}
+
+func TestInvocationID(t *testing.T) {
+	if got := InvocationID(t.Context()); got != "" {
+		t.Errorf("outside of Lambda: %q", got)
+	}
+	if got := InvocationID(lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})); got != "8f5a" {
+		t.Errorf("%q", got)
+	}
+}
