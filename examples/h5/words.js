@@ -38,7 +38,7 @@ export const zh = {
   faultSignature: "签名不对",
   faultNote_heal: "沙箱按文档应答，应答都有签名。",
   faultNote_500: "两个域名都答 500。membercard 会换域名重试，共 4 次。",
-  faultNote_hang: "两个域名都收下请求却不答。每次等 3 秒，共 4 次，约 12 秒后放弃。",
+  faultNote_hang: "两个域名都收下请求却不答。membercard 轮流试 4 次，每次只等一会儿，然后放弃。",
   "faultNote_wrong signature": "应答的签名对不上。这样的凭证一律不交给网页。",
 
   merchantTab: "商户凭证",
@@ -221,7 +221,7 @@ export const en = {
   faultSignature: "Forged",
   faultNote_heal: "The sandbox answers as documented and signs what it answers.",
   faultNote_500: "Both endpoints answer 500. membercard fails over and tries 4 times in all.",
-  faultNote_hang: "Both endpoints take requests and never answer. 4 attempts of 3 s: given up after about 12 s.",
+  faultNote_hang: "Both endpoints take requests and never answer. membercard tries them in turn, 4 times, waits a little each time, and gives up.",
   "faultNote_wrong signature": "The answers’ signatures are wrong. A token from such an answer never reaches the page.",
 
   merchantTab: "Merchant",

@@ -17,16 +17,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"membercard/shared/dial/dialtest"
 	"membercard/shared/failure"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
-	"membercard/shared/signing/signingtest"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { signingtest.Main(m) }
+func TestMain(m *testing.M) { dialtest.Main(m) }
 
 const (
 	cardID      = "pbLatjvWOibDc5-TBnbUk1pD12o0"

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -12,37 +11,18 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"membercard/shared/dial/dialtest"
 	"membercard/shared/failure"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
 
-// TestMain has the process trust the servers of httptest: the variable is read
-// at the first handshake.
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "roots")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s := httptest.NewTLSServer(nil)
-	s.Close()
-	file := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
-		log.Fatal(err)
-	}
-	os.Setenv("SSL_CERT_FILE", file)
-	os.Setenv("SSL_CERT_DIR", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { dialtest.Main(m) }
 
 const (
 	operation = "/card/get"

@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +19,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,29 +27,12 @@ import (
 	"testing"
 	"time"
 
+	"membercard/shared/dial/dialtest"
 	"membercard/shared/failure"
 	"membercard/shared/upstream"
 )
 
-// TestMain has the process trust the servers of httptest: the variable is read
-// at the first handshake.
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "roots")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s := httptest.NewTLSServer(nil)
-	s.Close()
-	file := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
-		log.Fatal(err)
-	}
-	os.Setenv("SSL_CERT_FILE", file)
-	os.Setenv("SSL_CERT_DIR", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { dialtest.Main(m) }
 
 const (
 	operation = "/v3/brand/partner/card-member/open-user-card-tokens"

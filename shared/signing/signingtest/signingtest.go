@@ -16,11 +16,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,26 +32,6 @@ import (
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
-
-// Main is for TestMain: it runs the tests in a process that trusts the servers
-// of httptest. The variable is read at the first handshake.
-func Main(m *testing.M) {
-	dir, err := os.MkdirTemp("", "roots")
-	if err != nil {
-		log.Fatal(err)
-	}
-	s := httptest.NewTLSServer(nil)
-	s.Close()
-	file := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
-		log.Fatal(err)
-	}
-	os.Setenv("SSL_CERT_FILE", file)
-	os.Setenv("SSL_CERT_DIR", dir)
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
 
 // Source gives the merchant, and notes that somebody asked: validation is over.
 type Source struct {
