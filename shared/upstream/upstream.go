@@ -184,13 +184,24 @@ func (r *run) begin(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	go func() {
 		defer cancel()
-		o.answer, o.err = r.attempt(ctx, o.endpoint)
+		o.answer, o.err = r.try(ctx, o.endpoint)
 		if wrapped, ok := errors.AsType[*url.Error](o.err); ok {
 			o.err = wrapped.Err // without the URL: a query string may hold a token
 		}
 		r.outcomes <- o
 	}()
 	return true
+}
+
+// try makes an attempt. It has a goroutine of its own, where a panic would end the
+// process.
+func (r *run) try(ctx context.Context, endpoint string) (answer *Answer, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			err = failure.Panic(value)
+		}
+	}()
+	return r.attempt(ctx, endpoint)
 }
 
 // judge says whether an outcome is that of the call, and notes it if not.

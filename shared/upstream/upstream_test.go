@@ -551,3 +551,11 @@ func TestRequestID(t *testing.T) {
 		}
 	}
 }
+
+// A panic in an attempt is an error of the call, not the end of the process.
+func TestAPanicInAnAttempt(t *testing.T) {
+	_, err := New([]string{"https://127.0.0.1:1"}).Do(t.Context(), func(context.Context, string) (*Answer, error) { panic("at the disco") })
+	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error(), "disco") {
+		t.Errorf("%v", err)
+	}
+}
