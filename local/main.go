@@ -13,12 +13,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 )
+
+// planFile is the card plan that is served if no other is named.
+const planFile = "local/plan.json"
 
 // options are the command line's.
 type options struct {
@@ -39,7 +43,7 @@ func main() {
 	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is a free one")
 	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
 	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
-	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")
+	flag.StringVar(&o.plan, "plan", planFile, "`file` with the card plan")
 	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
 	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens, which is another origin than the API's")
 	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr carry out the card plan, show its report, and stop")
@@ -54,6 +58,8 @@ func main() {
 		usage("-bench wants a number of cold starts")
 	case o.against != "" && o.rounds == 0:
 		usage("-against goes with -bench")
+	case o.sync && o.plan != planFile:
+		usage("-plan goes with the stack, not with -sync")
 	case o.dryRun && !o.sync:
 		usage("-dry-run goes with -sync")
 	}
@@ -63,6 +69,18 @@ func main() {
 	if err := run(ctx, o); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(1)
+	}
+}
+
+// keepTicket plays card-ext's schedule.
+func keepTicket(ctx context.Context, s *stack.Stack) {
+	for {
+		select {
+		case <-time.After(5 * time.Minute):
+			_ = s.RenewTicket(ctx) // the function's log says what is wrong
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -118,11 +136,10 @@ func run(ctx context.Context, o options) error {
 	}
 	defer s.Close()
 	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
-	if s.OfficialAccount != nil {
-		if err := s.RenewTicket(ctx); err != nil {
-			return err
-		}
+	if err := s.RenewTicket(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "local: there is no card ticket:", err)
 	}
+	go keepTicket(ctx, s)
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	greet(os.Stdout, s, o, origin)
 	<-ctx.Done()

@@ -32,6 +32,10 @@ type received struct {
 
 // serveSync invokes card-update as its schedule does.
 func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
+	if r.Header.Get("Origin") != "" {
+		http.Error(w, "this is for go run ./local -sync, not for pages", http.StatusForbidden)
+		return
+	}
 	event, err := json.Marshal(map[string]any{"action": "sync", "dry_run": r.URL.Query().Get("dry_run") == "true"})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -113,7 +117,7 @@ func (a *synced) print(w io.Writer) error {
 		for _, fault := range e.Faults {
 			fmt.Fprintf(w, "  %s %s\n", cmp.Or(fault.Path, "the plan"), fault.Issue)
 		}
-		return nil
+		return errors.New("the plan was not carried out")
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "card\tstatus\tfields\tremark")
@@ -143,6 +147,9 @@ func (a *synced) print(w io.Writer) error {
 			body.Write(request.Body)
 		}
 		fmt.Fprintf(w, "  %s %s\n", request.Path, &body)
+	}
+	if report.Failed > 0 {
+		return fmt.Errorf("cards that failed: %d", report.Failed)
 	}
 	return nil
 }

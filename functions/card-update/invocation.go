@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,11 +28,32 @@ const (
 // readTimeout is for reading the plan, with the SDK's retries.
 const readTimeout = 10 * time.Second
 
-// invocation is the event of a sync, by a schedule or by hand.
+// invocation is the event of a sync, by a schedule or by hand:
+// {"action": "sync", "dry_run": true, "plan": {…}}.
 type invocation struct {
-	Action string          `json:"action"`
-	DryRun bool            `json:"dry_run"`
-	Plan   json.RawMessage `json:"plan"` // instead of the object in S3
+	DryRun bool
+	Plan   json.RawMessage // instead of the object in S3
+}
+
+// parseInvocation is as strict as a plan: a dry_run that is misspelt or null would
+// be a sync.
+func parseInvocation(payload []byte) (event invocation, err error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(payload, &members); err != nil {
+		return event, fmt.Errorf("the invocation: %w", err)
+	}
+	for name, value := range members {
+		switch {
+		case name == "action":
+		case name == "plan":
+			event.Plan = value
+		case name == "dry_run" && (string(value) == "true" || string(value) == "false"):
+			event.DryRun = string(value) == "true"
+		default:
+			return event, fmt.Errorf("the invocation has %.32q: there are action, dry_run (true or false) and plan", name)
+		}
+	}
+	return event, nil
 }
 
 // syncing is what a sync needs.
@@ -57,15 +77,12 @@ type planFault struct {
 // sync reads the plan, carries it out and reports. Its outcome is in the report;
 // there is no error that a retry of the invocation would cure.
 func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []byte) ([]byte, error) {
-	var event invocation
-	decoder := json.NewDecoder(bytes.NewReader(payload))
-	decoder.DisallowUnknownFields() // a misspelt dry_run would be a sync
-	if err := decoder.Decode(&event); err != nil {
-		return nil, fmt.Errorf("the invocation: %w", err)
+	event, err := parseInvocation(payload)
+	if err != nil {
+		return nil, err
 	}
 	document := []byte(event.Plan)
 	if document == nil {
-		var err error
 		if document, err = f.plans.read(ctx); err != nil {
 			return refusePlan(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
 				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it")

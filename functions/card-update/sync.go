@@ -154,10 +154,9 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 	}
 	shown, err := s.get(ctx, planned.CardID)
 	if err != nil {
-		if !timeLeft(ctx, time.Second) { // it was our time that ran out
-			return
-		}
-		r.fail(err)
+		if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
+			r.fail(err)
+		} // else it was our time that ran out
 		return
 	}
 	changes := shown.differing(wanted)
@@ -179,6 +178,9 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 		return
 	case dryRun:
 		r.Status = updated
+		return
+	case !timeLeft(ctx, leastTime):
+		r.Changed = nil
 		return
 	}
 	answer, err := s.wechat.Post(ctx, "/card/update", body)

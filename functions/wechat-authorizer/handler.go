@@ -47,6 +47,9 @@ type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 //	                     answers 403, and keeps that too: log in again
 //	an error             WeChat or the configuration is at fault: API Gateway
 //	                     answers 500 and keeps nothing: try again
+//
+// Where WeChat took a code but its answer was lost on the way, the code is used
+// up, and the next attempt is a no: then, too, the cure is to log in again.
 func (a *authorizer) authorize(ctx context.Context, r request) (response, error) {
 	ctx, record := a.log.Begin(ctx, gateway.InvocationID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))

@@ -146,7 +146,7 @@ func Invalid(cause error) *Error {
 		Message:  "WeChat's answer could not be trusted",
 		Solution: "try again",
 		Cause:    cause,
-		Cure:     "WeChat now and then sends a wrong signature on purpose; if it lasts, check the secret's WeChat Pay public key and its ID, the clock, and the endpoints",
+		Cure:     "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID",
 	}
 }
 

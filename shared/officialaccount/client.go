@@ -71,16 +71,18 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return nil, err
 	}
+	var dead string
 	call := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		return Call(ctx, c.upstream, method, path, with, body, token)
+		return Call(ctx, c.upstream, method, path, with, body, token, dead)
 	}
 	answer, err := call()
 	if !IsErrcode(err, 40001, 40014, 42001) {
 		return answer, err
 	}
-	if token, err = c.replace(ctx, token); err != nil {
+	dead = token
+	if token, err = c.replace(ctx, dead); err != nil {
 		return nil, err
 	}
 	return call()
