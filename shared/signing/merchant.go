@@ -29,7 +29,7 @@ type Source interface {
 	Refresh(context.Context) (m *Merchant, changed bool, err error)
 }
 
-// secretDocument is the merchant's secret, as design and README tell it.
+// secretDocument is the merchant's secret, as README tells it.
 type secretDocument struct {
 	MchID               string `json:"mchid"`
 	CertificateSerialNo string `json:"certificate_serial_no"`
