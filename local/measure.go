@@ -49,7 +49,7 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 		delete(other.Config.Environment, "SSL_CERT_DIR")
 		contestants = append(contestants, other)
 	}
-	return bench.Run(ctx, w, contestants, rounds)
+	return bench.Run(ctx, w, contestants, rounds, against)
 }
 
 // event is the example as API Gateway sends it.

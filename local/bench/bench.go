@@ -34,8 +34,8 @@ type samples struct{ cold, init, first, warm, cpu, rss []float64 }
 
 // Run starts each contestant n times, in turn, and writes a table to w: minimum
 // and median, since the machine is noisy, and the ratio of each cold start to
-// that of the last contestant.
-func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int) error {
+// that of the contestant named against, if there is one.
+func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int, against string) error {
 	measured := make([]samples, len(contestants))
 	for range n {
 		for i, c := range contestants {
@@ -47,17 +47,20 @@ func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int) erro
 	fmt.Fprintf(w, "%d cold starts each, %d warm requests after each; milliseconds, minimum / median; %s/%s, %d CPUs, %s\n\n",
 		n, warmCalls, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "function\tMB\tcold start\tof it init\tfirst request\twarm request\tCPU\tRSS MiB\tcold / last row's")
-	last := measured[len(measured)-1].cold
+	fmt.Fprintln(table, "function\tMB\tcold start\tof it init\tfirst request\twarm request\tCPU\tRSS MiB\tratio")
+	of := slices.IndexFunc(contestants, func(c Contestant) bool { return c.Name == against })
 	for i, c := range contestants {
 		info, err := os.Stat(c.Config.Binary)
 		if err != nil {
 			return err
 		}
 		m := measured[i]
-		fmt.Fprintf(table, "%s\t%.2f\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f / %.2f\n", c.Name, float64(info.Size())/1e6,
-			figures(m.cold), figures(m.init), figures(m.first), figures(m.warm), figures(m.cpu), figures(m.rss),
-			slices.Min(m.cold)/slices.Min(last), median(m.cold)/median(last))
+		ratio := "-"
+		if of >= 0 {
+			ratio = fmt.Sprintf("%.2f / %.2f", slices.Min(m.cold)/slices.Min(measured[of].cold), median(m.cold)/median(measured[of].cold))
+		}
+		fmt.Fprintf(table, "%s\t%.2f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Name, float64(info.Size())/1e6,
+			figures(m.cold), figures(m.init), figures(m.first), figures(m.warm), figures(m.cpu), figures(m.rss), ratio)
 	}
 	return table.Flush()
 }
