@@ -2,15 +2,26 @@ package dial
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
+	"math/big"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func certificate(t *testing.T) *x509.Certificate {
@@ -37,7 +48,7 @@ func TestParse(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			want := x509.NewCertPool()
 			want.AppendCertsFromPEM([]byte(row.bundle))
-			if !parse([]byte(row.bundle)).Equal(want) {
+			if !read([]byte(row.bundle)).all().Equal(want) {
 				t.Error("other certificates than crypto/x509 finds")
 			}
 		})
@@ -46,7 +57,7 @@ func TestParse(t *testing.T) {
 		if bundle, err := os.ReadFile(file); err == nil {
 			want := x509.NewCertPool()
 			want.AppendCertsFromPEM(bundle)
-			if !parse(bundle).Equal(want) {
+			if !read(bundle).all().Equal(want) {
 				t.Errorf("%s has other certificates than crypto/x509 finds", file)
 			}
 		}
@@ -73,7 +84,7 @@ func TestLoad(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Setenv("SSL_CERT_FILE", row.file)
 			t.Setenv("SSL_CERT_DIR", row.dir)
-			if got := load(); (got == nil) != (row.want == nil) || got != nil && !got.Equal(row.want) {
+			if got := load(); (got == nil) != (row.want == nil) || got != nil && !got.all().Equal(row.want) {
 				t.Errorf("%v", got)
 			}
 		})
@@ -120,6 +131,78 @@ func TestDialContext(t *testing.T) {
 	}
 }
 
+// A server is verified with the likely roots, or else with all of them; which they
+// are makes no difference to whom it is.
+func TestLikelyRoots(t *testing.T) {
+	others := make([][]byte, 3*added)
+	for i := range others {
+		others[i] = selfSigned(t, "An Authority")
+	}
+	ours := certificate(t).Raw
+	bundle := func(ders ...[]byte) []byte {
+		var text []byte
+		for _, der := range ders {
+			text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+		}
+		return text
+	}
+	for _, row := range []struct {
+		name      string
+		bundle    []byte
+		handshake int // 0: the server is not trusted
+	}{
+		{"the only one", bundle(ours), 1},
+		{"the first", bundle(append([][]byte{ours}, others...)...), 1},
+		{"the last", bundle(append(slices.Clone(others), ours)...), 1},
+		{"somewhere between", bundle(slices.Insert(slices.Clone(others), len(others)/2, ours)...), 2},
+		{"not there", bundle(others...), 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "roots.pem")
+			if err := os.WriteFile(file, row.bundle, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("SSL_CERT_FILE", file)
+			t.Setenv("SSL_CERT_DIR", "")
+			before := system
+			system = sync.OnceValue(load)
+			defer func() { system = before }()
+
+			var hellos atomic.Int32
+			s := httptest.NewUnstartedServer(nil)
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { hellos.Add(1); return nil, nil }}
+			s.StartTLS()
+			defer s.Close()
+			conn, err := New().DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+			if (err == nil) != (row.handshake > 0) {
+				t.Fatalf("the error is %v", err)
+			}
+			if err == nil {
+				conn.Close()
+			}
+			if n := int(hellos.Load()); row.handshake > 0 && n != row.handshake {
+				t.Errorf("%d handshakes, want %d", n, row.handshake)
+			}
+		})
+	}
+}
+
+// selfSigned is the certificate of an authority.
+func selfSigned(t *testing.T, name string) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{name}}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
 func BenchmarkParse(b *testing.B) {
 	var bundle []byte
 	for _, file := range bundles {
@@ -132,7 +215,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 	b.Run("here", func(b *testing.B) {
 		for b.Loop() {
-			parse(bundle)
+			read(bundle)
 		}
 	})
 	b.Run("x509", func(b *testing.B) {
