@@ -19,7 +19,7 @@ import (
 func main() {
 	log := environment.Log()
 	merchant := secret.New(awsenv.Config(), environment.Need("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
-	wechatpay := signing.NewClient(merchant, environment.Endpoints("WECHATPAY_ENDPOINTS", signing.Endpoints))
+	wechatpay := signing.NewClient(merchant, environment.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	wechatpay.Warm(ctx)

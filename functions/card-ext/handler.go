@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha1" // which is what WeChat signs with
@@ -56,15 +57,13 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 
 // validate has the rules of a card.
 func (c *card) validate(at string) error {
-	for _, err := range []error{
+	if err := cmp.Or(
 		rule.Check(at+"/card_id", c.CardID, rule.Required, rule.CardID),
 		rule.Check(at+"/code", c.Code, rule.Max(32)),
 		rule.CheckPrivate(at+"/openid", c.OpenID, rule.Max(128)),
 		rule.Check(at+"/outer_str", c.OuterStr, rule.Max(128)),
-	} {
-		if err != nil {
-			return err
-		}
+	); err != nil {
+		return err
 	}
 	if c.FixedBeginTimestamp != nil && *c.FixedBeginTimestamp <= 0 {
 		return gateway.Fault(strict.Fault{Path: strings.TrimPrefix(at, "/body") + "/fixed_begintimestamp", Issue: "must be a Unix time in seconds"})

@@ -23,7 +23,7 @@ func main() {
 	id := environment.Need("CARD_TICKET_SECRET_ID")
 	stored := secret.New(aws, id, parseTicket, log)
 	r := refresher{
-		wechat: officialaccount.NewClient(account, environment.Endpoints("WECHAT_ENDPOINTS", officialaccount.Endpoints)),
+		wechat: officialaccount.NewClient(account, environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)),
 		stored: stored,
 		secret: secretsmanager.NewFromConfig(aws),
 		id:     id,

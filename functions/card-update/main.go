@@ -21,7 +21,7 @@ import (
 func main() {
 	log, aws := environment.Log(), awsenv.Config()
 	account := secret.New(aws, environment.Need("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
-	wechat := officialaccount.NewClient(account, environment.Endpoints("WECHAT_ENDPOINTS", officialaccount.Endpoints))
+	wechat := officialaccount.NewClient(account, environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints))
 	plans := planObject{
 		// An endpoint of one's own has no name for each bucket.
 		client: s3.NewFromConfig(aws, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,25 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"membercard/shared/awsenv"
+	"membercard/shared/awsenv/mototest"
 )
 
 // TestAPlanInMoto reads a plan from another implementation of S3 than our own:
 // always its current version.
 func TestAPlanInMoto(t *testing.T) {
-	endpoint := os.Getenv("MOTO_ENDPOINT")
-	if endpoint == "" {
-		const how = "MOTO_ENDPOINT is not set: run `moto_server -p 5000` and set MOTO_ENDPOINT=http://127.0.0.1:5000"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	for name, value := range map[string]string{
-		"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "",
-		"AWS_ENDPOINT_URL": "", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "", "AWS_ENDPOINT_URL_S3": endpoint,
-	} {
-		t.Setenv(name, value)
-	}
+	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
 	client := s3.NewFromConfig(awsenv.Config(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
 	plans := planObject{client: client, bucket: "plans-" + strings.ToLower(rand.Text()), key: "plans/plan.json"}
 	bucket, key := &plans.bucket, &plans.key

@@ -19,7 +19,7 @@ import (
 func main() {
 	log := environment.Log()
 	apps := secret.New(awsenv.Config(), environment.Need("LOGIN_SECRET_ID"), parseApps, log)
-	wechat := environment.Endpoints("WECHAT_ENDPOINTS", officialaccount.Endpoints)
+	wechat := environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	var both sync.WaitGroup

@@ -28,8 +28,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// What a role's credentials look like. They are good for nothing but the
-// Secrets Manager at hand.
+// What a role's credentials look like. They are good for nothing but the AWS that
+// is played here.
 const (
 	Region          = "us-east-1"
 	AccessKeyID     = "ASIALOCALLOCALLOCAL0"

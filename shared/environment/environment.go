@@ -22,9 +22,9 @@ func Need(name string) string {
 	return value
 }
 
-// Endpoints are those that a variable lists (see [upstream.Endpoints]), or the
-// default.
-func Endpoints(name, byDefault string) *upstream.Client {
+// Upstream is a client for the endpoints that a variable lists (see
+// [upstream.Endpoints]), or for the default ones.
+func Upstream(name, byDefault string) *upstream.Client {
 	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), byDefault))
 	if err != nil {
 		log.Fatalf("the environment variable %s: %v", name, err)

@@ -3,7 +3,6 @@ package secret
 import (
 	"context"
 	"crypto/rand"
-	"os"
 	"testing"
 	"time"
 
@@ -11,26 +10,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"membercard/shared/awsenv"
+	"membercard/shared/awsenv/mototest"
 	"membercard/shared/telemetry"
 )
 
 // TestARotationInMoto creates, rotates and reads a secret in another
 // implementation of Secrets Manager than our own.
 func TestARotationInMoto(t *testing.T) {
-	endpoint := os.Getenv("MOTO_ENDPOINT")
-	if endpoint == "" {
-		const how = "MOTO_ENDPOINT is not set: run `moto_server -p 5000` and set MOTO_ENDPOINT=http://127.0.0.1:5000"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
-	}
-	for name, value := range map[string]string{
-		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_SESSION_TOKEN": "",
-		"AWS_ENDPOINT_URL": "", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "", "AWS_ENDPOINT_URL_SECRETS_MANAGER": endpoint,
-	} {
-		t.Setenv(name, value)
-	}
+	mototest.Use(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	manager := secretsmanager.NewFromConfig(awsenv.Config())
 	name := aws.String("merchant-" + rand.Text())
 	log := &logBuffer{}

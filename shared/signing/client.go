@@ -145,9 +145,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	}
 	if answer.Status != http.StatusOK {
 		// Whatever it is, the caller has no part in it.
-		e := failure.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status))
-		e.RequestID = answer.RequestID()
-		return e
+		return answer.Failed(failure.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
 	}
 	certificates, err := merchant.keys.decrypt(answer.Body)
 	if errors.Is(err, errWrongAPIv3Key) {
@@ -190,9 +188,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 	case err != nil:
 		return nil, err
 	case answer.Status == http.StatusUnauthorized:
-		refused := failure.Signature(errRefused)
-		refused.RequestID = answer.RequestID()
-		return nil, refused
+		return nil, answer.Failed(failure.Signature(errRefused))
 	case answer.Status < 200, 300 <= answer.Status && answer.Status < 400:
 		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d, which is not followed", answer.Status))
 	}

@@ -49,12 +49,14 @@ func (a *Answer) RequestID() string {
 	return id
 }
 
-// Invalid is the failure for an answer that can't be used, with its Request-ID.
-func (a *Answer) Invalid(cause error) error {
-	e := failure.Invalid(cause)
+// Failed is a failure that this answer is the reason for, with its Request-ID.
+func (a *Answer) Failed(e *failure.Error) error {
 	e.RequestID = a.RequestID()
 	return e
 }
+
+// Invalid is the failure for an answer that can't be used.
+func (a *Answer) Invalid(cause error) error { return a.Failed(failure.Invalid(cause)) }
 
 // Client calls a list of endpoints.
 type Client struct {
