@@ -6,11 +6,11 @@ import (
 	"errors"
 	"time"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
-	"membercard/shared/rule"
 	"membercard/shared/signing"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // request is the body of the brand pre-authorisation, document of 2025-06-24.
@@ -23,9 +23,9 @@ type request struct {
 // validate has the document's rules.
 func (r *request) validate() error {
 	return cmp.Or(
-		rule.Check("/body/brand_id", r.BrandID, rule.Required, rule.Max(32)),
-		rule.Check("/body/card_id", r.CardID, rule.Required, rule.CardID),
-		rule.CheckPrivate("/body/openid", r.OpenID, rule.Required, rule.Max(128)),
+		validation.Check("/body/brand_id", r.BrandID, validation.Required, validation.MaxLength(32)),
+		validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID),
+		validation.CheckPrivate("/body/openid", r.OpenID, validation.Required, validation.MaxLength(128)),
 	)
 }
 
@@ -43,22 +43,22 @@ type handler struct{ wechatpay *signing.Client }
 func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	path := r.Path()
 	if path != openUserCardTokens && path != preAuthTokens {
-		return nil, failure.NotFound()
+		return nil, apierror.NotFound()
 	}
 	var body request
 	err := r.Decode(&body)
-	r.Keep(body.OpenID)
+	r.Redact(body.OpenID)
 	if err != nil {
 		return nil, err
 	}
 	if body.OpenID == "" {
 		body.OpenID = r.OpenID()
-		r.Keep(body.OpenID)
+		r.Redact(body.OpenID)
 	}
-	if err := cmp.Or(body.validate(), r.CheckOpenID(body.OpenID, "/body/openid")); err != nil {
+	if err := cmp.Or(body.validate(), r.RequireOwnOpenID(body.OpenID, "/body/openid")); err != nil {
 		return nil, err
 	}
-	content, err := strict.Encode(body)
+	content, err := strictjson.Encode(body)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +68,8 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	}
 	var token string
 	var expireTime time.Time // RFC 3339
-	if !strict.Member(answer.Body, "token", &token) || token == "" ||
-		!strict.Member(answer.Body, "expire_time", &expireTime) || expireTime.IsZero() {
+	if !strictjson.Member(answer.Body, "token", &token) || token == "" ||
+		!strictjson.Member(answer.Body, "expire_time", &expireTime) || expireTime.IsZero() {
 		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
 	}
 	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil

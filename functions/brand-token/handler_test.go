@@ -9,10 +9,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/dial/dialtest"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 // example is the document's.
@@ -27,7 +27,7 @@ const (
 	minted = `{ "token" : "d2df23f2f4fasf3gws", "expire_time" : "2020-05-20T13:29:35.120+08:00" }`
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 var function signingtest.Function = func(wechatpay *signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error) {
 	return (&handler{wechatpay}).mint

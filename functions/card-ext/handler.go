@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"membercard/shared/gateway"
-	"membercard/shared/rule"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // maxCards is how many cards one request may be for. Since January 2021 wx.addCard
@@ -48,9 +48,9 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 	case r.CardList == nil:
 		return []card{one}, func(int) string { return "/body" }, nil
 	case one != card{}:
-		return nil, nil, gateway.Fault(strict.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
+		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
 	case len(r.CardList) == 0 || len(r.CardList) > maxCards:
-		return nil, nil, gateway.Fault(strict.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
+		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
 	}
 	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
 }
@@ -58,15 +58,15 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 // validate has the rules of a card.
 func (c *card) validate(at string) error {
 	if err := cmp.Or(
-		rule.Check(at+"/card_id", c.CardID, rule.Required, rule.CardID),
-		rule.Check(at+"/code", c.Code, rule.Max(32)),
-		rule.CheckPrivate(at+"/openid", c.OpenID, rule.Max(128)),
-		rule.Check(at+"/outer_str", c.OuterStr, rule.Max(128)),
+		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),
+		validation.Check(at+"/code", c.Code, validation.MaxLength(32)),
+		validation.CheckPrivate(at+"/openid", c.OpenID, validation.MaxLength(128)),
+		validation.Check(at+"/outer_str", c.OuterStr, validation.MaxLength(128)),
 	); err != nil {
 		return err
 	}
 	if c.FixedBeginTimestamp != nil && *c.FixedBeginTimestamp <= 0 {
-		return gateway.Fault(strict.Fault{Path: strings.TrimPrefix(at, "/body") + "/fixed_begintimestamp", Issue: "must be a Unix time in seconds"})
+		return gateway.Fault(strictjson.Fault{Path: strings.TrimPrefix(at, "/body") + "/fixed_begintimestamp", Issue: "must be a Unix time in seconds"})
 	}
 	return nil
 }
@@ -104,9 +104,9 @@ type handler struct{ tickets tickets }
 func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	err := r.Decode(&body)
-	r.Keep(body.OpenID)
+	r.Redact(body.OpenID)
 	for _, c := range body.CardList {
-		r.Keep(c.OpenID)
+		r.Redact(c.OpenID)
 	}
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Respon
 		if err := cards[i].validate(at(i)); err != nil {
 			return nil, err
 		}
-		if err := r.CheckOpenID(cards[i].OpenID, at(i)+"/openid"); err != nil {
+		if err := r.RequireOwnOpenID(cards[i].OpenID, at(i)+"/openid"); err != nil {
 			return nil, err
 		}
 	}
@@ -140,13 +140,13 @@ func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Respon
 			OuterStr:            c.OuterStr,
 		}
 		e.sign(t.Ticket, c.CardID)
-		text, err := strict.Encode(e)
+		text, err := strictjson.Encode(e)
 		if err != nil {
 			return nil, err
 		}
 		answer.CardList = append(answer.CardList, added{c.CardID, string(text)})
 	}
-	content, err := strict.Encode(answer)
+	content, err := strictjson.Encode(answer)
 	if err != nil {
 		return nil, err
 	}

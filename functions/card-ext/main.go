@@ -10,20 +10,20 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"membercard/shared/awsenv"
-	"membercard/shared/environment"
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
 )
 
 func main() {
-	log, aws := environment.Log(), awsenv.Config()
-	account := secret.New(aws, environment.Need("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
-	id := environment.Need("CARD_TICKET_SECRET_ID")
+	log, aws := env.Log(), awsconfig.Config()
+	account := secret.New(aws, env.Required("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
+	id := env.Required("CARD_TICKET_SECRET_ID")
 	stored := secret.New(aws, id, parseTicket, log)
 	r := refresher{
-		wechat: officialaccount.NewClient(account, environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)),
+		wechat: officialaccount.NewClient(account, env.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)),
 		stored: stored,
 		secret: secretsmanager.NewFromConfig(aws),
 		id:     id,

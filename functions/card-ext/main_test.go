@@ -17,16 +17,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"membercard/shared/dial/dialtest"
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
 	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 const (
 	cardID      = "pbLatjvWOibDc5-TBnbUk1pD12o0"
@@ -218,7 +218,7 @@ type outcome struct {
 	status  int
 	body    string
 	headers map[string]string
-	told    failure.Error
+	told    apierror.Error
 	log     string         // of this request
 	record  map[string]any // its last line
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/officialaccount"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
-	"membercard/shared/wall"
+	"membercard/shared/wallclock"
 )
 
 // renewBefore is how long before its end a ticket is replaced: three turns of
@@ -37,7 +37,7 @@ type ticket struct {
 // "{}": there is no ticket yet, which is no fault of the secret.
 func parseTicket(secret []byte) (*ticket, error) {
 	var t ticket
-	if err := strict.DecodeSecret(secret, &t); err != nil {
+	if err := strictjson.DecodeSecret(secret, &t); err != nil {
 		return nil, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	if t == (ticket{}) {
@@ -55,7 +55,7 @@ var errMalformed = errors.New("the card ticket's secret")
 
 // lives says whether the ticket is there, and good for a while longer.
 func (t *ticket) lives(while time.Duration) bool {
-	return t.Ticket != "" && wall.Now().Add(while).Before(t.expiresAt)
+	return t.Ticket != "" && wallclock.Now().Add(while).Before(t.expiresAt)
 }
 
 // tickets gives the stored ticket, and reads it again on demand.
@@ -73,9 +73,9 @@ func current(ctx context.Context, stored tickets) (*ticket, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, failure.Config(err)
+		return nil, apierror.Config(err)
 	case !t.lives(0):
-		return nil, failure.TicketUnavailable(errors.New("no card ticket is stored that has not ended"))
+		return nil, apierror.TicketUnavailable(errors.New("no card ticket is stored that has not ended"))
 	}
 	return t, nil
 }
@@ -92,9 +92,9 @@ type refresher struct {
 func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, _ []byte) ([]byte, error) {
 	changed, err := r.renew(ctx)
 	if err != nil {
-		e, ok := errors.AsType[*failure.Error](err)
+		e, ok := errors.AsType[*apierror.Error](err)
 		if !ok {
-			e = failure.Config(err)
+			e = apierror.Config(err)
 			e.Cure = "let the function's role read and put the secret that CARD_TICKET_SECRET_ID names"
 		}
 		record.End(ctx, slog.LevelError, "the card ticket is not renewed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
@@ -123,11 +123,11 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	}
 	var t ticket
 	var expiresIn int // seconds
-	if !strict.Member(answer.Body, "ticket", &t.Ticket) || t.Ticket == "" || !strict.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
+	if !strictjson.Member(answer.Body, "ticket", &t.Ticket) || t.Ticket == "" || !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
 		return false, answer.Invalid(errors.New("the answer has no ticket with its expires_in"))
 	}
-	t.ExpiresAt = wall.Now().Add(time.Duration(expiresIn) * time.Second).Format(time.RFC3339)
-	text, err := strict.Encode(t)
+	t.ExpiresAt = wallclock.Now().Add(time.Duration(expiresIn) * time.Second).Format(time.RFC3339)
+	text, err := strictjson.Encode(t)
 	if err != nil {
 		return false, err
 	}

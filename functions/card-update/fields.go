@@ -4,8 +4,8 @@ import (
 	"slices"
 	"strings"
 
-	"membercard/shared/rule"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // cardTypes are the types of card, as the keys of their objects.
@@ -49,7 +49,7 @@ func userName(value string) string {
 }
 
 // check holds each field against its rule. at gives the place of a field.
-func (f fields) check(at func(name string) string) (faults strict.Faults) {
+func (f fields) check(at func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.names() {
 		var issue string
 		known := slices.Contains(fieldNames, name)
@@ -57,12 +57,12 @@ func (f fields) check(at func(name string) string) (faults strict.Faults) {
 		case !known:
 			issue = "is not a field that can be changed here"
 		case strings.HasSuffix(name, "_url"):
-			issue = rule.WebURL(f[name])
+			issue = validation.WebURL(f[name])
 		case strings.HasSuffix(name, "_user_name"):
 			issue = userName(f[name])
 		}
 		if issue != "" {
-			faults = append(faults, strict.Fault{Path: at(strict.Escape(name)), Value: f[name], Issue: issue, Foreign: !known})
+			faults = append(faults, strictjson.Fault{Path: at(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: !known})
 		}
 	}
 	return faults
@@ -70,7 +70,7 @@ func (f fields) check(at func(name string) string) (faults strict.Faults) {
 
 // checkPairs sees to it that a mini program and its page come together, and are
 // cleared together.
-func (f fields) checkPairs(at func(name string) string) (faults strict.Faults) {
+func (f fields) checkPairs(at func(name string) string) (faults strictjson.Faults) {
 	for _, entry := range entries {
 		user, pass := entry+"_app_brand_user_name", entry+"_app_brand_pass"
 		for _, pair := range [][2]string{{user, pass}, {pass, user}} {
@@ -78,9 +78,9 @@ func (f fields) checkPairs(at func(name string) string) (faults strict.Faults) {
 			other, otherThere := f[pair[1]]
 			switch {
 			case !there && otherThere:
-				faults = append(faults, strict.Fault{Path: at(pair[0]), Issue: "is required together with " + pair[1]})
+				faults = append(faults, strictjson.Fault{Path: at(pair[0]), Issue: "is required together with " + pair[1]})
 			case there && value == "" && other != "":
-				faults = append(faults, strict.Fault{Path: at(pair[0]), Issue: "must not be empty unless " + pair[1] + " is"})
+				faults = append(faults, strictjson.Fault{Path: at(pair[0]), Issue: "must not be empty unless " + pair[1] + " is"})
 			}
 		}
 	}
@@ -117,5 +117,5 @@ func (f fields) encode(cardID, cardType string) ([]byte, error) {
 	if len(baseInfo) > 0 {
 		card["base_info"] = baseInfo
 	}
-	return strict.Encode(map[string]any{"card_id": cardID, cardType: card})
+	return strictjson.Encode(map[string]any{"card_id": cardID, cardType: card})
 }

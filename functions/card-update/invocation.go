@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
 
@@ -89,7 +89,7 @@ func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []
 		}
 	}
 	p, err := parsePlan(document)
-	if faults, ok := errors.AsType[strict.Faults](err); ok {
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
 		e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
 		for _, fault := range faults[:min(len(faults), maxFaults)] {
 			e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
@@ -110,12 +110,12 @@ func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []
 		counts = append(counts, slog.Any("failures", failures(r)))
 	}
 	record.End(ctx, level, "synced", code, counts...)
-	return strict.Encode(r)
+	return strictjson.Encode(r)
 }
 
 func refusePlan(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
 	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLoggedFaults)]), slog.String("cure", cure))
-	return strict.Encode(map[string]any{"error": e})
+	return strictjson.Encode(map[string]any{"error": e})
 }
 
 // failures are the cards that failed, for the record: as many as one reads.

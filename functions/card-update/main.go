@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"membercard/shared/awsenv"
-	"membercard/shared/environment"
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
@@ -19,14 +19,14 @@ import (
 )
 
 func main() {
-	log, aws := environment.Log(), awsenv.Config()
-	account := secret.New(aws, environment.Need("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
-	wechat := officialaccount.NewClient(account, environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints))
+	log, aws := env.Log(), awsconfig.Config()
+	account := secret.New(aws, env.Required("OFFICIAL_ACCOUNT_SECRET_ID"), officialaccount.ParseAccount, log)
+	wechat := officialaccount.NewClient(account, env.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints))
 	plans := planObject{
 		// An endpoint of one's own has no name for each bucket.
 		client: s3.NewFromConfig(aws, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
-		bucket: environment.Need("CARD_PLAN_BUCKET"),
-		key:    environment.Need("CARD_PLAN_KEY"),
+		bucket: env.Required("CARD_PLAN_BUCKET"),
+		key:    env.Required("CARD_PLAN_KEY"),
 	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

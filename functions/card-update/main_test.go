@@ -15,15 +15,15 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/dial/dialtest"
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 const (
 	cardID      = "pbLatjvWOibDc5-TBnbUk1pD12o0"
@@ -122,7 +122,7 @@ type outcome struct {
 	status  int
 	body    string
 	headers map[string]string
-	told    failure.Error
+	told    apierror.Error
 	log     string
 }
 

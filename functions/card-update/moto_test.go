@@ -10,15 +10,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
-	"membercard/shared/awsenv"
-	"membercard/shared/awsenv/mototest"
+	"membercard/shared/awsconfig"
+	"membercard/shared/awsconfig/mototest"
 )
 
 // TestAPlanInMoto reads a plan from another implementation of S3 than our own:
 // always its current version.
 func TestAPlanInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
-	client := s3.NewFromConfig(awsenv.Config(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	client := s3.NewFromConfig(awsconfig.Config(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
 	plans := planObject{client: client, bucket: "plans-" + strings.ToLower(rand.Text()), key: "plans/plan.json"}
 	bucket, key := &plans.bucket, &plans.key
 	fails := func(tells string) {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"membercard/shared/rule"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // plan is what the cards shall show, and when. plan.schema.json tells editors
@@ -54,11 +54,11 @@ func (c *plannedCard) inForce(now time.Time) (f fields, last int) {
 	return f, last
 }
 
-// parsePlan reads a plan, or returns all its faults as [strict.Faults].
+// parsePlan reads a plan, or returns all its faults as [strictjson.Faults].
 func parsePlan(document []byte) (*plan, error) {
 	var p plan
-	var faults strict.Faults
-	if err := strict.Decode(document, &p); err != nil && !errors.As(err, &faults) {
+	var faults strictjson.Faults
+	if err := strictjson.Decode(document, &p); err != nil && !errors.As(err, &faults) {
 		return nil, err
 	}
 	faults = append(faults, p.check(faults)...)
@@ -70,7 +70,7 @@ func parsePlan(document []byte) (*plan, error) {
 
 // check holds the plan against the rules that its shape does not have. What is
 // known to be at fault already is left alone.
-func (p *plan) check(known strict.Faults) (faults strict.Faults) {
+func (p *plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	seen := map[string]bool{}
 	for _, fault := range known {
 		seen[fault.Path] = true
@@ -78,7 +78,7 @@ func (p *plan) check(known strict.Faults) (faults strict.Faults) {
 	if seen[""] {
 		return nil
 	}
-	add := func(more ...strict.Fault) {
+	add := func(more ...strictjson.Fault) {
 		for _, fault := range more {
 			if !seen[fault.Path] {
 				seen[fault.Path] = true
@@ -87,28 +87,28 @@ func (p *plan) check(known strict.Faults) (faults strict.Faults) {
 		}
 	}
 	if p.Cards == nil {
-		add(strict.Fault{Path: "/cards", Issue: rule.Required("")})
+		add(strictjson.Fault{Path: "/cards", Issue: validation.Required("")})
 	}
 	places := map[string]string{} // of card_ids
 	for i := range p.Cards {
 		c, at := &p.Cards[i], fmt.Sprintf("/cards/%d", i)
-		issue := rule.Required(c.CardID)
+		issue := validation.Required(c.CardID)
 		if issue == "" {
-			issue = rule.CardID(c.CardID)
+			issue = validation.CardID(c.CardID)
 		}
 		if first, again := places[c.CardID]; again && issue == "" {
 			issue = "is planned for already at " + first
 		}
 		places[c.CardID] = at
 		if issue != "" {
-			add(strict.Fault{Path: at + "/card_id", Value: c.CardID, Issue: issue})
+			add(strictjson.Fault{Path: at + "/card_id", Value: c.CardID, Issue: issue})
 		}
 		add(c.check(at)...)
 	}
 	return faults
 }
 
-func (c *plannedCard) check(at string) (faults strict.Faults) {
+func (c *plannedCard) check(at string) (faults strictjson.Faults) {
 	in := func(place string) func(string) string {
 		return func(name string) string { return place + "/fields/" + name }
 	}
@@ -149,23 +149,23 @@ func rfc3339(value string) (t time.Time, ok bool) {
 }
 
 // check reads the campaign's times.
-func (c *campaign) check(at string) (faults strict.Faults) {
+func (c *campaign) check(at string) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {
 			return t
 		}
 		t, ok := rfc3339(value)
 		if !ok {
-			faults = append(faults, strict.Fault{Path: at + "/" + name, Value: value, Issue: "must be a time with an offset, like 2027-01-01T00:00:00+08:00"})
+			faults = append(faults, strictjson.Fault{Path: at + "/" + name, Value: value, Issue: "must be a time with an offset, like 2027-01-01T00:00:00+08:00"})
 		}
 		return t
 	}
 	c.from, c.until = read("from", c.From), read("until", c.Until)
 	if c.From != "" && c.Until != "" && len(faults) == 0 && !c.from.Before(c.until) {
-		faults = append(faults, strict.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
+		faults = append(faults, strictjson.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
 	}
 	if c.Fields == nil {
-		faults = append(faults, strict.Fault{Path: at + "/fields", Issue: rule.Required("")})
+		faults = append(faults, strictjson.Fault{Path: at + "/fields", Issue: validation.Required("")})
 	}
 	return faults
 }

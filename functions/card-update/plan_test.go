@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 )
 
 // examplePlan is the contract's.
@@ -158,10 +158,10 @@ func TestPlansThatAreGood(t *testing.T) {
 }
 
 // faultsOf are the faults of a plan, each as "path issue".
-func faultsOf(t *testing.T, document string) strict.Faults {
+func faultsOf(t *testing.T, document string) strictjson.Faults {
 	t.Helper()
 	p, err := parsePlan([]byte(document))
-	faults, ok := err.(strict.Faults)
+	faults, ok := err.(strictjson.Faults)
 	if !ok || p != nil {
 		t.Fatalf("%+v, %v, want faults", p, err)
 	}
@@ -263,7 +263,7 @@ func TestPlansThatAreNot(t *testing.T) {
 			got := faultsOf(t, row.plan)
 			for _, want := range row.faults {
 				path, issue, _ := strings.Cut(want, " ")
-				if !slices.ContainsFunc(got, func(f strict.Fault) bool { return f.Path == path && strings.Contains(f.Issue, issue) }) {
+				if !slices.ContainsFunc(got, func(f strictjson.Fault) bool { return f.Path == path && strings.Contains(f.Issue, issue) }) {
 					t.Errorf("no fault %q at %q", issue, path)
 				}
 			}
@@ -286,7 +286,7 @@ func FuzzPlan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, document string) {
 		p, err := parsePlan([]byte(document))
 		if err != nil {
-			faults, ok := err.(strict.Faults)
+			faults, ok := err.(strictjson.Faults)
 			if !ok || len(faults) == 0 {
 				t.Fatalf("%q: %v", document, err)
 			}
@@ -304,7 +304,7 @@ func FuzzPlan(f *testing.F) {
 		if err := schema.Validate(content); err != nil {
 			t.Fatalf("%q: the schema says %v", document, err)
 		}
-		again, err := strict.Encode(content)
+		again, err := strictjson.Encode(content)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/officialaccount"
 	"membercard/shared/upstream"
-	"membercard/shared/wall"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -52,12 +52,12 @@ type report struct {
 }
 
 type cardReport struct {
-	CardID     string         `json:"card_id"`
-	Status     string         `json:"status"`
-	Changed    []string       `json:"changed,omitempty"`     // fields that were, or with dry_run would be, changed
-	SendCheck  *bool          `json:"send_check,omitempty"`  // WeChat's word that the change goes to review
-	CardStatus string         `json:"card_status,omitempty"` // WeChat's, with not_applied
-	Error      *failure.Error `json:"error,omitempty"`
+	CardID     string          `json:"card_id"`
+	Status     string          `json:"status"`
+	Changed    []string        `json:"changed,omitempty"`     // fields that were, or with dry_run would be, changed
+	SendCheck  *bool           `json:"send_check,omitempty"`  // WeChat's word that the change goes to review
+	CardStatus string          `json:"card_status,omitempty"` // WeChat's, with not_applied
+	Error      *apierror.Error `json:"error,omitempty"`
 }
 
 // The statuses of a card in a report.
@@ -131,7 +131,7 @@ func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) 
 
 // endsRun says whether an error is the account's rather than the card's: no
 // quota, no valid secret, a token that stays dead, or an IP that is not allowed.
-func endsRun(e *failure.Error) bool {
+func endsRun(e *apierror.Error) bool {
 	return e != nil && (e.Code == "CONFIG_ERROR" || slices.Contains([]int{45009, 40001, 40014, 42001, 40164}, e.Errcode))
 }
 
@@ -144,7 +144,7 @@ func timeLeft(ctx context.Context, least time.Duration) bool {
 func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, dryRun bool, r *cardReport) {
 	defer func() {
 		if value := recover(); value != nil {
-			r.fail(failure.Panic(value))
+			r.fail(apierror.FromPanic(value))
 		}
 	}()
 	wanted, _ := planned.inForce(now)
@@ -154,7 +154,7 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 	}
 	shown, err := s.get(ctx, planned.CardID)
 	if err != nil {
-		if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
+		if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
 			r.fail(err)
 		} // else it was our time that ran out
 		return
@@ -171,7 +171,7 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 		r.fail(err)
 		return
 	case shown.cardType != memberCard && slices.ContainsFunc(r.Changed, ofMemberCard):
-		r.fail(&failure.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
+		r.fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
 		return
 	case shown.status == inReview || s.isSent(planned.CardID, body):
 		r.Status, r.CardStatus = notApplied, shown.status
@@ -207,9 +207,9 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 }
 
 func (r *cardReport) fail(err error) {
-	e, ok := errors.AsType[*failure.Error](err)
+	e, ok := errors.AsType[*apierror.Error](err)
 	if !ok {
-		e = failure.Panic(err)
+		e = apierror.FromPanic(err)
 	}
 	r.Status, r.Error, r.Changed = failed, e, nil
 }
@@ -226,14 +226,14 @@ func (s *syncer) remember(cardID string, missing fields, cardType string) {
 	if s.sent == nil {
 		s.sent = map[string]change{}
 	}
-	s.sent[cardID] = change{string(body), wall.Now()}
+	s.sent[cardID] = change{string(body), wallclock.Now()}
 }
 
 func (s *syncer) isSent(cardID string, body []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.sent[cardID]
-	return ok && c.body == string(body) && wall.Since(c.at) < resendAfter
+	return ok && c.body == string(body) && wallclock.Since(c.at) < resendAfter
 }
 
 func (s *syncer) forget(cardID string) {

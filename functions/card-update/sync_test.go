@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/wall"
+	"membercard/shared/wallclock"
 )
 
 // planFor is a plan that gives n cards, p0 and so on, the same fields.
@@ -217,7 +217,7 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	sync("y", notApplied, 3)
 	sync("", unchanged, 3) // it shows, so nothing is left to remember
 	if len(s.sent) != 0 {
-		t.Errorf("%v is remembered since %v", s.sent, wall.Now())
+		t.Errorf("%v is remembered since %v", s.sent, wallclock.Now())
 	}
 }
 

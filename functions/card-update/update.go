@@ -6,8 +6,8 @@ import (
 
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
-	"membercard/shared/rule"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // request is the body of POST /card/update: a card, and one object with the key
@@ -44,20 +44,20 @@ func (r *request) card() (cardType string, sent *card, err error) {
 		switch {
 		case object == nil:
 		case sent != nil:
-			return "", nil, gateway.Fault(strict.Fault{Path: "/" + cardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
+			return "", nil, gateway.Fault(strictjson.Fault{Path: "/" + cardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
 		default:
 			cardType, sent = cardTypes[i], object
 		}
 	}
 	if sent == nil {
-		return "", nil, gateway.Fault(strict.Fault{Issue: "must have an object with the key of the card's type, such as member_card"})
+		return "", nil, gateway.Fault(strictjson.Fault{Issue: "must have an object with the key of the card's type, such as member_card"})
 	}
 	return cardType, sent, nil
 }
 
 // validate has the rules of card fields, and returns the fields.
 func (r *request) validate() (cardType string, changes fields, err error) {
-	if err := rule.Check("/body/card_id", r.CardID, rule.Required, rule.CardID); err != nil {
+	if err := validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID); err != nil {
 		return "", nil, err
 	}
 	cardType, sent, err := r.card()
@@ -78,18 +78,18 @@ func (r *request) validate() (cardType string, changes fields, err error) {
 		}
 	}
 	if len(changes) > 0 && cardType != memberCard {
-		return "", nil, gateway.Fault(strict.Fault{Path: inCard(changes.names()[0]), Issue: "is a field of membership cards only"})
+		return "", nil, gateway.Fault(strictjson.Fault{Path: inCard(changes.names()[0]), Issue: "is a field of membership cards only"})
 	}
 	faults := append(changes.check(inCard), changes.checkPairs(inCard)...)
 	for _, name := range sent.BaseInfo.names() {
 		if ofMemberCard(name) {
-			faults = append(faults, strict.Fault{Path: inBaseInfo(name), Issue: "belongs into member_card itself"})
+			faults = append(faults, strictjson.Fault{Path: inBaseInfo(name), Issue: "belongs into member_card itself"})
 		}
 	}
 	faults = append(append(faults, sent.BaseInfo.check(inBaseInfo)...), sent.BaseInfo.checkPairs(inBaseInfo)...)
 	maps.Copy(changes, sent.BaseInfo)
 	if len(changes) == 0 {
-		faults = append(faults, strict.Fault{Path: "/" + cardType, Issue: "must have a field to change"})
+		faults = append(faults, strictjson.Fault{Path: "/" + cardType, Issue: "must have a field to change"})
 	}
 	if len(faults) > 0 {
 		return "", nil, gateway.Fault(faults[0])

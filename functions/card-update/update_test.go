@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"membercard/shared/signing/signingtest"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 )
 
 // example is the document's, in the form that /card/update takes.
@@ -215,7 +215,7 @@ func TestARefusalStaysReadable(t *testing.T) {
 	}
 }
 
-// TestWhatACallerIsToldOfAnErrcode: the mapping itself is failure.FromErrcode's.
+// TestWhatACallerIsToldOfAnErrcode: the mapping itself is apierror.FromErrcode's.
 func TestWhatACallerIsToldOfAnErrcode(t *testing.T) {
 	for _, row := range []struct {
 		answer, code string
@@ -270,7 +270,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		encode := func(body []byte) []byte {
 			var r request
-			if err := strict.Decode(body, &r); err != nil {
+			if err := strictjson.Decode(body, &r); err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
 			cardType, changes, err := r.validate()

@@ -1,9 +1,9 @@
 package main
 
-import "membercard/shared/failure"
+import "membercard/shared/apierror"
 
 // advice is the document's table of errors that only this operation can meet.
-var advice = failure.Advice{
+var advice = apierror.Advice{
 	{"NO_AUTH", "", "have WeChat Pay open this feature for the merchant number"},
 	{"INVALID_REQUEST", "扫码投放场景不支持实时code模式", "use a card that is not in real-time code mode"},
 	{"INVALID_REQUEST", "会员卡的创建商户号不等于调用方商户号", "call with the merchant number that created the card"},

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
-	"membercard/shared/rule"
 	"membercard/shared/signing"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // request is the body of the merchant pre-authorisation, document of 2023-11-28.
@@ -25,12 +25,12 @@ type request struct {
 // validate has the document's rules.
 func (r *request) validate(cardID string) error {
 	return cmp.Or(
-		rule.Check("/path/card_id", cardID, rule.Required, rule.CardID),
-		rule.Check("/body/activate_type", r.ActivateType, rule.Required, rule.OneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")),
-		rule.Check("/body/activate_url", r.ActivateURL, rule.Max(128), rule.WebURL),
-		rule.Check("/body/activate_appid", r.ActivateAppID, rule.Max(32)),
-		rule.Check("/body/activate_path", r.ActivatePath, rule.Max(128)),
-		rule.Check("/body/outer_str", r.OuterStr, rule.Max(32), rule.OuterStr),
+		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
+		validation.Check("/body/activate_type", r.ActivateType, validation.Required, validation.OneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")),
+		validation.Check("/body/activate_url", r.ActivateURL, validation.MaxLength(128), validation.WebURL),
+		validation.Check("/body/activate_appid", r.ActivateAppID, validation.MaxLength(32)),
+		validation.Check("/body/activate_path", r.ActivatePath, validation.MaxLength(128)),
+		validation.Check("/body/outer_str", r.OuterStr, validation.MaxLength(32), validation.OuterStr),
 		r.validateJump(),
 	)
 }
@@ -40,7 +40,7 @@ func (r *request) validateJump() error {
 	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
 		return nil
 	}
-	return failure.Param(failure.Detail{
+	return apierror.InvalidParam(apierror.Detail{
 		Field:    "/body/activate_url",
 		Issue:    "or activate_appid is required with JUMP_ACTIVATE",
 		Location: "body",
@@ -61,7 +61,7 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err := body.validate(cardID); err != nil {
 		return nil, err
 	}
-	content, err := strict.Encode(body)
+	content, err := strictjson.Encode(body)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 		return nil, advice.Apply(err)
 	}
 	var token string
-	if !strict.Member(answer.Body, "permission_token", &token) || token == "" {
+	if !strictjson.Member(answer.Body, "permission_token", &token) || token == "" {
 		return nil, answer.Invalid(errors.New("the answer has no permission_token"))
 	}
 	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil

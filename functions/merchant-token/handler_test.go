@@ -10,10 +10,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/dial/dialtest"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 // example is the document's.
@@ -29,7 +29,7 @@ const example = `{
 const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 
 // post is a call for a card.
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 var function signingtest.Function = func(wechatpay *signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error) {
 	return (&handler{wechatpay}).mint

@@ -9,17 +9,17 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
-	"membercard/shared/awsenv"
-	"membercard/shared/environment"
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
 	"membercard/shared/gateway"
 	"membercard/shared/secret"
 	"membercard/shared/signing"
 )
 
 func main() {
-	log := environment.Log()
-	merchant := secret.New(awsenv.Config(), environment.Need("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
-	wechatpay := signing.NewClient(merchant, environment.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
+	log := env.Log()
+	merchant := secret.New(awsconfig.Config(), env.Required("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
+	wechatpay := signing.NewClient(merchant, env.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	wechatpay.Warm(ctx)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
@@ -57,7 +57,7 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	defer cancel()
 
 	openid, appid, err := a.prove(ctx, r)
-	var e *failure.Error
+	var e *apierror.Error
 	switch {
 	case err == nil:
 		record.End(ctx, slog.LevelInfo, "authorized", "OK")
@@ -78,13 +78,13 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 var refusals = []int{40029, 40163, 40226}
 
 // prove turns the login of a request into an openid. Its error is a
-// [failure.Error], or another if there is no login to ask WeChat about. An app
+// [apierror.Error], or another if there is no login to ask WeChat about. An app
 // whose secret WeChat refuses is read again, and if it changed, asked once more.
 func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string, err error) {
 	defer func() { // a panic would end the process
 		if value := recover(); value != nil {
 			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
-			err = failure.Panic(value)
+			err = apierror.FromPanic(value)
 		}
 	}()
 	header := r.Headers["authorization"]
@@ -93,7 +93,7 @@ func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string
 	}
 	held, err := a.apps.Get(ctx)
 	if err != nil {
-		return "", "", failure.Config(err)
+		return "", "", apierror.Config(err)
 	}
 	for again := true; ; again = false {
 		l, err := held.read(header)

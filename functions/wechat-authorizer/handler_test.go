@@ -20,13 +20,13 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"membercard/shared/dial/dialtest"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 const (
 	miniAppID, miniSecret         = "wx5f0c2b8e7d4a9361", "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"membercard/shared/officialaccount"
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
 
@@ -29,7 +29,7 @@ type apps struct {
 // value in it.
 func parseApps(secret []byte) (*apps, error) {
 	var a apps
-	if err := strict.DecodeSecret(secret, &a); err != nil {
+	if err := strictjson.DecodeSecret(secret, &a); err != nil {
 		return nil, fmt.Errorf("the login secret: %w", err)
 	}
 	if a.MiniProgram == nil && a.OfficialAccount == nil {
@@ -103,7 +103,7 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 		return "", err
 	}
 	var openid string
-	if !strict.Member(answer.Body, "openid", &openid) || openid == "" {
+	if !strictjson.Member(answer.Body, "openid", &openid) || openid == "" {
 		return "", answer.Invalid(errors.New("the answer has no openid"))
 	}
 	return openid, nil

@@ -10,16 +10,16 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
-	"membercard/shared/awsenv"
-	"membercard/shared/environment"
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
 )
 
 func main() {
-	log := environment.Log()
-	apps := secret.New(awsenv.Config(), environment.Need("LOGIN_SECRET_ID"), parseApps, log)
-	wechat := environment.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)
+	log := env.Log()
+	apps := secret.New(awsconfig.Config(), env.Required("LOGIN_SECRET_ID"), parseApps, log)
+	wechat := env.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	var both sync.WaitGroup

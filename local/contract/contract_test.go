@@ -15,7 +15,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"membercard/shared/rule"
+	"membercard/shared/validation"
 )
 
 func load(t *testing.T) *Contract {
@@ -224,7 +224,7 @@ func TestRequests(t *testing.T) {
 func TestOuterStr(t *testing.T) {
 	pattern := compiled(t, "OuterStr")
 	for c := rune(0); c <= unicode.MaxRune; c++ {
-		if s := string(c); c != unicode.ReplacementChar && pattern(s) != (rule.OuterStr(s) == "") {
+		if s := string(c); c != unicode.ReplacementChar && pattern(s) != (validation.OuterStr(s) == "") {
 			t.Errorf("%U: the contract allows it: %v", c, pattern(s))
 		}
 	}
@@ -235,7 +235,7 @@ func TestOuterStr(t *testing.T) {
 func TestWebURL(t *testing.T) {
 	pattern := compiled(t, "WebURL")
 	same := func(s string) {
-		if allowed := pattern(s); allowed != (s != "" && rule.WebURL(s) == "") {
+		if allowed := pattern(s); allowed != (s != "" && validation.WebURL(s) == "") {
 			t.Errorf("%q: the contract allows it: %v", s, allowed)
 		}
 	}

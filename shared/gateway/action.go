@@ -8,8 +8,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"membercard/shared/failure"
-	"membercard/shared/strict"
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
 
@@ -26,7 +26,7 @@ type Action func(ctx context.Context, record *telemetry.Record, event []byte) ([
 // Invoke implements lambda.Handler.
 func (f Function) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
 	var name string
-	if !strict.Member(payload, "action", &name) {
+	if !strictjson.Member(payload, "action", &name) {
 		return f.Requests.Invoke(ctx, payload)
 	}
 	action, ok := f.Actions[name]
@@ -36,7 +36,7 @@ func (f Function) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	ctx, record := f.Requests.Log.Begin(ctx, InvocationID(ctx))
 	defer func() { // a panic would end the process
 		if value := recover(); value != nil {
-			e := failure.Panic(value)
+			e := apierror.FromPanic(value)
 			record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure), slog.String("stack", string(debug.Stack())))
 			answer, err = nil, e
 		}

@@ -17,8 +17,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/failure"
-	"membercard/shared/strict"
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
 
@@ -85,47 +85,47 @@ func (r *Request) PathParameter(name string) string { return r.event.PathParamet
 // such authorizer.
 func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
 
-// CheckOpenID refuses an openid, at a pointer, that is not the proven one: nobody
+// RequireOwnOpenID refuses an openid, at a pointer, that is not the proven one: nobody
 // gets anything for somebody else.
-func (r *Request) CheckOpenID(openid, pointer string) error {
+func (r *Request) RequireOwnOpenID(openid, pointer string) error {
 	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
-		return failure.OpenIDMismatch(pointer)
+		return apierror.OpenIDMismatch(pointer)
 	}
 	return nil
 }
 
-// Keep has a value, an openid for instance, kept out of the log and out of what
+// Redact has a value, an openid for instance, kept out of the log and out of what
 // is repeated to the caller.
-func (r *Request) Keep(private string) {
+func (r *Request) Redact(private string) {
 	const least = 6 // a shorter one would take words of ours out as well
 	if len(private) >= least {
 		r.private = append(r.private, private)
 	}
 }
 
-// Decode fills a struct from the body, strictly (see [strict.Decode]), or
+// Decode fills a struct from the body, strictly (see [strictjson.Decode]), or
 // returns the PARAM_ERROR for the first fault.
 func (r *Request) Decode(into any) error {
 	body := []byte(r.event.Body)
 	if r.event.IsBase64Encoded {
 		var err error
 		if body, err = base64.StdEncoding.DecodeString(r.event.Body); err != nil {
-			return Fault(strict.Fault{Issue: "is marked as base64 but is not"})
+			return Fault(strictjson.Fault{Issue: "is marked as base64 but is not"})
 		}
 	}
 	if len(body) > maxBody {
-		return Fault(strict.Fault{Issue: "must have at most 16 KiB"})
+		return Fault(strictjson.Fault{Issue: "must have at most 16 KiB"})
 	}
-	err := strict.Decode(body, into)
-	if faults, ok := errors.AsType[strict.Faults](err); ok {
+	err := strictjson.Decode(body, into)
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
 		return Fault(faults[0])
 	}
 	return err
 }
 
 // Fault is the PARAM_ERROR for a fault of the body.
-func Fault(f strict.Fault) error {
-	return failure.Param(failure.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body", Foreign: f.Foreign})
+func Fault(f strictjson.Fault) error {
+	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body", Foreign: f.Foreign})
 }
 
 // Response is a success: a JSON body and, if it came from WeChat, its Request-ID.
@@ -168,7 +168,7 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 	defer func() {
 		if value := recover(); value != nil {
 			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
-			err = failure.Panic(value)
+			err = apierror.FromPanic(value)
 		}
 	}()
 	response, err = h.Operation(ctx, request)
@@ -181,9 +181,9 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 // refuse tells the caller and the operator, each in his own way, why there is no
 // success.
 func refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
-	e, ok := errors.AsType[*failure.Error](err)
+	e, ok := errors.AsType[*apierror.Error](err)
 	if !ok || e == nil {
-		e = failure.Panic(err)
+		e = apierror.FromPanic(err)
 	}
 	told := *e
 	told.Message = request.hide(e.Message)

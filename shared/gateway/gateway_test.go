@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
 )
 
@@ -48,7 +48,7 @@ type outcome struct {
 	status  int
 	headers map[string]string
 	body    string
-	told    failure.Error // the body, if it is an error
+	told    apierror.Error // the body, if it is an error
 	log     string
 	record  map[string]any
 }
@@ -133,13 +133,13 @@ func TestASuccessIsWeChatsOwnBody(t *testing.T) {
 func TestHeadersOfAnError(t *testing.T) {
 	for _, row := range []struct {
 		what                  string
-		e                     *failure.Error
+		e                     *apierror.Error
 		requestID, retryAfter string
 	}{
-		{"no call was made", failure.NotFound(), "", ""},
-		{"WeChat's Request-ID", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m", RequestID: "08F7"}), "08F7", ""},
-		{"Retry-After", failure.FromWeChat(failure.Answer{Status: 429, RetryAfter: 90 * time.Second}), "", "90"},
-		{"Retry-After is never 0", failure.FromWeChat(failure.Answer{Status: 429}), "", "1"},
+		{"no call was made", apierror.NotFound(), "", ""},
+		{"WeChat's Request-ID", apierror.FromWeChat(apierror.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m", RequestID: "08F7"}), "08F7", ""},
+		{"Retry-After", apierror.FromWeChat(apierror.Answer{Status: 429, RetryAfter: 90 * time.Second}), "", "90"},
+		{"Retry-After is never 0", apierror.FromWeChat(apierror.Answer{Status: 429}), "", "1"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) { return nil, row.e })
@@ -166,13 +166,13 @@ func TestAnyErrorIsAnsweredWithJSON(t *testing.T) {
 		code      string
 		level     string
 	}{
-		{"ours", func() (*Response, error) { return nil, failure.NotFound() }, 404, "NOT_FOUND", "WARN"},
-		{"ours, wrapped", func() (*Response, error) { return nil, fmt.Errorf("x: %w", failure.Config(errors.New("y"))) }, 500, "CONFIG_ERROR", "ERROR"},
-		{"no answer in time", func() (*Response, error) { return nil, failure.Timeout(context.DeadlineExceeded) }, 504, "UPSTREAM_TIMEOUT", "ERROR"},
+		{"ours", func() (*Response, error) { return nil, apierror.NotFound() }, 404, "NOT_FOUND", "WARN"},
+		{"ours, wrapped", func() (*Response, error) { return nil, fmt.Errorf("x: %w", apierror.Config(errors.New("y"))) }, 500, "CONFIG_ERROR", "ERROR"},
+		{"no answer in time", func() (*Response, error) { return nil, apierror.Timeout(context.DeadlineExceeded) }, 504, "UPSTREAM_TIMEOUT", "ERROR"},
 		{"not ours", func() (*Response, error) { return nil, errors.New(private) }, 500, "SYSTEM_ERROR", "ERROR"},
 		{"a panic with a text", func() (*Response, error) { panic(private) }, 500, "SYSTEM_ERROR", "ERROR"},
 		{"a panic with an error", func() (*Response, error) { panic(errors.New(private)) }, 500, "SYSTEM_ERROR", "ERROR"},
-		{"a panic with a failure", func() (*Response, error) { panic(failure.NotFound()) }, 500, "SYSTEM_ERROR", "ERROR"},
+		{"a panic with a failure", func() (*Response, error) { panic(apierror.NotFound()) }, 500, "SYSTEM_ERROR", "ERROR"},
 		{"a panic with nil", func() (*Response, error) { panic(any(nil)) }, 500, "SYSTEM_ERROR", "ERROR"},
 		{"a nil pointer", func() (*Response, error) { return &Response{Body: []byte(noPointer.Text)}, nil }, 500, "SYSTEM_ERROR", "ERROR"},
 		{"neither an answer nor an error", func() (*Response, error) { return nil, nil }, 500, "SYSTEM_ERROR", "ERROR"},
@@ -201,7 +201,7 @@ func TestAnyErrorIsAnsweredWithJSON(t *testing.T) {
 
 func TestTheCauseIsForTheLogOnly(t *testing.T) {
 	o := invoke(t, post(`{}`, false), func(context.Context, *Request) (*Response, error) {
-		return nil, failure.Config(errors.New("the merchant's secret: mchid is missing"))
+		return nil, apierror.Config(errors.New("the merchant's secret: mchid is missing"))
 	})
 	if strings.Contains(o.body, "mchid") || strings.Contains(o.body, "secret") {
 		t.Errorf("the caller is told %s", o.body)
@@ -216,18 +216,18 @@ func TestPrivateValuesAreNeverToldOrLogged(t *testing.T) {
 		what string
 		err  error
 	}{
-		{"in WeChat's message", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "OpenID有误: " + openid})},
-		{"in WeChat's detail", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
-			Detail: &failure.Detail{Field: "/body/openid", Value: openid, Issue: openid + " is wrong", Location: "body"}})},
-		{"inside a value", failure.FromWeChat(failure.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
-			Detail: &failure.Detail{Field: "/body", Value: map[string]any{"openid": openid}, Issue: "i", Location: "body"}})},
-		{"in a cause", failure.Invalid(errors.New("the answer for " + openid + openid))},
-		{"in ours", failure.Param(failure.Detail{Field: "/body/openid", Value: openid, Issue: "i", Location: "body"})},
+		{"in WeChat's message", apierror.FromWeChat(apierror.Answer{Status: 400, Code: "PARAM_ERROR", Message: "OpenID有误: " + openid})},
+		{"in WeChat's detail", apierror.FromWeChat(apierror.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
+			Detail: &apierror.Detail{Field: "/body/openid", Value: openid, Issue: openid + " is wrong", Location: "body"}})},
+		{"inside a value", apierror.FromWeChat(apierror.Answer{Status: 400, Code: "PARAM_ERROR", Message: "m",
+			Detail: &apierror.Detail{Field: "/body", Value: map[string]any{"openid": openid}, Issue: "i", Location: "body"}})},
+		{"in a cause", apierror.InvalidResponse(errors.New("the answer for " + openid + openid))},
+		{"in ours", apierror.InvalidParam(apierror.Detail{Field: "/body/openid", Value: openid, Issue: "i", Location: "body"})},
 		{"in another's error", errors.New(openid)},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			o := invoke(t, post(`{"openid":"`+openid+`"}`, false), func(_ context.Context, r *Request) (*Response, error) {
-				r.Keep(openid)
+				r.Redact(openid)
 				return nil, row.err
 			})
 			if strings.Contains(o.body, openid) {
@@ -243,20 +243,20 @@ func TestPrivateValuesAreNeverToldOrLogged(t *testing.T) {
 func TestKeepLeavesOurOwnWordsAlone(t *testing.T) {
 	for _, private := range []string{"", "a", "reply", "there"} {
 		o := invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
-			r.Keep(private)
-			return nil, failure.NotFound()
+			r.Redact(private)
+			return nil, apierror.NotFound()
 		})
-		if o.told.Message != failure.NotFound().Message {
+		if o.told.Message != apierror.NotFound().Message {
 			t.Errorf("with %q kept, the message is %q", private, o.told.Message)
 		}
 	}
 }
 
 func TestKeepChangesNobodyElsesError(t *testing.T) {
-	detail := &failure.Detail{Field: "/body", Value: openid, Issue: openid, Location: "body"}
-	shared := &failure.Error{Status: 400, Code: "C", Message: openid, Detail: detail}
+	detail := &apierror.Detail{Field: "/body", Value: openid, Issue: openid, Location: "body"}
+	shared := &apierror.Error{Status: 400, Code: "C", Message: openid, Detail: detail}
 	invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
-		r.Keep(openid)
+		r.Redact(openid)
 		return nil, shared
 	})
 	if shared.Message != openid || detail.Value != openid || detail.Issue != openid {
@@ -403,7 +403,7 @@ func FuzzInvoke(f *testing.F) {
 			if err := r.Decode(&body); err != nil {
 				return nil, err
 			}
-			r.Keep(body.Text)
+			r.Redact(body.Text)
 			if body.Text == "panic" {
 				panic(body.Text)
 			}

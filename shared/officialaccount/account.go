@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 )
 
 // Account is the official account to call as.
@@ -26,7 +26,7 @@ type Source interface {
 // a value in it.
 func ParseAccount(secret []byte) (*Account, error) {
 	var a Account
-	err := strict.DecodeSecret(secret, &a)
+	err := strictjson.DecodeSecret(secret, &a)
 	switch {
 	case err != nil:
 	case a.AppID == "":

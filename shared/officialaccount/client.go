@@ -17,9 +17,10 @@ import (
 	"strings"
 	"sync"
 
-	"membercard/shared/failure"
-	"membercard/shared/strict"
-	"membercard/shared/turn"
+	"golang.org/x/sync/semaphore"
+
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
 
@@ -35,7 +36,7 @@ type Client struct {
 
 // NewClient returns a Client for the account that accounts gives.
 func NewClient(accounts Source, upstream *upstream.Client) *Client {
-	return &Client{accounts: accounts, upstream: upstream, token: accessToken{turn: turn.New()}}
+	return &Client{accounts: accounts, upstream: upstream, token: accessToken{lock: semaphore.NewWeighted(1)}}
 }
 
 // Warm does what can be done before the first request, at the same time: read
@@ -49,12 +50,12 @@ func (c *Client) Warm(ctx context.Context) {
 }
 
 // Post calls an operation, /card/get for instance. The answer has errcode 0; the
-// error is a [failure.Error]. An access token that WeChat calls invalid is
+// error is a [apierror.Error]. An access token that WeChat calls invalid is
 // replaced, and the call made once more.
 func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
 	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body)
 	var errcode int
-	if err == nil && !strict.Member(answer.Body, "errcode", &errcode) {
+	if err == nil && !strictjson.Member(answer.Body, "errcode", &errcode) {
 		return nil, answer.Invalid(errors.New("the answer has no errcode"))
 	}
 	return answer, err
@@ -129,7 +130,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	return answer, nil
 }
 
-// passing is an answer that is worth another attempt. It is not a failure.Error,
+// passing is an answer that is worth another attempt. It is not a apierror.Error,
 // which would end the call.
 type passing struct{ refusal error }
 
@@ -139,7 +140,7 @@ func (p *passing) Error() string { return p.refusal.Error() }
 func judge(answer *upstream.Answer, private []string) error {
 	switch {
 	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
-		return failure.FromWeChat(failure.Answer{Status: answer.Status})
+		return apierror.FromWeChat(apierror.Answer{Status: answer.Status})
 	case answer.Status != http.StatusOK:
 		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))
 	}
@@ -161,11 +162,11 @@ func judge(answer *upstream.Answer, private []string) error {
 			errmsg = strings.ReplaceAll(errmsg, value, "…")
 		}
 	}
-	return failure.FromErrcode(errcode, errmsg)
+	return apierror.FromErrcode(errcode, errmsg)
 }
 
 // IsErrcode says whether an error is one of these errcodes.
 func IsErrcode(err error, errcodes ...int) bool {
-	e, ok := errors.AsType[*failure.Error](err)
+	e, ok := errors.AsType[*apierror.Error](err)
 	return ok && e.Errcode != 0 && slices.Contains(errcodes, e.Errcode)
 }

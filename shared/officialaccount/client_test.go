@@ -16,13 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/dial/dialtest"
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 const (
 	operation = "/card/get"
@@ -186,15 +186,15 @@ func works(t *testing.T, c *Client) {
 }
 
 // fails makes a call that must not.
-func fails(t *testing.T, c *Client, status int, code string) *failure.Error {
+func fails(t *testing.T, c *Client, status int, code string) *apierror.Error {
 	t.Helper()
 	return failsIn(t, t.Context(), c, status, code)
 }
 
-func failsIn(t *testing.T, ctx context.Context, c *Client, status int, code string) *failure.Error {
+func failsIn(t *testing.T, ctx context.Context, c *Client, status int, code string) *apierror.Error {
 	t.Helper()
 	a, err := c.Post(ctx, operation, []byte(example))
-	e, ok := errors.AsType[*failure.Error](err)
+	e, ok := errors.AsType[*apierror.Error](err)
 	if !ok || e.Status != status || e.Code != code {
 		t.Fatalf("%+v, %v, want %d %s", a, err, status, code)
 	}
@@ -468,7 +468,7 @@ func TestBusyIsTriedAgain(t *testing.T) {
 				works(t, c)
 			} else {
 				a, err := c.Post(t.Context(), operation, []byte(example))
-				if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != row.code {
+				if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != row.code {
 					t.Errorf("%+v, %v, want %s", a, err, row.code)
 				}
 			}
@@ -655,7 +655,7 @@ func TestNothingSecretIsTold(t *testing.T) {
 				var records bytes.Buffer
 				ctx, record := telemetry.New(&records, "MemberCard", "test").Begin(t.Context(), "id")
 				_, err := c.Post(ctx, operation, []byte(example))
-				e, ok := errors.AsType[*failure.Error](err)
+				e, ok := errors.AsType[*apierror.Error](err)
 				if !ok {
 					t.Fatalf("%v, want a failure", err)
 				}
@@ -712,7 +712,7 @@ func TestAHangingTokenServer(t *testing.T) {
 func failsAs(t *testing.T, ctx context.Context, c *Client, code string) {
 	t.Helper()
 	_, err := c.Post(ctx, operation, []byte(example))
-	if e, ok := errors.AsType[*failure.Error](err); !ok || e.Code != code || e.Status != 504 {
+	if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != code || e.Status != 504 {
 		t.Errorf("%v, want %s", err, code)
 	}
 }

@@ -7,10 +7,11 @@ import (
 	"net/http"
 	"time"
 
-	"membercard/shared/failure"
-	"membercard/shared/strict"
-	"membercard/shared/turn"
-	"membercard/shared/wall"
+	"golang.org/x/sync/semaphore"
+
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 // accessToken is the token at hand. Who has the turn may read and write it, so
 // that however many calls need a token, it is fetched once.
 type accessToken struct {
-	turn     turn.Turn
-	account  *Account // whose it is
+	lock     *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
+	account  *Account            // whose it is
 	value    string
 	dueAt    time.Time // when it is not to be used any more
 	forcedAt time.Time // when one was last got by force
@@ -34,15 +35,15 @@ type accessToken struct {
 
 // use gives the token at hand, or a new one if it had its time.
 func (c *Client) use(ctx context.Context) (string, error) {
-	if err := c.token.turn.Take(ctx); err != nil {
-		return "", failure.Timeout(err)
+	if err := c.token.lock.Acquire(ctx, 1); err != nil {
+		return "", apierror.Timeout(err)
 	}
-	defer c.token.turn.Give()
+	defer c.token.lock.Release(1)
 	account, err := c.accounts.Get(ctx)
 	if err != nil {
-		return "", failure.Config(err)
+		return "", apierror.Config(err)
 	}
-	if t := &c.token; t.account != account || t.value == "" || !wall.Now().Before(t.dueAt) {
+	if t := &c.token; t.account != account || t.value == "" || !wallclock.Now().Before(t.dueAt) {
 		if err := c.fetch(ctx, account, false); err != nil {
 			return "", err
 		}
@@ -54,23 +55,23 @@ func (c *Client) use(ctx context.Context) (string, error) {
 // current token, which is enough where somebody else has refreshed it; only if
 // that is the dead one, a new one is got by force.
 func (c *Client) replace(ctx context.Context, dead string) (string, error) {
-	if err := c.token.turn.Take(ctx); err != nil {
-		return "", failure.Timeout(err)
+	if err := c.token.lock.Acquire(ctx, 1); err != nil {
+		return "", apierror.Timeout(err)
 	}
-	defer c.token.turn.Give()
+	defer c.token.lock.Release(1)
 	t := &c.token
 	if t.value != dead && t.value != "" {
 		return t.value, nil // replaced meanwhile
 	}
 	account, err := c.accounts.Get(ctx)
 	if err != nil {
-		return "", failure.Config(err)
+		return "", apierror.Config(err)
 	}
 	if err := c.fetch(ctx, account, false); err != nil {
 		return "", err
 	}
-	if t.value == dead && wall.Since(t.forcedAt) >= forcePause {
-		t.forcedAt = wall.Now()
+	if t.value == dead && wallclock.Since(t.forcedAt) >= forcePause {
+		t.forcedAt = wallclock.Now()
 		if err := c.fetch(ctx, account, true); err != nil {
 			return "", err
 		}
@@ -93,7 +94,7 @@ func (c *Client) fetch(ctx context.Context, account *Account, force bool) error 
 }
 
 func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) error {
-	body, err := strict.Encode(map[string]any{
+	body, err := strictjson.Encode(map[string]any{
 		"grant_type":    "client_credential",
 		"appid":         account.AppID,
 		"secret":        account.Secret,
@@ -115,6 +116,6 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	}
 	life := time.Duration(token.ExpiresIn) * time.Second
 	c.token.account, c.token.value = account, token.AccessToken
-	c.token.dueAt = wall.Now().Add(max(life-margin, life/2))
+	c.token.dueAt = wallclock.Now().Add(max(life-margin, life/2))
 	return nil
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+	"golang.org/x/sync/semaphore"
 
 	"membercard/shared/telemetry"
-	"membercard/shared/turn"
-	"membercard/shared/wall"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -39,7 +39,7 @@ type Secret[T any] struct {
 	parse  func([]byte) (T, error)
 	log    *telemetry.Log
 
-	turn   turn.Turn // who has it may read and write what follows
+	lock   *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
 	value  T
 	digest [sha256.Size]byte // of the text that value was made of
 	held   bool
@@ -51,7 +51,7 @@ type Secret[T any] struct {
 // makes the value of the secret's text; its errors must name no values, for they
 // are logged.
 func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
-	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, turn: turn.New()}
+	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
 }
 
 // Get returns the value, reading the secret if it was never read or five minutes
@@ -59,18 +59,18 @@ func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log
 // minute, and the failure is logged and counted.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
-	if err := s.turn.Take(ctx); err != nil {
+	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return none, err
 	}
-	defer s.turn.Give()
-	if s.held && wall.Now().Before(s.dueAt) {
+	defer s.lock.Release(1)
+	if s.held && wallclock.Now().Before(s.dueAt) {
 		return s.value, nil
 	}
 	if _, err := s.read(ctx); err != nil {
 		if !s.held {
 			return none, err
 		}
-		s.dueAt = wall.Now().Add(patience)
+		s.dueAt = wallclock.Now().Add(patience)
 	}
 	return s.value, nil
 }
@@ -79,25 +79,25 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 // whether it changed. When it keeps coming back unchanged, or can't be read, it
 // is read at most once a minute.
 func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err error) {
-	if err := s.turn.Take(ctx); err != nil {
+	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return value, false, err
 	}
-	defer s.turn.Give()
-	if wall.Since(s.sameAt) < patience {
+	defer s.lock.Release(1)
+	if wallclock.Since(s.sameAt) < patience {
 		return s.value, false, nil
 	}
 	if changed, err = s.read(ctx); !changed {
-		s.sameAt = wall.Now()
+		s.sameAt = wallclock.Now()
 	}
 	return s.value, changed, err
 }
 
 // Expire has the next Get read the secret, because it was changed just now.
 func (s *Secret[T]) Expire(ctx context.Context) error {
-	if err := s.turn.Take(ctx); err != nil {
+	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return err
 	}
-	defer s.turn.Give()
+	defer s.lock.Release(1)
 	s.dueAt, s.sameAt = time.Time{}, time.Time{}
 	return nil
 }
@@ -119,7 +119,7 @@ func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 		}
 		s.value, s.digest, s.held, changed = value, digest, true, true
 	}
-	s.dueAt = wall.Now().Add(life)
+	s.dueAt = wallclock.Now().Add(life)
 	return changed, nil
 }
 

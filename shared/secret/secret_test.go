@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/awsenv"
+	"membercard/shared/awsconfig"
 	"membercard/shared/telemetry"
 )
 
@@ -140,7 +140,7 @@ type subject struct {
 
 func newSubject() subject {
 	s := subject{parsed: new([]string), log: &logBuffer{}}
-	s.Secret = New(awsenv.Config(), arn, func(text []byte) (string, error) {
+	s.Secret = New(awsconfig.Config(), arn, func(text []byte) (string, error) {
 		*s.parsed = append(*s.parsed, string(text))
 		if strings.HasPrefix(string(text), "malformed") {
 			return "", errors.New("mchid is missing")

@@ -23,7 +23,7 @@ import (
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -59,7 +59,7 @@ func (c *Client) Warm(ctx context.Context) {
 
 // Post calls an operation of APIv3. The path and the body are signed and sent as
 // they are. The answer is a success, verified; the error is a
-// [failure.Error].
+// [apierror.Error].
 //
 // If WeChat Pay refuses the signature, or signs with a key that the merchant
 // does not hold, or encrypts with another APIv3 key, the merchant is read again,
@@ -67,7 +67,7 @@ func (c *Client) Warm(ctx context.Context) {
 func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
-		return nil, failure.Config(err)
+		return nil, apierror.Config(err)
 	}
 	answer, err := c.call(ctx, merchant, path, body)
 	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
@@ -145,11 +145,11 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	}
 	if answer.Status != http.StatusOK {
 		// Whatever it is, the caller has no part in it.
-		return answer.Failed(failure.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
+		return answer.Failed(apierror.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
 	}
 	certificates, err := merchant.keys.decrypt(answer.Body)
 	if errors.Is(err, errWrongAPIv3Key) {
-		return failure.Config(err)
+		return apierror.Config(err)
 	}
 	if err == nil {
 		err = verify(ctx, merchant.keys.with(certificates), answer)
@@ -170,7 +170,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 		Validator:  later{merchant.keys},
 	})
 	if err != nil {
-		return nil, failure.Config(err)
+		return nil, apierror.Config(err)
 	}
 	var payload any // an untyped nil is no body; a nil []byte would be an empty one
 	if body != nil {
@@ -188,7 +188,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 	case err != nil:
 		return nil, err
 	case answer.Status == http.StatusUnauthorized:
-		return nil, answer.Failed(failure.Signature(errRefused))
+		return nil, answer.Failed(apierror.SignatureRefused(errRefused))
 	case answer.Status < 200, 300 <= answer.Status && answer.Status < 400:
 		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d, which is not followed", answer.Status))
 	}
@@ -209,7 +209,7 @@ func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
 	return keys.validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
 }
 
-// refusal is the failure.Error for an error that WeChat Pay answered with. Of an
+// refusal is the apierror.Error for an error that WeChat Pay answered with. Of an
 // unverified one only the code and Retry-After are used: they decide nothing.
 func refusal(answer *upstream.Answer, verified bool) error {
 	var body struct {
@@ -218,13 +218,13 @@ func refusal(answer *upstream.Answer, verified bool) error {
 		Detail  json.RawMessage `json:"detail"`
 	}
 	known := json.Unmarshal(answer.Body, &body) == nil && isCode(body.Code)
-	a := failure.Answer{Status: answer.Status, RequestID: answer.RequestID()}
+	a := apierror.Answer{Status: answer.Status, RequestID: answer.RequestID()}
 	if known {
 		a.Code = body.Code
 	}
 	if known && verified {
 		a.Message = body.Message
-		var detail failure.Detail
+		var detail apierror.Detail
 		if json.Unmarshal(body.Detail, &detail) == nil && detail.Field != "" {
 			a.Detail = &detail
 		}
@@ -233,7 +233,7 @@ func refusal(answer *upstream.Answer, verified bool) error {
 	if !known && !passes(answer.Status) {
 		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
 	}
-	return failure.FromWeChat(a)
+	return apierror.FromWeChat(a)
 }
 
 // retryAfter reads a Retry-After, seconds or a date; an hour at most.

@@ -27,12 +27,12 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/dial/dialtest"
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
-func TestMain(m *testing.M) { dialtest.Main(m) }
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 const (
 	operation = "/v3/brand/partner/card-member/open-user-card-tokens"
@@ -224,10 +224,10 @@ func client(v *versions, servers ...*wechatpay) *Client {
 	return NewClient(v, upstream.New(endpoints))
 }
 
-// fails holds an error against what is expected of a failure.Error.
-func fails(t *testing.T, answer *upstream.Answer, err error, status int, code string) *failure.Error {
+// fails holds an error against what is expected of a apierror.Error.
+func fails(t *testing.T, answer *upstream.Answer, err error, status int, code string) *apierror.Error {
 	t.Helper()
-	e, isOurs := errors.AsType[*failure.Error](err)
+	e, isOurs := errors.AsType[*apierror.Error](err)
 	if answer != nil || !isOurs || e.Status != status || e.Code != code {
 		t.Fatalf("%+v, %v, want %d %s", answer, err, status, code)
 	}
@@ -442,7 +442,7 @@ func TestWeChatsDetailAndRetryAfterArePassedOn(t *testing.T) {
 		body: `{"code":"PARAM_ERROR","message":"m","detail":{"field":"/body/card_id","value":"x","issue":"i","location":"body"}}`}))
 	c := client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w, w)
 	answer, err := c.Post(t.Context(), operation, []byte(example))
-	if e := fails(t, answer, err, 400, "PARAM_ERROR"); e.Detail == nil || *e.Detail != (failure.Detail{Field: "/body/card_id", Value: "x", Issue: "i", Location: "body"}) {
+	if e := fails(t, answer, err, 400, "PARAM_ERROR"); e.Detail == nil || *e.Detail != (apierror.Detail{Field: "/body/card_id", Value: "x", Issue: "i", Location: "body"}) {
 		t.Errorf("detail %+v", e.Detail)
 	}
 	for header, want := range map[string]time.Duration{"7": 7 * time.Second, "": time.Second, "soon": time.Second, "-1": time.Second, "99999999": time.Hour,
@@ -701,7 +701,7 @@ func TestACallerIsNotBlamedForTheDownload(t *testing.T) {
 		w := start(t, always(ok(certA)))
 		w.list = always(list)
 		answer, err := client(&versions{merchants: []*Merchant{modes["certificates"]().merchant(t)}}, w).Post(t.Context(), operation, []byte(example))
-		if e, _ := errors.AsType[*failure.Error](err); answer != nil || e == nil || e.Status < 500 {
+		if e, _ := errors.AsType[*apierror.Error](err); answer != nil || e == nil || e.Status < 500 {
 			t.Errorf("a download that is answered %d: %+v, %v, want a 5xx", list.status, e, err)
 		}
 		w.counts(t, 0, 1)

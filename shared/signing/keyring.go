@@ -17,7 +17,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/shared/wall"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -71,14 +71,14 @@ func (k *keyring) GetSerial(ctx context.Context) (string, error) {
 func (k *keyring) held() (*core.CertificateMap, time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.certificates, wall.Since(k.downloadedAt)
+	return k.certificates, wallclock.Since(k.downloadedAt)
 }
 
 func (k *keyring) hold(certificates *core.CertificateMap) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.certificates = certificates
-	k.downloadedAt = wall.Now()
+	k.downloadedAt = wallclock.Now()
 }
 
 // wants says whether a call shall download certificates before anything else:
@@ -99,13 +99,13 @@ func (k *keyring) wants() (wants, must bool) {
 func (k *keyring) barren() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return wall.Since(k.barrenAt) < downloadPause
+	return wallclock.Since(k.barrenAt) < downloadPause
 }
 
 func (k *keyring) setBarren() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.barrenAt = wall.Now()
+	k.barrenAt = wallclock.Now()
 }
 
 // with is a keyring that holds these certificates beside the public key.

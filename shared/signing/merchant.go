@@ -12,7 +12,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/shared/strict"
+	"membercard/shared/strictjson"
 )
 
 // Merchant is who signs, and the keys of WeChat Pay that it holds to verify
@@ -52,7 +52,7 @@ type secretDocument struct {
 // refused. An error names the key at fault and never has a value in it.
 func ParseMerchant(secret []byte) (*Merchant, error) {
 	var doc secretDocument
-	if err := strict.DecodeSecret(secret, &doc); err != nil {
+	if err := strictjson.DecodeSecret(secret, &doc); err != nil {
 		return nil, fmt.Errorf("the merchant's secret: %w", err)
 	}
 	privateKey, err := doc.check()

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"membercard/shared/dial"
-	"membercard/shared/wall"
+	"membercard/shared/tlsdial"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -57,7 +57,7 @@ func (e *brokenError) Unwrap() error { return e.err }
 // about connections that died while nobody looked.
 type transport struct {
 	base   *http.Transport
-	dialer *dial.Dialer
+	dialer *tlsdial.Dialer
 
 	mu       sync.Mutex
 	lastUsed time.Time   // when a connection last did something, by the wall clock
@@ -74,7 +74,7 @@ type connection struct {
 }
 
 func newTransport() *transport {
-	t := &transport{dialer: dial.New()}
+	t := &transport{dialer: tlsdial.New()}
 	t.base = &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
 		DialTLSContext:  t.dial,
@@ -104,7 +104,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 			if watch != nil {
 				watch.Stop() // it was for a connection that net/http gave up by itself
 			}
-			if kept && doubt != nil && wall.Since(t.lastUsed) > suspectAfter {
+			if kept && doubt != nil && wallclock.Since(t.lastUsed) > suspectAfter {
 				watch = time.AfterFunc(grace, doubt)
 			}
 		},
@@ -186,7 +186,7 @@ func (t *transport) open(ctx context.Context, endpoint string) {
 func (t *transport) used() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lastUsed = wall.Now()
+	t.lastUsed = wallclock.Now()
 }
 
 // dial gives the connection that was opened ahead, once, or a new one.
@@ -220,7 +220,7 @@ func (t *transport) take(address string) *connection {
 func (t *transport) trust(c net.Conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if wall.Since(t.lastUsed) > maxIdle {
+	if wallclock.Since(t.lastUsed) > maxIdle {
 		c.Close()
 		return false
 	}

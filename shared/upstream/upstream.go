@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
 )
 
@@ -50,13 +50,13 @@ func (a *Answer) RequestID() string {
 }
 
 // Failed is a failure that this answer is the reason for, with its Request-ID.
-func (a *Answer) Failed(e *failure.Error) error {
+func (a *Answer) Failed(e *apierror.Error) error {
 	e.RequestID = a.RequestID()
 	return e
 }
 
 // Invalid is the failure for an answer that can't be used.
-func (a *Answer) Invalid(cause error) error { return a.Failed(failure.Invalid(cause)) }
+func (a *Answer) Invalid(cause error) error { return a.Failed(apierror.InvalidResponse(cause)) }
 
 // Client calls a list of endpoints.
 type Client struct {
@@ -97,12 +97,12 @@ func (c *Client) HTTP() *http.Client {
 // Do has attempt called with one endpoint after the other until it gives an
 // answer worth having, for up to 4 attempts in the time that ctx leaves. What
 // goes on to the next endpoint are errors of [Client.HTTP] and the statuses 429
-// and 5xx; of any other error attempt makes a [failure.Error], which ends the
+// and 5xx; of any other error attempt makes a [apierror.Error], which ends the
 // call. After a round through the endpoints it pauses, with exponential backoff
 // and full jitter. attempt may be called again while a call of it is under way,
 // on a connection that seems dead: the first answer counts.
 //
-// Where no attempt gave an answer, the error is a [failure.Error]: timeout or
+// Where no attempt gave an answer, the error is a [apierror.Error]: timeout or
 // unreachable. Where the last answers are 429 or 5xx, the last is returned.
 func (c *Client) Do(ctx context.Context, attempt func(ctx context.Context, endpoint string) (*Answer, error)) (*Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -123,11 +123,11 @@ func (c *Client) Do(ctx context.Context, attempt func(ctx context.Context, endpo
 	case r.answered != nil:
 		return r.answered, nil
 	case r.last == nil:
-		return nil, failure.Timeout(ErrNoTime)
+		return nil, apierror.Timeout(ErrNoTime)
 	case timedOut(r.last):
-		return nil, failure.Timeout(r.last)
+		return nil, apierror.Timeout(r.last)
 	}
-	return nil, failure.Unreachable(r.last)
+	return nil, apierror.Unreachable(r.last)
 }
 
 // run is one call with its attempts.
@@ -200,7 +200,7 @@ func (r *run) begin(ctx context.Context) bool {
 func (r *run) try(ctx context.Context, endpoint string) (answer *Answer, err error) {
 	defer func() {
 		if value := recover(); value != nil {
-			err = failure.Panic(value)
+			err = apierror.FromPanic(value)
 		}
 	}()
 	return r.attempt(ctx, endpoint)
@@ -209,12 +209,12 @@ func (r *run) try(ctx context.Context, endpoint string) (answer *Answer, err err
 // judge says whether an outcome is that of the call, and notes it if not.
 func (r *run) judge(o outcome) (answer *Answer, err error, done bool) {
 	r.underWay--
-	fault, final := errors.AsType[*failure.Error](o.err)
+	fault, final := errors.AsType[*apierror.Error](o.err)
 	switch {
 	case final:
 		return nil, fault, true
 	case errors.Is(o.err, errTooLarge):
-		return nil, failure.Invalid(o.err), true
+		return nil, apierror.InvalidResponse(o.err), true
 	case o.err == nil && o.answer.Status != http.StatusTooManyRequests && o.answer.Status < http.StatusInternalServerError:
 		return o.answer, nil, true
 	case o.err == nil:

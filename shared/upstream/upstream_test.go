@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
 )
 
@@ -148,8 +148,8 @@ func post(t *testing.T, ctx context.Context, c *Client) (*Answer, map[string]any
 	})
 	record.End(ctx, slog.LevelInfo, "ended", "OK")
 	if err != nil {
-		if _, ok := errors.AsType[*failure.Error](err); !ok {
-			t.Errorf("%#v is not a failure.Error", err)
+		if _, ok := errors.AsType[*apierror.Error](err); !ok {
+			t.Errorf("%#v is not a apierror.Error", err)
 		}
 		if text := err.Error(); strings.Contains(text, private) || strings.Contains(text, "/card/get") {
 			t.Errorf("the error has the URL: %v", err)
@@ -173,7 +173,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 }
 
 func code(err error) string {
-	if e, ok := errors.AsType[*failure.Error](err); ok {
+	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		return e.Code
 	}
 	return fmt.Sprint(err)
@@ -298,14 +298,14 @@ func TestNoOtherStatusIsTriedAgain(t *testing.T) {
 }
 
 func TestAFailureOfTheAttemptEndsTheCall(t *testing.T) {
-	want := failure.Config(io.EOF)
+	want := apierror.Config(io.EOF)
 	for _, given := range []error{want, fmt.Errorf("wrapped: %w", want)} {
 		attempts := 0
 		answer, err := client(t, refused(t), refused(t)).Do(t.Context(), func(context.Context, string) (*Answer, error) {
 			attempts++
 			return nil, given
 		})
-		if got, _ := errors.AsType[*failure.Error](err); answer != nil || got != want || attempts != 1 {
+		if got, _ := errors.AsType[*apierror.Error](err); answer != nil || got != want || attempts != 1 {
 			t.Errorf("%+v, %v after %d attempts", answer, err, attempts)
 		}
 	}
@@ -545,7 +545,7 @@ func TestRequestID(t *testing.T) {
 		if got := a.RequestID(); got != row.want {
 			t.Errorf("%q: %q, want %q", row.header, got, row.want)
 		}
-		e, _ := errors.AsType[*failure.Error](a.Invalid(io.EOF))
+		e, _ := errors.AsType[*apierror.Error](a.Invalid(io.EOF))
 		if e.Code != "INVALID_RESPONSE" || e.RequestID != row.want || !errors.Is(e, io.EOF) {
 			t.Errorf("Invalid: %+v", e)
 		}

@@ -26,7 +26,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/telemetry"
@@ -57,7 +57,7 @@ type Outcome struct {
 	Status  int
 	Body    string
 	Headers map[string]string
-	Told    failure.Error
+	Told    apierror.Error
 	Log     string
 }
 

@@ -1,11 +1,11 @@
-// Package failure is the project's one error type, and the one place that
+// Package apierror is the project's one error type, and the one place that
 // decides what a caller and an operator are told of a failure, and with which
 // HTTP status.
 //
 // The shape is WeChat Pay APIv3's, whoever found the fault:
 //
 //	{"code", "message", "detail": {"field", "value", "issue", "location"}, "solution", "request_id"}
-package failure
+package apierror
 
 import (
 	"fmt"
@@ -52,9 +52,9 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Param is a request that breaks a documented rule; it never reached WeChat. Of
+// InvalidParam is a request that breaks a documented rule; it never reached WeChat. Of
 // a long value only the beginning is repeated.
-func Param(d Detail) *Error {
+func InvalidParam(d Detail) *Error {
 	const most = 64
 	if text := fmt.Sprint(d.Value); d.Value != nil && utf8.RuneCountInString(text) > most {
 		d.Value = string([]rune(text)[:most]) + "…"
@@ -137,9 +137,9 @@ func Unreachable(cause error) *Error {
 	}
 }
 
-// Invalid is an answer that is not verified, is a redirect, or does not have
+// InvalidResponse is an answer that is not verified, is a redirect, or does not have
 // the documented shape. Nothing of it is passed on.
-func Invalid(cause error) *Error {
+func InvalidResponse(cause error) *Error {
 	return &Error{
 		Status:   http.StatusBadGateway,
 		Code:     "INVALID_RESPONSE",
@@ -150,9 +150,9 @@ func Invalid(cause error) *Error {
 	}
 }
 
-// Signature is WeChat Pay refusing our signature: the operator's fault, not the
+// SignatureRefused is WeChat Pay refusing our signature: the operator's fault, not the
 // caller's.
-func Signature(cause error) *Error {
+func SignatureRefused(cause error) *Error {
 	return &Error{
 		Status:  http.StatusBadGateway,
 		Code:    "SIGN_ERROR",
@@ -162,8 +162,8 @@ func Signature(cause error) *Error {
 	}
 }
 
-// Panic is a defect of ours.
-func Panic(value any) *Error {
+// FromPanic is a defect of ours.
+func FromPanic(value any) *Error {
 	cause, ok := value.(runtime.Error)
 	if !ok {
 		// Anything else may have a value in it that is not for a log.

@@ -1,6 +1,6 @@
-// Package rule has the rules that WeChat's documents set for single values. A
+// Package validation has the rules that WeChat's documents set for single values. A
 // length counts characters, not bytes.
-package rule
+package validation
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 )
 
 // A Rule tells what is wrong with a value, to be read after its name, or "".
@@ -34,11 +34,11 @@ func check(pointer, value, shown string, rules []Rule) error {
 			continue
 		}
 		location, _, _ := strings.Cut(pointer[1:], "/")
-		detail := failure.Detail{Field: pointer, Issue: issue, Location: location}
+		detail := apierror.Detail{Field: pointer, Issue: issue, Location: location}
 		if shown != "" {
 			detail.Value = shown
 		}
-		return failure.Param(detail)
+		return apierror.InvalidParam(detail)
 	}
 	return nil
 }
@@ -51,8 +51,8 @@ func Required(value string) string {
 	return ""
 }
 
-// Max limits a value to n characters.
-func Max(n int) Rule {
+// MaxLength limits a value to n characters.
+func MaxLength(n int) Rule {
 	return func(value string) string {
 		if utf8.RuneCountInString(value) > n {
 			return fmt.Sprintf("must have at most %d characters", n)

@@ -1,10 +1,10 @@
-// Package dial opens TLS connections soon after a process has started. Parsing all
+// Package tlsdial opens TLS connections soon after a process has started. Parsing all
 // root certificates is what takes longest in a cold start, and one of them is
 // needed. So those are parsed first that are likely; where a server can't be
 // verified with them, it is called again and held against all, as crypto/x509
 // would have done at once. Every verification is crypto/tls's, and none is
 // against anything but the system's root certificates.
-package dial
+package tlsdial
 
 import (
 	"bytes"

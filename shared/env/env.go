@@ -1,6 +1,6 @@
-// Package environment reads a function's settings, once, at its start. A missing
+// Package env reads a function's settings, once, at its start. A missing
 // or malformed one stops the start with a message that names it.
-package environment
+package env
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"membercard/shared/upstream"
 )
 
-// Need is the value of a variable that has no default.
-func Need(name string) string {
+// Required is the value of a variable that has no default.
+func Required(name string) string {
 	value := os.Getenv(name)
 	if value == "" {
 		log.Fatalf("the environment variable %s is not set", name)

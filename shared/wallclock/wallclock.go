@@ -1,7 +1,7 @@
-// Package wall is time by the wall clock alone. Go's time.Now has a monotonic
+// Package wallclock is time by the wall clock alone. Go's time.Now has a monotonic
 // reading as well, which may stand still while a function is frozen between two
 // invocations: by it, what should have expired would still seem fresh.
-package wall
+package wallclock
 
 import "time"
 

@@ -1,4 +1,4 @@
-package failure
+package apierror
 
 import (
 	"cmp"
@@ -18,7 +18,7 @@ type Answer struct {
 }
 
 // FromWeChat is what a caller gets for an error that WeChat Pay answered with,
-// after the retries that it deserves. A 401 is not for here: see [Signature].
+// after the retries that it deserves. A 401 is not for here: see [SignatureRefused].
 //
 //	400, 403, 404 and other 4xx   as it is
 //	429                           as it is, with Retry-After

@@ -1,5 +1,5 @@
-// Package dialtest is for tests that call TLS servers of httptest.
-package dialtest
+// Package tlsdialtest is for tests that call TLS servers of httptest.
+package tlsdialtest
 
 import (
 	"encoding/pem"

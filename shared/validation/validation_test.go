@@ -1,11 +1,11 @@
-package rule
+package validation
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	"membercard/shared/failure"
+	"membercard/shared/apierror"
 )
 
 // row is a value and whether a rule lets it pass.
@@ -39,7 +39,7 @@ func TestRequired(t *testing.T) {
 }
 
 func TestMaxCountsCharacters(t *testing.T) {
-	hold(t, Max(32), "must have at most 32 characters", []row{
+	hold(t, MaxLength(32), "must have at most 32 characters", []row{
 		{"nothing", "", true},
 		{"32 letters", strings.Repeat("a", 32), true},
 		{"33 letters", strings.Repeat("a", 33), false},
@@ -50,7 +50,7 @@ func TestMaxCountsCharacters(t *testing.T) {
 		{"31 letters and one of 4 bytes", strings.Repeat("a", 31) + "😀", true},
 		{"32 letters and one of 4 bytes", strings.Repeat("a", 32) + "😀", false},
 	})
-	hold(t, Max(128), "must have at most 128 characters", []row{
+	hold(t, MaxLength(128), "must have at most 128 characters", []row{
 		{"128 letters", strings.Repeat("a", 128), true},
 		{"129 letters", strings.Repeat("a", 129), false},
 	})
@@ -131,7 +131,7 @@ func TestWebURL(t *testing.T) {
 		{"a broken IPv6 address", "https://[::1/", false},
 		{"a port of letters", "https://w.url.cn:https/", false},
 	})
-	limited := func(value string) string { return Max(128)(value) + WebURL(value) }
+	limited := func(value string) string { return MaxLength(128)(value) + WebURL(value) }
 	hold(t, limited, "must have at most 128 characters", []row{
 		{"128 characters", long + strings.Repeat("a", 128-len(long)), true},
 		{"129 characters", long + strings.Repeat("a", 129-len(long)), false},
@@ -186,14 +186,14 @@ func TestCheckNamesTheField(t *testing.T) {
 		location       string
 		shown          any
 	}{
-		{"/body/brand_id", "", []Rule{Required, Max(32)}, "brand_id is required", "body", nil},
-		{"/body/brand_id", strings.Repeat("1", 33), []Rule{Required, Max(32)}, "brand_id must have at most 32 characters", "body", strings.Repeat("1", 33)},
+		{"/body/brand_id", "", []Rule{Required, MaxLength(32)}, "brand_id is required", "body", nil},
+		{"/body/brand_id", strings.Repeat("1", 33), []Rule{Required, MaxLength(32)}, "brand_id must have at most 32 characters", "body", strings.Repeat("1", 33)},
 		{"/path/card_id", "a/b", []Rule{Required, CardID}, "card_id must be 1 to 32 of the characters A-Z a-z 0-9 _ -", "path", "a/b"},
 		{"/body/activate_type", "AUTO", []Rule{Required, OneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")}, "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE", "body", "AUTO"},
-		{"/body/both", "\n\n", []Rule{Max(1), OuterStr}, "both must have at most 1 characters", "body", "\n\n"},
+		{"/body/both", "\n\n", []Rule{MaxLength(1), OuterStr}, "both must have at most 1 characters", "body", "\n\n"},
 	} {
 		err := Check(row.pointer, row.value, row.rules...)
-		e, ok := errors.AsType[*failure.Error](err)
+		e, ok := errors.AsType[*apierror.Error](err)
 		if !ok || e.Code != "PARAM_ERROR" || e.Status != 400 || e.Detail == nil {
 			t.Errorf("%s: %#v, want a PARAM_ERROR with detail", row.pointer, err)
 			continue
@@ -205,10 +205,10 @@ func TestCheckNamesTheField(t *testing.T) {
 }
 
 func TestCheckLetsPass(t *testing.T) {
-	if err := Check("/body/brand_id", "1004", Required, Max(32)); err != nil {
+	if err := Check("/body/brand_id", "1004", Required, MaxLength(32)); err != nil {
 		t.Error(err)
 	}
-	if err := Check("/body/outer_str", "", Max(32), OuterStr, WebURL, CardID, OneOf("a")); err != nil {
+	if err := Check("/body/outer_str", "", MaxLength(32), OuterStr, WebURL, CardID, OneOf("a")); err != nil {
 		t.Errorf("what was not sent: %v", err)
 	}
 	if err := Check("/body/any", "\xff"); err != nil {
@@ -218,14 +218,14 @@ func TestCheckLetsPass(t *testing.T) {
 
 func TestCheckPrivateRepeatsNothing(t *testing.T) {
 	private := strings.Repeat("obLatjnx9gnqzS4myYGmLZ7LgLBA", 5)
-	e, ok := errors.AsType[*failure.Error](CheckPrivate("/body/openid", private, Required, Max(128)))
+	e, ok := errors.AsType[*apierror.Error](CheckPrivate("/body/openid", private, Required, MaxLength(128)))
 	if !ok {
 		t.Fatal("not refused")
 	}
 	if e.Detail.Field != "/body/openid" || e.Detail.Value != nil || strings.Contains(e.Error(), private[:28]) {
 		t.Errorf("%v %+v, want no value", e, *e.Detail)
 	}
-	if err := CheckPrivate("/body/openid", "obLatjnx9gnqzS4myYGmLZ7LgLBA", Required, Max(128)); err != nil {
+	if err := CheckPrivate("/body/openid", "obLatjnx9gnqzS4myYGmLZ7LgLBA", Required, MaxLength(128)); err != nil {
 		t.Error(err)
 	}
 }

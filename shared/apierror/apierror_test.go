@@ -1,4 +1,4 @@
-package failure
+package apierror
 
 import (
 	"encoding/json"
@@ -79,10 +79,10 @@ func TestOurFailures(t *testing.T) {
 		{"the secret", Config(cause), 500, "CONFIG_ERROR"},
 		{"no answer in time", Timeout(cause), 504, "UPSTREAM_TIMEOUT"},
 		{"not reachable", Unreachable(cause), 502, "UPSTREAM_UNREACHABLE"},
-		{"an answer that can't be trusted", Invalid(cause), 502, "INVALID_RESPONSE"},
-		{"401 after the secret was read again", Signature(cause), 502, "SIGN_ERROR"},
-		{"a panic", Panic("private matter"), 500, "SYSTEM_ERROR"},
-		{"a panic with an error", Panic(cause), 500, "SYSTEM_ERROR"},
+		{"an answer that can't be trusted", InvalidResponse(cause), 502, "INVALID_RESPONSE"},
+		{"401 after the secret was read again", SignatureRefused(cause), 502, "SIGN_ERROR"},
+		{"a panic", FromPanic("private matter"), 500, "SYSTEM_ERROR"},
+		{"a panic with an error", FromPanic(cause), 500, "SYSTEM_ERROR"},
 	} {
 		t.Run(row.cause, func(t *testing.T) {
 			if row.e.Status != row.status || row.e.Code != row.code || row.e.Message == "" {
@@ -106,12 +106,12 @@ func TestOurFailures(t *testing.T) {
 
 func TestPanicNamesNoValue(t *testing.T) {
 	for _, value := range []any{"obLatjnx9gnqzS4myYGmLZ7LgLBA", errors.New("obLatjnx9gnqzS4myYGmLZ7LgLBA"), []string{"obLatjnx9gnqzS4myYGmLZ7LgLBA"}} {
-		if e := Panic(value); strings.Contains(e.Error(), "obLatjnx9") {
-			t.Errorf("Panic(%T): %v", value, e)
+		if e := FromPanic(value); strings.Contains(e.Error(), "obLatjnx9") {
+			t.Errorf("FromPanic(%T): %v", value, e)
 		}
 	}
 	defer func() {
-		if e := Panic(recover()); !strings.Contains(e.Error(), "index out of range") {
+		if e := FromPanic(recover()); !strings.Contains(e.Error(), "index out of range") {
 			t.Errorf("%v, want what the runtime says", e)
 		}
 	}()
@@ -146,7 +146,7 @@ func TestParam(t *testing.T) {
 		{"/body", "must have at most 16 KiB", "the body must have at most 16 KiB"},
 		{"/body/member_card/activate_url", "is required", "activate_url is required"},
 	} {
-		e := Param(Detail{Field: row.field, Issue: row.issue, Location: "body"})
+		e := InvalidParam(Detail{Field: row.field, Issue: row.issue, Location: "body"})
 		if e.Status != 400 || e.Code != "PARAM_ERROR" || e.Message != row.message || e.Detail.Field != row.field || e.Solution == "" {
 			t.Errorf("%s: %+v, want the message %q", row.field, e, row.message)
 		}
@@ -165,7 +165,7 @@ func TestParamRepeatsTheBeginningOfALongValueOnly(t *testing.T) {
 		{"a long number", json.Number(strings.Repeat("1", 1000)), strings.Repeat("1", 64) + "…"},
 		{"a boolean", true, "true"},
 	} {
-		e := Param(Detail{Field: "/body/x", Value: row.value, Issue: "i", Location: "body"})
+		e := InvalidParam(Detail{Field: "/body/x", Value: row.value, Issue: "i", Location: "body"})
 		if got := fmt.Sprint(e.Detail.Value); got != row.want {
 			t.Errorf("%s: %s, want %s", row.what, got, row.want)
 		}

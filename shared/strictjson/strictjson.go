@@ -1,7 +1,7 @@
-// Package strict decodes JSON the way a contract wants it: what is not expected
+// Package strictjson decodes JSON the way a contract wants it: what is not expected
 // is refused by name. encoding/json alone would let pass names in another case,
 // repeated names (the last wins), nulls, and broken Unicode.
-package strict
+package strictjson
 
 import (
 	"bytes"

@@ -1,7 +1,7 @@
-// Package awsenv is an AWS configuration from what Lambda puts into a function's
+// Package awsconfig is an AWS configuration from what Lambda puts into a function's
 // environment, and nothing else: the SDK's config package would look for
 // profiles, SSO and instance metadata, at the price of a third of a cold start.
-package awsenv
+package awsconfig
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"membercard/shared/dial"
+	"membercard/shared/tlsdial"
 )
 
 // Config reads AWS_REGION, the credentials of the function's role, and the SDK's
@@ -27,7 +27,7 @@ func Config() aws.Config {
 		ConfigSources: []any{endpoints{}},
 		HTTPClient: &http.Client{Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
-			DialTLSContext:      dial.New().DialContext,
+			DialTLSContext:      tlsdial.New().DialContext,
 			TLSHandshakeTimeout: 5 * time.Second,
 			IdleConnTimeout:     30 * time.Second,
 			Protocols:           http1(),
