@@ -1,6 +1,7 @@
-"""Transforms template.yaml as AWS does and checks what comes of it: who may call
-what for each value of FrontendAuth, what each role may do, and that nothing is
-bound to one AWS partition."""
+"""Transforms template.yaml as AWS does and checks the result: who may call what for
+each value of FrontendAuth, what each role may do, which functions exist without a
+merchant or an official account, how long an operation's block is, and that nothing
+is bound to one AWS partition."""
 
 import json
 import os
@@ -19,12 +20,12 @@ def reads(secret, *more):
     return {"secretsmanager:GetSecretValue": [secret, *more]}
 
 
-# What each function's role may do: action -> all that it may do it to. Writing to
-# its own log is added to each.
-ALLOWED = {
-    "MerchantToken": reads({"Ref": "MerchantSecretArn"}),
-    "BrandToken": reads({"Ref": "MerchantSecretArn"}),
-    "CardUpdate": {
+# What each role may do: action -> every resource. Writing to the functions' log is
+# added to each.
+ROLES = {
+    "Merchant": reads({"Ref": "MerchantSecretArn"}),
+    "OfficialAccount": reads({"Ref": "OfficialAccountSecretArn"}),
+    "CardSync": {
         **reads({"Ref": "OfficialAccountSecretArn"}),
         "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}],
     },
@@ -33,6 +34,15 @@ ALLOWED = {
         "secretsmanager:PutSecretValue": [{"Ref": "CardTicket"}],
     },
     "WechatAuthorizer": reads({"Ref": "LoginSecretArn"}),
+}
+# Every function, its role, and the condition under which it exists.
+FUNCTIONS = {
+    "MerchantToken": ("Merchant", "HasMerchant"),
+    "BrandToken": ("Merchant", "HasMerchant"),
+    "CardUpdate": ("OfficialAccount", "HasOfficialAccount"),
+    "CardSync": ("CardSync", "HasOfficialAccount"),
+    "CardExt": ("CardExt", "HasOfficialAccount"),
+    "WechatAuthorizer": ("WechatAuthorizer", "AuthIsWechat"),
 }
 # Every route, its function, and whether it is open to frontends at all.
 ROUTES = {
@@ -56,7 +66,9 @@ VPC_POLICIES = {
         {"Ref": "AWS::NoValue"},
     ]
 }
-ACTIONS = {"CardUpdateFunction": "sync", "CardExtFunction": "refresh"}
+ACTIONS = {"CardSyncFunction": "sync", "CardExtFunction": "refresh"}
+# The most lines that an operation's block may have in template.yaml.
+MAX_BLOCK = 35
 
 checks = failures = 0
 
@@ -137,9 +149,14 @@ def check_template(region):
         check(host in principals, f"{region}: {host} names its partition")
 
     functions = of_type(template, "AWS::Lambda::Function")
-    check(set(functions) == {f"{name}Function" for name in ALLOWED}, f"{region}: functions are {sorted(functions)}")
+    check(set(functions) == {f"{name}Function" for name in FUNCTIONS}, f"{region}: functions are {sorted(functions)}")
     for name, function in functions.items():
-        check_function(template, name.removesuffix("Function"), function["Properties"])
+        check_function(name.removesuffix("Function"), function)
+    roles = of_type(template, "AWS::IAM::Role")
+    check(set(roles) == {f"{name}Role" for name in ROLES}, f"{region}: roles are {sorted(roles)}")
+    for name, role in roles.items():
+        check_role(name.removesuffix("Role"), role["Properties"])
+    check_identities(template)
     check_plan(template)
     check_rules(template)
     check_api(template)
@@ -147,18 +164,21 @@ def check_template(region):
         check_routes(Deployment(template, FrontendAuth=auth), auth, *required)
 
 
-def check_function(template, name, properties):
+def check_function(name, function):
+    role, condition = FUNCTIONS[name]
+    properties = function["Properties"]
+    check(function.get("Condition") == condition, f"{name}: exists with {function.get('Condition')}")
     check(properties["Runtime"] == "provided.al2023", f"{name}: runtime")
     check(properties["Architectures"] == [{"Ref": "Architecture"}], f"{name}: architecture is the parameter's")
     check(properties["TracingConfig"] == {"Mode": "Active"}, f"{name}: tracing")
-    check(properties["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": f"{name}Logs"}}, f"{name}: log")
-    check(template["Resources"][f"{name}Logs"]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
-    check(properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}, f"{name}: has a role of its own")
+    check(properties["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": {"Ref": "FunctionLogs"}}, f"{name}: log")
+    check(properties["Role"] == {"Fn::GetAtt": [f"{role}Role", "Arn"]}, f"{name}: has the role {properties['Role']}")
 
-    role = template["Resources"][f"{name}Role"]["Properties"]
+
+def check_role(name, role):
     check(role.get("ManagedPolicyArns") in (None, VPC_POLICIES), f"{name}: no managed policies but for a VPC")
-    log = {"Fn::GetAtt": [f"{name}Logs", "Arn"]}
-    allowed = ALLOWED[name] | {"logs:CreateLogStream": [log], "logs:PutLogEvents": [log]}
+    log = {"Fn::GetAtt": ["FunctionLogs", "Arn"]}
+    allowed = ROLES[name] | {"logs:CreateLogStream": [log], "logs:PutLogEvents": [log]}
     granted = {}
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
@@ -170,9 +190,67 @@ def check_function(template, name, properties):
     check(granted == allowed, f"{name}: may do {granted}")
 
 
+def check_identities(template):
+    """Without a merchant or an official account the stack has no resource of that kind, and none refers to one."""
+    merchant = {name for name, (_, condition) in FUNCTIONS.items() if condition == "HasMerchant"}
+    account = {name for name, (_, condition) in FUNCTIONS.items() if condition == "HasOfficialAccount"}
+    for parameters, want in (
+        ({"MerchantSecretArn": "m", "OfficialAccountSecretArn": "o"}, merchant | account),
+        ({"MerchantSecretArn": "m"}, merchant),
+        ({"OfficialAccountSecretArn": "o"}, account),
+    ):
+        deployment = Deployment(template, **parameters)
+        exist = {name for name in template["Resources"] if deployment.exists(name)}
+        functions = {name.removesuffix("Function") for name in exist if f"{name}" in of_type(template, "AWS::Lambda::Function")}
+        check(functions == want, f"{parameters}: functions are {sorted(functions)}")
+        sections = [template["Resources"][name] for name in exist]
+        sections += [output for output in template["Outputs"].values() if "Condition" not in output or deployment.holds({"Condition": output["Condition"]})]
+        for section in sections:
+            for name in references(deployment, section):
+                check(name not in template["Resources"] or name in exist, f"{parameters}: something refers to {name}, which does not exist")
+
+
+def references(deployment, node):
+    """The logical IDs that a node refers to, in the branches that its conditions choose."""
+    if isinstance(node, list):
+        return [name for item in node for name in references(deployment, item)]
+    if not isinstance(node, dict):
+        return []
+    names = []
+    for key, argument in node.items():
+        if key == "Fn::If":
+            condition, yes, no = argument
+            names += references(deployment, yes if deployment.holds({"Condition": condition}) else no)
+        elif key == "Ref":
+            names.append(argument)
+        elif key == "Fn::GetAtt":
+            names.append(argument[0])
+        elif key == "Fn::Sub" and isinstance(argument, str):
+            names += [name.split(".")[0] for name in re.findall(r"\$\{([\w.]+)\}", argument)]
+        else:
+            names += references(deployment, argument)
+    return names
+
+
+def check_blocks():
+    """An operation is one block of the template, and a short one."""
+    with open("template.yaml", encoding="utf-8") as file:
+        blocks = re.split(r"^  # ---- ", file.read(), flags=re.MULTILINE)[1:]
+    operations = [block for block in blocks if "AWS::Serverless::Function" in block]
+    check(len(operations) == len(FUNCTIONS), f"{len(operations)} blocks of operations")
+    for block in operations:
+        name = block.split(":")[0]
+        lines = len(block.rstrip().splitlines())
+        check(lines <= MAX_BLOCK, f"{name}: its block has {lines} lines")
+        logical = "".join(word.capitalize() for word in name.split("-"))
+        check(f"  {logical}Function:\n" in block, f"{name}: its block has {logical}Function")
+
+
 def check_plan(template):
-    function = template["Resources"]["CardUpdateFunction"]["Properties"]
-    check(function["ReservedConcurrentExecutions"] == 1, "one sync at a time")
+    function = template["Resources"]["CardSyncFunction"]["Properties"]
+    for reserve, want in (("ENABLED", 1), ("DISABLED", None)):
+        got = Deployment(template, SyncReservedConcurrency=reserve).value(function["ReservedConcurrentExecutions"])
+        check(got == want, f"with SyncReservedConcurrency={reserve} card-sync reserves {got}")
     check(function["Timeout"] > 15, "a sync has more time than a request")
     bucket = template["Resources"]["CardPlanBucket"]["Properties"]
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
@@ -195,6 +273,8 @@ def check_rules(template):
 
 
 def check_api(template):
+    for name, logs in of_type(template, "AWS::Logs::LogGroup").items():
+        check(logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
     for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
         check("AccessLogSettings" in stage["Properties"], f"{name}: access log")
         check("ThrottlingRateLimit" in stage["Properties"]["DefaultRouteSettings"], f"{name}: throttling")
@@ -225,6 +305,7 @@ def check_routes(deployment, auth, authorization, authorizer):
             check(deployment.exists(resource) == (other == auth), f"{auth}: {resource} exists only with {other}")
 
 
+check_blocks()
 for partition in ("us-east-1", "cn-north-1"):
     check_template(partition)
 print(f"template: {checks - failures} passed, {failures} failed")

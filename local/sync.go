@@ -30,7 +30,7 @@ type received struct {
 	Body json.RawMessage `json:"body"`
 }
 
-// serveSync invokes card-update as its schedule does.
+// serveSync invokes card-sync as its schedule does.
 func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	if r.Header.Get("Origin") != "" {
 		http.Error(w, "this is for go run ./local -sync, not for pages", http.StatusForbidden)
@@ -45,7 +45,7 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	if s.OfficialAccount != nil {
 		before = len(s.OfficialAccount.Requests())
 	}
-	result, err := s.Functions["functions/card-update"].Invoke(r.Context(), event)
+	result, err := s.Functions["functions/card-sync"].Invoke(r.Context(), event)
 	if err == nil && result.FunctionError != nil {
 		err = result.FunctionError
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/tlsdial/tlsdialtest"
@@ -129,7 +130,7 @@ func TestABadOpenIDIsNeverRepeated(t *testing.T) {
 func TestTheOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 	endpoint, _ := signingtest.WeChatPay(t, 400, `{"code":"PARAM_ERROR","message":"OpenID有误: `+openid+`","detail":{"field":"/body/openid","value":"`+openid+`","issue":"`+openid+`","location":"body"}}`)
 	o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-	if o.Status != 400 || o.Told.Code != "PARAM_ERROR" || !strings.Contains(o.Told.Solution, "openid") || o.Told.Detail == nil || o.Told.Detail.Field != "/body/openid" {
+	if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || !strings.Contains(o.Error.Solution, "openid") || o.Error.Detail == nil || o.Error.Detail.Field != "/body/openid" {
 		t.Errorf("%d %s", o.Status, o.Body)
 	}
 	if strings.Contains(o.Body+o.Log, openid) {
@@ -175,13 +176,13 @@ func TestTheProvenOpenID(t *testing.T) {
 				}
 			}
 			o := function.Invoke(t, event, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-			if o.Status != row.status || o.Told.Code != row.code {
+			if o.Status != row.status || o.Error.Code != row.code {
 				t.Errorf("%d %s, want %d %s", o.Status, o.Body, row.status, row.code)
 			}
 			if got := came(); got != row.came {
 				t.Errorf("WeChat got %q, want %q", got, row.came)
 			}
-			if row.code == "OPENID_MISMATCH" && (o.Told.Detail == nil || o.Told.Detail.Field != "/body/openid" || o.Told.Detail.Value != nil || o.Told.Solution == "") {
+			if row.code == "OPENID_MISMATCH" && (o.Error.Detail == nil || o.Error.Detail.Field != "/body/openid" || o.Error.Detail.Value != nil || o.Error.Solution == "") {
 				t.Errorf("told: %s", o.Body)
 			}
 			for _, private := range []string{openid, foreign, openid[:20], strings.ToUpper(openid)} {
@@ -206,7 +207,7 @@ func TestTheProvenOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 func TestTheOperationHasTwoNames(t *testing.T) {
 	for _, row := range []struct {
 		routeKey, rawPath string
-		path              string // where the call goes; "" is signingtest.Nowhere
+		path              string // where the call goes; "" is gatewaytest.Nowhere
 	}{
 		{"POST " + openUserCardTokens, "/stage" + openUserCardTokens, openUserCardTokens},
 		{"POST " + preAuthTokens, preAuthTokens, preAuthTokens},
@@ -219,7 +220,7 @@ func TestTheOperationHasTwoNames(t *testing.T) {
 		o := function.Invoke(t, events.APIGatewayV2HTTPRequest{RouteKey: row.routeKey, RawPath: row.rawPath, Body: example}, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
 		got := came()
 		if row.path == "" {
-			if o.Status != 404 || o.Told.Code != "NOT_FOUND" || got != "" {
+			if o.Status != 404 || o.Error.Code != "NOT_FOUND" || got != "" {
 				t.Errorf("%s: %d %s, and WeChat got %+v", row.routeKey, o.Status, o.Body, got)
 			}
 			continue
@@ -252,7 +253,7 @@ func TestAnAnswerOfAnotherShapeIsInvalid(t *testing.T) {
 		`{"token":"x","expire_time":"2020-13-20T13:29:35+08:00"}`,
 	} {
 		endpoint, _ := signingtest.WeChatPay(t, 200, answer)
-		if o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Told.Code != "INVALID_RESPONSE" || o.Told.RequestID != "08F78BB5AF0610D302" {
+		if o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" || o.Error.RequestID != "08F78BB5AF0610D302" {
 			t.Errorf("%s: %d %s", answer, o.Status, o.Body)
 		}
 	}
@@ -269,7 +270,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 		answer, _ := json.Marshal(map[string]string{"code": row.code, "message": row.message})
 		endpoint, _ := signingtest.WeChatPay(t, 400, string(answer))
 		o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		if o.Status != 400 || o.Told.Code != row.code || o.Told.Message != row.message || !strings.Contains(o.Told.Solution, row.tells) {
+		if o.Status != 400 || o.Error.Code != row.code || o.Error.Message != row.message || !strings.Contains(o.Error.Solution, row.tells) {
 			t.Errorf("%s: %d %s, want a solution with %q", row.message, o.Status, o.Body, row.tells)
 		}
 	}
@@ -288,12 +289,12 @@ func FuzzRequest(f *testing.F) {
 			t.Skip("API Gateway's events are JSON")
 		}
 		from := &signingtest.Source{}
-		o := function.Invoke(t, post(body), from, signingtest.Nowhere)
+		o := function.Invoke(t, post(body), from, gatewaytest.Nowhere)
 		if !from.Asked {
-			if o.Status != 400 || o.Told.Code != "PARAM_ERROR" || o.Told.Detail == nil || o.Told.Detail.Issue == "" || !strings.HasPrefix(o.Told.Detail.Field, "/body") {
+			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" || !strings.HasPrefix(o.Error.Detail.Field, "/body") {
 				t.Fatalf("%d %s", o.Status, o.Body)
 			}
-			if o.Told.Detail.Field == "/body/openid" && o.Told.Detail.Value != nil && o.Told.Detail.Value != "" {
+			if o.Error.Detail.Field == "/body/openid" && o.Error.Detail.Value != nil && o.Error.Detail.Value != "" {
 				t.Fatalf("an openid is repeated: %s", o.Body)
 			}
 			return

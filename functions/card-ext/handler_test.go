@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1"
 	"encoding/json"
@@ -18,7 +19,7 @@ import (
 	"unicode/utf8"
 
 	"membercard/shared/gateway"
-	"membercard/shared/signing/signingtest"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/telemetry"
 )
 
@@ -77,10 +78,10 @@ func (o outcome) signed(t testing.TB, ticket string) (cardIDs []string, exts []m
 	var answer struct {
 		CardList []map[string]any `json:"cardList"`
 	}
-	decoder := json.NewDecoder(strings.NewReader(o.body))
+	decoder := json.NewDecoder(strings.NewReader(o.Body))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&answer); err != nil || o.status != 200 || len(answer.CardList) == 0 {
-		t.Fatalf("%d %s: %v", o.status, o.body, err)
+	if err := decoder.Decode(&answer); err != nil || o.Status != 200 || len(answer.CardList) == 0 {
+		t.Fatalf("%d %s: %v", o.Status, o.Body, err)
 	}
 	for _, entry := range answer.CardList {
 		cardID, isID := entry["cardId"].(string)
@@ -107,7 +108,7 @@ func (o outcome) signed(t testing.TB, ticket string) (cardIDs []string, exts []m
 func TestOneCard(t *testing.T) {
 	one := func(members string) string { return `{"card_id":"` + cardID + `"` + members + `}` }
 	text := func(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
-	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), signingtest.Nowhere)
+	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), gatewaytest.Nowhere)
 	for _, row := range []struct {
 		rule, members string
 		want          map[string]any // beside timestamp, nonce_str and signature
@@ -143,11 +144,11 @@ func TestOneCard(t *testing.T) {
 			if !reflect.DeepEqual(exts[0], row.want) {
 				t.Errorf("cardExt has %v, want %v", exts[0], row.want)
 			}
-			if strings.Contains(o.body, `u003c`) || strings.Contains(o.body, `u0026`) {
-				t.Errorf("escapes: %s", o.body)
+			if strings.Contains(o.Body, `u003c`) || strings.Contains(o.Body, `u0026`) {
+				t.Errorf("escapes: %s", o.Body)
 			}
 			if o.record["Code"] != "OK" {
-				t.Errorf("the record is %s", o.log)
+				t.Errorf("the record is %s", o.Log)
 			}
 		})
 	}
@@ -159,14 +160,14 @@ func list(n int, members string) string {
 }
 
 func TestSeveralCards(t *testing.T) {
-	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), signingtest.Nowhere)
+	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), gatewaytest.Nowhere)
 	o := i.post(t, `{"cardList":[{"card_id":"p2","code":"7"},{"card_id":"p1","openid":"`+openid+`"},{"card_id":"p2","code":"8","outer_str":"o","fixed_begintimestamp":2}]}`, "")
 	cardIDs, exts := o.signed(t, oldTicket)
 	if fmt.Sprint(cardIDs) != "[p2 p1 p2]" || exts[0]["code"] != "7" || exts[1]["openid"] != openid || exts[2]["code"] != "8" || exts[2]["outer_str"] != "o" || exts[2]["fixed_begintimestamp"] != 2.0 {
-		t.Errorf("%s", o.body)
+		t.Errorf("%s", o.Body)
 	}
 	if len(exts[0]) != 4 || len(exts[1]) != 4 || len(exts[2]) != 6 {
-		t.Errorf("members of one card are in another: %s", o.body)
+		t.Errorf("members of one card are in another: %s", o.Body)
 	}
 	for _, n := range []int{1, maxCards} {
 		if cardIDs, _ := i.post(t, list(n, `"card_id":"p"`), "").signed(t, oldTicket); len(cardIDs) != n {
@@ -177,7 +178,7 @@ func TestSeveralCards(t *testing.T) {
 
 func TestANonceNeverRepeats(t *testing.T) {
 	m := startManager(t, ends(oldTicket, time.Hour))
-	instances := []instance{newInstance(m, signingtest.Nowhere), newInstance(m, signingtest.Nowhere)}
+	instances := []instance{newInstance(m, gatewaytest.Nowhere), newInstance(m, gatewaytest.Nowhere)}
 	seen := map[any]bool{}
 	for n := range 100 {
 		_, exts := instances[n%2].post(t, list(maxCards, `"card_id":"p"`), "").signed(t, oldTicket)
@@ -195,7 +196,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	one := func(members string) string { return `{` + good + `,` + members + `}` }
 	text := func(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 	m := startManager(t, ends(oldTicket, time.Hour))
-	i := newInstance(m, signingtest.Nowhere)
+	i := newInstance(m, gatewaytest.Nowhere)
 	for _, row := range []struct{ rule, body, field, issue string }{
 		{"card_id is required", `{}`, "/body/card_id", "is required"},
 		{"card_id is required beside others", `{"code":"1"}`, "/body/card_id", "is required"},
@@ -257,14 +258,14 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			o := i.post(t, row.body, "")
-			if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil {
-				t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.status, o.body)
+			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil {
+				t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.Status, o.Body)
 			}
-			if o.told.Detail.Field != row.field || o.told.Detail.Location != "body" || !strings.Contains(o.told.Detail.Issue, row.issue) {
-				t.Errorf("detail %+v, want %s %q", *o.told.Detail, row.field, row.issue)
+			if o.Error.Detail.Field != row.field || o.Error.Detail.Location != "body" || !strings.Contains(o.Error.Detail.Issue, row.issue) {
+				t.Errorf("detail %+v, want %s %q", *o.Error.Detail, row.field, row.issue)
 			}
-			if strings.Contains(o.body, openid) {
-				t.Errorf("an openid is repeated: %s", o.body)
+			if strings.Contains(o.Body, openid) {
+				t.Errorf("an openid is repeated: %s", o.Body)
 			}
 		})
 	}
@@ -273,7 +274,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 
 // TestAnOpenIDIsNotRepeated: the log is looked at by post.
 func TestAnOpenIDIsNotRepeated(t *testing.T) {
-	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), signingtest.Nowhere)
+	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), gatewaytest.Nowhere)
 	for _, members := range []string{
 		`"openid":"` + strings.Repeat(openid, 5) + `"`,
 		`"openid":["` + openid + `"]`,
@@ -283,8 +284,8 @@ func TestAnOpenIDIsNotRepeated(t *testing.T) {
 		`"openid":"` + openid + `","code":"` + openid + openid + `"`,
 	} {
 		for _, body := range []string{`{"card_id":"p",` + members + `}`, `{"cardList":[{"card_id":"p"},{"card_id":"p",` + members + `}]}`} {
-			if o := i.post(t, body, ""); o.status != 400 || strings.Contains(o.body, openid) {
-				t.Errorf("%s: %d %s", body, o.status, o.body)
+			if o := i.post(t, body, ""); o.Status != 400 || strings.Contains(o.Body, openid) {
+				t.Errorf("%s: %d %s", body, o.Status, o.Body)
 			}
 		}
 	}
@@ -292,7 +293,7 @@ func TestAnOpenIDIsNotRepeated(t *testing.T) {
 
 func TestTheProvenOpenID(t *testing.T) {
 	m := startManager(t, ends(oldTicket, time.Hour))
-	i := newInstance(m, signingtest.Nowhere)
+	i := newInstance(m, gatewaytest.Nowhere)
 	for _, row := range []struct{ what, proven, body, field string }{ // field "" is a yes
 		{"left out", openid, `{"card_id":"p"}`, ""},
 		{"the same", openid, `{"card_id":"p","openid":"` + openid + `"}`, ""},
@@ -309,16 +310,16 @@ func TestTheProvenOpenID(t *testing.T) {
 				_, exts := o.signed(t, oldTicket)
 				for _, ext := range exts { // a card is bound to a user only if that is asked for
 					if got, ok := ext["openid"]; ok && !strings.Contains(row.body, got.(string)) {
-						t.Errorf("%s", o.body)
+						t.Errorf("%s", o.Body)
 					}
 				}
 				return
 			}
-			if o.status != 403 || o.told.Code != "OPENID_MISMATCH" || o.told.Detail == nil || o.told.Detail.Field != row.field || o.told.Detail.Value != nil {
-				t.Errorf("%d %s, want OPENID_MISMATCH at %s", o.status, o.body, row.field)
+			if o.Status != 403 || o.Error.Code != "OPENID_MISMATCH" || o.Error.Detail == nil || o.Error.Detail.Field != row.field || o.Error.Detail.Value != nil {
+				t.Errorf("%d %s, want OPENID_MISMATCH at %s", o.Status, o.Body, row.field)
 			}
-			if strings.Contains(o.body, openid[:20]) || strings.Contains(o.body, foreign) {
-				t.Errorf("an openid is told: %s", o.body)
+			if strings.Contains(o.Body, openid[:20]) || strings.Contains(o.Body, foreign) {
+				t.Errorf("an openid is told: %s", o.Body)
 			}
 		})
 	}
@@ -329,11 +330,11 @@ const card1 = `{"card_id":"` + cardID + `"}`
 
 func (o outcome) unavailable(t *testing.T) {
 	t.Helper()
-	if o.status != 503 || o.told.Code != "TICKET_UNAVAILABLE" || o.headers["Retry-After"] != "60" || o.told.Solution == "" {
-		t.Errorf("%d %s %v, want 503 TICKET_UNAVAILABLE with Retry-After 60", o.status, o.body, o.headers)
+	if o.Status != 503 || o.Error.Code != "TICKET_UNAVAILABLE" || o.Headers["Retry-After"] != "60" || o.Error.Solution == "" {
+		t.Errorf("%d %s %v, want 503 TICKET_UNAVAILABLE with Retry-After 60", o.Status, o.Body, o.Headers)
 	}
 	if cure, _ := o.record["cure"].(string); o.record["level"] != "ERROR" || o.record["Code"] != "TICKET_UNAVAILABLE" || !strings.Contains(cure, `{"action": "refresh"}`) {
-		t.Errorf("the record is %s", o.log)
+		t.Errorf("the record is %s", o.Log)
 	}
 }
 
@@ -351,7 +352,7 @@ func TestWithoutATicket(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newManager(t, row.stored())
-				i := newInstance(m, signingtest.Nowhere)
+				i := newInstance(m, gatewaytest.Nowhere)
 				i.post(t, card1, "").unavailable(t)
 				m.counts(t, 2, 0) // as it does for the first time, and because that proved wrong
 				for range 10 {
@@ -379,7 +380,7 @@ func TestWithoutATicket(t *testing.T) {
 func TestATicketIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, ends(oldTicket, 2*time.Minute))
-		i := newInstance(m, signingtest.Nowhere)
+		i := newInstance(m, gatewaytest.Nowhere)
 		i.post(t, card1, "").signed(t, oldTicket)
 		m.stores(ends(newTicket, time.Hour))
 		time.Sleep(2*time.Minute - time.Second)
@@ -404,9 +405,9 @@ func TestASecretThatCantBeRead(t *testing.T) {
 		if row.refusal != "" {
 			m.refuses["GetSecretValue"] = row.refusal
 		}
-		o := newInstance(m, signingtest.Nowhere).post(t, card1, "")
-		if o.status != 500 || o.told.Code != "CONFIG_ERROR" || strings.Contains(o.body, "ticket") {
-			t.Errorf("%s: %d %s", row.what, o.status, o.body)
+		o := newInstance(m, gatewaytest.Nowhere).post(t, card1, "")
+		if o.Status != 500 || o.Error.Code != "CONFIG_ERROR" || strings.Contains(o.Body, "ticket") {
+			t.Errorf("%s: %d %s", row.what, o.Status, o.Body)
 		}
 	}
 }
@@ -415,12 +416,16 @@ func TestASecretThatCantBeRead(t *testing.T) {
 func TestABurst(t *testing.T) {
 	const instances = 50
 	m, w := startManager(t, ends(oldTicket, time.Minute)), startWeChat(t, "")
+	payload, err := json.Marshal(event(card1, openid))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for range instances {
 		all.Go(func() {
 			i := newInstance(m, w.URL)
 			for range 5 {
-				if raw, err := i.Invoke(t.Context(), event(card1, openid)); err != nil || !strings.Contains(string(raw), `"statusCode":200`) {
+				if raw, err := i.Invoke(t.Context(), payload); err != nil || !strings.Contains(string(raw), `"statusCode":200`) {
 					t.Errorf("%s, %v", raw, err)
 				}
 			}
@@ -445,6 +450,14 @@ func (n *noTickets) Refresh(context.Context) (*ticket, bool, error) {
 
 func (n *noTickets) Expire(context.Context) error { return nil }
 
+// field is the field at fault, or "".
+func field(o gatewaytest.Outcome) string {
+	if o.Error.Detail == nil {
+		return ""
+	}
+	return o.Error.Detail.Field
+}
+
 // FuzzRequest holds the decoder against the rules, written another way.
 func FuzzRequest(f *testing.F) {
 	f.Add(card1)
@@ -462,38 +475,19 @@ func FuzzRequest(f *testing.F) {
 		}
 		from := &noTickets{}
 		h := handler{from}
-		records := new(strings.Builder)
-		i := instance{Function: gateway.Function{Requests: gateway.Handler{Operation: h.sign, Log: telemetry.New(records, "MemberCard", "test")}}}
-		raw, err := i.Invoke(t.Context(), event(body, ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var answer struct {
-			StatusCode int
-			Body       string
-		}
-		var told struct {
-			Code   string
-			Detail *struct {
-				Field, Issue string
-				Value        any
-			}
-		}
-		if json.Unmarshal(raw, &answer) != nil || json.Unmarshal([]byte(answer.Body), &told) != nil {
-			t.Fatalf("%s", raw)
-		}
+		var records bytes.Buffer
+		requests := gateway.Handler{Operation: h.sign, Log: telemetry.New(&records, "MemberCard", "test")}
+		o := gatewaytest.Invoke(t, requests, &records, event(body, ""))
 		if !from.asked {
-			if answer.StatusCode != 400 || told.Code != "PARAM_ERROR" || told.Detail == nil || told.Detail.Issue == "" || !strings.HasPrefix(told.Detail.Field, "/body") {
-				t.Fatalf("%s", raw)
-			}
-			if strings.HasSuffix(told.Detail.Field, "/openid") && told.Detail.Value != nil && told.Detail.Value != "" {
-				t.Fatalf("an openid is repeated: %s", raw)
+			o.RequireParamError(t, "/body"+strings.TrimPrefix(field(o), "/body"), "")
+			if strings.HasSuffix(field(o), "/openid") && o.Error.Detail.Value != nil && o.Error.Detail.Value != "" {
+				t.Fatalf("an openid is repeated: %s", o.Body)
 			}
 			return
 		}
 		var sent map[string]any
-		if err := json.Unmarshal([]byte(body), &sent); err != nil || len(body) > 16<<10 || told.Code != "CONFIG_ERROR" {
-			t.Fatalf("let pass: %q: %s", body, raw)
+		if err := json.Unmarshal([]byte(body), &sent); err != nil || len(body) > 16<<10 || o.Error.Code != "CONFIG_ERROR" {
+			t.Fatalf("let pass: %q: %s", body, o.Body)
 		}
 		cards := []any{sent}
 		if several, ok := sent["cardList"].([]any); ok {
@@ -514,8 +508,8 @@ func FuzzRequest(f *testing.F) {
 				if !(isText && 0 < length && length <= most) && !(isNumber && name == "fixed_begintimestamp" && number >= 1) {
 					t.Fatalf("let pass: %s in %q", name, body)
 				}
-				if name == "openid" && length >= 20 && strings.Contains(records.String(), text) {
-					t.Fatalf("an openid is logged: %s", records)
+				if name == "openid" && length >= 20 && strings.Contains(o.Log, text) {
+					t.Fatalf("an openid is logged: %s", o.Log)
 				}
 			}
 		}

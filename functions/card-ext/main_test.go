@@ -17,8 +17,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"membercard/shared/apierror"
 	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
 	"membercard/shared/telemetry"
@@ -192,7 +193,7 @@ func (w *wechat) asked(t *testing.T, times int) {
 
 // instance is an instance of the function, as main makes it, and its log.
 type instance struct {
-	gateway.Function
+	invocation.Actions
 	log *bytes.Buffer
 }
 
@@ -207,65 +208,40 @@ func newInstance(m *manager, endpoint string) instance {
 		id:     ticketARN,
 	}
 	h := handler{stored}
-	return instance{gateway.Function{
+	return instance{invocation.Actions{
+		Log:      log,
+		ByName:   map[string]invocation.Action{"refresh": r.refresh},
 		Requests: gateway.Handler{Operation: h.sign, Log: log},
-		Actions:  map[string]gateway.Action{"refresh": r.refresh},
 	}, records}
 }
 
-// outcome is what a caller got and what the log has of it.
+// outcome is what a caller got, and the last log record of the request.
 type outcome struct {
-	status  int
-	body    string
-	headers map[string]string
-	told    apierror.Error
-	log     string         // of this request
-	record  map[string]any // its last line
+	gatewaytest.Outcome
+	record map[string]any
 }
 
-// event is a request's, with the openid that is proven, if one is.
-func event(body, proven string) []byte {
-	e := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: "POST /card/ext", RawPath: "/card/ext", Body: body}
-	e.RequestContext.HTTP.Method = "POST"
+// event is a request, with the openid that an authorizer has proven, if any.
+func event(body, proven string) events.APIGatewayV2HTTPRequest {
+	e := events.APIGatewayV2HTTPRequest{RouteKey: "POST /card/ext", RawPath: "/card/ext", Body: body}
 	if proven != "" {
 		e.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 			Lambda: map[string]any{"openid": proven, "appid": "wx5f0c2b8e7d4a9361"},
 		}
 	}
-	payload, err := json.Marshal(e)
-	if err != nil {
-		panic(err)
-	}
-	return payload
+	return e
 }
 
-// post makes a request. Whatever comes of it, there is no ticket in the answer or
-// the log.
+// post makes a request, and checks that no ticket is in the answer or the log.
 func (i instance) post(t testing.TB, body, proven string) outcome {
 	t.Helper()
 	i.log.Reset()
-	raw, err := i.Invoke(t.Context(), event(body, proven))
-	if err != nil {
-		t.Fatalf("the runtime got an error: %v", err)
+	o := outcome{Outcome: gatewaytest.Invoke(t, i.Actions, i.log, event(body, proven))}
+	private(t, o.Body+o.Log)
+	if strings.Contains(o.Log, openid) || strings.Contains(o.Log, foreign) {
+		t.Errorf("an openid is logged: %s", o.Log)
 	}
-	var answer events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		t.Fatal(err)
-	}
-	o := outcome{status: answer.StatusCode, body: answer.Body, headers: answer.Headers, log: i.log.String()}
-	if o.headers["Cache-Control"] != "no-store" || o.headers["Content-Type"] != "application/json" {
-		t.Errorf("headers %v", o.headers)
-	}
-	if o.status >= 400 {
-		if err := json.Unmarshal([]byte(o.body), &o.told); err != nil || o.told.Code == "" || o.told.Message == "" {
-			t.Fatalf("%s has no code or no message: %v", o.body, err)
-		}
-	}
-	private(t, o.body+o.log)
-	if strings.Contains(o.log, openid) || strings.Contains(o.log, foreign) {
-		t.Errorf("an openid is logged: %s", o.log)
-	}
-	o.record = last(t, o.log)
+	o.record = last(t, o.Log)
 	return o
 }
 

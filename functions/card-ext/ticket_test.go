@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"membercard/shared/signing/signingtest"
+	"membercard/shared/gateway/gatewaytest"
 )
 
 func TestParseTicket(t *testing.T) {
@@ -146,7 +146,7 @@ func TestRefresh(t *testing.T) {
 				if len(puts) != 0 {
 					t.Errorf("stored was %q", puts)
 				}
-				newInstance(m, signingtest.Nowhere).post(t, card1, "").signed(t, oldTicket)
+				newInstance(m, gatewaytest.Nowhere).post(t, card1, "").signed(t, oldTicket)
 				return
 			}
 			w.asked(t, 1)
@@ -158,7 +158,7 @@ func TestRefresh(t *testing.T) {
 			if err != nil || at.Before(before.Add(2*time.Hour-2*time.Second)) || at.After(time.Now().Add(2*time.Hour)) {
 				t.Errorf("stored was %q, %v", puts, err)
 			}
-			newInstance(m, signingtest.Nowhere).post(t, card1, "").signed(t, newTicket)
+			newInstance(m, gatewaytest.Nowhere).post(t, card1, "").signed(t, newTicket)
 		})
 	}
 }
@@ -206,7 +206,7 @@ func TestARefreshThatFails(t *testing.T) {
 			}
 			m.mu.Unlock()
 			i.post(t, card1, "").signed(t, oldTicket)
-			newInstance(m, signingtest.Nowhere).post(t, card1, "").signed(t, oldTicket)
+			newInstance(m, gatewaytest.Nowhere).post(t, card1, "").signed(t, oldTicket)
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/tlsdial/tlsdialtest"
@@ -124,11 +125,11 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 
 func TestTheMessageReadsLikeTheContract(t *testing.T) {
 	o := function.Refuses(t, post(cardID, `{"activate_type":"AUTO"}`), "/body/activate_type", "AUTO_ACTIVATE")
-	if o.Told.Message != "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE" || o.Told.Detail.Value != "AUTO" {
+	if o.Error.Message != "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE" || o.Error.Detail.Value != "AUTO" {
 		t.Errorf("%s", o.Body)
 	}
 	o = function.Refuses(t, post(cardID, `{"activate_type":"JUMP_ACTIVATE"}`), "/body/activate_url", "")
-	if o.Told.Message != "activate_url or activate_appid is required with JUMP_ACTIVATE" || o.Told.Detail.Value != nil {
+	if o.Error.Message != "activate_url or activate_appid is required with JUMP_ACTIVATE" || o.Error.Detail.Value != nil {
 		t.Errorf("%s", o.Body)
 	}
 }
@@ -157,7 +158,7 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 func TestAnAnswerWithoutATokenIsInvalid(t *testing.T) {
 	for _, answer := range []string{``, `{}`, `null`, `[]`, `{"permission_token":""}`, `{"permission_token":null}`, `{"permission_token":1}`, `{"token":"x"}`, `{"permission_token":"x"`} {
 		endpoint, _ := signingtest.WeChatPay(t, 200, answer)
-		if o := function.Invoke(t, post(cardID, example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Told.Code != "INVALID_RESPONSE" || o.Told.RequestID != "08F78BB5AF0610D302" {
+		if o := function.Invoke(t, post(cardID, example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" || o.Error.RequestID != "08F78BB5AF0610D302" {
 			t.Errorf("%s: %d %s", answer, o.Status, o.Body)
 		}
 	}
@@ -183,7 +184,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 		answer, _ := json.Marshal(map[string]string{"code": row.code, "message": row.message})
 		endpoint, _ := signingtest.WeChatPay(t, row.status, string(answer))
 		o := function.Invoke(t, post(cardID, example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		if o.Status != row.status || o.Told.Code != row.code || o.Told.Message != row.message || !strings.Contains(o.Told.Solution, row.tells) {
+		if o.Status != row.status || o.Error.Code != row.code || o.Error.Message != row.message || !strings.Contains(o.Error.Solution, row.tells) {
 			t.Errorf("%s: %d %s, want a solution with %q", row.message, o.Status, o.Body, row.tells)
 		}
 	}
@@ -203,10 +204,10 @@ func FuzzRequest(f *testing.F) {
 			t.Skip("API Gateway's events are JSON")
 		}
 		from := &signingtest.Source{}
-		o := function.Invoke(t, post(card, body), from, signingtest.Nowhere)
+		o := function.Invoke(t, post(card, body), from, gatewaytest.Nowhere)
 		if !from.Asked {
-			if o.Status != 400 || o.Told.Code != "PARAM_ERROR" || o.Told.Detail == nil || o.Told.Detail.Issue == "" ||
-				!strings.HasPrefix(o.Told.Detail.Field, "/body") && o.Told.Detail.Field != "/path/card_id" {
+			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" ||
+				!strings.HasPrefix(o.Error.Detail.Field, "/body") && o.Error.Detail.Field != "/path/card_id" {
 				t.Fatalf("%d %s", o.Status, o.Body)
 			}
 			return

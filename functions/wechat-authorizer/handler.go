@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/apierror"
-	"membercard/shared/gateway"
+	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
@@ -51,9 +51,9 @@ type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 // Where WeChat took a code but its answer was lost on the way, the code is used
 // up, and the next attempt is a no: then, too, the cure is to log in again.
 func (a *authorizer) authorize(ctx context.Context, r request) (response, error) {
-	ctx, record := a.log.Begin(ctx, gateway.InvocationID(ctx))
+	ctx, record := a.log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))
-	ctx, cancel := gateway.WithReserve(ctx)
+	ctx, cancel := invocation.WithReserve(ctx)
 	defer cancel()
 
 	openid, appid, err := a.prove(ctx, r)

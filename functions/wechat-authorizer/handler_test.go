@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"membercard/shared/signing/signingtest"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/telemetry"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
@@ -521,7 +521,7 @@ func TestARotatedSecretAndAUsedCode(t *testing.T) {
 
 func TestAPanicIsAnError(t *testing.T) {
 	for _, value := range []any{miniSecret, errors.New(miniSecret), struct{ s string }{openid}} {
-		o := invoke(t, t.Context(), &fake{panics: value}, signingtest.Nowhere, event(mini+code))
+		o := invoke(t, t.Context(), &fake{panics: value}, gatewaytest.Nowhere, event(mini+code))
 		o.fails(t, "SYSTEM_ERROR")
 		// The cure asks for the record with its stack.
 		if stack, _ := o.record["stack"].(string); !strings.Contains(stack, "handler_test.go") {

@@ -5,8 +5,6 @@ package main
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -18,15 +16,9 @@ import (
 
 func main() {
 	log := env.Log()
-	apps := secret.New(awsconfig.Config(), env.Required("LOGIN_SECRET_ID"), parseApps, log)
+	apps := secret.New(awsconfig.Load(), env.Required("LOGIN_SECRET_ID"), parseApps, log)
 	wechat := env.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)
-
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	var both sync.WaitGroup
-	both.Go(func() { wechat.Open(ctx) })
-	both.Go(func() { _, _ = apps.Get(ctx) }) // a failure is logged, and tried again by the requests
-	both.Wait()
-	cancel()
+	env.DuringInit(wechat.Open, func(ctx context.Context) { _, _ = apps.Get(ctx) })
 
 	a := authorizer{apps: apps, wechat: wechat, log: log}
 	lambda.Start(a.authorize)

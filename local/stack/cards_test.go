@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	cardUpdate = "functions/card-update"
+	cardSync   = "functions/card-sync"
 	memberCard = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 
 	// The document's own example, in the form that /card/update takes.
@@ -129,7 +129,7 @@ func (r *running) invoke(f *lambda.Function, event map[string]any) *report {
 // sync carries out a plan by the stack's own function.
 func (r *running) sync(cards []planned) *report {
 	r.t.Helper()
-	return r.invoke(r.Functions[cardUpdate], map[string]any{"plan": map[string]any{"cards": cards}})
+	return r.invoke(r.Functions[cardSync], map[string]any{"plan": map[string]any{"cards": cards}})
 }
 
 func (r *running) wantCounts(rep *report, want string) {
@@ -142,7 +142,7 @@ func (r *running) wantCounts(rep *report, want string) {
 // another is one more function like the stack's, with instances of its own.
 func (r *running) another(timeout time.Duration) *lambda.Function {
 	r.t.Helper()
-	config := r.Configs[cardUpdate]
+	config := r.Configs[cardSync]
 	if timeout != 0 {
 		config.Timeout = timeout
 	}
@@ -320,7 +320,7 @@ func TestDryRun(t *testing.T) {
 	r := startCards(t)
 	event := map[string]any{"dry_run": true, "plan": map[string]any{"cards": planOf(fields{"custom_url_name": "马上使用"}, memberCard, "pbLatjCash")}}
 	for range 2 {
-		rep := r.invoke(r.Functions[cardUpdate], event)
+		rep := r.invoke(r.Functions[cardSync], event)
 		r.wantCounts(rep, "2 0 0 0 0")
 		if c := rep.Cards[0]; !rep.DryRun || !slices.Equal(c.Changed, []string{"custom_url_name"}) || c.SendCheck != nil {
 			t.Errorf("%+v", c)
@@ -334,11 +334,11 @@ func TestDryRun(t *testing.T) {
 // nothing.
 func TestThePlanInS3(t *testing.T) {
 	r := startCards(t)
-	env := r.Configs[cardUpdate].Environment
+	env := r.Configs[cardSync].Environment
 	put := func(plan string) { r.Plans.Put(env["CARD_PLAN_BUCKET"], env["CARD_PLAN_KEY"], []byte(plan)) }
 	fails := func(code, tells string) {
 		t.Helper()
-		rep := r.invoke(r.Functions[cardUpdate], nil)
+		rep := r.invoke(r.Functions[cardSync], nil)
 		if e := rep.Error; e == nil || e.Code != code || !strings.Contains(rep.raw, tells) || rep.Cards != nil {
 			t.Errorf("%s, want %s with %q", rep.raw, code, tells)
 		}
@@ -350,7 +350,7 @@ func TestThePlanInS3(t *testing.T) {
 	r.Plans.Fail(&s3.Fault{Status: 403, Code: "AccessDenied"})
 	fails("PLAN_UNREADABLE", "AccessDenied")
 	r.Plans.Fail(nil)
-	r.wantCounts(r.invoke(r.Functions[cardUpdate], nil), "1 0 0 0 0")
+	r.wantCounts(r.invoke(r.Functions[cardSync], nil), "1 0 0 0 0")
 	r.shows(memberCard, fields{"custom_url_name": "马上使用"})
 	r.OfficialAccount.ClearRequests()
 	put(`{"cards":[{"card_id":"` + memberCard + `","fields":{"custom_url_name":"x","custom_url":"x"}},{"fields":{}}]}`)
@@ -358,8 +358,8 @@ func TestThePlanInS3(t *testing.T) {
 	put(strings.Repeat(" ", 4<<20+1))
 	fails("PLAN_UNREADABLE", "4 MiB")
 	put(`{"cards":[]}`)
-	r.wantCounts(r.invoke(r.Functions[cardUpdate], nil), "0 0 0 0 0")
-	if pids := r.Functions[cardUpdate].PIDs(); len(pids) != 1 {
+	r.wantCounts(r.invoke(r.Functions[cardSync], nil), "0 0 0 0 0")
+	if pids := r.Functions[cardSync].PIDs(); len(pids) != 1 {
 		t.Errorf("instances are %v, want the one that started", pids)
 	}
 }
@@ -368,12 +368,12 @@ func TestThePlanInS3(t *testing.T) {
 func TestOtherInvocations(t *testing.T) {
 	r := startCards(t)
 	for _, event := range []string{`{"action":"purge"}`, `{}`, `[]`, `"sync"`, `{"source":"aws.events"}`} {
-		result, err := r.Functions[cardUpdate].Invoke(context.Background(), []byte(event))
+		result, err := r.Functions[cardSync].Invoke(context.Background(), []byte(event))
 		if err != nil || result.FunctionError == nil || strings.HasPrefix(result.FunctionError.Type, "Runtime.") {
 			t.Errorf("%s: %+v, %v", event, result, err)
 		}
 	}
-	if pids := r.Functions[cardUpdate].PIDs(); len(pids) != 1 {
+	if pids := r.Functions[cardSync].PIDs(); len(pids) != 1 {
 		t.Errorf("instances are %v, want the one that started", pids)
 	}
 }
@@ -431,7 +431,7 @@ func TestReview(t *testing.T) {
 	}
 	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"马上使用"}}}`)
 	event := map[string]any{"plan": map[string]any{"cards": plan}}
-	for _, f := range []*lambda.Function{r.Functions[cardUpdate], r.another(0)} {
+	for _, f := range []*lambda.Function{r.Functions[cardSync], r.another(0)} {
 		rep := r.invoke(f, event)
 		r.wantCounts(rep, "0 0 1 0 0")
 		if c := rep.Cards[0]; c.CardStatus != "CARD_STATUS_NOT_VERIFY" || c.SendCheck != nil {

@@ -69,8 +69,8 @@ type Project struct {
 // Build reads the template and builds the functions that it has.
 func Build(ctx context.Context, root string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
-		"MerchantSecretArn": "", "OfficialAccountSecretArn": "",
-		"FrontendAuth": "WECHAT", // with which there are all functions
+		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
+		"FrontendAuth": "WECHAT", // with these there are all functions
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (is this the project's root?)", err)

@@ -17,10 +17,10 @@ import (
 	"membercard/shared/tlsdial"
 )
 
-// Config reads AWS_REGION, the credentials of the function's role, and the SDK's
+// Load reads AWS_REGION, the credentials of the function's role, and the SDK's
 // own variables that replace an endpoint: AWS_ENDPOINT_URL_<SERVICE>,
 // AWS_ENDPOINT_URL, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS.
-func Config() aws.Config {
+func Load() aws.Config {
 	return aws.Config{
 		Region:        os.Getenv("AWS_REGION"),
 		Credentials:   aws.CredentialsProviderFunc(credentials),

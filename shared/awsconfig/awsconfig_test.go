@@ -36,7 +36,7 @@ func TestCredentialsAreThoseOfTheFunctionsRole(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			environment(t, map[string]string{"AWS_ACCESS_KEY_ID": row.id, "AWS_SECRET_ACCESS_KEY": row.key, "AWS_SESSION_TOKEN": row.token})
-			got, err := Config().Credentials.Retrieve(t.Context())
+			got, err := Load().Credentials.Retrieve(t.Context())
 			if !row.complete {
 				if err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") || strings.Contains(err.Error(), "SECRET ") {
 					t.Errorf("%v, want an error that names the variables", err)
@@ -89,7 +89,7 @@ func TestTheSDKsVariablesReplaceAnEndpoint(t *testing.T) {
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": row.own, "AWS_ENDPOINT_URL": row.general, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": row.ignore,
 			})
 			asked = ""
-			if err := ask(t, Config()); err != nil || asked != row.want {
+			if err := ask(t, Load()); err != nil || asked != row.want {
 				t.Errorf("asked %q, %v, want %q", asked, err, row.want)
 			}
 		})
@@ -118,7 +118,7 @@ func TestWithoutThemAWSItselfIsAsked(t *testing.T) {
 				"AWS_REGION": row.region, "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET",
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": row.own, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": row.ignore,
 			})
-			config := Config()
+			config := Load()
 			way := &roundTripper{}
 			config.HTTPClient = way
 			if err := ask(t, config); err == nil || way.host != row.want {

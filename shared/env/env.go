@@ -1,19 +1,25 @@
-// Package env reads a function's settings, once, at its start. A missing
-// or malformed one stops the start with a message that names it.
+// Package env reads a function's environment variables, once, during init. A
+// missing or malformed variable stops the function with a message that names it.
 package env
 
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"io"
 	"log"
 	"os"
+	"sync"
+	"time"
 
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
 
-// Required is the value of a variable that has no default.
+// initTimeout limits what [DuringInit] runs. Lambda itself allows 10 s for init.
+const initTimeout = 5 * time.Second
+
+// Required returns the value of a variable that has no default.
 func Required(name string) string {
 	value := os.Getenv(name)
 	if value == "" {
@@ -22,31 +28,44 @@ func Required(name string) string {
 	return value
 }
 
-// Upstream is a client for the endpoints that a variable lists (see
-// [upstream.Endpoints]), or for the default ones.
-func Upstream(name, byDefault string) *upstream.Client {
-	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), byDefault))
+// Upstream returns a client for the endpoints in a variable (see
+// [upstream.Endpoints]), or for the default ones if it is not set.
+func Upstream(name, defaults string) *upstream.Client {
+	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), defaults))
 	if err != nil {
 		log.Fatalf("the environment variable %s: %v", name, err)
 	}
 	return upstream.New(endpoints)
 }
 
-// Log is the function's log, on standard output, where Lambda takes it from. What
-// libraries write to the standard log goes on to standard error, but for one line:
-// net/http quotes what arrives unasked on an idle connection, and that may be the
-// rest of an answer, with a token.
+// DuringInit runs functions at the same time, for 5 s at most, and waits for
+// them. Init has the full CPU whatever the memory size, so this is the time to
+// read secrets and to open connections.
+func DuringInit(functions ...func(context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
+	defer cancel()
+	var running sync.WaitGroup
+	for _, f := range functions {
+		running.Go(func() { f(ctx) })
+	}
+	running.Wait()
+}
+
+// Log returns the function's log. It writes to standard output, which Lambda
+// sends to CloudWatch. The standard logger of libraries goes to standard error,
+// except for one message: net/http quotes unsolicited bytes on an idle connection,
+// which may be the rest of an answer with a token.
 func Log() *telemetry.Log {
-	log.SetOutput(quiet{os.Stderr})
+	log.SetOutput(withoutQuotes{os.Stderr})
 	return telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
 }
 
-// quiet passes on what is not a quotation.
-type quiet struct{ io.Writer }
+// withoutQuotes drops lines that quote an answer.
+type withoutQuotes struct{ io.Writer }
 
-func (q quiet) Write(line []byte) (int, error) {
+func (w withoutQuotes) Write(line []byte) (int, error) {
 	if bytes.Contains(line, []byte("Unsolicited response received on idle HTTP channel")) {
 		return len(line), nil
 	}
-	return q.Writer.Write(line)
+	return w.Writer.Write(line)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/apierror"
+	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
@@ -25,19 +26,8 @@ import (
 // maxBody is the size of a request's body, decoded, above which it is refused.
 const maxBody = 16 << 10
 
-// patience is how long API Gateway waits for an answer, with a second to spare. A
-// function that has more time for other events has not for its requests.
-const patience = 29 * time.Second
-
-// WithReserve is ctx with half a second less of the invocation's time: it is left
-// for the answer itself.
-func WithReserve(ctx context.Context) (context.Context, context.CancelFunc) {
-	const reserve = 500 * time.Millisecond
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, deadline.Add(-reserve))
-	}
-	return context.WithCancel(ctx)
-}
+// timeout is the longest time for a request. API Gateway waits for 30 s.
+const timeout = 29 * time.Second
 
 // event is what is used of an event of payload format 2.0. The rest may look as
 // it likes.
@@ -148,11 +138,11 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if err := json.Unmarshal(payload, &event); err != nil || event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
-	ctx, cancel := WithReserve(ctx)
+	ctx, cancel := invocation.WithReserve(ctx)
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, patience)
+	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
-	ctx, record := h.Log.Begin(ctx, InvocationID(ctx))
+	ctx, record := h.Log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
 	request := &Request{event: event}
 	response, err := h.operate(ctx, request)

@@ -440,7 +440,7 @@ func TestTheTimeOfAnOperation(t *testing.T) {
 	payload := post(`{"text":"x"}`, false)
 	for _, row := range []struct{ invocation, operation time.Duration }{
 		{10 * time.Second, 9500 * time.Millisecond},
-		{10 * time.Minute, patience},
+		{10 * time.Minute, timeout},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), row.invocation)
 		begin := time.Now()

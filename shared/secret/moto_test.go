@@ -18,10 +18,10 @@ import (
 // implementation of Secrets Manager than our own.
 func TestARotationInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
-	manager := secretsmanager.NewFromConfig(awsconfig.Config())
+	manager := secretsmanager.NewFromConfig(awsconfig.Load())
 	name := aws.String("merchant-" + rand.Text())
 	log := &logBuffer{}
-	s := subject{log: log, Secret: New(awsconfig.Config(), *name, func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))}
+	s := subject{log: log, Secret: New(awsconfig.Load(), *name, func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))}
 
 	if value, err := s.Get(t.Context()); err == nil {
 		t.Errorf("%q came before there was a secret", value)
@@ -49,7 +49,7 @@ func TestARotationInMoto(t *testing.T) {
 		s.gets(t, text)
 	}
 
-	byARN := New(awsconfig.Config(), aws.ToString(created.ARN), func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))
+	byARN := New(awsconfig.Load(), aws.ToString(created.ARN), func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))
 	if got, err := byARN.Get(t.Context()); err != nil || got != `{"mchid":"1900000003"}` {
 		t.Errorf("by its ARN: %q, %v", got, err)
 	}

@@ -140,7 +140,7 @@ type subject struct {
 
 func newSubject() subject {
 	s := subject{parsed: new([]string), log: &logBuffer{}}
-	s.Secret = New(awsconfig.Config(), arn, func(text []byte) (string, error) {
+	s.Secret = New(awsconfig.Load(), arn, func(text []byte) (string, error) {
 		*s.parsed = append(*s.parsed, string(text))
 		if strings.HasPrefix(string(text), "malformed") {
 			return "", errors.New("mchid is missing")

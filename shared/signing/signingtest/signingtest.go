@@ -1,6 +1,6 @@
-// Package signingtest is for the tests of functions that make signed calls: a
-// merchant, a WeChat Pay behind TLS that signs, and the function behind its
-// gateway. What WeChat Pay would refuse it does not check.
+// Package signingtest is for the tests of functions that make signed calls. It
+// has a merchant and a WeChat Pay behind TLS that signs its answers. It does not
+// check what the real WeChat Pay would refuse; the sandbox in local/ does.
 package signingtest
 
 import (
@@ -19,21 +19,21 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/shared/apierror"
 	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
 
-// Source gives the merchant, and notes that somebody asked: validation is over.
+// Source returns the merchant, and records that it was asked for, which is after
+// validation.
 type Source struct {
 	Asked    bool
 	Merchant *signing.Merchant
@@ -52,73 +52,35 @@ func (s *Source) Refresh(context.Context) (*signing.Merchant, bool, error) {
 	return s.Merchant, false, nil
 }
 
-// Outcome is what a caller got and what the log has of it.
-type Outcome struct {
-	Status  int
-	Body    string
-	Headers map[string]string
-	Told    apierror.Error
-	Log     string
-}
-
 // Function makes the operation under test with a client.
 type Function func(*signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error)
 
-// Invoke calls the function behind its gateway.
-func (f Function) Invoke(t testing.TB, event events.APIGatewayV2HTTPRequest, from *Source, endpoint string) Outcome {
+// Invoke sends a request to the function, which calls WeChat Pay at endpoint.
+func (f Function) Invoke(t testing.TB, event events.APIGatewayV2HTTPRequest, from *Source, endpoint string) gatewaytest.Outcome {
 	t.Helper()
-	event.Version, event.RequestContext.HTTP.Method = "2.0", "POST"
-	payload, err := json.Marshal(event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var records bytes.Buffer
+	var log bytes.Buffer
 	operation := f(signing.NewClient(from, upstream.New([]string{endpoint})))
-	raw, err := gateway.Handler{Operation: operation, Log: telemetry.New(&records, "MemberCard", "test")}.Invoke(t.Context(), payload)
-	if err != nil {
-		t.Fatalf("the runtime got an error: %v", err)
-	}
-	var answer events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		t.Fatal(err)
-	}
-	o := Outcome{Status: answer.StatusCode, Body: answer.Body, Headers: answer.Headers, Log: records.String()}
-	if o.Status >= 400 {
-		if err := json.Unmarshal([]byte(o.Body), &o.Told); err != nil || o.Told.Code == "" || o.Told.Message == "" {
-			t.Fatalf("%s has no code or no message: %v", o.Body, err)
-		}
-	}
-	return o
+	return gatewaytest.Invoke(t, gateway.Handler{Operation: operation, Log: telemetry.New(&log, "MemberCard", "test")}, &log, event)
 }
 
-// Nowhere is an endpoint that is never called.
-const Nowhere = "https://127.0.0.1:1"
-
-// Refuses checks that input is refused at a field, before anybody asks for the
-// merchant.
-func (f Function) Refuses(t *testing.T, event events.APIGatewayV2HTTPRequest, field, issue string) Outcome {
+// Refuses checks that a request is refused at a field before the merchant is
+// read.
+func (f Function) Refuses(t *testing.T, event events.APIGatewayV2HTTPRequest, field, issue string) gatewaytest.Outcome {
 	t.Helper()
 	from := &Source{}
-	o := f.Invoke(t, event, from, Nowhere)
+	o := f.Invoke(t, event, from, gatewaytest.Nowhere)
 	if from.Asked {
-		t.Error("bad input came as far as to the merchant")
+		t.Error("bad input passed validation")
 	}
-	if o.Status != 400 || o.Told.Code != "PARAM_ERROR" || o.Told.Detail == nil {
-		t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.Status, o.Body)
-	}
-	location, _, _ := strings.Cut(field[1:], "/")
-	if o.Told.Detail.Field != field || o.Told.Detail.Location != location || !strings.Contains(o.Told.Detail.Issue, issue) {
-		t.Errorf("detail %+v, want %s %q", *o.Told.Detail, field, issue)
-	}
+	o.RequireParamError(t, field, issue)
 	return o
 }
 
-// Accepts checks that input gets past validation: to the merchant, who is not
-// there.
+// Accepts checks that a request passes validation.
 func (f Function) Accepts(t *testing.T, event events.APIGatewayV2HTTPRequest) {
 	t.Helper()
 	from := &Source{}
-	if o := f.Invoke(t, event, from, Nowhere); !from.Asked || o.Told.Code != "CONFIG_ERROR" {
+	if o := f.Invoke(t, event, from, gatewaytest.Nowhere); !from.Asked || o.Error.Code != "CONFIG_ERROR" {
 		t.Errorf("refused: %s", o.Body)
 	}
 }
@@ -140,7 +102,7 @@ var keys = sync.OnceValue(func() (k struct{ merchant, wechatpay *rsa.PrivateKey 
 	return k
 })
 
-// Merchant is who the answers of [WeChatPay] are good for.
+// Merchant holds the key that [WeChatPay] signs with.
 func Merchant(t *testing.T) *signing.Merchant {
 	t.Helper()
 	private, err := x509.MarshalPKCS8PrivateKey(keys().merchant)
@@ -167,9 +129,9 @@ func Merchant(t *testing.T) *signing.Merchant {
 	return m
 }
 
-// WeChatPay answers each call in the same way, signed. came tells what came, call
-// by call, as "POST /path body", and then "".
-func WeChatPay(t *testing.T, status int, answer string) (endpoint string, came func() string) {
+// WeChatPay starts a server that gives every call the same signed answer. received
+// returns the calls one by one, as "POST /path body", and then "".
+func WeChatPay(t *testing.T, status int, answer string) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"membercard/shared/cardfields"
 )
 
 // compileSchema reads plan.schema.json as an editor does, and holds times against
@@ -155,7 +157,7 @@ func TestTheSchemasFieldsAreTheCodes(t *testing.T) {
 	}
 	defs := content.(map[string]any)["$defs"].(map[string]any)
 	properties := defs["fields"].(map[string]any)["properties"].(map[string]any)
-	if got, want := slices.Sorted(maps.Keys(properties)), slices.Sorted(slices.Values(fieldNames)); !slices.Equal(got, want) {
+	if got, want := slices.Sorted(maps.Keys(properties)), slices.Sorted(slices.Values(cardfields.Names)); !slices.Equal(got, want) {
 		t.Errorf("the schema has %v, the code %v", got, want)
 	}
 	for name, property := range properties {
@@ -178,16 +180,16 @@ func TestTheFieldsAreTheContracts(t *testing.T) {
 		center_title center_sub_title center_url center_app_brand_user_name center_app_brand_pass
 		promotion_url_name promotion_url promotion_url_sub_title promotion_app_brand_user_name promotion_app_brand_pass
 		activate_url activate_app_brand_user_name activate_app_brand_pass`)
-	if !slices.Equal(fieldNames, want) {
-		t.Errorf("fields are %v", fieldNames)
+	if !slices.Equal(cardfields.Names, want) {
+		t.Errorf("fields are %v", cardfields.Names)
 	}
 	for _, name := range want {
-		if got := ofMemberCard(name); got != strings.HasPrefix(name, "activate") {
+		if got := cardfields.OfMemberCard(name); got != strings.HasPrefix(name, "activate") {
 			t.Errorf("%s is of member_card itself: %v", name, got)
 		}
 	}
 	want = strings.Fields(`groupon cash discount gift general_coupon member_card scenic_ticket movie_ticket boarding_pass meeting_ticket`)
-	if !slices.Equal(cardTypes, want) {
-		t.Errorf("types are %v", cardTypes)
+	if !slices.Equal(cardfields.CardTypes, want) {
+		t.Errorf("types are %v", cardfields.CardTypes)
 	}
 }

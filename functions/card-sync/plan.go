@@ -8,45 +8,46 @@ import (
 	"strings"
 	"time"
 
+	"membercard/shared/cardfields"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
-// plan is what the cards shall show, and when. plan.schema.json tells editors
-// the same.
+// plan says what cards show, and when. plan.schema.json has the same rules for
+// editors.
 type plan struct {
 	Cards []plannedCard `json:"cards"`
 }
 
 type plannedCard struct {
-	CardID    string     `json:"card_id"`
-	Fields    fields     `json:"fields"`    // in force unless a campaign says otherwise
-	Campaigns []campaign `json:"campaigns"` // later ones over earlier ones
+	CardID    string            `json:"card_id"`
+	Fields    cardfields.Fields `json:"fields"`    // unless a campaign says otherwise
+	Campaigns []campaign        `json:"campaigns"` // where they overlap, the last one wins
 }
 
-// campaign is in force while From ≤ now < Until; either may be left out.
+// campaign is active while From ≤ now < Until. Both are optional.
 type campaign struct {
-	Name   string `json:"name"`
-	From   string `json:"from"`  // RFC 3339, with an offset
-	Until  string `json:"until"` // RFC 3339, with an offset
-	Fields fields `json:"fields"`
+	Name   string            `json:"name"`
+	From   string            `json:"from"`  // RFC 3339, with an offset
+	Until  string            `json:"until"` // RFC 3339, with an offset
+	Fields cardfields.Fields `json:"fields"`
 
 	from, until time.Time
 }
 
-func (c *campaign) inForce(now time.Time) bool {
+func (c *campaign) activeAt(now time.Time) bool {
 	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
 }
 
-// inForce are the fields that the card shall have now, and the campaign that has
-// the last word in them, or −1.
-func (c *plannedCard) inForce(now time.Time) (f fields, last int) {
+// fieldsAt returns the fields that the card should have at a time, and the index
+// of the last active campaign, or −1.
+func (c *plannedCard) fieldsAt(now time.Time) (f cardfields.Fields, last int) {
 	f, last = maps.Clone(c.Fields), -1
 	if f == nil {
-		f = fields{}
+		f = cardfields.Fields{}
 	}
 	for i := range c.Campaigns {
-		if c.Campaigns[i].inForce(now) {
+		if c.Campaigns[i].activeAt(now) {
 			maps.Copy(f, c.Campaigns[i].Fields)
 			last = i
 		}
@@ -54,7 +55,7 @@ func (c *plannedCard) inForce(now time.Time) (f fields, last int) {
 	return f, last
 }
 
-// parsePlan reads a plan, or returns all its faults as [strictjson.Faults].
+// parsePlan parses a plan, or returns all its faults as [strictjson.Faults].
 func parsePlan(document []byte) (*plan, error) {
 	var p plan
 	var faults strictjson.Faults
@@ -68,8 +69,8 @@ func parsePlan(document []byte) (*plan, error) {
 	return &p, nil
 }
 
-// check holds the plan against the rules that its shape does not have. What is
-// known to be at fault already is left alone.
+// check returns the faults that decoding does not find. It reports no second fault
+// for a place that is already known to be wrong.
 func (p *plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	seen := map[string]bool{}
 	for _, fault := range known {
@@ -112,24 +113,24 @@ func (c *plannedCard) check(at string) (faults strictjson.Faults) {
 	in := func(place string) func(string) string {
 		return func(name string) string { return place + "/fields/" + name }
 	}
-	faults = c.Fields.check(in(at))
-	turns := []time.Time{{}} // when what is in force may change
+	faults = c.Fields.Check(in(at))
+	changes := []time.Time{{}} // times at which the fields may change
 	for i := range c.Campaigns {
 		place := fmt.Sprintf("%s/campaigns/%d", at, i)
 		faults = append(faults, c.Campaigns[i].check(place)...)
-		faults = append(faults, c.Campaigns[i].Fields.check(in(place))...)
-		turns = append(turns, c.Campaigns[i].from, c.Campaigns[i].until)
+		faults = append(faults, c.Campaigns[i].Fields.Check(in(place))...)
+		changes = append(changes, c.Campaigns[i].from, c.Campaigns[i].until)
 	}
-	told := map[string]bool{} // a fault is told where it first comes about
-	for _, turn := range turns {
-		f, last := c.inForce(turn)
+	reported := map[string]bool{} // a fault is reported where it first occurs
+	for _, change := range changes {
+		f, last := c.fieldsAt(change)
 		place := at
 		if last >= 0 {
 			place = fmt.Sprintf("%s/campaigns/%d", at, last)
 		}
-		for _, fault := range f.checkPairs(in(place)) {
-			if field := path.Base(fault.Path); !told[field] {
-				told[field] = true
+		for _, fault := range f.CheckPairs(in(place)) {
+			if field := path.Base(fault.Path); !reported[field] {
+				reported[field] = true
 				faults = append(faults, fault)
 			}
 		}
@@ -137,7 +138,8 @@ func (c *plannedCard) check(at string) (faults strictjson.Faults) {
 	return faults
 }
 
-// rfc3339 reads a time; time.Parse takes more than RFC 3339 has.
+// rfc3339 parses a time. It is stricter than time.Parse, which also accepts times
+// that RFC 3339 does not allow.
 func rfc3339(value string) (t time.Time, ok bool) {
 	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
@@ -148,7 +150,7 @@ func rfc3339(value string) (t time.Time, ok bool) {
 		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
 }
 
-// check reads the campaign's times.
+// check parses the campaign's times.
 func (c *campaign) check(at string) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {

@@ -18,7 +18,7 @@ import (
 // always its current version.
 func TestAPlanInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
-	client := s3.NewFromConfig(awsconfig.Config(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	client := s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
 	plans := planObject{client: client, bucket: "plans-" + strings.ToLower(rand.Text()), key: "plans/plan.json"}
 	bucket, key := &plans.bucket, &plans.key
 	fails := func(tells string) {

@@ -1,4 +1,4 @@
-package gateway
+package invocation
 
 import (
 	"bytes"
@@ -10,30 +10,36 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"membercard/shared/telemetry"
 )
 
-var _ lambda.Handler = Function{}
+var _ lambda.Handler = Actions{}
 
-// called is a function with the actions "sync" and "", and what was called of it.
+// called is a function with the action "sync" and with requests, and what was
+// called of it.
 type called struct {
-	Function
+	Actions
 	log   bytes.Buffer
 	names []string
 	event string
 }
 
+// requests stands for a function's handler of requests.
+type requests func(event []byte) ([]byte, error)
+
+func (r requests) Invoke(_ context.Context, event []byte) ([]byte, error) { return r(event) }
+
 func newCalled(do func() ([]byte, error)) *called {
 	c := &called{}
-	c.Requests = Handler{Log: telemetry.New(&c.log, "MemberCard", "test"), Operation: func(context.Context, *Request) (*Response, error) {
-		c.names = append(c.names, "a request")
-		return &Response{Body: []byte(`{}`)}, nil
-	}}
-	c.Actions = map[string]Action{"sync": func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+	c.Log = telemetry.New(&c.log, "MemberCard", "test")
+	c.Requests = requests(func(event []byte) ([]byte, error) {
+		c.names, c.event = append(c.names, "a request"), string(event)
+		return []byte(`{"answered":true}`), nil
+	})
+	c.ByName = map[string]Action{"sync": func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
 		c.names, c.event = append(c.names, "sync"), string(event)
 		answer, err := do()
 		record.End(ctx, slog.LevelInfo, "done", "OK")
@@ -42,51 +48,52 @@ func newCalled(do func() ([]byte, error)) *called {
 	return c
 }
 
-func TestWhatAnEventIsFor(t *testing.T) {
-	request := string(post(`{"action":"sync"}`, false))
+func TestWhichHandlerAnEventIsFor(t *testing.T) {
 	for _, row := range []struct{ what, event, called, err string }{
 		{"the action", `{"action":"sync"}`, "sync", ""},
 		{"the action, with more", `{"plan":{"cards":[]},"action":"sync","dry_run":true}`, "sync", ""},
 		{"the action, spelt with an escape", `{"act\u0069on":"s\u0079nc"}`, "sync", ""},
-		{"a request, whatever is in its body", request, "a request", ""},
-		{"an action that there is not", `{"action":"sink"}`, "", `no action "sink"`},
+		{"a request, whatever is in its body", `{"body":"{\"action\":\"sync\"}"}`, "a request", ""},
+		{"an unknown action", `{"action":"sink"}`, "", `no action "sink"`},
 		{"an action in another case", `{"action":"Sync"}`, "", `no action "Sync"`},
 		{"an action without a name", `{"action":""}`, "", `no action ""`},
 		{"an action with a line break", `{"action":"a\nb"}`, "", `no action "a\nb"`},
-		{"the member in another case", `{"Action":"sync"}`, "", "API Gateway"},
-		{"a number", `{"action":1}`, "", "API Gateway"},
-		{"null", `{"action":null}`, "", "API Gateway"},
-		{"an object", `{"action":{"name":"sync"}}`, "", "API Gateway"},
-		{"inside another", `{"detail":{"action":"sync"}}`, "", "API Gateway"},
-		{"in an array", `[{"action":"sync"}]`, "", "API Gateway"},
-		{"trailing data", `{"action":"sync"}x`, "", "API Gateway"},
-		{"cut short", `{"action":"sync"`, "", "API Gateway"},
-		{"a text", `"sync"`, "", "API Gateway"},
-		{"nothing", ``, "", "API Gateway"},
+		{"the member in another case", `{"Action":"sync"}`, "a request", ""},
+		{"a number", `{"action":1}`, "a request", ""},
+		{"null", `{"action":null}`, "a request", ""},
+		{"an object", `{"action":{"name":"sync"}}`, "a request", ""},
+		{"inside another", `{"detail":{"action":"sync"}}`, "a request", ""},
+		{"in an array", `[{"action":"sync"}]`, "a request", ""},
+		{"trailing data", `{"action":"sync"}x`, "a request", ""},
+		{"cut short", `{"action":"sync"`, "a request", ""},
+		{"a text", `"sync"`, "a request", ""},
+		{"nothing", ``, "a request", ""},
 	} {
-		t.Run(row.what, func(t *testing.T) {
-			c := newCalled(func() ([]byte, error) { return []byte(`{"done":true}`), nil })
-			answer, err := c.Invoke(t.Context(), []byte(row.event))
-			if got := strings.Join(c.names, ", "); got != row.called {
-				t.Errorf("called was %q, want %q", got, row.called)
-			}
-			if row.err != "" {
-				if err == nil || answer != nil || !strings.Contains(err.Error(), row.err) {
-					t.Errorf("%s, %v, want the error %q", answer, err, row.err)
+		for _, hasRequests := range []bool{true, false} {
+			t.Run(row.what, func(t *testing.T) {
+				c := newCalled(func() ([]byte, error) { return []byte(`{"answered":true}`), nil })
+				want, fault := row.called, row.err
+				if !hasRequests {
+					c.Requests = nil
+					if want == "a request" {
+						want, fault = "", "no action"
+					}
 				}
-				return
-			}
-			if err != nil || strings.Count(c.log.String(), "\n") != 1 {
-				t.Errorf("%v, and the log has not one record:\n%s", err, c.log.String())
-			}
-			if row.called == "sync" && (string(answer) != `{"done":true}` || c.event != row.event) {
-				t.Errorf("it got %s and gave %s", c.event, answer)
-			}
-			var answered events.APIGatewayV2HTTPResponse
-			if row.called == "a request" && (json.Unmarshal(answer, &answered) != nil || answered.StatusCode != 200) {
-				t.Errorf("it gave %s", answer)
-			}
-		})
+				answer, err := c.Invoke(t.Context(), []byte(row.event))
+				if got := strings.Join(c.names, ", "); got != want {
+					t.Errorf("called was %q, want %q", got, want)
+				}
+				if fault != "" {
+					if err == nil || answer != nil || !strings.Contains(err.Error(), fault) {
+						t.Errorf("%s, %v, want the error %q", answer, err, fault)
+					}
+					return
+				}
+				if err != nil || string(answer) != `{"answered":true}` || c.event != row.event {
+					t.Errorf("%s for %s, %v", answer, c.event, err)
+				}
+			})
+		}
 	}
 }
 
@@ -99,7 +106,7 @@ func TestALongNameOfAnActionIsNotRepeated(t *testing.T) {
 
 func TestAFunctionWithoutActionsHasNone(t *testing.T) {
 	c := newCalled(nil)
-	c.Actions = nil
+	c.ByName = nil
 	if answer, err := c.Invoke(t.Context(), []byte(`{"action":"sync"}`)); err == nil || answer != nil {
 		t.Errorf("%s, %v", answer, err)
 	}
@@ -115,7 +122,7 @@ func TestAnActionsErrorIsTheRuntimes(t *testing.T) {
 
 func TestAPanicOfAnActionIsAnError(t *testing.T) {
 	const private = "private matter"
-	var noPointer *text
+	var noPointer *struct{ Text string }
 	for _, row := range []struct {
 		what string
 		do   func() ([]byte, error)
@@ -141,7 +148,7 @@ func TestAPanicOfAnActionIsAnError(t *testing.T) {
 			if json.Unmarshal(c.log.Bytes(), &record) != nil || record["Code"] != "SYSTEM_ERROR" || record["level"] != "ERROR" || record["message"] != "sync failed" || record["requestId"] != "8f5a" || record["cure"] == nil {
 				t.Errorf("the record is %s", c.log.String())
 			}
-			if stack, _ := record["stack"].(string); !strings.Contains(stack, "action_test.go") {
+			if stack, _ := record["stack"].(string); !strings.Contains(stack, "actions_test.go") {
 				t.Errorf("the record has the stack %q", stack)
 			}
 			if strings.Contains(c.log.String(), private) || err != nil && strings.Contains(err.Error(), private) {
@@ -151,11 +158,11 @@ func TestAPanicOfAnActionIsAnError(t *testing.T) {
 	}
 }
 
-// An action has half a second less than its invocation, and is not held to API
-// Gateway's patience.
+// An action has 500 ms less than its invocation, and not the time limit of HTTP
+// requests.
 func TestTheTimeOfAnAction(t *testing.T) {
 	var got time.Time
-	f := Function{Requests: Handler{Log: telemetry.New(&bytes.Buffer{}, "n", "f")}, Actions: map[string]Action{
+	f := Actions{Log: telemetry.New(&bytes.Buffer{}, "n", "f"), ByName: map[string]Action{
 		"sync": func(ctx context.Context, _ *telemetry.Record, _ []byte) ([]byte, error) {
 			got, _ = ctx.Deadline()
 			return nil, nil
@@ -172,11 +179,11 @@ func TestTheTimeOfAnAction(t *testing.T) {
 	}
 }
 
-func TestInvocationID(t *testing.T) {
-	if got := InvocationID(t.Context()); got != "" {
+func TestID(t *testing.T) {
+	if got := ID(t.Context()); got != "" {
 		t.Errorf("outside of Lambda: %q", got)
 	}
-	if got := InvocationID(lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})); got != "8f5a" {
+	if got := ID(lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})); got != "8f5a" {
 		t.Errorf("%q", got)
 	}
 }

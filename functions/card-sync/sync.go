@@ -11,36 +11,37 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cardfields"
 	"membercard/shared/officialaccount"
 	"membercard/shared/upstream"
 	"membercard/shared/wallclock"
 )
 
 const (
-	// atATime is how many cards are worked on at once; WeChat limits the rate.
-	atATime = 4
-	// leastTime is what must be left of the invocation to begin with a card.
-	leastTime = 1500 * time.Millisecond
-	// resendAfter is how long a change that WeChat took but does not show is not
-	// sent again.
-	resendAfter = 24 * time.Hour
+	// concurrency is the number of cards synced at once. WeChat limits the rate.
+	concurrency = 4
+	// minTimePerCard must be left of the invocation to start with a card.
+	minTimePerCard = 1500 * time.Millisecond
+	// resendInterval is the least time between two identical updates of a card
+	// that does not show the first one.
+	resendInterval = 24 * time.Hour
 )
 
-// syncer makes cards show what the plan says.
+// syncer updates cards to match the plan.
 type syncer struct {
 	wechat *officialaccount.Client
 
 	mu   sync.Mutex
-	sent map[string]change // what WeChat took but did not show, by card_id
+	sent map[string]change // accepted by WeChat but not shown by /card/get, by card_id
 }
 
-// change is an update that was sent.
+// change is an update that WeChat accepted.
 type change struct {
 	body string
 	at   time.Time
 }
 
-// report is what became of a sync.
+// report is the result of a sync.
 type report struct {
 	Updated    int          `json:"updated"`
 	Unchanged  int          `json:"unchanged"`
@@ -55,27 +56,27 @@ type cardReport struct {
 	CardID     string          `json:"card_id"`
 	Status     string          `json:"status"`
 	Changed    []string        `json:"changed,omitempty"`     // fields that were, or with dry_run would be, changed
-	SendCheck  *bool           `json:"send_check,omitempty"`  // WeChat's word that the change goes to review
-	CardStatus string          `json:"card_status,omitempty"` // WeChat's, with not_applied
+	SendCheck  *bool           `json:"send_check,omitempty"`  // whether WeChat puts the change under review
+	CardStatus string          `json:"card_status,omitempty"` // as /card/get has it, with not_applied
 	Error      *apierror.Error `json:"error,omitempty"`
 }
 
-// The statuses of a card in a report.
+// Statuses of a card in a report.
 const (
 	updated    = "updated"
 	unchanged  = "unchanged"
-	notApplied = "not_applied" // WeChat took it, /card/get does not show it: in review
+	notApplied = "not_applied" // accepted by WeChat, but /card/get does not show it: in review
 	failed     = "failed"
-	deferred   = "deferred" // not begun: no time or quota was left
+	deferred   = "deferred" // not started: no time or quota was left
 )
 
-// inReview is the status of a card whose last change WeChat has not decided on.
-// It can't be handed out meanwhile, and another update would go to review too.
+// inReview is the status of a card whose last change is under review. The card
+// can't be handed out meanwhile, and another update would go to review as well.
 const inReview = "CARD_STATUS_NOT_VERIFY"
 
-// sync goes through the plan's cards, a few at a time, as far as ctx allows. One
-// card's failure does not stop the others, but what would fail with every card
-// ends the run. With dryRun nothing is sent.
+// sync applies the plan as of now, a few cards at a time, until ctx ends. A failed
+// card does not stop the others, but an error that every card would meet ends the
+// run. With dryRun no update is sent.
 func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) *report {
 	r := &report{DryRun: dryRun, Cards: make([]cardReport, len(p.Cards))}
 	for i := range p.Cards {
@@ -86,21 +87,21 @@ func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) 
 	run, stop := context.WithCancel(ctx)
 	defer stop()
 	var stopped atomic.Bool
-	for range min(atATime, len(p.Cards)) {
+	for range min(concurrency, len(p.Cards)) {
 		workers.Go(func() {
 			for i := range next {
 				s.card(ctx, &p.Cards[i], now, dryRun, &r.Cards[i])
 				if !endsRun(r.Cards[i].Error) {
 					continue
 				}
-				if stop(); stopped.Swap(true) { // it has been told of another card already
+				if stop(); stopped.Swap(true) { // another card reports it already
 					r.Cards[i] = cardReport{CardID: p.Cards[i].CardID, Status: deferred}
 				}
 			}
 		})
 	}
 	for i := range p.Cards {
-		if !timeLeft(run, leastTime) {
+		if !timeLeft(run, minTimePerCard) {
 			break
 		}
 		select {
@@ -129,25 +130,25 @@ func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) 
 	return r
 }
 
-// endsRun says whether an error is the account's rather than the card's: no
-// quota, no valid secret, a token that stays dead, or an IP that is not allowed.
+// endsRun reports whether an error concerns the account and not a single card: no
+// quota left, no valid secret or access token, or an IP that is not allowed.
 func endsRun(e *apierror.Error) bool {
 	return e != nil && (e.Code == "CONFIG_ERROR" || slices.Contains([]int{45009, 40001, 40014, 42001, 40164}, e.Errcode))
 }
 
-func timeLeft(ctx context.Context, least time.Duration) bool {
+func timeLeft(ctx context.Context, min time.Duration) bool {
 	deadline, ok := ctx.Deadline()
-	return ctx.Err() == nil && (!ok || time.Until(deadline) > least)
+	return ctx.Err() == nil && (!ok || time.Until(deadline) > min)
 }
 
-// card makes one card show what is planned for it.
+// card updates one card.
 func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, dryRun bool, r *cardReport) {
 	defer func() {
 		if value := recover(); value != nil {
 			r.fail(apierror.FromPanic(value))
 		}
 	}()
-	wanted, _ := planned.inForce(now)
+	wanted, _ := planned.fieldsAt(now)
 	if len(wanted) == 0 {
 		r.Status = unchanged
 		return
@@ -156,12 +157,12 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 	if err != nil {
 		if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
 			r.fail(err)
-		} // else it was our time that ran out
+		} // otherwise the invocation's own time ran out
 		return
 	}
 	changes := shown.differing(wanted)
-	r.Changed = changes.names()
-	body, err := changes.encode(planned.CardID, shown.cardType)
+	r.Changed = changes.Sorted()
+	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
 	switch {
 	case len(changes) == 0:
 		s.forget(planned.CardID)
@@ -170,7 +171,7 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 	case err != nil:
 		r.fail(err)
 		return
-	case shown.cardType != memberCard && slices.ContainsFunc(r.Changed, ofMemberCard):
+	case shown.cardType != cardfields.MemberCard && slices.ContainsFunc(r.Changed, cardfields.OfMemberCard):
 		r.fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
 		return
 	case shown.status == inReview || s.isSent(planned.CardID, body):
@@ -179,7 +180,7 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 	case dryRun:
 		r.Status = updated
 		return
-	case !timeLeft(ctx, leastTime):
+	case !timeLeft(ctx, minTimePerCard):
 		r.Changed = nil
 		return
 	}
@@ -192,17 +193,17 @@ func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, 
 		r.fail(err)
 		return
 	}
-	var taken struct {
+	var accepted struct {
 		SendCheck bool `json:"send_check"`
 	}
-	_ = json.Unmarshal(answer.Body, &taken) // it is not there for cards that need no review
-	r.Status, r.SendCheck = updated, &taken.SendCheck
+	_ = json.Unmarshal(answer.Body, &accepted) // missing for cards that need no review
+	r.Status, r.SendCheck = updated, &accepted.SendCheck
 	if shown, err = s.get(ctx, planned.CardID); err != nil {
-		return // WeChat took the update; the next sync sees what became of it
+		return // WeChat accepted the update; the next sync reads the card again
 	}
 	if missing := shown.differing(wanted); len(missing) > 0 {
 		s.remember(planned.CardID, missing, shown.cardType)
-		r.Status, r.Changed, r.CardStatus = notApplied, missing.names(), shown.status
+		r.Status, r.Changed, r.CardStatus = notApplied, missing.Sorted(), shown.status
 	}
 }
 
@@ -214,10 +215,11 @@ func (r *cardReport) fail(err error) {
 	r.Status, r.Error, r.Changed = failed, e, nil
 }
 
-// remember keeps what WeChat took but does not show, so that this instance does
-// not send it again. What outlives the instance is the card's own status.
-func (s *syncer) remember(cardID string, missing fields, cardType string) {
-	body, err := missing.encode(cardID, cardType)
+// remember stores an update that WeChat accepted but does not show, so that this
+// execution environment does not send it again. A new environment only knows the
+// status of the card itself.
+func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType string) {
+	body, err := missing.UpdateRequest(cardID, cardType)
 	if err != nil {
 		return
 	}
@@ -233,7 +235,7 @@ func (s *syncer) isSent(cardID string, body []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.sent[cardID]
-	return ok && c.body == string(body) && wallclock.Since(c.at) < resendAfter
+	return ok && c.body == string(body) && wallclock.Since(c.at) < resendInterval
 }
 
 func (s *syncer) forget(cardID string) {
@@ -242,11 +244,11 @@ func (s *syncer) forget(cardID string) {
 	delete(s.sent, cardID)
 }
 
-// shownCard is what /card/get says of a card.
+// shownCard is a card as /card/get returns it.
 type shownCard struct {
 	cardType string // lower case
 	status   string // CARD_STATUS_…
-	fields   fields
+	fields   cardfields.Fields
 }
 
 // get reads a card: POST /card/get.
@@ -266,19 +268,19 @@ func (s *syncer) get(ctx context.Context, cardID string) (*shownCard, error) {
 	if json.Unmarshal(answer.Body, &document) != nil || json.Unmarshal(document.Card["card_type"], &cardType) != nil {
 		return nil, answer.Invalid(errors.New("the answer has no card with a card_type"))
 	}
-	c := &shownCard{cardType: strings.ToLower(cardType), fields: fields{}}
+	c := &shownCard{cardType: strings.ToLower(cardType), fields: cardfields.Fields{}}
 	var object, baseInfo map[string]any
 	var hasInfo bool
-	if slices.Contains(cardTypes, c.cardType) && json.Unmarshal(document.Card[c.cardType], &object) == nil {
+	if slices.Contains(cardfields.CardTypes, c.cardType) && json.Unmarshal(document.Card[c.cardType], &object) == nil {
 		baseInfo, hasInfo = object["base_info"].(map[string]any)
 	}
 	if !hasInfo {
 		return nil, answer.Invalid(errors.New("the answer has no base_info of the card's type"))
 	}
 	c.status, _ = baseInfo["status"].(string)
-	for _, name := range fieldNames {
+	for _, name := range cardfields.Names {
 		from := baseInfo
-		if ofMemberCard(name) {
+		if cardfields.OfMemberCard(name) {
 			from = object
 		}
 		c.fields[name], _ = from[name].(string)
@@ -286,10 +288,10 @@ func (s *syncer) get(ctx context.Context, cardID string) (*shownCard, error) {
 	return c, nil
 }
 
-// differing are the wanted fields that the card does not show. A field that it
-// does not have is an empty one.
-func (c *shownCard) differing(wanted fields) fields {
-	f := fields{}
+// differing returns the wanted fields that the card does not show. A missing field
+// counts as empty.
+func (c *shownCard) differing(wanted cardfields.Fields) cardfields.Fields {
+	f := cardfields.Fields{}
 	for name, value := range wanted {
 		if c.fields[name] != value {
 			f[name] = value

@@ -13,8 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"membercard/shared/gateway"
-	"membercard/shared/signing/signingtest"
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/invocation"
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
 )
 
 // plansAt is the object plans/plan.json of an S3 at a URL, which is asked once.
@@ -53,7 +54,7 @@ type answered struct {
 	Error *planError
 }
 
-func invoke(t *testing.T, f gateway.Function, event string) (a answered) {
+func invoke(t *testing.T, f invocation.Actions, event string) (a answered) {
 	t.Helper()
 	raw, err := f.Invoke(t.Context(), []byte(event))
 	if err != nil {
@@ -72,16 +73,16 @@ func shown(baseInfo string) string {
 }
 
 // A card that shows nothing yet and takes everything.
-func emptyCard(t *testing.T) *wechat {
-	return startWeChat(t, func(c call) string {
-		if c.path == "/card/get" {
+func emptyCard(t *testing.T) *wechattest.WeChat {
+	return wechattest.Start(t, func(c wechattest.Call) string {
+		if c.Path == "/card/get" {
 			return shown(`"status":"CARD_STATUS_VERIFY_OK"`)
 		}
 		return taken
 	})
 }
 
-func TestKindsOfInvocation(t *testing.T) {
+func TestEvents(t *testing.T) {
 	const plan = `{"cards":[{"card_id":"p","fields":{"center_title":"x"}}]}`
 	for _, row := range []struct {
 		kind, event string
@@ -95,12 +96,11 @@ func TestKindsOfInvocation(t *testing.T) {
 		{"a sync with a plan", `{"action":"sync","plan":{"cards":[]}}`, "", `{"updated":0,"unchanged":0,"not_applied":0,"failed":0,"deferred":0,"dry_run":false,"cards":[]}`, 0},
 		{"a sync with a plan that is none", `{"action":"sync","plan":{}}`, "", `"INVALID_PLAN"`, 0},
 		{"a sync with null for a plan", `{"action":"sync","plan":null}`, "", `"INVALID_PLAN"`, 0},
-		{"a request", `{"version":"2.0","routeKey":"POST /card/update","rawPath":"/card/update","body":"{\"card_id\":\"p\",\"cash\":{\"base_info\":{\"center_title\":\"x\"}}}"}`, "", `"statusCode":200`, 1},
-		{"a request that is refused", `{"version":"2.0","routeKey":"POST /card/update","rawPath":"/card/update","body":"{}"}`, "", `"statusCode":400`, 0},
+		{"a request of API Gateway", `{"version":"2.0","routeKey":"POST /card/update","rawPath":"/card/update","body":"{}"}`, "no action", "", 0},
 		{"another action", `{"action":"purge"}`, `"purge"`, "", 0},
 		{"another case", `{"action":"Sync"}`, `"Sync"`, "", 0},
-		{"no action", `{"dry_run":true}`, "HTTP API", "", 0},
-		{"another event", `{"source":"aws.s3","detail-type":"Object Created"}`, "HTTP API", "", 0},
+		{"no action", `{"dry_run":true}`, "no action", "", 0},
+		{"another event", `{"source":"aws.s3","detail-type":"Object Created"}`, "no action", "", 0},
 		{"an action that is no text", `{"action":1}`, "", "", 0},
 		{"a dry run that is no truth value", `{"action":"sync","dry_run":"true"}`, "", "", 0},
 		{"a misspelt dry run", `{"action":"sync","dryRun":true}`, "dryRun", "", 0},
@@ -109,9 +109,9 @@ func TestKindsOfInvocation(t *testing.T) {
 	} {
 		t.Run(row.kind, func(t *testing.T) {
 			w := emptyCard(t)
-			f, _ := newFunction(&source{}, w.URL, plansOf(t, 200, plan))
+			f, _ := newFunction(&wechattest.Source{}, w.URL, plansOf(t, 200, plan))
 			raw, err := f.Invoke(t.Context(), []byte(row.event))
-			if n := len(w.came("/card/update")); n != row.updates {
+			if n := len(w.Received("/card/update")); n != row.updates {
 				t.Errorf("%d updates, want %d", n, row.updates)
 			}
 			if row.wants == "" {
@@ -129,18 +129,18 @@ func TestKindsOfInvocation(t *testing.T) {
 
 // TestTheReport has the contract's shape.
 func TestTheReport(t *testing.T) {
-	w := startWeChat(t, func(c call) string {
+	w := wechattest.Start(t, func(c wechattest.Call) string {
 		switch {
-		case strings.Contains(c.body, `"gone"`):
+		case strings.Contains(c.Body, `"gone"`):
 			return `{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`
-		case c.path == "/card/update":
+		case c.Path == "/card/update":
 			return taken
-		case strings.Contains(c.body, `"same"`):
+		case strings.Contains(c.Body, `"same"`):
 			return shown(`"center_title":"x"`)
 		}
 		return shown(`"center_title":"old"`)
 	})
-	f, records := newFunction(&source{}, w.URL, planObject{})
+	f, records := newFunction(&wechattest.Source{}, w.URL, planObject{})
 	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
 		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none"}]}}`))
 	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
@@ -158,7 +158,7 @@ func TestTheReport(t *testing.T) {
 	if record["level"] != "ERROR" || record["Code"] != "CARDS_FAILED" || record["failed"] != 1.0 || record["unchanged"] != 2.0 || !strings.Contains(fmt.Sprint(record["failures"]), "gone: WECHAT_40053") {
 		t.Errorf("the record is %s", records)
 	}
-	if len(w.came("/card/update")) != 0 {
+	if len(w.Received("/card/update")) != 0 {
 		t.Error("a dry run updates")
 	}
 }
@@ -173,8 +173,8 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		{"the event", `{"action":"sync","plan":` + bad + `}`, planObject{}},
 		{"S3", `{"action":"sync"}`, plansOf(t, 200, bad)},
 	} {
-		from := &source{}
-		f, records := newFunction(from, signingtest.Nowhere, row.plans)
+		from := &wechattest.Source{}
+		f, records := newFunction(from, gatewaytest.Nowhere, row.plans)
 		raw, err := f.Invoke(t.Context(), []byte(row.event))
 		var a answered
 		if err != nil || json.Unmarshal(raw, &a) != nil || a.Error == nil || a.Error.Code != "INVALID_PLAN" || a.Error.Message == "" {
@@ -190,8 +190,8 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		if got := strings.Join(paths, " "); got != "/cards/1/fields/custom_url /cards/1/fields/colour /cards/2/card_id" {
 			t.Errorf("%s: faults at %s", row.from, got)
 		}
-		if strings.Contains(string(raw), `"updated"`) || from.asked != 0 {
-			t.Errorf("%s: %s, and the account was asked for %d times", row.from, raw, from.asked)
+		if strings.Contains(string(raw), `"updated"`) || from.Asked() != 0 {
+			t.Errorf("%s: %s, and the account was asked for %d times", row.from, raw, from.Asked())
 		}
 		if !strings.Contains(records.String(), "INVALID_PLAN") || !strings.Contains(records.String(), "/cards/1/fields/custom_url") {
 			t.Errorf("%s: the record is %s", row.from, records)
@@ -223,7 +223,7 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 		{"of an S3 that is not there", plansAt(nowhere.URL), "reached"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			f, records := newFunction(&source{}, signingtest.Nowhere, row.plans)
+			f, records := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, row.plans)
 			a := invoke(t, f, `{"action":"sync"}`)
 			if row.what == "of 4 MiB" {
 				if a.Error != nil || a.Cards == nil {
@@ -248,7 +248,7 @@ func TestAPlanThatBreaksOff(t *testing.T) {
 		_, _ = w.Write([]byte(`{"cards":[]}`))
 	}))
 	t.Cleanup(s.Close)
-	f, _ := newFunction(&source{}, signingtest.Nowhere, plansAt(s.URL))
+	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, plansAt(s.URL))
 	if a := invoke(t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
 		t.Errorf("%+v", a)
 	}
@@ -261,24 +261,19 @@ func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
 
 // TestAPanicDoesNotEndTheProcess: the runtime ends it for what reaches it.
 func TestAPanicDoesNotEndTheProcess(t *testing.T) {
-	request, err := json.Marshal(map[string]string{"routeKey": "POST /card/update", "rawPath": "/card/update", "body": example})
-	if err != nil {
-		t.Fatal(err)
-	}
 	defect := func(context.Context, int) { panic("a defect") }
-	broken := plansAt(signingtest.Nowhere)
+	broken := plansAt(gatewaytest.Nowhere)
 	broken.client = s3.New(broken.client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
 	for _, row := range []struct {
 		in, event string
-		from      *source
+		from      *wechattest.Source
 		plans     planObject
 	}{
-		{"a request", string(request), &source{onGet: defect}, planObject{}},
-		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &source{onGet: defect}, planObject{}},
-		{"reading the plan", `{"action":"sync"}`, &source{}, broken},
+		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, planObject{}},
+		{"reading the plan", `{"action":"sync"}`, &wechattest.Source{}, broken},
 	} {
 		t.Run(row.in, func(t *testing.T) {
-			f, records := newFunction(row.from, signingtest.Nowhere, row.plans)
+			f, records := newFunction(row.from, gatewaytest.Nowhere, row.plans)
 			defer func() {
 				if value := recover(); value != nil {
 					t.Errorf("it reaches the runtime: %v", value)
@@ -306,9 +301,9 @@ func TestCampaignsAreOfNow(t *testing.T) {
 		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
 	} {
 		w := emptyCard(t)
-		f, _ := newFunction(&source{}, w.URL, planObject{})
+		f, _ := newFunction(&wechattest.Source{}, w.URL, planObject{})
 		invoke(t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
-		if came := w.came("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
+		if came := w.Received("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
 			t.Errorf("%s: WeChat got %q", row.what, came)
 		}
 	}

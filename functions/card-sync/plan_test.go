@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"membercard/shared/cardfields"
 	"membercard/shared/strictjson"
 )
 
@@ -62,12 +63,12 @@ func TestTheContractsPlan(t *testing.T) {
 	if len(p.Cards) != 1 || p.Cards[0].CardID != cardID {
 		t.Fatalf("%+v", p)
 	}
-	always := fields{"promotion_url_name": "更多优惠", "promotion_url": "https://example.com/", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers"}
+	always := cardfields.Fields{"promotion_url_name": "更多优惠", "promotion_url": "https://example.com/", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers"}
 	newYear := maps.Clone(always)
-	maps.Copy(newYear, fields{"promotion_url_name": "新年活动", "promotion_app_brand_pass": "pages/new-year"})
+	maps.Copy(newYear, cardfields.Fields{"promotion_url_name": "新年活动", "promotion_app_brand_pass": "pages/new-year"})
 	for _, row := range []struct {
 		when, now string
-		want      fields
+		want      cardfields.Fields
 	}{
 		{"long before", "2026-06-01T12:00:00+08:00", always},
 		{"a nanosecond before from", "2026-12-31T23:59:59.999999999+08:00", always},
@@ -82,7 +83,7 @@ func TestTheContractsPlan(t *testing.T) {
 		{"exactly at until, as Kathmandu has it", "2027-01-03T21:45:00+05:45", always},
 		{"long after", "2028-01-01T00:00:00+08:00", always},
 	} {
-		if got, _ := p.Cards[0].inForce(at(t, row.now)); !maps.Equal(got, row.want) {
+		if got, _ := p.Cards[0].fieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.when, got, row.want)
 		}
 	}
@@ -117,7 +118,7 @@ func TestCampaignsOverlay(t *testing.T) {
 		{"no fields but a campaign's", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan1, "a", "-"},
 		{"no fields but a campaign's, that is over", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan2, "-", "-"},
 	} {
-		f, _ := mustParse(t, row.plan).Cards[0].inForce(at(t, row.now))
+		f, _ := mustParse(t, row.plan).Cards[0].fieldsAt(at(t, row.now))
 		for name, want := range map[string]string{"center_title": row.title, "center_sub_title": row.subTitle} {
 			got, ok := f[name]
 			if !ok {
@@ -314,8 +315,8 @@ func FuzzPlan(f *testing.F) {
 		}
 		for i := range p.Cards {
 			for _, now := range turnsOf(&p.Cards[i]) {
-				f, _ := p.Cards[i].inForce(now)
-				if f2, _ := p2.Cards[i].inForce(now); !maps.Equal(f, f2) {
+				f, _ := p.Cards[i].fieldsAt(now)
+				if f2, _ := p2.Cards[i].fieldsAt(now); !maps.Equal(f, f2) {
 					t.Fatalf("%q: at %v %v, after re-encoding %v", document, now, f, f2)
 				}
 				for _, entry := range []string{"custom", "center", "promotion", "activate"} {

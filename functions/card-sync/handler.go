@@ -16,53 +16,48 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// maxPlan is the size of a plan above which it is not read: 4 MiB.
+// maxPlan is the maximum size of a plan: 4 MiB.
 const maxPlan = 4 << 20
 
-// A report has room for maxFaults faults of a plan, a record for a few.
+// A report lists up to maxFaults faults of a plan, a log record up to
+// maxLoggedFaults.
 const (
 	maxFaults       = 1000
 	maxLoggedFaults = 20
 )
 
-// readTimeout is for reading the plan, with the SDK's retries.
+// readTimeout limits reading the plan, including the SDK's retries.
 const readTimeout = 10 * time.Second
 
-// invocation is the event of a sync, by a schedule or by hand:
+// request is the event of a sync, from a schedule or by hand:
 // {"action": "sync", "dry_run": true, "plan": {…}}.
-type invocation struct {
+type request struct {
 	DryRun bool
 	Plan   json.RawMessage // instead of the object in S3
 }
 
-// parseInvocation is as strict as a plan: a dry_run that is misspelt or null would
-// be a sync.
-func parseInvocation(payload []byte) (event invocation, err error) {
+// parseRequest refuses what it does not know: a dry_run that is misspelt or null
+// would otherwise change cards.
+func parseRequest(event []byte) (r request, err error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &members); err != nil {
-		return event, fmt.Errorf("the invocation: %w", err)
+	if err := json.Unmarshal(event, &members); err != nil {
+		return r, fmt.Errorf("the event: %w", err)
 	}
 	for name, value := range members {
 		switch {
 		case name == "action":
 		case name == "plan":
-			event.Plan = value
+			r.Plan = value
 		case name == "dry_run" && (string(value) == "true" || string(value) == "false"):
-			event.DryRun = string(value) == "true"
+			r.DryRun = string(value) == "true"
 		default:
-			return event, fmt.Errorf("the invocation has %.32q: there are action, dry_run (true or false) and plan", name)
+			return r, fmt.Errorf("the event has %.32q; known are action, dry_run (true or false) and plan", name)
 		}
 	}
-	return event, nil
+	return r, nil
 }
 
-// syncing is what a sync needs.
-type syncing struct {
-	syncer *syncer
-	plans  planObject
-}
-
-// planError is the report of a sync that did not take place.
+// planError is the report of a sync that changed nothing because of its plan.
 type planError struct {
 	Code    string      `json:"code"`
 	Message string      `json:"message"`
@@ -70,21 +65,27 @@ type planError struct {
 }
 
 type planFault struct {
-	Path  string `json:"path"`
+	Path  string `json:"path"` // JSON pointer into the plan
 	Issue string `json:"issue"`
 }
 
-// sync reads the plan, carries it out and reports. Its outcome is in the report;
-// there is no error that a retry of the invocation would cure.
-func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []byte) ([]byte, error) {
-	event, err := parseInvocation(payload)
+type handler struct {
+	syncer *syncer
+	plans  planObject
+}
+
+// sync reads the plan, applies it and returns the report. A failed card or a bad
+// plan is part of the report and not an error, because repeating the invocation
+// would not help.
+func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+	r, err := parseRequest(event)
 	if err != nil {
 		return nil, err
 	}
-	document := []byte(event.Plan)
+	document := []byte(r.Plan)
 	if document == nil {
-		if document, err = f.plans.read(ctx); err != nil {
-			return refusePlan(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
+		if document, err = h.plans.read(ctx); err != nil {
+			return reportPlanError(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
 				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it")
 		}
 	}
@@ -94,31 +95,31 @@ func (f *syncing) sync(ctx context.Context, record *telemetry.Record, payload []
 		for _, fault := range faults[:min(len(faults), maxFaults)] {
 			e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
 		}
-		return refusePlan(ctx, record, e, "correct the plan at the places named, or put its last good version back")
+		return reportPlanError(ctx, record, e, "correct the plan at the places named, or restore its last good version")
 	}
 	if err != nil {
 		return nil, err
 	}
-	r := f.syncer.sync(ctx, p, time.Now(), event.DryRun)
+	report := h.syncer.sync(ctx, p, time.Now(), r.DryRun)
 	level, code := slog.LevelInfo, "OK"
 	counts := []slog.Attr{
-		slog.Int("updated", r.Updated), slog.Int("unchanged", r.Unchanged), slog.Int("not_applied", r.NotApplied),
-		slog.Int("failed", r.Failed), slog.Int("deferred", r.Deferred), slog.Bool("dry_run", r.DryRun),
+		slog.Int("updated", report.Updated), slog.Int("unchanged", report.Unchanged), slog.Int("not_applied", report.NotApplied),
+		slog.Int("failed", report.Failed), slog.Int("deferred", report.Deferred), slog.Bool("dry_run", report.DryRun),
 	}
-	if r.Failed > 0 {
+	if report.Failed > 0 {
 		level, code = slog.LevelError, "CARDS_FAILED"
-		counts = append(counts, slog.Any("failures", failures(r)))
+		counts = append(counts, slog.Any("failures", failures(report)))
 	}
 	record.End(ctx, level, "synced", code, counts...)
-	return strictjson.Encode(r)
+	return strictjson.Encode(report)
 }
 
-func refusePlan(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
+func reportPlanError(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
 	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLoggedFaults)]), slog.String("cure", cure))
 	return strictjson.Encode(map[string]any{"error": e})
 }
 
-// failures are the cards that failed, for the record: as many as one reads.
+// failures returns the first failed cards, for the log record.
 func failures(r *report) []string {
 	var lines []string
 	for _, c := range r.Cards {
@@ -129,13 +130,13 @@ func failures(r *report) []string {
 	return lines
 }
 
-// planObject is the object in S3 that holds the plan.
+// planObject is the S3 object with the plan.
 type planObject struct {
 	client      *s3.Client
 	bucket, key string
 }
 
-// read gets the plan's current version.
+// read returns the plan's current version.
 func (o planObject) read(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -149,10 +150,10 @@ func (o planObject) read(ctx context.Context) ([]byte, error) {
 	defer out.Body.Close()
 	document, err := io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
 	if err != nil {
-		return nil, errors.New("S3 broke off")
+		return nil, errors.New("the connection to S3 broke")
 	}
 	if len(document) > maxPlan {
-		return nil, errors.New("it is over 4 MiB")
+		return nil, errors.New("it is larger than 4 MiB")
 	}
 	return document, nil
 }

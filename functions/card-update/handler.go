@@ -4,14 +4,15 @@ import (
 	"context"
 	"maps"
 
+	"membercard/shared/cardfields"
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
-// request is the body of POST /card/update: a card, and one object with the key
-// of the card's type.
+// request is the body of POST /card/update (更改卡券信息): a card, and one object
+// whose key is the card's type.
 type request struct {
 	CardID        string `json:"card_id"`
 	Groupon       *card  `json:"groupon"`
@@ -27,14 +28,13 @@ type request struct {
 }
 
 type card struct {
-	BaseInfo                 fields  `json:"base_info"`
-	ActivateURL              *string `json:"activate_url"`
-	ActivateAppBrandUserName *string `json:"activate_app_brand_user_name"`
-	ActivateAppBrandPass     *string `json:"activate_app_brand_pass"`
+	BaseInfo                 cardfields.Fields `json:"base_info"`
+	ActivateURL              *string           `json:"activate_url"`
+	ActivateAppBrandUserName *string           `json:"activate_app_brand_user_name"`
+	ActivateAppBrandPass     *string           `json:"activate_app_brand_pass"`
 }
 
-// card is the card object that was sent and its type, or the fault of there not
-// being exactly one.
+// card returns the only card object of the request and its type.
 func (r *request) card() (cardType string, sent *card, err error) {
 	objects := []*card{
 		r.Groupon, r.Cash, r.Discount, r.Gift, r.GeneralCoupon,
@@ -44,9 +44,9 @@ func (r *request) card() (cardType string, sent *card, err error) {
 		switch {
 		case object == nil:
 		case sent != nil:
-			return "", nil, gateway.Fault(strictjson.Fault{Path: "/" + cardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
+			return "", nil, gateway.Fault(strictjson.Fault{Path: "/" + cardfields.CardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
 		default:
-			cardType, sent = cardTypes[i], object
+			cardType, sent = cardfields.CardTypes[i], object
 		}
 	}
 	if sent == nil {
@@ -55,8 +55,8 @@ func (r *request) card() (cardType string, sent *card, err error) {
 	return cardType, sent, nil
 }
 
-// validate has the rules of card fields, and returns the fields.
-func (r *request) validate() (cardType string, changes fields, err error) {
+// validate checks the request and returns the fields to change.
+func (r *request) validate() (cardType string, changes cardfields.Fields, err error) {
 	if err := validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID); err != nil {
 		return "", nil, err
 	}
@@ -67,7 +67,7 @@ func (r *request) validate() (cardType string, changes fields, err error) {
 	inBaseInfo := func(name string) string { return "/" + cardType + "/base_info/" + name }
 	inCard := func(name string) string { return "/" + cardType + "/" + name }
 
-	changes = fields{}
+	changes = cardfields.Fields{}
 	for name, value := range map[string]*string{
 		"activate_url":                 sent.ActivateURL,
 		"activate_app_brand_user_name": sent.ActivateAppBrandUserName,
@@ -77,16 +77,16 @@ func (r *request) validate() (cardType string, changes fields, err error) {
 			changes[name] = *value
 		}
 	}
-	if len(changes) > 0 && cardType != memberCard {
-		return "", nil, gateway.Fault(strictjson.Fault{Path: inCard(changes.names()[0]), Issue: "is a field of membership cards only"})
+	if len(changes) > 0 && cardType != cardfields.MemberCard {
+		return "", nil, gateway.Fault(strictjson.Fault{Path: inCard(changes.Sorted()[0]), Issue: "is a field of membership cards only"})
 	}
-	faults := append(changes.check(inCard), changes.checkPairs(inCard)...)
-	for _, name := range sent.BaseInfo.names() {
-		if ofMemberCard(name) {
-			faults = append(faults, strictjson.Fault{Path: inBaseInfo(name), Issue: "belongs into member_card itself"})
+	faults := append(changes.Check(inCard), changes.CheckPairs(inCard)...)
+	for _, name := range sent.BaseInfo.Sorted() {
+		if cardfields.OfMemberCard(name) {
+			faults = append(faults, strictjson.Fault{Path: inBaseInfo(name), Issue: "belongs to member_card itself"})
 		}
 	}
-	faults = append(append(faults, sent.BaseInfo.check(inBaseInfo)...), sent.BaseInfo.checkPairs(inBaseInfo)...)
+	faults = append(append(faults, sent.BaseInfo.Check(inBaseInfo)...), sent.BaseInfo.CheckPairs(inBaseInfo)...)
 	maps.Copy(changes, sent.BaseInfo)
 	if len(changes) == 0 {
 		faults = append(faults, strictjson.Fault{Path: "/" + cardType, Issue: "must have a field to change"})
@@ -97,11 +97,10 @@ func (r *request) validate() (cardType string, changes fields, err error) {
 	return cardType, changes, nil
 }
 
-// updater changes cards on request.
-type updater struct{ wechat *officialaccount.Client }
+type handler struct{ wechat *officialaccount.Client }
 
 // update changes the fields of a card: POST /card/update.
-func (u *updater) update(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+func (h *handler) update(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	if err := r.Decode(&body); err != nil {
 		return nil, err
@@ -110,11 +109,11 @@ func (u *updater) update(ctx context.Context, r *gateway.Request) (*gateway.Resp
 	if err != nil {
 		return nil, err
 	}
-	content, err := changes.encode(body.CardID, cardType)
+	content, err := changes.UpdateRequest(body.CardID, cardType)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := u.wechat.Post(ctx, "/card/update", content)
+	answer, err := h.wechat.Post(ctx, "/card/update", content)
 	if err != nil {
 		return nil, err
 	}

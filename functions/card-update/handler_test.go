@@ -8,7 +8,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"membercard/shared/signing/signingtest"
+	"membercard/shared/gateway/gatewaytest"
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/strictjson"
 )
 
@@ -71,15 +72,15 @@ func TestWhatWeChatGets(t *testing.T) {
 	for _, cardType := range []string{"groupon", "cash", "discount", "gift", "general_coupon", "member_card", "scenic_ticket", "movie_ticket", "boarding_pass", "meeting_ticket"} {
 		rows = append(rows, row{"a " + cardType, inCard(cardType, `"base_info":{`+pair+`}`)})
 	}
-	w := startWeChat(t, func(call) string { return taken })
+	w := wechattest.Start(t, func(wechattest.Call) string { return taken })
 	for i, row := range rows {
 		t.Run(row.rule, func(t *testing.T) {
-			o := post(t, row.body, &source{}, w.URL)
-			if o.status != 200 || o.body != taken || o.headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
-				t.Fatalf("%d %s %v", o.status, o.body, o.headers)
+			o := post(t, row.body, &wechattest.Source{}, w.URL)
+			if o.Status != 200 || o.Body != taken || o.Headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
+				t.Fatalf("%d %s %v", o.Status, o.Body, o.Headers)
 			}
-			came := w.came("/card/update")
-			if len(came) != i+1 || len(w.came("/card/get")) != 0 {
+			came := w.Received("/card/update")
+			if len(came) != i+1 || len(w.Received("/card/get")) != 0 {
 				t.Fatalf("WeChat got %q", came)
 			}
 			var sent, got any
@@ -184,22 +185,22 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		t.Run(row.rule, func(t *testing.T) {
 			first := ""
 			for range 20 { // the order of a map is another each time
-				from := &source{}
-				o := post(t, row.body, from, signingtest.Nowhere)
-				if from.asked != 0 {
+				from := &wechattest.Source{}
+				o := post(t, row.body, from, gatewaytest.Nowhere)
+				if from.Asked() != 0 {
 					t.Fatal("bad input came as far as to the account")
 				}
-				if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil {
-					t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.status, o.body)
+				if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil {
+					t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.Status, o.Body)
 				}
-				if o.told.Detail.Field != row.field || o.told.Detail.Location != "body" || !strings.Contains(o.told.Detail.Issue, row.issue) {
-					t.Fatalf("detail %+v, want %s %q", *o.told.Detail, row.field, row.issue)
+				if o.Error.Detail.Field != row.field || o.Error.Detail.Location != "body" || !strings.Contains(o.Error.Detail.Issue, row.issue) {
+					t.Fatalf("detail %+v, want %s %q", *o.Error.Detail, row.field, row.issue)
 				}
 				if first == "" {
-					first = o.body
+					first = o.Body
 				}
-				if o.body != first {
-					t.Fatalf("refused now with %s, now with %s", first, o.body)
+				if o.Body != first {
+					t.Fatalf("refused now with %s, now with %s", first, o.Body)
 				}
 			}
 		})
@@ -209,8 +210,8 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 func TestARefusalStaysReadable(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
 	for _, body := range []string{inBaseInfo(`"` + long + `":"x"`), inBaseInfo(`"custom_url":"` + long + `"`), `{"` + long + `":1}`} {
-		if o := post(t, body, &source{}, signingtest.Nowhere); o.status != 400 || len(o.body) > 1000 {
-			t.Errorf("%d with %d bytes", o.status, len(o.body))
+		if o := post(t, body, &wechattest.Source{}, gatewaytest.Nowhere); o.Status != 400 || len(o.Body) > 1000 {
+			t.Errorf("%d with %d bytes", o.Status, len(o.Body))
 		}
 	}
 }
@@ -231,13 +232,13 @@ func TestWhatACallerIsToldOfAnErrcode(t *testing.T) {
 		{``, "INVALID_RESPONSE", 502, ""},
 		{`{"access_token":"x","expires_in":7200}`, "INVALID_RESPONSE", 502, ""},
 	} {
-		w := startWeChat(t, func(call) string { return row.answer })
-		o := post(t, example, &source{}, w.URL)
-		if o.status != row.status || o.told.Code != row.code || !strings.Contains(o.told.Solution, row.tells) {
-			t.Errorf("%s: %d %s, want %d %s", row.answer, o.status, o.body, row.status, row.code)
+		w := wechattest.Start(t, func(wechattest.Call) string { return row.answer })
+		o := post(t, example, &wechattest.Source{}, w.URL)
+		if o.Status != row.status || o.Error.Code != row.code || !strings.Contains(o.Error.Solution, row.tells) {
+			t.Errorf("%s: %d %s, want %d %s", row.answer, o.Status, o.Body, row.status, row.code)
 		}
-		if (o.headers["Retry-After"] != "") != (row.status == 429) {
-			t.Errorf("%s: headers %v", row.answer, o.headers)
+		if (o.Headers["Retry-After"] != "") != (row.status == 429) {
+			t.Errorf("%s: headers %v", row.answer, o.Headers)
 		}
 	}
 }
@@ -257,16 +258,16 @@ func FuzzRequest(f *testing.F) {
 		if !utf8.ValidString(body) {
 			t.Skip("API Gateway's events are JSON")
 		}
-		from := &source{none: true}
-		o := post(t, body, from, signingtest.Nowhere)
-		if from.asked == 0 {
-			if o.status != 400 || o.told.Code != "PARAM_ERROR" || o.told.Detail == nil || o.told.Detail.Issue == "" || !strings.HasPrefix(o.told.Detail.Field, "/body") {
-				t.Fatalf("%d %s", o.status, o.body)
+		from := &wechattest.Source{Missing: true}
+		o := post(t, body, from, gatewaytest.Nowhere)
+		if from.Asked() == 0 {
+			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" || !strings.HasPrefix(o.Error.Detail.Field, "/body") {
+				t.Fatalf("%d %s", o.Status, o.Body)
 			}
 			return
 		}
-		if o.told.Code != "CONFIG_ERROR" || len(body) > 16<<10 {
-			t.Fatalf("let pass: %q: %s", body, o.body)
+		if o.Error.Code != "CONFIG_ERROR" || len(body) > 16<<10 {
+			t.Fatalf("let pass: %q: %s", body, o.Body)
 		}
 		encode := func(body []byte) []byte {
 			var r request
@@ -277,7 +278,7 @@ func FuzzRequest(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
-			sent, err := changes.encode(r.CardID, cardType)
+			sent, err := changes.UpdateRequest(r.CardID, cardType)
 			if err != nil {
 				t.Fatal(err)
 			}

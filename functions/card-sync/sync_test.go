@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/wallclock"
 )
 
@@ -30,7 +31,9 @@ func statuses(r *report) string {
 	return strings.Join(list, " ")
 }
 
-func newSyncer(w *wechat) *syncer { return &syncer{wechat: client(&source{}, w.URL)} }
+func newSyncer(w *wechattest.WeChat) *syncer {
+	return &syncer{wechat: wechattest.Client(&wechattest.Source{}, w.URL)}
+}
 
 // TestAFewAtATime: each call waits until no other card can come before it ends.
 func TestAFewAtATime(t *testing.T) {
@@ -40,11 +43,11 @@ func TestAFewAtATime(t *testing.T) {
 	)
 	gate := make(chan struct{})
 	var open sync.Once
-	w := startWeChat(t, func(c call) string {
+	w := wechattest.Start(t, func(c wechattest.Call) string {
 		mu.Lock()
 		atOnce++
 		most = max(most, atOnce)
-		full := atOnce == atATime
+		full := atOnce == concurrency
 		mu.Unlock()
 		if full {
 			open.Do(func() { close(gate) })
@@ -59,7 +62,7 @@ func TestAFewAtATime(t *testing.T) {
 	if r := newSyncer(w).sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false); r.Unchanged != n {
 		t.Errorf("%s", statuses(r))
 	}
-	if most > atATime || atATime > 8 {
+	if most > concurrency || concurrency > 8 {
 		t.Errorf("%d cards at once", most)
 	}
 }
@@ -88,11 +91,11 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			updates := 0
-			w := startWeChat(t, func(c call) string {
+			w := wechattest.Start(t, func(c wechattest.Call) string {
 				switch {
-				case !strings.Contains(c.body, `"p1"`):
+				case !strings.Contains(c.Body, `"p1"`):
 					return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{},"activate_url":"http://www.qq.com"}}}`
-				case c.path == "/card/get":
+				case c.Path == "/card/get":
 					return row.get
 				}
 				updates++
@@ -122,8 +125,8 @@ func TestWhatEndsTheRun(t *testing.T) {
 		{45009, "WECHAT_45009"}, {40001, "WECHAT_40001"}, {40014, "WECHAT_40014"}, {42001, "WECHAT_42001"},
 	} {
 		t.Run(row.code, func(t *testing.T) {
-			w := startWeChat(t, func(c call) string {
-				if c.path == "/card/get" {
+			w := wechattest.Start(t, func(c wechattest.Call) string {
+				if c.Path == "/card/get" {
 					return shown(``)
 				}
 				return fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, row.errcode)
@@ -133,7 +136,7 @@ func TestWhatEndsTheRun(t *testing.T) {
 			if r.Failed != 1 || r.Deferred != n-1 {
 				t.Errorf("%d failed, %d deferred: %s", r.Failed, r.Deferred, statuses(r))
 			}
-			if came := w.came("/card/get"); len(came) > 3*atATime {
+			if came := w.Received("/card/get"); len(came) > 3*concurrency {
 				t.Errorf("the run went on to %d cards", len(came))
 			}
 			for _, c := range r.Cards {
@@ -148,10 +151,10 @@ func TestWhatEndsTheRun(t *testing.T) {
 // TestNoTimeLeft: a card for which nothing was sent is deferred, not failed.
 func TestNoTimeLeft(t *testing.T) {
 	t.Run("to begin", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), leastTime-time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard-time.Millisecond)
 		defer cancel()
 		w := emptyCard(t)
-		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.came("/card/get")) != 0 {
+		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -159,26 +162,26 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := emptyCard(t)
-		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.came("/card/get")) != 0 {
+		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
 	t.Run("to send the update", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), leastTime+500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard+500*time.Millisecond)
 		defer cancel()
 		w := emptyCard(t)
 		// The account is asked for before each call: the second time, when no time
 		// is left for a call.
-		from := &source{onGet: func(ctx context.Context, n int) {
+		from := &wechattest.Source{OnGet: func(ctx context.Context, n int) {
 			if deadline, _ := ctx.Deadline(); n == 2 {
 				late, cancel := context.WithDeadline(ctx, deadline.Add(-10*time.Millisecond))
 				defer cancel()
 				<-late.Done()
 			}
 		}}
-		s := &syncer{wechat: client(from, w.URL)}
+		s := &syncer{wechat: wechattest.Client(from, w.URL)}
 		r := s.sync(ctx, planFor(t, 1, `"center_title":"x"`), time.Now(), false)
-		if len(w.came("/card/update")) != 0 {
+		if len(w.Received("/card/update")) != 0 {
 			t.Fatalf("an update was sent: %s", statuses(r))
 		}
 		if r.Deferred != 1 || len(r.Cards[0].Changed) != 0 {
@@ -194,8 +197,8 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	sync := func(value, status string, updates int) {
 		t.Helper()
 		r := s.sync(t.Context(), planFor(t, 1, `"center_title":"`+value+`"`), time.Now(), false)
-		if r.Cards[0].Status != status || len(w.came("/card/update")) != updates {
-			t.Errorf("%+v after %d updates, want %s after %d", r.Cards[0], len(w.came("/card/update")), status, updates)
+		if r.Cards[0].Status != status || len(w.Received("/card/update")) != updates {
+			t.Errorf("%+v after %d updates, want %s after %d", r.Cards[0], len(w.Received("/card/update")), status, updates)
 		}
 		if status == notApplied && (r.NotApplied != 1 || !slices.Equal(r.Cards[0].Changed, []string{"center_title"}) || r.Cards[0].CardStatus != "CARD_STATUS_VERIFY_OK") {
 			t.Errorf("%+v", r.Cards[0])
@@ -230,8 +233,8 @@ func TestADryRunRemembersNothing(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if len(w.came("/card/update")) != 0 || len(s.sent) != 0 {
-		t.Errorf("%d updates, %v remembered", len(w.came("/card/update")), s.sent)
+	if len(w.Received("/card/update")) != 0 || len(s.sent) != 0 {
+		t.Errorf("%d updates, %v remembered", len(w.Received("/card/update")), s.sent)
 	}
 }
 
@@ -239,8 +242,8 @@ func TestADryRunRemembersNothing(t *testing.T) {
 func TestSendCheckIsWeChatsWord(t *testing.T) {
 	for answer, want := range map[string]bool{taken: false, `{"errcode":0,"errmsg":"ok","send_check":true}`: true, `{"errcode":0,"errmsg":"ok"}`: false} {
 		changed := false
-		w := startWeChat(t, func(c call) string {
-			if c.path == "/card/update" {
+		w := wechattest.Start(t, func(c wechattest.Call) string {
+			if c.Path == "/card/update" {
 				changed = true
 				return answer
 			}
@@ -258,19 +261,19 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 
 // TestAPanicIsOneCards failure.
 func TestAPanicIsOneCards(t *testing.T) {
-	w := startWeChat(t, func(call) string { return shown(`"center_title":"x"`) })
-	from := &source{onGet: func(_ context.Context, n int) {
+	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"center_title":"x"`) })
+	from := &wechattest.Source{OnGet: func(_ context.Context, n int) {
 		if n == 2 {
-			panic(appSecret)
+			panic(wechattest.AppSecret)
 		}
 	}}
-	s := &syncer{wechat: client(from, w.URL)}
+	s := &syncer{wechat: wechattest.Client(from, w.URL)}
 	r := s.sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
 	if r.Failed != 1 || r.Unchanged != 4 {
 		t.Errorf("%s", statuses(r))
 	}
 	for _, c := range r.Cards {
-		if c.Error != nil && (c.Error.Code != "SYSTEM_ERROR" || strings.Contains(c.Error.Error()+c.Error.Message, appSecret)) {
+		if c.Error != nil && (c.Error.Code != "SYSTEM_ERROR" || strings.Contains(c.Error.Error()+c.Error.Message, wechattest.AppSecret)) {
 			t.Errorf("%+v", c.Error)
 		}
 	}

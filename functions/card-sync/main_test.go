@@ -1,0 +1,29 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"membercard/shared/invocation"
+	"membercard/shared/officialaccount"
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
+)
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+const (
+	cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+	taken  = `{"errcode":0,"errmsg":"ok","send_check":false}` // the answer of /card/update
+
+	pair         = `"custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"API/cardPage"`
+	activatePair = `"activate_app_brand_user_name":"gh_86a091e50ad4@app","activate_app_brand_pass":"API/cardPage"`
+)
+
+// newFunction returns the function that main starts, and its log.
+func newFunction(from officialaccount.Source, endpoint string, plans planObject) (invocation.Actions, *bytes.Buffer) {
+	var log bytes.Buffer
+	h := handler{syncer: &syncer{wechat: wechattest.Client(from, endpoint)}, plans: plans}
+	return invocation.Actions{Log: telemetry.New(&log, "MemberCard", "test"), ByName: map[string]invocation.Action{"sync": h.sync}}, &log
+}

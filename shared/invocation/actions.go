@@ -1,0 +1,52 @@
+package invocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
+)
+
+// An Action handles one event, and ends its record.
+type Action func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error)
+
+// Actions is a [lambda.Handler] for events that name an action, such as
+// {"action": "sync"}. Schedules send them, and so can an operator.
+type Actions struct {
+	Log      *telemetry.Log
+	ByName   map[string]Action
+	Requests lambda.Handler // for events without an action; nil if there are none
+}
+
+// Invoke implements [lambda.Handler].
+func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err error) {
+	var name string
+	if !strictjson.Member(event, "action", &name) {
+		if a.Requests != nil {
+			return a.Requests.Invoke(ctx, event)
+		}
+		return nil, errors.New("the event has no action")
+	}
+	action, ok := a.ByName[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no action %.32q", name)
+	}
+	ctx, record := a.Log.Begin(ctx, ID(ctx))
+	defer func() { // a panic would end the process
+		if value := recover(); value != nil {
+			e := apierror.FromPanic(value)
+			record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure), slog.String("stack", string(debug.Stack())))
+			answer, err = nil, e
+		}
+	}()
+	ctx, cancel := WithReserve(ctx)
+	defer cancel()
+	return action(ctx, record, event)
+}

@@ -1,0 +1,22 @@
+// Package merchantclient wires the client that signs as the merchant, for every
+// function that calls WeChat Pay.
+package merchantclient
+
+import (
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
+	"membercard/shared/secret"
+	"membercard/shared/signing"
+	"membercard/shared/telemetry"
+)
+
+// New returns a client for the merchant's secret (MERCHANT_SECRET_ID) and WeChat
+// Pay's endpoints (WECHATPAY_ENDPOINTS, by default [signing.Endpoints]). It reads
+// the secret and opens a connection at the same time, and returns after 5 s at
+// the latest. What failed is tried again by the requests.
+func New(log *telemetry.Log) *signing.Client {
+	merchant := secret.New(awsconfig.Load(), env.Required("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
+	client := signing.NewClient(merchant, env.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
+	env.DuringInit(client.Warm)
+	return client
+}

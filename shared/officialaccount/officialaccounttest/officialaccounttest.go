@@ -1,0 +1,127 @@
+// Package officialaccounttest is for the tests of functions that call as an
+// official account. It has an account and a WeChat behind TLS.
+package officialaccounttest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/officialaccount"
+	"membercard/shared/upstream"
+)
+
+const (
+	// AppSecret is the account's secret; no answer and no log may contain it.
+	AppSecret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	// AccessToken is the only token of [WeChat]; the same holds for it.
+	AccessToken = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"
+)
+
+var account = &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: AppSecret}
+
+// Source returns the account, and counts how often it was asked for, which is
+// after validation.
+type Source struct {
+	Missing bool                             // return an error instead
+	OnGet   func(ctx context.Context, n int) // called with the number of the call, from 1
+
+	mu    sync.Mutex
+	asked int
+}
+
+// Get implements [officialaccount.Source].
+func (s *Source) Get(ctx context.Context) (*officialaccount.Account, error) {
+	s.mu.Lock()
+	s.asked++
+	n := s.asked
+	s.mu.Unlock()
+	if s.OnGet != nil {
+		s.OnGet(ctx, n)
+	}
+	if s.Missing {
+		return nil, errors.New("this source has no account")
+	}
+	return account, nil
+}
+
+// Refresh implements [officialaccount.Source].
+func (s *Source) Refresh(context.Context) (*officialaccount.Account, bool, error) {
+	return account, false, nil
+}
+
+// Asked returns how often the account was asked for.
+func (s *Source) Asked() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// Client returns a client for the account, which calls WeChat at endpoint.
+func Client(from officialaccount.Source, endpoint string) *officialaccount.Client {
+	return officialaccount.NewClient(from, upstream.New([]string{endpoint}))
+}
+
+// Call is a call of the card API.
+type Call struct{ Path, Body string }
+
+// WeChat is a server that gives out access tokens and answers calls of the card
+// API as the test says.
+type WeChat struct {
+	*httptest.Server
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Start starts a WeChat.
+func Start(t testing.TB, answer func(Call) string) *WeChat {
+	w := &WeChat{}
+	w.Server = httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		out.Header().Set("Request-ID", "08F78BB5AF0610D302")
+		if r.URL.Path == "/cgi-bin/stable_token" {
+			_, _ = io.WriteString(out, `{"access_token":"`+AccessToken+`","expires_in":7200}`)
+			return
+		}
+		if r.Method != http.MethodPost || r.URL.RawQuery != "access_token="+AccessToken || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s as %q", r.Method, r.URL, r.Header.Get("Content-Type"))
+		}
+		c := Call{r.URL.Path, string(body)}
+		w.mu.Lock()
+		w.calls = append(w.calls, c)
+		w.mu.Unlock()
+		_, _ = io.WriteString(out, answer(c))
+	}))
+	t.Cleanup(w.Close)
+	return w
+}
+
+// Received returns the bodies of the calls of a path so far.
+func (w *WeChat) Received(path string) (bodies []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.calls {
+		if c.Path == path {
+			bodies = append(bodies, c.Body)
+		}
+	}
+	return bodies
+}
+
+// RequireNoSecrets fails the test if an answer or the log contains the account's
+// secret or the access token.
+func RequireNoSecrets(t testing.TB, o gatewaytest.Outcome) {
+	t.Helper()
+	for _, secret := range []string{AppSecret, AccessToken} {
+		if strings.Contains(o.Body+o.Log, secret) {
+			t.Errorf("a secret is in the answer or the log: %s\n%s", o.Body, o.Log)
+		}
+	}
+}
