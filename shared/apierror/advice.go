@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Advice is what an operation's document says of the errors that only it can
-// meet: one code stands for several, told apart by WeChat's description.
+// Advice is the table of business errors (业务错误码) of an operation's document.
+// One code has several meanings, which WeChat's description tells apart.
 type Advice []struct {
 	Code        string // WeChat's error code
-	Description string // WeChat's words, or the part of them that tells
-	Solution    string // what the document advises, in ours
+	Description string // WeChat's message, or the distinctive part of it
+	Solution    string // what the document advises
 }
 
-// Apply puts the documented solution into an error that the document knows.
+// Apply adds the documented solution to an error that is in the table.
 func (a Advice) Apply(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {

@@ -1,8 +1,8 @@
-// Package apierror is the project's one error type, and the one place that
-// decides what a caller and an operator are told of a failure, and with which
-// HTTP status.
+// Package apierror has the error type of all functions. It decides what the caller
+// and the operator learn about an error, and which HTTP status it has.
 //
-// The shape is WeChat Pay APIv3's, whoever found the fault:
+// Callers get errors in the format of WeChat Pay APIv3, whether WeChat or a
+// function found them:
 //
 //	{"code", "message", "detail": {"field", "value", "issue", "location"}, "solution", "request_id"}
 package apierror
@@ -15,33 +15,34 @@ import (
 	"unicode/utf8"
 )
 
-// Error is a failure with its two audiences: what is tagged for JSON is for the
-// caller; Cause and Cure are for the operator's log only.
+// Error is an error for two readers: the caller gets the fields with a JSON tag,
+// the operator's log also has Cause and Cure.
 type Error struct {
 	Code      string  `json:"code"`                 // machine code, in capitals
-	Message   string  `json:"message"`              // one sentence for a person
-	Detail    *Detail `json:"detail,omitempty"`     // the field at fault, if one is
-	Solution  string  `json:"solution,omitempty"`   // what the caller can do about it
+	Message   string  `json:"message"`              // one sentence
+	Detail    *Detail `json:"detail,omitempty"`     // the field at fault, if any
+	Solution  string  `json:"solution,omitempty"`   // what the caller can do
 	RequestID string  `json:"request_id,omitempty"` // WeChat's Request-ID, when a call was made
 
 	Status     int           `json:"-"` // HTTP status of the answer
-	RetryAfter time.Duration `json:"-"` // when to try again; 0 says nothing of it
-	Errcode    int           `json:"-"` // of the official-account API; 0 is none
+	RetryAfter time.Duration `json:"-"` // when to retry; 0 if unknown
+	Errcode    int           `json:"-"` // of the official-account API; 0 if none
 	Cause      error         `json:"-"` // what happened
-	Cure       string        `json:"-"` // what the operator can do about it
+	Cure       string        `json:"-"` // what the operator can do
 }
 
 // Detail names the field at fault, as APIv3 does.
 type Detail struct {
 	Field    string `json:"field"`           // JSON pointer into the request: /body/activate_type, /path/card_id
-	Value    any    `json:"value,omitempty"` // what was sent; never an openid
-	Issue    string `json:"issue"`           // the rule that it breaks
+	Value    any    `json:"value,omitempty"` // the value sent; never an openid
+	Issue    string `json:"issue"`           // what is wrong
 	Location string `json:"location"`        // "body" or "path"
 
-	Foreign bool `json:"-"` // the field's name is the caller's own, and not for a log
+	Foreign bool `json:"-"` // the caller chose the field's name, so it must not be logged
 }
 
-// Error is for the operator: it has the cause, which no caller is shown.
+// Error returns a text for the operator. It contains the cause, which callers must
+// not see.
 func (e *Error) Error() string {
 	if e.Cause != nil {
 		return fmt.Sprintf("%s: %v", e.Code, e.Cause)
@@ -49,15 +50,15 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// InvalidParam is a request that breaks a documented rule; it never reached WeChat. Of
-// a long value only the beginning is repeated.
+// InvalidParam is a request that violates a documented rule. It was not sent to
+// WeChat. Values are cut after 64 characters.
 func InvalidParam(d Detail) *Error {
-	const most = 64
-	if text := fmt.Sprint(d.Value); d.Value != nil && utf8.RuneCountInString(text) > most {
-		d.Value = string([]rune(text)[:most]) + "…"
+	const maxLength = 64
+	if text := fmt.Sprint(d.Value); d.Value != nil && utf8.RuneCountInString(text) > maxLength {
+		d.Value = string([]rune(text)[:maxLength]) + "…"
 	}
 	return &Error{
 		Status:   http.StatusBadRequest,
@@ -68,7 +69,7 @@ func InvalidParam(d Detail) *Error {
 	}
 }
 
-// NotFound is a request for an operation that this function does not have.
+// NotFound is a request for an operation that the function does not have.
 func NotFound() *Error {
 	return &Error{
 		Status:  http.StatusNotFound,
@@ -77,7 +78,7 @@ func NotFound() *Error {
 	}
 }
 
-// OpenIDMismatch is a request for another user than the one who is logged in.
+// OpenIDMismatch is a request for another user than the one logged in.
 func OpenIDMismatch(pointer string) *Error {
 	return &Error{
 		Status:   http.StatusForbidden,
@@ -88,7 +89,7 @@ func OpenIDMismatch(pointer string) *Error {
 	}
 }
 
-// TicketUnavailable is a card ticket that the refresher has not stored yet.
+// TicketUnavailable is a request that needs a card ticket while none is stored.
 func TicketUnavailable(cause error) *Error {
 	return &Error{
 		Status:     http.StatusServiceUnavailable,
@@ -101,8 +102,8 @@ func TicketUnavailable(cause error) *Error {
 	}
 }
 
-// Config is a secret that is missing, unreadable or malformed. The caller is
-// told nothing of it.
+// Config is a secret that is missing, unreadable or malformed. The caller learns no
+// details.
 func Config(cause error) *Error {
 	return &Error{
 		Status:  http.StatusInternalServerError,
@@ -125,7 +126,7 @@ func Timeout(cause error) *Error {
 	}
 }
 
-// Unreachable is a call for which no endpoint gave a whole answer.
+// Unreachable is a call that got no complete answer from any endpoint.
 func Unreachable(cause error) *Error {
 	return &Error{
 		Status:   http.StatusBadGateway,
@@ -137,8 +138,8 @@ func Unreachable(cause error) *Error {
 	}
 }
 
-// InvalidResponse is an answer that is not verified, is a redirect, or does not have
-// the documented shape. Nothing of it is passed on.
+// InvalidResponse is an answer that can't be verified, is a redirect, or does not
+// have the documented shape. Nothing of it reaches the caller.
 func InvalidResponse(cause error) *Error {
 	return &Error{
 		Status:   http.StatusBadGateway,
@@ -150,8 +151,8 @@ func InvalidResponse(cause error) *Error {
 	}
 }
 
-// SignatureRefused is WeChat Pay refusing our signature: the operator's fault, not the
-// caller's.
+// SignatureRefused is a request whose signature WeChat Pay does not accept. That is
+// the operator's fault, not the caller's.
 func SignatureRefused(cause error) *Error {
 	return &Error{
 		Status:  http.StatusBadGateway,
@@ -162,11 +163,11 @@ func SignatureRefused(cause error) *Error {
 	}
 }
 
-// FromPanic is a defect of ours.
+// FromPanic is a bug in this code.
 func FromPanic(value any) *Error {
 	cause, ok := value.(runtime.Error)
 	if !ok {
-		// Anything else may have a value in it that is not for a log.
+		// Other values may contain data that must not be logged.
 		return defect(fmt.Errorf("panic with a %T", value))
 	}
 	return defect(cause)
@@ -179,11 +180,11 @@ func defect(cause error) *Error {
 		Message:  "the service failed",
 		Solution: solutions["SYSTEM_ERROR"],
 		Cause:    cause,
-		Cure:     "this is a defect: report the record, with its stack",
+		Cure:     "this is a bug: report the record with its stack",
 	}
 }
 
-// subject is how a message names the field at a pointer: by its name alone.
+// subject returns the name of the field at a pointer, for a message.
 func subject(pointer string) string {
 	for i := len(pointer) - 1; i > 0; i-- {
 		if pointer[i] == '/' {

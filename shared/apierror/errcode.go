@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// FromErrcode is what a caller gets for an errcode of the official-account API
-// other than 0, after the cures and retries that it deserves:
+// FromErrcode maps an errcode of the official-account API, after a new access token
+// and the retries, to what the caller gets:
 //
 //	40013, 40125         500 CONFIG_ERROR: wrong appid or secret
-//	40164                502: our IP is not on the account's allow-list
-//	40001, 40014, 42001  502: the access token stays dead
+//	40164                502: the IP address is not on the account's allow-list
+//	40001, 40014, 42001  502: a new access token is invalid as well
 //	−1                   502: busy
 //	45009, 45011, 45061  429: quota, frequency
 //	others               400
@@ -26,13 +26,13 @@ func FromErrcode(errcode int, errmsg string) *Error {
 		Message:  errmsg,
 		Solution: errcodeSolutions[errcode],
 		Cause:    fmt.Errorf("WeChat answered errcode %d: %s", errcode, errmsg),
-		Cure:     "see what WeChat's list of return codes says of it",
+		Cure:     "look the errcode up in WeChat's list of return codes",
 	}
 	switch errcode {
 	case 40013, 40125:
 		e = Config(e.Cause)
 		e.Errcode = errcode
-		e.Cure = "put the official account's AppID and AppSecret into its secret; WeChat refuses those at hand"
+		e.Cure = "correct the official account's AppID and AppSecret in its secret; WeChat refuses them"
 	case 40164:
 		e.Status = http.StatusBadGateway
 		e.Message = "WeChat does not allow calls from this service's IP address"
@@ -43,7 +43,7 @@ func FromErrcode(errcode int, errmsg string) *Error {
 	case 40001, 40014, 42001:
 		e.Status = http.StatusBadGateway
 		e.Solution = "try again"
-		e.Cure = "WeChat refuses even a fresh access token: see whether something else refreshes this account's token by force"
+		e.Cure = "WeChat refuses even a new access token: check whether another system forces refreshes of this account's token"
 	case -1:
 		e.Status = http.StatusBadGateway
 		e.Solution = "try again later"
@@ -68,7 +68,7 @@ var errcodeSolutions = map[int]string{
 	48001: "have the card feature opened for the official account; a card that was upgraded to the new membership card is changed by PATCH /v3/marketing/membercard-open/cards/{card_id}",
 }
 
-// addressIn finds the first IP address in a text.
+// addressIn returns the first IP address in a text, or "".
 func addressIn(text string) string {
 	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == ' ' || c == ',' }) {
 		if address, err := netip.ParseAddr(word); err == nil {

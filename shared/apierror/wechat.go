@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// An Answer is an error that WeChat answered with, as far as it can be trusted.
+// An Answer is an error answer of WeChat Pay.
 type Answer struct {
 	Status     int
-	Code       string // empty: the body did not have APIv3's shape
-	Message    string // empty also where the answer is not verified
+	Code       string // empty if the body is not in APIv3's format
+	Message    string // empty if the answer is not verified
 	Detail     *Detail
 	RequestID  string
 	RetryAfter time.Duration
 }
 
-// FromWeChat is what a caller gets for an error that WeChat Pay answered with,
-// after the retries that it deserves. A 401 is not for here: see [SignatureRefused].
+// FromWeChat maps an error answer of WeChat Pay, after the retries, to what the
+// caller gets. For a 401 see [SignatureRefused].
 //
-//	400, 403, 404 and other 4xx   as it is
-//	429                           as it is, with Retry-After
+//	400, 403, 404 and other 4xx   the same status
+//	429                           429, with Retry-After
 //	5xx                           502 with WeChat's code, or SYSTEM_ERROR
 func FromWeChat(a Answer) *Error {
 	e := &Error{
@@ -32,7 +32,7 @@ func FromWeChat(a Answer) *Error {
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
 		Cause:     fmt.Errorf("WeChat answered %d %s: %s", a.Status, a.Code, a.Message),
-		Cure:      "give WeChat's support the request_id, or see what the document says of this code",
+		Cure:      "look the code up in the operation's document, or give WeChat's support the request_id",
 	}
 	switch {
 	case a.Status == http.StatusTooManyRequests:
@@ -50,8 +50,8 @@ func FromWeChat(a Answer) *Error {
 	return e
 }
 
-// solutions are the advice of both documents' tables of common errors, in our
-// words. An operation has its own for the errors that only it can meet.
+// solutions are the solutions for common errors (公共错误码) in the documents. Those
+// of a single operation are its [Advice].
 var solutions = map[string]string{
 	"PARAM_ERROR":     "correct the field that detail names",
 	"INVALID_REQUEST": "compare the request with the operation's document",

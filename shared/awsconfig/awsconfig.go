@@ -1,6 +1,6 @@
-// Package awsconfig is an AWS configuration from what Lambda puts into a function's
-// environment, and nothing else: the SDK's config package would look for
-// profiles, SSO and instance metadata, at the price of a third of a cold start.
+// Package awsconfig makes the AWS SDK's configuration from Lambda's environment
+// variables. The SDK's own config package also supports profiles, SSO and instance
+// metadata, which costs a third of a cold start.
 package awsconfig
 
 import (
@@ -18,8 +18,8 @@ import (
 )
 
 // Load reads AWS_REGION, the credentials of the function's role, and the SDK's
-// own variables that replace an endpoint: AWS_ENDPOINT_URL_<SERVICE>,
-// AWS_ENDPOINT_URL, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS.
+// variables for endpoints: AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL and
+// AWS_IGNORE_CONFIGURED_ENDPOINT_URLS.
 func Load() aws.Config {
 	return aws.Config{
 		Region:        os.Getenv("AWS_REGION"),
@@ -35,8 +35,8 @@ func Load() aws.Config {
 	}
 }
 
-// credentials are those of the function's role; Lambda replaces the instance
-// before they expire.
+// credentials returns the credentials of the function's role. Lambda replaces the
+// execution environment before they expire.
 func credentials(context.Context) (aws.Credentials, error) {
 	c := aws.Credentials{
 		AccessKeyID:     os.Getenv("AWS_ACCESS_KEY_ID"),
@@ -56,10 +56,10 @@ func http1() *http.Protocols {
 	return &p
 }
 
-// endpoints answers the SDK's question for configured endpoints.
+// endpoints tells the SDK which endpoints are configured.
 type endpoints struct{}
 
-// GetServiceBaseEndpoint gives the base URL that replaces a service's own.
+// GetServiceBaseEndpoint returns the configured base URL of a service.
 func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
 	name := "AWS_ENDPOINT_URL_" + strings.ToUpper(strings.ReplaceAll(service, " ", "_"))
 	for _, variable := range []string{name, "AWS_ENDPOINT_URL"} {
@@ -70,7 +70,7 @@ func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (stri
 	return "", false, nil
 }
 
-// GetIgnoreConfiguredEndpoints says whether those variables are to be ignored.
+// GetIgnoreConfiguredEndpoints reports whether these variables are ignored.
 func (endpoints) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
 	ignore, err := strconv.ParseBool(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
 	return ignore, err == nil, nil

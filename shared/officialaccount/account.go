@@ -8,22 +8,22 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// Account is the official account to call as.
+// Account is an official account: its AppID and AppSecret.
 type Account struct {
 	AppID  string `json:"appid"`
 	Secret string `json:"secret"`
 }
 
-// Source gives the account at hand, and reads it again on demand.
+// Source returns the account. A [secret.Secret] is one.
 type Source interface {
 	Get(context.Context) (*Account, error)
-	// Refresh reads the account again and says whether it changed.
+	// Refresh reads the account again and reports whether it changed.
 	Refresh(context.Context) (a *Account, changed bool, err error)
 }
 
-// ParseAccount reads an official account's secret, a JSON object:
-// {"appid": "wx…", "secret": "…"}. An error names the key at fault and never has
-// a value in it.
+// ParseAccount parses an official account's secret, a JSON object:
+// {"appid": "wx…", "secret": "…"}. An error names the key at fault and contains no
+// value.
 func ParseAccount(secret []byte) (*Account, error) {
 	var a Account
 	err := strictjson.DecodeSecret(secret, &a)

@@ -251,7 +251,7 @@ func TestATokenIsKeptForItsLife(t *testing.T) {
 			return says(fmt.Sprintf(`{"access_token":"%s%d","expires_in":%d}`, tokenStem, n, row.expiresIn))
 		}
 		c := newClient(newSource(), w)
-		later := func(d time.Duration) { c.token.dueAt = c.token.dueAt.Add(-d) }
+		later := func(d time.Duration) { c.token.renewAt = c.token.renewAt.Add(-d) }
 		works(t, c)
 		later(row.kept - slack)
 		works(t, c)

@@ -15,25 +15,25 @@ import (
 )
 
 const (
-	// margin is how long before its end an access token is not used any more.
-	// In these five minutes WeChat gives the next one, and both work.
-	margin = 5 * time.Minute
-	// forcePause is the least time between two tokens got by force: WeChat's
-	// limit, besides 20 a day.
-	forcePause = 30 * time.Second
+	// renewBefore is how long before its end an access token is renewed. During
+	// the last 5 minutes WeChat hands out the next token, and both are valid.
+	renewBefore = 5 * time.Minute
+	// minForceInterval is the least time between two forced refreshes. WeChat
+	// allows one in 30 s, and 20 a day.
+	minForceInterval = 30 * time.Second
 )
 
-// accessToken is the token at hand. Who has the turn may read and write it, so
-// that however many calls need a token, it is fetched once.
+// accessToken is the cached access token. However many calls need a token at the
+// same time, it is fetched once.
 type accessToken struct {
 	lock     *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
-	account  *Account            // whose it is
+	account  *Account            // that the token belongs to
 	value    string
-	dueAt    time.Time // when it is not to be used any more
-	forcedAt time.Time // when one was last got by force
+	renewAt  time.Time
+	forcedAt time.Time // when a refresh was last forced
 }
 
-// use gives the token at hand, or a new one if it had its time.
+// use returns the cached token, or fetches one if it has none or it is due.
 func (c *Client) use(ctx context.Context) (string, error) {
 	if err := c.token.lock.Acquire(ctx, 1); err != nil {
 		return "", apierror.Timeout(err)
@@ -43,7 +43,7 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", apierror.Config(err)
 	}
-	if t := &c.token; t.account != account || t.value == "" || !wallclock.Now().Before(t.dueAt) {
+	if t := &c.token; t.account != account || t.value == "" || !wallclock.Now().Before(t.renewAt) {
 		if err := c.fetch(ctx, account, false); err != nil {
 			return "", err
 		}
@@ -51,17 +51,17 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	return c.token.value, nil
 }
 
-// replace gives another token than the dead one. WeChat's normal mode gives the
-// current token, which is enough where somebody else has refreshed it; only if
-// that is the dead one, a new one is got by force.
-func (c *Client) replace(ctx context.Context, dead string) (string, error) {
+// replace returns another token than the invalid one. It first asks WeChat for the
+// current token, because another client may have refreshed it. If that is the
+// invalid one, it forces a refresh.
+func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 	if err := c.token.lock.Acquire(ctx, 1); err != nil {
 		return "", apierror.Timeout(err)
 	}
 	defer c.token.lock.Release(1)
 	t := &c.token
-	if t.value != dead && t.value != "" {
-		return t.value, nil // replaced meanwhile
+	if t.value != invalid && t.value != "" {
+		return t.value, nil // another call replaced it
 	}
 	account, err := c.accounts.Get(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *Client) replace(ctx context.Context, dead string) (string, error) {
 	if err := c.fetch(ctx, account, false); err != nil {
 		return "", err
 	}
-	if t.value == dead && wallclock.Since(t.forcedAt) >= forcePause {
+	if t.value == invalid && wallclock.Since(t.forcedAt) >= minForceInterval {
 		t.forcedAt = wallclock.Now()
 		if err := c.fetch(ctx, account, true); err != nil {
 			return "", err
@@ -79,8 +79,8 @@ func (c *Client) replace(ctx context.Context, dead string) (string, error) {
 	return t.value, nil
 }
 
-// fetch gets a token: POST /cgi-bin/stable_token. An account whose secret WeChat
-// refuses is read again, and if it changed, asked for once more.
+// fetch gets a token (POST /cgi-bin/stable_token). If WeChat refuses the account's
+// AppSecret, it reads the account again and, if that changed, tries once more.
 func (c *Client) fetch(ctx context.Context, account *Account, force bool) error {
 	err := c.fetchAs(ctx, account, force)
 	if !IsErrcode(err, 40013, 40125) {
@@ -114,8 +114,8 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	if json.Unmarshal(answer.Body, &token) != nil || token.AccessToken == "" || token.ExpiresIn <= 0 {
 		return answer.Invalid(errors.New("the answer has no access_token with its expires_in"))
 	}
-	life := time.Duration(token.ExpiresIn) * time.Second
+	ttl := time.Duration(token.ExpiresIn) * time.Second
 	c.token.account, c.token.value = account, token.AccessToken
-	c.token.dueAt = wallclock.Now().Add(max(life-margin, life/2))
+	c.token.renewAt = wallclock.Now().Add(max(ttl-renewBefore, ttl/2))
 	return nil
 }

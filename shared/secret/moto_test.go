@@ -42,10 +42,10 @@ func TestARotationInMoto(t *testing.T) {
 		if _, err := manager.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: name, SecretString: &text}); err != nil {
 			t.Fatal(err)
 		}
-		if s.later(patience + time.Second); i == 0 {
+		if s.later(minRefreshInterval + time.Second); i == 0 {
 			s.refreshes(t, text, true)
 		}
-		s.later(life)
+		s.later(cacheTTL)
 		s.gets(t, text)
 	}
 

@@ -1,6 +1,5 @@
-// Package secret is one secret of AWS Secrets Manager, as the value that a
-// function makes of it: read when it is needed, parsed once per version, kept
-// for five minutes, and read again at once when it proves wrong.
+// Package secret reads a secret of AWS Secrets Manager and caches the parsed value
+// for 5 minutes. A value that proves wrong can be refreshed at once.
 package secret
 
 import (
@@ -20,90 +19,89 @@ import (
 )
 
 const (
-	// life is how long a value is used before the secret is read again.
-	life = 5 * time.Minute
-	// patience is the least time between readings that bring nothing new: of a
-	// secret that is refused but unchanged, or that can't be read.
-	patience = time.Minute
-	// A reading with its retries has readTimeout, or rereadTimeout where there is a
-	// value to go on with, and never more than half of the time that is left: the
-	// other half is for what the value is wanted for.
+	// cacheTTL is how long a value is used before the secret is read again.
+	cacheTTL = 5 * time.Minute
+	// minRefreshInterval is the least time between two reads that bring nothing
+	// new, because the secret is unchanged or can't be read.
+	minRefreshInterval = time.Minute
+	// readTimeout limits a read and its retries, rereadTimeout one for which there
+	// is a cached value to fall back on. Neither takes more than half of the time
+	// left, because the caller needs the rest to use the value.
 	readTimeout   = 3 * time.Second
 	rereadTimeout = time.Second
 )
 
-// Secret gives the value of one secret. It is safe for concurrent use.
+// Secret is a cached secret. It is safe for concurrent use.
 type Secret[T any] struct {
 	client *secretsmanager.Client
 	id     string
 	parse  func([]byte) (T, error)
 	log    *telemetry.Log
 
-	lock   *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
-	value  T
-	digest [sha256.Size]byte // of the text that value was made of
-	held   bool
-	dueAt  time.Time // when the secret is to be read again
-	sameAt time.Time // when a reading on demand last brought nothing new
+	lock        *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
+	value       T
+	digest      [sha256.Size]byte // of the text that value was parsed from
+	cached      bool
+	expiresAt   time.Time
+	unchangedAt time.Time // when Refresh last found the secret unchanged or unreadable
 }
 
-// New returns the secret with the given ARN or name. Nothing is read yet. parse
-// makes the value of the secret's text; its errors must name no values, for they
-// are logged.
+// New returns the secret with the given ARN or name. It reads nothing yet. The
+// errors of parse are logged, so they must not contain values of the secret.
 func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
 	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
 }
 
-// Get returns the value, reading the secret if it was never read or five minutes
-// ago. If it can't be read then, the value at hand goes on serving for another
-// minute, and the failure is logged and counted.
+// Get returns the cached value, or reads the secret if the value is older than 5
+// minutes. If that fails, it returns the old value for another minute, and the
+// failure is logged and counted. It fails only if the secret was never read.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return none, err
 	}
 	defer s.lock.Release(1)
-	if s.held && wallclock.Now().Before(s.dueAt) {
+	if s.cached && wallclock.Now().Before(s.expiresAt) {
 		return s.value, nil
 	}
 	if _, err := s.read(ctx); err != nil {
-		if !s.held {
+		if !s.cached {
 			return none, err
 		}
-		s.dueAt = wallclock.Now().Add(patience)
+		s.expiresAt = wallclock.Now().Add(minRefreshInterval)
 	}
 	return s.value, nil
 }
 
-// Refresh reads the secret now, because the value at hand proved wrong, and says
-// whether it changed. When it keeps coming back unchanged, or can't be read, it
-// is read at most once a minute.
+// Refresh reads the secret again because the cached value proved wrong, and
+// reports whether it changed. After a read that brought nothing new, it returns
+// the cached value for a minute without reading.
 func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err error) {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return value, false, err
 	}
 	defer s.lock.Release(1)
-	if wallclock.Since(s.sameAt) < patience {
+	if wallclock.Since(s.unchangedAt) < minRefreshInterval {
 		return s.value, false, nil
 	}
 	if changed, err = s.read(ctx); !changed {
-		s.sameAt = wallclock.Now()
+		s.unchangedAt = wallclock.Now()
 	}
 	return s.value, changed, err
 }
 
-// Expire has the next Get read the secret, because it was changed just now.
+// Expire makes the next Get read the secret.
 func (s *Secret[T]) Expire(ctx context.Context) error {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return err
 	}
 	defer s.lock.Release(1)
-	s.dueAt, s.sameAt = time.Time{}, time.Time{}
+	s.expiresAt, s.unchangedAt = time.Time{}, time.Time{}
 	return nil
 }
 
-// read gets the current version, and parses it if its text is another than that
-// at hand. A failure is logged and counted.
+// read gets the current version and parses it if its text changed. A failure is
+// logged and counted.
 func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 	text, err := s.text(ctx)
 	if err != nil {
@@ -111,22 +109,22 @@ func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 			"check the secret's ARN in the function's environment, and its role's permission to read it")
 		return false, err
 	}
-	if digest := sha256.Sum256(text); !s.held || digest != s.digest {
+	if digest := sha256.Sum256(text); !s.cached || digest != s.digest {
 		value, err := s.parse(text)
 		if err != nil {
 			s.log.Failure(ctx, "SecretFailures", "the secret is malformed", err, "correct the key that the cause names")
 			return false, err
 		}
-		s.value, s.digest, s.held, changed = value, digest, true, true
+		s.value, s.digest, s.cached, changed = value, digest, true, true
 	}
-	s.dueAt = wallclock.Now().Add(life)
+	s.expiresAt = wallclock.Now().Add(cacheTTL)
 	return changed, nil
 }
 
-// text gets the current version: GetSecretValue.
+// text returns the text of the current version (GetSecretValue).
 func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
 	timeout := readTimeout
-	if s.held {
+	if s.cached {
 		timeout = rereadTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -144,8 +142,7 @@ func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
 	return out.SecretBinary, nil
 }
 
-// readError is what the log gets to read of the SDK's error, which spells out
-// more than helps.
+// readError shortens the SDK's error for the log.
 func readError(err error) error {
 	if refused, ok := errors.AsType[smithy.APIError](err); ok {
 		return fmt.Errorf("reading it, Secrets Manager answered %s: %s", refused.ErrorCode(), refused.ErrorMessage())

@@ -152,8 +152,8 @@ func newSubject() subject {
 
 // later makes it later than it is.
 func (s subject) later(d time.Duration) {
-	s.dueAt = s.dueAt.Add(-d)
-	s.sameAt = s.sameAt.Add(-d)
+	s.expiresAt = s.expiresAt.Add(-d)
+	s.unchangedAt = s.unchangedAt.Add(-d)
 }
 
 func (s subject) gets(t *testing.T, want string) {
@@ -191,7 +191,7 @@ func TestABinarySecretIsReadToo(t *testing.T) {
 func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
-	s.later(life - time.Second)
+	s.later(cacheTTL - time.Second)
 	s.gets(t, "parsed one")
 	m.read(t, 1)
 	s.later(2 * time.Second)
@@ -199,7 +199,7 @@ func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
 	s.gets(t, "parsed one")
 	m.read(t, 2)
 	m.gives(200, version("v2", "two"))
-	s.later(life + time.Second)
+	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed two")
 	m.read(t, 3)
 	if got := strings.Join(*s.parsed, " "); got != "one two" {
@@ -223,7 +223,7 @@ func TestTheOneAtHandGoesOnServing(t *testing.T) {
 			m, s := start(t), newSubject()
 			s.gets(t, "parsed one")
 			m.gives(row.status, row.answer)
-			s.later(life + time.Second)
+			s.later(cacheTTL + time.Second)
 			s.gets(t, "parsed one")
 			s.log.failures(t, 1, row.cause)
 			m.mu.Lock()
@@ -232,12 +232,12 @@ func TestTheOneAtHandGoesOnServing(t *testing.T) {
 			s.gets(t, "parsed one")
 			m.read(t, reads) // not again at once
 			s.log.failures(t, 1, row.cause)
-			s.later(patience + time.Second)
+			s.later(minRefreshInterval + time.Second)
 			s.gets(t, "parsed one")
 			s.log.failures(t, 2, row.cause)
 
 			m.gives(200, version("v3", "three"))
-			s.later(patience + time.Second)
+			s.later(minRefreshInterval + time.Second)
 			s.gets(t, "parsed three")
 			s.log.failures(t, 2, row.cause)
 		})
@@ -267,7 +267,7 @@ func TestAnUnreachableManagerIsAFailure(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.Close()
-	s.later(life + time.Second)
+	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed one")
 	s.log.failures(t, 1, "Secrets Manager")
 }
@@ -281,7 +281,7 @@ func TestRefreshReadsAtOnce(t *testing.T) {
 	s.refreshes(t, "parsed three", true) // it keeps changing: no need to wait
 	s.gets(t, "parsed three")
 	m.read(t, 3)
-	s.later(life - time.Second) // a refresh counts as a reading
+	s.later(cacheTTL - time.Second) // a refresh counts as a reading
 	s.gets(t, "parsed three")
 	m.read(t, 3)
 }
@@ -294,7 +294,7 @@ func TestRefreshReadsAtMostOnceAMinuteWhatDoesNotChange(t *testing.T) {
 	}
 	m.read(t, 2)
 	m.gives(200, version("v2", "two"))
-	s.later(patience - time.Second)
+	s.later(minRefreshInterval - time.Second)
 	s.refreshes(t, "parsed one", false)
 	m.read(t, 2)
 	s.later(2 * time.Second)
@@ -368,7 +368,7 @@ func TestAHangingManagerHasThreeSeconds(t *testing.T) {
 	m.mu.Lock()
 	m.hangs = make(chan struct{})
 	m.mu.Unlock()
-	s.later(life + time.Second)
+	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed one") // without a deadline
 	s.log.failures(t, 1, "Secrets Manager did not answer in time")
 }

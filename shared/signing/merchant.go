@@ -15,21 +15,21 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// Merchant is who signs, and the keys of WeChat Pay that it holds to verify
-// answers with.
+// Merchant has the key that signs requests, and WeChat Pay's keys that verify
+// answers.
 type Merchant struct {
 	signer auth.Signer
 	keys   *keyring
 }
 
-// Source gives the merchant at hand, and reads it again on demand.
+// Source returns the merchant. A cached secret is one.
 type Source interface {
 	Get(context.Context) (*Merchant, error)
-	// Refresh reads the merchant again and says whether it changed.
+	// Refresh reads the merchant again and reports whether it changed.
 	Refresh(context.Context) (m *Merchant, changed bool, err error)
 }
 
-// secretDocument is the merchant's secret, as README tells it.
+// secretDocument is the merchant's secret; see [ParseMerchant].
 type secretDocument struct {
 	MchID               string `json:"mchid"`
 	CertificateSerialNo string `json:"certificate_serial_no"`
@@ -39,17 +39,18 @@ type secretDocument struct {
 	APIv3Key            string `json:"apiv3_key"`
 }
 
-// ParseMerchant reads a merchant's secret, a JSON object:
+// ParseMerchant parses a merchant's secret, a JSON object:
 //
 //	mchid                    the merchant number, digits
 //	certificate_serial_no    serial number of the merchant API certificate, hex
 //	private_key              PEM of apiclient_key.pem (PKCS#8)
 //	wechatpay_public_key_id  PUB_KEY_ID_…, together with
 //	wechatpay_public_key     PEM of pub_key.pem
-//	apiv3_key                32 bytes: platform certificates are accepted too
+//	apiv3_key                32 bytes; decrypts platform certificates and notifications
 //
-// At least one of the public key and apiv3_key must be there; unknown keys are
-// refused. An error names the key at fault and never has a value in it.
+// The public key or apiv3_key is required. Unknown keys are refused, so that a
+// misspelt one is found at once. An error names the key at fault and contains no
+// value.
 func ParseMerchant(secret []byte) (*Merchant, error) {
 	var doc secretDocument
 	if err := strictjson.DecodeSecret(secret, &doc); err != nil {
@@ -74,7 +75,7 @@ func ParseMerchant(secret []byte) (*Merchant, error) {
 	}, nil
 }
 
-// check holds the document against all rules that need no public key.
+// check validates the document and returns its private key.
 func (d *secretDocument) check() (*rsa.PrivateKey, error) {
 	switch {
 	case d.MchID == "":

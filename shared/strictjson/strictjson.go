@@ -1,6 +1,6 @@
-// Package strictjson decodes JSON the way a contract wants it: what is not expected
-// is refused by name. encoding/json alone would let pass names in another case,
-// repeated names (the last wins), nulls, and broken Unicode.
+// Package strictjson decodes JSON and refuses everything that a document does not
+// allow. encoding/json alone accepts names in another case, duplicate names (the
+// last one wins), null, and invalid Unicode.
 package strictjson
 
 import (
@@ -14,18 +14,18 @@ import (
 	"unicode/utf8"
 )
 
-// A Fault is one place that breaks a rule.
+// A Fault is one violation of a rule.
 type Fault struct {
 	Path  string // JSON pointer into the document; "" is the whole document
-	Value any    // what stands there, if that helps; nil otherwise
-	Issue string // the rule that it breaks, to be read after the name of the field
+	Value any    // the value at Path, or nil
+	Issue string // what is wrong, as the predicate of a sentence about the field
 
-	// Foreign says that the name of the field is the sender's, and may be
-	// anything: it is not for a log.
+	// Foreign reports that the sender chose the field's name, which may be
+	// anything and must not be logged.
 	Foreign bool
 }
 
-// Faults are all faults of a document, in its order.
+// Faults are all faults of a document, in document order.
 type Faults []Fault
 
 func (f Faults) Error() string {
@@ -36,15 +36,13 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// Decode fills the struct that into points to from a JSON object, or returns
-// [Faults]. Refused are, by name and place: fields that the struct does not
-// have (compared case-sensitively, after unescaping), duplicates, null, values
-// of another type, text that is not valid Unicode, trailing data, and the empty
-// string, except where the field is a *string or a map's value: those may be
-// sent empty, to mean it.
+// Decode decodes a JSON object into the struct that into points to, or returns
+// [Faults]. It refuses unknown fields (names are compared case-sensitively, after
+// unescaping), duplicates, null, values of another type, invalid Unicode, trailing
+// data, and empty strings. A *string or a string in a map may be empty.
 //
-// A document that is JSON at all is decoded as far as it goes even so, so that
-// who wants to can look for the faults of another kind as well.
+// If the document is valid JSON, into is filled as far as possible even when there
+// are faults, so that the caller can report faults of other kinds as well.
 func Decode(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return Faults{{Issue: "must be UTF-8"}}
@@ -67,7 +65,7 @@ func Decode(data []byte, into any) error {
 }
 
 // DecodeSecret is [Decode] for a secret: its error names the keys at fault and
-// shows nothing of the text.
+// contains no values.
 func DecodeSecret(data []byte, into any) error {
 	err := Decode(data, into)
 	faults, ok := errors.AsType[Faults](err)
@@ -84,14 +82,15 @@ func DecodeSecret(data []byte, into any) error {
 	return errors.New(strings.Join(lines, "; "))
 }
 
-// Member reads one member of a JSON object, whose name is compared exactly, into
-// a variable. It says whether it is there and has the variable's type.
+// Member decodes one member of a JSON object into a variable. The name is compared
+// exactly. It reports whether the member exists, is not null and has the type of
+// the variable.
 func Member(object []byte, name string, into any) bool {
 	var members map[string]json.RawMessage
 	return utf8.Valid(object) && json.Unmarshal(object, &members) == nil && members[name] != nil && string(members[name]) != "null" && json.Unmarshal(members[name], into) == nil
 }
 
-// walker goes through a valid document beside the type that it should have.
+// walker compares the tokens of a valid document with a Go type.
 type walker struct {
 	tokens *json.Decoder
 	faults Faults
@@ -108,7 +107,7 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 		return
 	}
 	token, err := w.tokens.Token()
-	if err != nil { // the document was found valid before
+	if err != nil { // unreachable: the document is valid JSON
 		w.fault(path, nil, "is cut short")
 		return
 	}
@@ -151,7 +150,7 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 	}
 }
 
-// object checks the members of an object whose brace was just read.
+// object checks the members of an object after its opening brace.
 func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool), mayBeEmpty bool) {
 	seen := map[string]bool{}
 	for w.tokens.More() {
@@ -177,13 +176,13 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 	w.tokens.Token()
 }
 
-// discard passes over one whole value.
+// discard skips the next value.
 func (w *walker) discard() {
 	var value json.RawMessage
 	_ = w.tokens.Decode(&value)
 }
 
-// skip passes over the rest of a value whose opening bracket was just read.
+// skip skips the rest of a value after its opening bracket.
 func (w *walker) skip() {
 	for depth := 1; depth > 0; {
 		token, err := w.tokens.Token()
@@ -199,7 +198,7 @@ func (w *walker) skip() {
 	}
 }
 
-// clip keeps a message readable when a name is not.
+// clip shortens a name to 64 characters.
 func clip(name string) string {
 	const most = 64
 	if utf8.RuneCountInString(name) <= most {
@@ -208,12 +207,12 @@ func clip(name string) string {
 	return string([]rune(name)[:most]) + "…"
 }
 
-// Escape is a name as a JSON pointer has it; of a long one only the beginning.
+// Escape returns a name in JSON pointer syntax (RFC 6901), cut after 64 characters.
 func Escape(name string) string { return pointerEscape.Replace(clip(name)) }
 
 var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
 
-// field finds the field of struct t with exactly this JSON name.
+// field returns the type of the field of struct t with this JSON name.
 func field(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -224,7 +223,7 @@ func field(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-// kindOf tells which kind of JSON value fills t, and its name in a message.
+// kindOf returns the kind of JSON value that t takes, and its name in messages.
 func kindOf(t reflect.Type) (reflect.Kind, string) {
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
@@ -241,8 +240,8 @@ func kindOf(t reflect.Type) (reflect.Kind, string) {
 	panic(fmt.Sprintf("strict: a %s cannot be decoded", t))
 }
 
-// Encode is the JSON of a value, compact and with its text as it is:
-// encoding/json alone would write <, > and & as escapes.
+// Encode returns the compact JSON of a value. Unlike [json.Marshal] it does not
+// escape <, > and &.
 func Encode(value any) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)

@@ -1,9 +1,9 @@
-// Package telemetry writes what an operator needs: one JSON record an
-// invocation, which is at the same time a CloudWatch embedded metric, and one
-// for each failure outside of an invocation's own outcome.
+// Package telemetry writes the log of a function: one JSON record for each
+// invocation, which is a CloudWatch embedded metric at the same time, and one for
+// each failure that an invocation may survive.
 //
-// Keys, secrets, tokens and openids are not for records; who annotates one sees
-// to that.
+// A record must not contain keys, secrets, tokens, openids or personal data. The
+// package can't check that; its callers must.
 package telemetry
 
 import (
@@ -14,16 +14,15 @@ import (
 	"time"
 )
 
-// Log is where records go.
+// Log writes records.
 type Log struct {
 	slog      *slog.Logger
 	namespace string
 	function  string
 }
 
-// New returns a Log that writes JSON lines in the field names of Lambda's own
-// to w. namespace is the CloudWatch namespace of the metrics, function their
-// dimension Function.
+// New returns a Log that writes JSON lines to w. namespace is the CloudWatch
+// namespace of its metrics, function the value of their dimension Function.
 func New(w io.Writer, namespace, function string) *Log {
 	return &Log{
 		slog:      slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: lambdaNames})),
@@ -32,8 +31,8 @@ func New(w io.Writer, namespace, function string) *Log {
 	}
 }
 
-// lambdaNames are the names that CloudWatch's JSON log format gives to time and
-// message; with others its level filter does not apply.
+// lambdaNames renames time and message as in Lambda's JSON log format, because
+// Lambda's log level filter only knows these names.
 func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 {
 		switch a.Key {
@@ -46,8 +45,8 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Failure records something that went wrong while the request at hand may still
-// succeed, and counts it as the metric named.
+// Failure records a failure that the invocation may survive, and counts it as a
+// metric.
 func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string) {
 	attrs := []slog.Attr{slog.String("cause", cause.Error()), slog.String("cure", cure), slog.Int(metric, 1)}
 	if r := recordOf(ctx); r != nil {
@@ -56,7 +55,7 @@ func (l *Log) Failure(ctx context.Context, metric, message string, cause error, 
 	l.write(ctx, slog.LevelError, message, attrs, [][]string{{"Function"}}, metricOf(metric, "Count"))
 }
 
-// Record gathers what is learned of one invocation until it ends.
+// Record collects the attributes of one invocation. [Record.End] writes it.
 type Record struct {
 	log       *Log
 	requestID string
@@ -70,7 +69,8 @@ type Record struct {
 
 type recordKey struct{}
 
-// Begin opens the record of an invocation; the context carries it to [Annotate].
+// Begin starts the record of an invocation. [Annotate] and [Called] find it in the
+// returned context.
 func (l *Log) Begin(ctx context.Context, requestID string) (context.Context, *Record) {
 	r := &Record{log: l, requestID: requestID, start: time.Now()}
 	return context.WithValue(ctx, recordKey{}, r), r
@@ -81,8 +81,8 @@ func recordOf(ctx context.Context) *Record {
 	return r
 }
 
-// Annotate adds to the record of the invocation that ctx belongs to, if it
-// belongs to one.
+// Annotate adds attributes to the invocation's record. Without a record in ctx it
+// does nothing.
 func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	if r := recordOf(ctx); r != nil {
 		r.mu.Lock()
@@ -91,8 +91,8 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	}
 }
 
-// Called adds to the record how a call to WeChat went: how many attempts it took,
-// and why those failed that did.
+// Called adds to the record how many attempts a call to WeChat took, and why the
+// failed ones failed.
 func Called(ctx context.Context, attempts int, failed []string) {
 	if r := recordOf(ctx); r != nil {
 		r.mu.Lock()
@@ -131,8 +131,8 @@ func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs
 	l.slog.LogAttrs(ctx, level, message, attrs...)
 }
 
-// embedded is the root member "_aws" of CloudWatch's embedded metric format; it
-// points at members of the same record.
+// embedded is the member "_aws" of CloudWatch's embedded metric format. It names
+// the members of the record that are metrics and dimensions.
 type embedded struct {
 	Timestamp int64       `json:"Timestamp"` // Unix time in milliseconds
 	Metrics   []directive `json:"CloudWatchMetrics"`

@@ -1,9 +1,10 @@
-// Package tlsdial opens TLS connections soon after a process has started. Parsing all
-// root certificates is what takes longest in a cold start, and one of them is
-// needed. So those are parsed first that are likely; where a server can't be
-// verified with them, it is called again and held against all, as crypto/x509
-// would have done at once. Every verification is crypto/tls's, and none is
-// against anything but the system's root certificates.
+// Package tlsdial opens TLS connections quickly after a cold start. Parsing all
+// root certificates of the system takes longer than anything else in a cold start,
+// and a connection needs only one of them. So the package first parses the roots
+// that WeChat and AWS are likely to use. If they don't verify a server, it dials
+// again with all roots. crypto/tls does every verification, always against roots
+// of the system, so no server is accepted or refused that crypto/x509 alone would
+// not accept or refuse.
 package tlsdial
 
 import (
@@ -19,24 +20,25 @@ import (
 	"sync/atomic"
 )
 
-// Dialer opens TLS connections of version 1.2 or later to verified servers.
+// Dialer opens connections with TLS 1.2 or later.
 type Dialer struct {
-	Config *tls.Config // nil RootCAs are the system's
+	Config *tls.Config // with nil RootCAs the system's are used
 }
 
-// New returns a Dialer that resumes sessions. Root certificates begin to be read.
+// New returns a Dialer that resumes TLS sessions. It starts reading the system's
+// root certificates in the background.
 func New() *Dialer {
 	go system()
 	return &Dialer{&tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ClientSessionCache: tls.NewLRUClientSessionCache(4),
-		// Without the post-quantum hybrid, a hello fits into one packet and costs
-		// less; what is sent here is of no use to who reads it in ten years.
+		// Without the post-quantum hybrid the ClientHello fits into one packet and
+		// costs less CPU. Nothing sent here stays secret for years.
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384},
 	}}
 }
 
-// DialContext opens a connection to host:port and shakes hands.
+// DialContext opens a connection to host:port and performs the TLS handshake.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.Config.RootCAs != nil {
 		return d.dial(ctx, network, address, d.Config.RootCAs)
@@ -45,18 +47,18 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if roots == nil {
 		return d.dial(ctx, network, address, nil)
 	}
-	if !roots.unlikely.Load() {
+	if !roots.needAll.Load() {
 		conn, err := d.dial(ctx, network, address, roots.likely)
 		if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); !unverified {
 			return conn, err
 		}
-		roots.unlikely.Store(true)
+		roots.needAll.Store(true)
 	}
 	return d.dial(ctx, network, address, roots.all())
 }
 
-// dial opens a connection that is verified against the given roots, or if they
-// are nil, the system's as crypto/x509 reads them.
+// dial verifies the server against the given roots, or if they are nil, against
+// the system's as crypto/x509 reads them.
 func (d *Dialer) dial(ctx context.Context, network, address string, roots *x509.CertPool) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -77,18 +79,18 @@ func (d *Dialer) dial(ctx context.Context, network, address string, roots *x509.
 	return secure, nil
 }
 
-// rootStore is the system's root certificates.
+// rootStore holds the system's root certificates.
 type rootStore struct {
-	likely   *x509.CertPool
-	all      func() *x509.CertPool
-	unlikely atomic.Bool // a server was not verified with the likely ones
+	likely  *x509.CertPool
+	all     func() *x509.CertPool
+	needAll atomic.Bool // the likely roots did not verify a server
 }
 
-// system is the system's root certificates, read once.
+// system returns the system's root certificates, which are read once.
 var system = sync.OnceValue(load)
 
-// load reads the root certificates from where crypto/x509 would, or returns nil to
-// leave it to that.
+// load reads the root certificates from the same place as crypto/x509, or returns
+// nil if only crypto/x509 can read them all.
 func load() *rootStore {
 	if dir := os.Getenv("SSL_CERT_DIR"); dir != "" {
 		if _, err := os.Stat(dir); err == nil {
@@ -107,11 +109,11 @@ func load() *rootStore {
 	return nil
 }
 
-// bundles are where the systems that Lambda runs on have theirs: Amazon Linux and
-// Debian. Elsewhere crypto/x509 knows better.
+// bundles are the root certificate files of Amazon Linux and Debian. On other
+// systems crypto/x509 reads the roots.
 var bundles = []string{"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"}
 
-// read makes a store of a bundle in PEM.
+// read returns the roots of a PEM bundle.
 func read(bundle []byte) *rootStore {
 	certificates := decode(bundle)
 	var likely [][]byte
@@ -123,18 +125,18 @@ func read(bundle []byte) *rootStore {
 	return &rootStore{likely: parse(likely), all: sync.OnceValue(func() *x509.CertPool { return parse(certificates) })}
 }
 
-// added is how many certificates at either end of a bundle are likely: what an
-// administrator adds stands there.
+// added is the number of certificates at each end of a bundle that count as likely,
+// because administrators add their own there.
 const added = 4
 
-// isLikely says whether a root is of the authorities that WeChat's and AWS's
-// endpoints have had their certificates from for years.
+// isLikely reports whether a root belongs to a certificate authority that WeChat or
+// AWS has used for years.
 func isLikely(der []byte) bool {
 	return bytes.Contains(der, []byte("DigiCert")) || bytes.Contains(der, []byte("Amazon")) || bytes.Contains(der, []byte("Starfield"))
 }
 
-// decode takes the certificates out of a bundle in PEM. Like crypto/x509 it passes
-// over what is no certificate.
+// decode returns the DER certificates of a PEM bundle. Like crypto/x509 it skips
+// everything else.
 func decode(bundle []byte) (certificates [][]byte) {
 	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 	for {
@@ -151,8 +153,8 @@ func decode(bundle []byte) (certificates [][]byte) {
 	}
 }
 
-// parse makes a pool of certificates. Like crypto/x509 it passes over those that it
-// can't read.
+// parse returns a pool of the certificates. Like crypto/x509 it skips those that it
+// can't parse.
 func parse(certificates [][]byte) *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, der := range certificates {

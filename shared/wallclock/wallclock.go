@@ -1,12 +1,12 @@
-// Package wallclock is time by the wall clock alone. Go's time.Now has a monotonic
-// reading as well, which may stand still while a function is frozen between two
-// invocations: by it, what should have expired would still seem fresh.
+// Package wallclock reads the time without Go's monotonic clock. The monotonic
+// clock may stop while Lambda freezes an execution environment between two
+// invocations, so that expired cache entries would still seem valid.
 package wallclock
 
 import "time"
 
-// Now is the time without a monotonic reading.
+// Now returns the current time without a monotonic clock reading.
 func Now() time.Time { return time.Now().Round(0) }
 
-// Since is the time that has passed since t, by the wall clock.
+// Since returns the wall-clock time elapsed since t.
 func Since(t time.Time) time.Duration { return Now().Sub(t) }
