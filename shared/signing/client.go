@@ -95,14 +95,14 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, path string, body
 	}
 	err = verify(ctx, merchant.keys, answer)
 	passing := passes(answer.Status)
-	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.apiv3Key != "" && !merchant.keys.barren() {
+	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.apiv3Key != "" && !merchant.keys.downloadIsUseless() {
 		if err = c.download(ctx, merchant); err == nil {
 			err = verify(ctx, merchant.keys, answer)
 		} else {
 			err = fmt.Errorf("%w, and the platform certificates can't be had: %v", errUnknownKey, err)
 		}
 		if err != nil {
-			merchant.keys.setBarren()
+			merchant.keys.setDownloadUseless()
 		}
 	}
 	switch {
@@ -127,7 +127,7 @@ func (c *Client) prepare(ctx context.Context, merchant *Merchant) error {
 	if err == nil || must {
 		return err
 	}
-	merchant.keys.setBarren()
+	merchant.keys.setDownloadUseless()
 	telemetry.Annotate(ctx, slog.String("certificates", err.Error()))
 	return nil
 }

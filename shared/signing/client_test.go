@@ -569,7 +569,7 @@ func TestADownloadThatBringsNothingIsNotMadeForEachCall(t *testing.T) {
 		if v.refreshes != 3 {
 			t.Errorf("%s: the secret was asked for %d times, want 3", mode, v.refreshes)
 		}
-		m.keys.barrenAt = m.keys.barrenAt.Add(-downloadPause - time.Second)
+		m.keys.uselessDownloadAt = m.keys.uselessDownloadAt.Add(-minDownloadInterval - time.Second)
 		_, _ = c.Post(t.Context(), operation, []byte(example))
 		w.counts(t, 4, downloads+1)
 	}
@@ -596,12 +596,12 @@ func TestCertificatesAreDownloadedAgainAfterTheirTime(t *testing.T) {
 		w.counts(t, calls+1, downloads)
 	}
 	call(1)
-	m.keys.downloadedAt = m.keys.downloadedAt.Add(-certificateLife + time.Minute)
+	m.keys.downloadedAt = m.keys.downloadedAt.Add(-certificateTTL + time.Minute)
 	call(1) // not yet
 	m.keys.downloadedAt = m.keys.downloadedAt.Add(-2 * time.Minute)
 	call(2) // it fails, and those at hand serve
 	call(2) // not again at once
-	m.keys.barrenAt = m.keys.barrenAt.Add(-downloadPause - time.Second)
+	m.keys.uselessDownloadAt = m.keys.uselessDownloadAt.Add(-minDownloadInterval - time.Second)
 	call(3)
 	call(3)
 }
@@ -611,7 +611,7 @@ func TestWhileNoCertificateCanBeHadThePublicKeyServes(t *testing.T) {
 	w.list = always(reply{status: 404, body: `{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`})
 	m := modes["both"]().merchant(t)
 	m.keys.hold(must2(m.keys.decrypt([]byte(certificates(cert{serial: certA}).body))))
-	m.keys.downloadedAt = time.Now().Add(-certificateLife - time.Hour)
+	m.keys.downloadedAt = time.Now().Add(-certificateTTL - time.Hour)
 	c := client(&versions{merchants: []*Merchant{m}}, w)
 	for range 2 {
 		if answer, err := c.Post(t.Context(), operation, []byte(example)); err != nil || string(answer.Body) != token {

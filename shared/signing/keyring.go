@@ -21,27 +21,28 @@ import (
 )
 
 const (
-	// certificateLife is how long downloaded platform certificates are used
-	// before they are downloaded again; WeChat Pay asks for less than 12 hours.
-	certificateLife = 10 * time.Hour
-	// downloadPause is the least time between downloads that bring nothing.
-	downloadPause = time.Minute
+	// certificateTTL is how long downloaded platform certificates are used. WeChat
+	// Pay asks clients to download them at least every 12 hours.
+	certificateTTL = 10 * time.Hour
+	// minDownloadInterval is the least time between downloads that did not bring
+	// the certificate that was needed.
+	minDownloadInterval = time.Minute
 )
 
-// errUnknownKey is an answer signed with a key that the merchant does not hold.
-var errUnknownKey = errors.New("the answer is signed with a key that is not held")
+// errUnknownKey reports a signature by a key that the merchant does not have.
+var errUnknownKey = errors.New("the signature is by an unknown key of WeChat Pay")
 
-// keyring is the keys of WeChat Pay that a merchant holds: the public key, the
-// platform certificates, or both. It is an auth.Verifier.
+// keyring holds WeChat Pay's keys for a merchant: the public key, the platform
+// certificates, or both. It implements auth.Verifier.
 type keyring struct {
 	publicKeyID string
 	publicKey   *rsa.PublicKey
 	apiv3Key    string // empty: no platform certificates
 
-	mu           sync.Mutex
-	certificates *core.CertificateMap // by serial number
-	downloadedAt time.Time
-	barrenAt     time.Time // when a download last did not bring what was looked for
+	mu                sync.Mutex
+	certificates      *core.CertificateMap // by serial number
+	downloadedAt      time.Time
+	uselessDownloadAt time.Time // when a download last did not bring the certificate that was needed
 }
 
 // Verify implements [github.com/wechatpay-apiv3/wechatpay-go/core/auth.Verifier].
@@ -49,26 +50,26 @@ func (k *keyring) Verify(ctx context.Context, serial, message, signature string)
 	if k.publicKey != nil && serial == k.publicKeyID {
 		return verifiers.NewSHA256WithRSAPubkeyVerifier(k.publicKeyID, *k.publicKey).Verify(ctx, serial, message, signature)
 	}
-	held, _ := k.held()
-	if _, ok := held.Get(ctx, serial); !ok {
+	certificates, _ := k.downloaded()
+	if _, ok := certificates.Get(ctx, serial); !ok {
 		return fmt.Errorf("%w: %.64q", errUnknownKey, serial)
 	}
-	return verifiers.NewSHA256WithRSAVerifier(held).Verify(ctx, serial, message, signature)
+	return verifiers.NewSHA256WithRSAVerifier(certificates).Verify(ctx, serial, message, signature)
 }
 
-// GetSerial names the key that answers shall be signed with.
+// GetSerial returns the key that WeChat Pay should sign answers with.
 func (k *keyring) GetSerial(ctx context.Context) (string, error) {
 	if k.publicKey != nil {
 		return k.publicKeyID, nil
 	}
-	if held, _ := k.held(); held.GetNewestSerial(ctx) != "" {
-		return held.GetNewestSerial(ctx), nil
+	if certificates, _ := k.downloaded(); certificates.GetNewestSerial(ctx) != "" {
+		return certificates.GetNewestSerial(ctx), nil
 	}
-	return "", errors.New("no platform certificate is held yet")
+	return "", errors.New("no platform certificate was downloaded yet")
 }
 
-// held is the platform certificates at hand, and their age.
-func (k *keyring) held() (*core.CertificateMap, time.Duration) {
+// downloaded returns the platform certificates and their age.
+func (k *keyring) downloaded() (*core.CertificateMap, time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.certificates, wallclock.Since(k.downloadedAt)
@@ -81,46 +82,46 @@ func (k *keyring) hold(certificates *core.CertificateMap) {
 	k.downloadedAt = wallclock.Now()
 }
 
-// wants says whether a call shall download certificates before anything else:
-// because it holds no key at all, or because those at hand had their time.
+// wants reports whether a call should first download certificates, because they
+// are missing or too old, and whether it can't do without them.
 func (k *keyring) wants() (wants, must bool) {
-	held, age := k.held()
+	certificates, age := k.downloaded()
 	switch {
 	case k.apiv3Key == "":
 		return false, false
-	case held.GetNewestSerial(context.Background()) == "":
+	case certificates.GetNewestSerial(context.Background()) == "":
 		return k.publicKey == nil, k.publicKey == nil
 	}
-	return age > certificateLife && !k.barren(), false
+	return age > certificateTTL && !k.downloadIsUseless(), false
 }
 
-// barren says whether a download in the last minute did not bring what was
-// looked for, so that another would only be load.
-func (k *keyring) barren() bool {
+// downloadIsUseless reports whether a download in the last minute did not bring the
+// certificate that was needed, so that another one is not worth it.
+func (k *keyring) downloadIsUseless() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return wallclock.Since(k.barrenAt) < downloadPause
+	return wallclock.Since(k.uselessDownloadAt) < minDownloadInterval
 }
 
-func (k *keyring) setBarren() {
+func (k *keyring) setDownloadUseless() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.barrenAt = wallclock.Now()
+	k.uselessDownloadAt = wallclock.Now()
 }
 
-// with is a keyring that holds these certificates beside the public key.
+// with returns a keyring with these certificates and the same public key.
 func (k *keyring) with(certificates *core.CertificateMap) *keyring {
 	return &keyring{publicKeyID: k.publicKeyID, publicKey: k.publicKey, certificates: certificates}
 }
 
-// validate verifies the signature of an answer over its exact bytes.
+// validate verifies the signature and the timestamp of an answer.
 func (k *keyring) validate(ctx context.Context, answer *http.Response) error {
 	return validators.NewWechatPayResponseValidator(k).Validate(ctx, answer)
 }
 
-// decrypt opens the answer to GET /v3/certificates: each certificate is
-// encrypted with AES-256-GCM under the APIv3 key. Expired ones, and those with
-// another key than RSA, are left out.
+// decrypt returns the certificates in an answer to GET /v3/certificates. Each is
+// encrypted with AES-256-GCM and the APIv3 key. Expired certificates, and those
+// with a key other than RSA, are left out.
 func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 	var list struct {
 		Data []struct {
@@ -137,7 +138,7 @@ func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 	}
 	certificates := map[string]*x509.Certificate{}
 	for _, entry := range list.Data {
-		const nonceSize = 12 // GCM panics at any other
+		const nonceSize = 12 // with another size GCM panics
 		if len(entry.Encrypted.Nonce) != nonceSize {
 			return nil, errors.New("a platform certificate's nonce does not have 12 bytes")
 		}
@@ -152,16 +153,16 @@ func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 		if err != nil {
 			return nil, errors.New("a platform certificate is not PEM")
 		}
-		// The library's verifier panics at another key than RSA.
+		// The library's verifier panics if the key is not RSA.
 		if _, ok := certificate.PublicKey.(*rsa.PublicKey); ok && !utils.IsCertificateExpired(*certificate, time.Now()) {
 			certificates[entry.SerialNo] = certificate
 		}
 	}
 	if len(certificates) == 0 {
-		return nil, errors.New("WeChat Pay gave no platform certificate that can be used")
+		return nil, errors.New("WeChat Pay returned no usable platform certificate")
 	}
 	return core.NewCertificateMap(certificates), nil
 }
 
-// errWrongAPIv3Key is a key in the secret that opens nothing.
+// errWrongAPIv3Key reports that apiv3_key does not decrypt what WeChat Pay sent.
 var errWrongAPIv3Key = errors.New("apiv3_key does not decrypt WeChat Pay's platform certificates")

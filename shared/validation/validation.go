@@ -1,5 +1,5 @@
-// Package validation has the rules that WeChat's documents set for single values. A
-// length counts characters, not bytes.
+// Package validation has the rules of WeChat's documents for single values. Lengths
+// count characters, not bytes.
 package validation
 
 import (
@@ -12,17 +12,19 @@ import (
 	"membercard/shared/apierror"
 )
 
-// A Rule tells what is wrong with a value, to be read after its name, or "".
+// A Rule returns what is wrong with a value, as the predicate of a sentence about
+// the field, or "".
 type Rule func(value string) (issue string)
 
-// Check holds the value at a pointer (/body/brand_id, /path/card_id) against
-// rules in order, and returns a PARAM_ERROR for the first that it breaks. But
-// for [Required], every rule lets pass what was not sent.
+// Check applies rules to the value at a JSON pointer (/body/brand_id,
+// /path/card_id), in order, and returns a PARAM_ERROR for the first violation. All
+// rules except [Required] accept the empty string, which means not sent.
 func Check(pointer, value string, rules ...Rule) error {
 	return check(pointer, value, value, rules)
 }
 
-// CheckPrivate is [Check] for a value that no answer may repeat: an openid.
+// CheckPrivate is [Check] for a value that the answer must not repeat, such as an
+// openid.
 func CheckPrivate(pointer, value string, rules ...Rule) error {
 	return check(pointer, value, "", rules)
 }
@@ -43,7 +45,7 @@ func check(pointer, value, shown string, rules []Rule) error {
 	return nil
 }
 
-// Required refuses a field that was not sent.
+// Required requires a value.
 func Required(value string) string {
 	if value == "" {
 		return "is required"
@@ -61,7 +63,7 @@ func MaxLength(n int) Rule {
 	}
 }
 
-// OneOf lists the values that there are.
+// OneOf requires one of the given values.
 func OneOf(values ...string) Rule {
 	return func(value string) string {
 		for _, v := range values {
@@ -73,8 +75,8 @@ func OneOf(values ...string) Rule {
 	}
 }
 
-// CardID is the rule of card_id in all documents, 1 to 32 characters; the
-// alphabet is ours, as the ID becomes part of a signed URL path.
+// CardID requires a card_id: 1 to 32 characters, as in all documents. The alphabet
+// is stricter than theirs because the ID becomes part of a signed URL path.
 func CardID(value string) string {
 	foreign := func(c rune) bool {
 		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
@@ -85,7 +87,7 @@ func CardID(value string) string {
 	return ""
 }
 
-// WebURL is the rule of links: absolute, http or https.
+// WebURL requires an absolute http or https URL.
 func WebURL(value string) string {
 	const issue = "must be an absolute http or https URL"
 	if value == "" {
@@ -101,8 +103,8 @@ func WebURL(value string) string {
 	return ""
 }
 
-// OuterStr is the alphabet of outer_str: digits, Chinese and English letters and
-// half-width punctuation.
+// OuterStr requires the characters that outer_str may have: digits, Chinese and
+// English letters and half-width punctuation.
 func OuterStr(value string) string {
 	for _, c := range value {
 		if !(c > ' ' && c < unicode.MaxASCII) && !unicode.Is(unicode.Han, c) {
