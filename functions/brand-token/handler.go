@@ -13,14 +13,14 @@ import (
 	"membercard/shared/validation"
 )
 
-// request is the body of the brand pre-authorisation, document of 2025-06-24.
+// request is the body of the brand pre-authorisation (入会组件预授权, 2025-06-24).
 type request struct {
 	BrandID string `json:"brand_id"`
 	CardID  string `json:"card_id"`
 	OpenID  string `json:"openid"`
 }
 
-// validate has the document's rules.
+// validate checks the document's rules.
 func (r *request) validate() error {
 	return cmp.Or(
 		validation.Check("/body/brand_id", r.BrandID, validation.Required, validation.MaxLength(32)),
@@ -29,17 +29,17 @@ func (r *request) validate() error {
 	)
 }
 
-// The operation has two names: that of the document, and since November 2025
-// another.
+// The operation has two paths: that of the document of June 2025, and that of the
+// vendor's page since November 2025.
 const (
 	openUserCardTokens = "/v3/brand/partner/card-member/open-user-card-tokens"
 	preAuthTokens      = "/v3/brand/partner/card-member/pre-auth-tokens"
 )
 
-// handler mints brand tokens.
 type handler struct{ wechatpay *signing.Client }
 
-// mint gets a token for a user of a brand, under the name that was called.
+// mint returns a token for a user of a brand. It calls WeChat Pay at the path of the
+// request.
 func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	path := r.Path()
 	if path != openUserCardTokens && path != preAuthTokens {

@@ -17,11 +17,11 @@ import (
 	"membercard/shared/validation"
 )
 
-// maxCards is how many cards one request may be for. Since January 2021 wx.addCard
-// lets a user take one membership card at a time; further ones are greyed out.
+// maxCards is the maximum number of cards in a request. Since January 2021
+// wx.addCard lets a user take one membership card at a time and greys out the rest.
 const maxCards = 20
 
-// request is a card to add, or several as cardList.
+// request has one card to add, or several in cardList.
 type request struct {
 	CardID              string `json:"card_id"`
 	Code                string `json:"code"`
@@ -36,12 +36,13 @@ type request struct {
 type card struct {
 	CardID              string `json:"card_id"`
 	Code                string `json:"code"`                 // of custom-code cards only
-	OpenID              string `json:"openid"`               // of bind_openid cards only: who may take it
+	OpenID              string `json:"openid"`               // of bind_openid cards only: the user who may take it
 	OuterStr            string `json:"outer_str"`            // where it is handed out
 	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"` // Unix time in seconds
 }
 
-// cards are the cards of the request, and the place of each.
+// cards returns the cards of the request, and a function that returns the JSON
+// pointer of each.
 func (r *request) cards() (cards []card, at func(i int) string, err error) {
 	one := card{r.CardID, r.Code, r.OpenID, r.OuterStr, r.FixedBeginTimestamp}
 	switch {
@@ -55,7 +56,7 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
 }
 
-// validate has the rules of a card.
+// validate checks one card.
 func (c *card) validate(at string) error {
 	if err := cmp.Or(
 		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),

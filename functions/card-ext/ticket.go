@@ -19,13 +19,13 @@ import (
 	"membercard/shared/wallclock"
 )
 
-// renewBefore is how long before its end a ticket is replaced: three turns of
-// the schedule, so that two may fail.
+// renewBefore is how long before its end a ticket is renewed. The schedule runs
+// every 5 minutes, so two of its invocations may fail.
 const renewBefore = 15 * time.Minute
 
-// ticket is the official account's card ticket (api_ticket). Its quota is small,
-// so one refresher gets it, on a schedule, and puts it into Secrets Manager, from
-// where all instances read it.
+// ticket is the official account's card ticket (api_ticket). Because its quota is
+// small, only the schedule fetches it. It is stored in Secrets Manager, where all
+// execution environments read it.
 type ticket struct {
 	Ticket    string `json:"ticket"`
 	ExpiresAt string `json:"expires_at"` // RFC 3339
@@ -33,8 +33,8 @@ type ticket struct {
 	expiresAt time.Time
 }
 
-// parseTicket reads what the refresher has stored. Before its first turn that is
-// "{}": there is no ticket yet, which is no fault of the secret.
+// parseTicket parses the stored ticket. Before the first refresh the secret is "{}",
+// which is valid and means that there is no ticket yet.
 func parseTicket(secret []byte) (*ticket, error) {
 	var t ticket
 	if err := strictjson.DecodeSecret(secret, &t); err != nil {
@@ -50,37 +50,37 @@ func parseTicket(secret []byte) (*ticket, error) {
 	return &t, nil
 }
 
-// errMalformed is a secret that is no ticket: the next refresh replaces it.
+// errMalformed reports a malformed secret. The next refresh overwrites it.
 var errMalformed = errors.New("the card ticket's secret")
 
-// lives says whether the ticket is there, and good for a while longer.
-func (t *ticket) lives(while time.Duration) bool {
-	return t.Ticket != "" && wallclock.Now().Add(while).Before(t.expiresAt)
+// validFor reports whether there is a ticket that is valid for at least d.
+func (t *ticket) validFor(d time.Duration) bool {
+	return t.Ticket != "" && wallclock.Now().Add(d).Before(t.expiresAt)
 }
 
-// tickets gives the stored ticket, and reads it again on demand.
+// tickets reads the stored ticket.
 type tickets interface {
 	Get(context.Context) (*ticket, error)
 	Refresh(context.Context) (t *ticket, changed bool, err error)
 	Expire(context.Context) error
 }
 
-// current is the ticket to sign with.
+// current returns the ticket to sign with.
 func current(ctx context.Context, stored tickets) (*ticket, error) {
 	t, err := stored.Get(ctx)
-	if err == nil && !t.lives(0) {
+	if err == nil && !t.validFor(0) {
 		t, _, err = stored.Refresh(ctx)
 	}
 	switch {
 	case err != nil:
 		return nil, apierror.Config(err)
-	case !t.lives(0):
-		return nil, apierror.TicketUnavailable(errors.New("no card ticket is stored that has not ended"))
+	case !t.validFor(0):
+		return nil, apierror.TicketUnavailable(errors.New("no valid card ticket is stored"))
 	}
 	return t, nil
 }
 
-// refresher replaces the stored ticket before it ends.
+// refresher renews the stored ticket before it ends.
 type refresher struct {
 	wechat *officialaccount.Client
 	stored tickets
@@ -88,7 +88,7 @@ type refresher struct {
 	id     string // of the secret that the ticket is stored in
 }
 
-// refresh is the action that the schedule invokes.
+// refresh is the action of the schedule.
 func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, _ []byte) ([]byte, error) {
 	changed, err := r.renew(ctx)
 	if err != nil {
@@ -100,22 +100,22 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, _ []b
 		record.End(ctx, slog.LevelError, "the card ticket is not renewed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
 		return nil, errors.New(e.Code)
 	}
-	record.End(ctx, slog.LevelInfo, "the card ticket is good", "OK", slog.Bool("renewed", changed))
+	record.End(ctx, slog.LevelInfo, "the card ticket is valid", "OK", slog.Bool("renewed", changed))
 	return json.Marshal(map[string]bool{"renewed": changed})
 }
 
-// renew asks WeChat for a ticket if the stored one ends soon:
-// GET /cgi-bin/ticket/getticket?type=wx_card.
+// renew gets a ticket from WeChat (GET /cgi-bin/ticket/getticket?type=wx_card) if
+// the stored one ends soon.
 func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	held, err := r.stored.Get(ctx)
-	if err == nil && !held.lives(renewBefore) {
-		held, _, err = r.stored.Refresh(ctx) // somebody may have renewed it by hand
+	if err == nil && !held.validFor(renewBefore) {
+		held, _, err = r.stored.Refresh(ctx) // an operator may have renewed it
 	}
 	switch {
-	case err == nil && held.lives(renewBefore):
+	case err == nil && held.validFor(renewBefore):
 		return false, nil
 	case err != nil && !errors.Is(err, errMalformed):
-		return false, err // a secret that can't be read must not cost quota
+		return false, err // don't spend quota while the secret can't be read
 	}
 	answer, err := r.wechat.Get(ctx, "/cgi-bin/ticket/getticket", url.Values{"type": {"wx_card"}})
 	if err != nil {
@@ -139,6 +139,6 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, errors.New("storing the card ticket, Secrets Manager could not be reached")
 	}
-	_ = r.stored.Expire(ctx) // what this instance holds is the one before; it would serve to its end
+	_ = r.stored.Expire(ctx) // the cache of this execution environment has the old ticket
 	return true, nil
 }

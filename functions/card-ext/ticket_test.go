@@ -86,11 +86,11 @@ func TestHowLongATicketLives(t *testing.T) {
 			{renewBefore - time.Second, renewBefore, false},
 		} {
 			held := ticket{Ticket: oldTicket, expiresAt: time.Now().Add(row.left)}
-			if got := held.lives(row.while); got != row.want {
+			if got := held.validFor(row.while); got != row.want {
 				t.Errorf("with %v left, for %v: %v", row.left, row.while, got)
 			}
 		}
-		if (&ticket{expiresAt: time.Now().Add(time.Hour)}).lives(0) {
+		if (&ticket{expiresAt: time.Now().Add(time.Hour)}).validFor(0) {
 			t.Error("no ticket lives")
 		}
 	})

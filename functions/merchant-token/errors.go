@@ -2,7 +2,7 @@ package main
 
 import "membercard/shared/apierror"
 
-// advice is the document's table of errors that only this operation can meet.
+// advice is the document's table of business errors.
 var advice = apierror.Advice{
 	{"NO_AUTH", "", "have WeChat Pay open this feature for the merchant number"},
 	{"INVALID_REQUEST", "扫码投放场景不支持实时code模式", "use a card that is not in real-time code mode"},

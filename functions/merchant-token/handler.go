@@ -12,7 +12,7 @@ import (
 	"membercard/shared/validation"
 )
 
-// request is the body of the merchant pre-authorisation, document of 2023-11-28.
+// request is the body of the merchant pre-authorisation (商户预授权, 2023-11-28).
 type request struct {
 	ActivateType             string `json:"activate_type"`
 	NavigateBackPreviousPage *bool  `json:"navigate_back_previous_page,omitempty"`
@@ -22,7 +22,7 @@ type request struct {
 	OuterStr                 string `json:"outer_str,omitempty"`
 }
 
-// validate has the document's rules.
+// validate checks the document's rules.
 func (r *request) validate(cardID string) error {
 	return cmp.Or(
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
@@ -35,7 +35,7 @@ func (r *request) validate(cardID string) error {
 	)
 }
 
-// validateJump: who jumps must say where to.
+// validateJump requires a target for JUMP_ACTIVATE.
 func (r *request) validateJump() error {
 	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
 		return nil
@@ -47,10 +47,9 @@ func (r *request) validateJump() error {
 	})
 }
 
-// handler mints permission tokens.
 type handler struct{ wechatpay *signing.Client }
 
-// mint gets a permission_token for a card:
+// mint returns a permission_token for a card:
 // POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens.
 func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	var body request

@@ -16,40 +16,41 @@ import (
 	"membercard/shared/upstream"
 )
 
-// source gives the apps at hand, and reads them again on demand.
+// source returns the apps, and reads them again on demand.
 type source interface {
 	Get(context.Context) (*apps, error)
 	Refresh(context.Context) (a *apps, changed bool, err error)
 }
 
-// authorizer proves who a user of WeChat is.
+// authorizer identifies a user of WeChat by a login code.
 type authorizer struct {
 	apps   source
 	wechat *upstream.Client
 	log    *telemetry.Log
 }
 
-// request is what is used of an authorizer's event of payload format 2.0.
+// request has the members of an authorizer event (payload format 2.0) that are
+// used.
 type request struct {
 	IdentitySource []string          `json:"identitySource"` // the header Authorization
 	Headers        map[string]string `json:"headers"`
 	RouteKey       string            `json:"routeKey"`
 }
 
-// response is a simple response: yes, with who it is, or no.
+// response is an authorizer's simple response.
 type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 
-// authorize is the function. Its answers differ in what the caller should do:
+// authorize handles an event. The result tells the caller what to do:
 //
-//	isAuthorized true    the context has openid and appid; API Gateway keeps that
-//	                     for as long as the authorizer's TTL says
-//	isAuthorized false   no: the code is invalid, used or not one; API Gateway
-//	                     answers 403, and keeps that too: log in again
-//	an error             WeChat or the configuration is at fault: API Gateway
-//	                     answers 500 and keeps nothing: try again
+//	isAuthorized true    the context has openid and appid; API Gateway caches it
+//	                     for the authorizer's TTL
+//	isAuthorized false   the code is invalid or already used; API Gateway answers
+//	                     403 and caches that as well: log in again
+//	an error             WeChat or the configuration is at fault; API Gateway
+//	                     answers 500 and caches nothing: try again
 //
-// Where WeChat took a code but its answer was lost on the way, the code is used
-// up, and the next attempt is a no: then, too, the cure is to log in again.
+// If WeChat's answer is lost after it accepted a code, the code is used up, and the
+// next attempt is refused.
 func (a *authorizer) authorize(ctx context.Context, r request) (response, error) {
 	ctx, record := a.log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))
@@ -73,13 +74,13 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	return response{}, nil
 }
 
-// refusals are WeChat's words for a user who is not let in: an invalid code, a
-// used one, a user of high risk.
+// refusals are the errcodes for a user who is not authorized: an invalid code, a
+// used code, and a high-risk user.
 var refusals = []int{40029, 40163, 40226}
 
-// prove turns the login of a request into an openid. Its error is a
-// [apierror.Error], or another if there is no login to ask WeChat about. An app
-// whose secret WeChat refuses is read again, and if it changed, asked once more.
+// prove exchanges the login code of a request for an openid. The error is an
+// [apierror.Error] unless the request has no login code. If WeChat refuses the
+// app's secret, prove reads the secret again and, if it changed, tries once more.
 func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string, err error) {
 	defer func() { // a panic would end the process
 		if value := recover(); value != nil {

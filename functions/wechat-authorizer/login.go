@@ -13,20 +13,19 @@ import (
 	"membercard/shared/upstream"
 )
 
-// apps are the secret: the mini program and the official account that users log
-// in to, or one of them.
+// apps is the login secret: the mini program, the official account, or both, that
+// users log in to.
 type apps struct {
 	MiniProgram     *officialaccount.Account `json:"mini_program"`
 	OfficialAccount *officialaccount.Account `json:"official_account"`
 }
 
-// parseApps reads the secret, a JSON object:
+// parseApps parses the secret, a JSON object:
 //
 //	{"mini_program":     {"appid": "wx…", "secret": "…"},
 //	 "official_account": {"appid": "wx…", "secret": "…"}}
 //
-// One of them may be left out. An error names the key at fault and never has a
-// value in it.
+// One of them is required. An error names the key at fault and contains no value.
 func parseApps(secret []byte) (*apps, error) {
 	var a apps
 	if err := strictjson.DecodeSecret(secret, &a); err != nil {
@@ -50,10 +49,10 @@ func parseApps(secret []byte) (*apps, error) {
 	return &a, nil
 }
 
-// errNoApp is a kind of login that this deployment does not have.
+// errNoApp reports a kind of login that the secret has no app for.
 var errNoApp = errors.New("there is no app for this kind of login")
 
-// login is a login code of WeChat, and how to turn it into an openid.
+// login is a login code and the operation that exchanges it for an openid.
 type login struct {
 	app   *officialaccount.Account
 	path  string // of the operation
@@ -61,7 +60,7 @@ type login struct {
 	code  string
 }
 
-// read takes a login from the header Authorization:
+// read parses the header Authorization:
 //
 //	WeChat-MiniProgram <code of wx.login>
 //	WeChat-OAuth <code of the OAuth redirect>
@@ -78,12 +77,12 @@ func (a *apps) read(header string) (login, error) {
 		return login{}, errNoApp
 	}
 	if !isCode(l.code) {
-		return login{}, errors.New("the code can't be one")
+		return login{}, errors.New("the login code is malformed")
 	}
 	return l, nil
 }
 
-// isCode says whether a string may be a login code: it goes into a URL.
+// isCode reports whether a string may be a login code. It becomes part of a URL.
 func isCode(s string) bool {
 	foreign := func(c rune) bool {
 		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
@@ -91,7 +90,7 @@ func isCode(s string) bool {
 	return 0 < len(s) && len(s) <= 128 && !strings.ContainsFunc(s, foreign)
 }
 
-// openid asks WeChat whose code it is.
+// openid exchanges the code for the openid of its user.
 func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, error) {
 	answer, err := officialaccount.Call(ctx, wechat, http.MethodGet, l.path, url.Values{
 		"appid":      {l.app.AppID},
