@@ -72,5 +72,5 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 		!strictjson.Member(answer.Body, "expire_time", &expireTime) || expireTime.IsZero() {
 		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
 	}
-	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+	return gateway.Pass(answer), nil
 }

@@ -117,5 +117,5 @@ func (h *handler) update(ctx context.Context, r *gateway.Request) (*gateway.Resp
 	if err != nil {
 		return nil, err
 	}
-	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+	return gateway.Pass(answer), nil
 }

@@ -72,5 +72,5 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if !strictjson.Member(answer.Body, "permission_token", &token) || token == "" {
 		return nil, answer.Invalid(errors.New("the answer has no permission_token"))
 	}
-	return &gateway.Response{Body: answer.Body, RequestID: answer.RequestID()}, nil
+	return gateway.Pass(answer), nil
 }

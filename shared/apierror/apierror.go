@@ -29,6 +29,7 @@ type Error struct {
 	Errcode    int           `json:"-"` // of the official-account API; 0 if none
 	Cause      error         `json:"-"` // what happened
 	Cure       string        `json:"-"` // what the operator can do
+	Expected   bool          `json:"-"` // part of normal operation: logged as INFO
 }
 
 // Detail names the field at fault, as APIv3 does.

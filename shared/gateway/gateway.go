@@ -1,8 +1,10 @@
-// Package gateway is the way in and out of a function behind an API Gateway HTTP
-// API: events of payload format 2.0 in, JSON and APIv3-shaped errors out.
+// Package gateway makes an operation a Lambda function behind an API Gateway HTTP
+// API. It reads events of payload format 2.0 and answers with JSON; errors have the
+// shape of WeChat Pay APIv3.
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -21,19 +23,23 @@ import (
 	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
 )
 
-// maxBody is the size of a request's body, decoded, above which it is refused.
-const maxBody = 16 << 10
+const (
+	// maxBody is the default of [Handler.MaxBody].
+	maxBody = 16 << 10
+	// timeout is the default of [Handler.Timeout]. API Gateway waits for 30 s.
+	timeout = 29 * time.Second
+)
 
-// timeout is the longest time for a request. API Gateway waits for 30 s.
-const timeout = 29 * time.Second
-
-// event is what is used of an event of payload format 2.0. The rest may look as
-// it likes.
+// event has the members of an event of payload format 2.0 that are used. The other
+// members may have any form.
 type event struct {
 	RouteKey        string            `json:"routeKey"`
 	RawPath         string            `json:"rawPath"`
+	RawQueryString  string            `json:"rawQueryString"`
+	Headers         map[string]string `json:"headers"`
 	PathParameters  map[string]string `json:"pathParameters"`
 	Body            string            `json:"body"`
 	IsBase64Encoded bool              `json:"isBase64Encoded"`
@@ -50,14 +56,15 @@ type event struct {
 	} `json:"requestContext"`
 }
 
-// Request is what a handler gets to see of an event.
+// Request is a request as handlers see it.
 type Request struct {
 	event   event
+	maxBody int // bytes, decoded
 	private []string
 }
 
-// Path is the path of the operation, without stage: the route's, where it has no
-// parameters.
+// Path returns the operation's path without the stage. If the route has no
+// parameters, it is the path of the route.
 func (r *Request) Path() string {
 	if _, path, ok := strings.Cut(r.event.RouteKey, " "); ok {
 		return path
@@ -68,15 +75,29 @@ func (r *Request) Path() string {
 	return r.event.RawPath
 }
 
-// PathParameter is a parameter of the route's path, decoded.
+// PathParameter returns a parameter of the route's path, percent-decoded: an HTTP
+// API decodes the whole path before it matches routes.
 func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
 
-// OpenID is the openid that the authorizer has proven, or "" where there is no
+// RawQuery returns the query string as it was sent, neither decoded nor encoded.
+func (r *Request) RawQuery() string { return r.event.RawQueryString }
+
+// Header returns the request's headers. Their names are canonical, whatever their
+// case was in the event.
+func (r *Request) Header() http.Header {
+	header := http.Header{}
+	for name, value := range r.event.Headers {
+		header.Set(name, value)
+	}
+	return header
+}
+
+// OpenID returns the openid that the authorizer proved, or "" if the route has no
 // such authorizer.
 func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
 
-// RequireOwnOpenID refuses an openid, at a pointer, that is not the proven one: nobody
-// gets anything for somebody else.
+// RequireOwnOpenID refuses an openid, at a JSON pointer, that is not the proven
+// one: users get nothing for other users.
 func (r *Request) RequireOwnOpenID(openid, pointer string) error {
 	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
 		return apierror.OpenIDMismatch(pointer)
@@ -84,29 +105,39 @@ func (r *Request) RequireOwnOpenID(openid, pointer string) error {
 	return nil
 }
 
-// Redact has a value, an openid for instance, kept out of the log and out of what
-// is repeated to the caller.
+// Redact keeps a value, such as an openid, out of the log and out of error answers.
 func (r *Request) Redact(private string) {
-	const least = 6 // a shorter one would take words of ours out as well
-	if len(private) >= least {
+	const minLength = 6 // shorter values occur in this package's own words
+	if len(private) >= minLength {
 		r.private = append(r.private, private)
 	}
 }
 
-// Decode fills a struct from the body, strictly (see [strictjson.Decode]), or
-// returns the PARAM_ERROR for the first fault.
-func (r *Request) Decode(into any) error {
+// Body returns the bytes of the body as they were sent. The error is a PARAM_ERROR:
+// the body is larger than [Handler.MaxBody], or is not the base64 that the event
+// says it is.
+func (r *Request) Body() ([]byte, error) {
 	body := []byte(r.event.Body)
 	if r.event.IsBase64Encoded {
 		var err error
 		if body, err = base64.StdEncoding.DecodeString(r.event.Body); err != nil {
-			return Fault(strictjson.Fault{Issue: "is marked as base64 but is not"})
+			return nil, Fault(strictjson.Fault{Issue: "is marked as base64 but is not"})
 		}
 	}
-	if len(body) > maxBody {
-		return Fault(strictjson.Fault{Issue: "must have at most 16 KiB"})
+	if len(body) > r.maxBody {
+		return nil, Fault(strictjson.Fault{Issue: fmt.Sprintf("must have at most %d KiB", r.maxBody>>10)})
 	}
-	err := strictjson.Decode(body, into)
+	return body, nil
+}
+
+// Decode decodes the body into a struct, strictly (see [strictjson.Decode]). The
+// error is the PARAM_ERROR for the first fault.
+func (r *Request) Decode(into any) error {
+	body, err := r.Body()
+	if err != nil {
+		return err
+	}
+	err = strictjson.Decode(body, into)
 	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
 		return Fault(faults[0])
 	}
@@ -118,18 +149,33 @@ func Fault(f strictjson.Fault) error {
 	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body", Foreign: f.Foreign})
 }
 
-// Response is a success: a JSON body and, if it came from WeChat, its Request-ID.
+// Response is a success.
 type Response struct {
-	Body      []byte
-	RequestID string
+	Status    int    // 0 means 200
+	Body      []byte // JSON; none with status 204
+	RequestID string // WeChat's, if WeChat was called
 }
 
-// Handler is a Lambda handler (a lambda.Handler of aws-lambda-go) for one
-// operation. Whatever happens, an HTTP request is answered, with JSON, and leaves
-// one record in the log; another event is an error.
+// Pass returns WeChat's answer as the response, unchanged.
+func Pass(answer *upstream.Answer) *Response {
+	return &Response{Status: answer.Status, Body: answer.Body, RequestID: answer.RequestID()}
+}
+
+// Handler is a Lambda handler (it implements lambda.Handler of aws-lambda-go) for
+// one operation. It answers every HTTP request, errors and panics included, and
+// writes one log record for each. For other events it returns an error.
 type Handler struct {
 	Operation func(context.Context, *Request) (*Response, error)
 	Log       *telemetry.Log
+
+	// MaxBody is the maximum size of a request's body in bytes, base64-decoded;
+	// 0 means 16 KiB.
+	MaxBody int
+	// Timeout is the maximum duration of a request; 0 means 29 s.
+	Timeout time.Duration
+	// ErrorBody returns the JSON body of an error answer. If it is nil, errors
+	// have the shape of WeChat Pay APIv3; see [apierror.Error].
+	ErrorBody func(*apierror.Error) []byte
 }
 
 // Invoke implements lambda.Handler.
@@ -140,20 +186,21 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	ctx, cancel := invocation.WithReserve(ctx)
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, timeout)
+	ctx, cancel = context.WithTimeout(ctx, cmp.Or(h.Timeout, timeout))
 	defer cancel()
 	ctx, record := h.Log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
-	request := &Request{event: event}
+	request := &Request{event: event, maxBody: cmp.Or(h.MaxBody, maxBody)}
 	response, err := h.operate(ctx, request)
 	if err != nil {
-		return refuse(ctx, record, request, err)
+		return h.refuse(ctx, record, request, err)
 	}
-	record.End(ctx, slog.LevelInfo, "answered", "OK", slog.Int("status", http.StatusOK), slog.String("wechat_request_id", response.RequestID))
-	return render(http.StatusOK, response.Body, response.RequestID, 0)
+	status := cmp.Or(response.Status, http.StatusOK)
+	record.End(ctx, slog.LevelInfo, "answered", "OK", slog.Int("status", status), slog.String("wechat_request_id", response.RequestID))
+	return render(status, response.Body, response.RequestID, 0)
 }
 
-// operate calls the operation; a panic becomes an error like any other.
+// operate calls the operation. A panic becomes an error.
 func (h Handler) operate(ctx context.Context, request *Request) (response *Response, err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -168,9 +215,8 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 	return response, err
 }
 
-// refuse tells the caller and the operator, each in his own way, why there is no
-// success.
-func refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
+// refuse answers with an error and logs its cause, which the caller does not get.
+func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
 	e, ok := errors.AsType[*apierror.Error](err)
 	if !ok || e == nil {
 		e = apierror.FromPanic(err)
@@ -178,8 +224,11 @@ func refuse(ctx context.Context, record *telemetry.Record, request *Request, err
 	told := *e
 	told.Message = request.hide(e.Message)
 	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
-	if e.Status >= http.StatusInternalServerError {
+	switch {
+	case e.Status >= http.StatusInternalServerError:
 		level = slog.LevelError
+	case e.Expected:
+		level = slog.LevelInfo
 	}
 	cause := told.Message
 	if e.Cause != nil {
@@ -204,11 +253,16 @@ func refuse(ctx context.Context, record *telemetry.Record, request *Request, err
 		attrs = append(attrs, slog.String("cure", e.Cure))
 	}
 	record.End(ctx, level, "refused", e.Code, attrs...)
-	body, _ := json.Marshal(told)
+	var body []byte
+	if h.ErrorBody != nil {
+		body = h.ErrorBody(&told)
+	} else {
+		body, _ = json.Marshal(told)
+	}
 	return render(e.Status, body, e.RequestID, e.RetryAfter)
 }
 
-// hide takes what is private out of a text.
+// hide removes private values from a text.
 func (r *Request) hide(text string) string {
 	for _, private := range r.private {
 		text = strings.ReplaceAll(text, private, "…")
@@ -217,7 +271,10 @@ func (r *Request) hide(text string) string {
 }
 
 func render(status int, body []byte, requestID string, retryAfter time.Duration) ([]byte, error) {
-	headers := map[string]string{"Content-Type": "application/json", "Cache-Control": "no-store"}
+	headers := map[string]string{"Cache-Control": "no-store"}
+	if status != http.StatusNoContent {
+		headers["Content-Type"] = "application/json"
+	}
 	if requestID != "" {
 		headers["X-WeChat-Request-Id"] = requestID
 	}

@@ -240,7 +240,7 @@ func TestPrivateValuesAreNeverToldOrLogged(t *testing.T) {
 	}
 }
 
-func TestKeepLeavesOurOwnWordsAlone(t *testing.T) {
+func TestRedactLeavesShortValuesAlone(t *testing.T) {
 	for _, private := range []string{"", "a", "reply", "there"} {
 		o := invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {
 			r.Redact(private)
@@ -252,7 +252,7 @@ func TestKeepLeavesOurOwnWordsAlone(t *testing.T) {
 	}
 }
 
-func TestKeepChangesNobodyElsesError(t *testing.T) {
+func TestRedactDoesNotChangeTheError(t *testing.T) {
 	detail := &apierror.Detail{Field: "/body", Value: openid, Issue: openid, Location: "body"}
 	shared := &apierror.Error{Status: 400, Code: "C", Message: openid, Detail: detail}
 	invoke(t, post(`{}`, false), func(_ context.Context, r *Request) (*Response, error) {

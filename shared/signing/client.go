@@ -57,19 +57,36 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// Post calls an operation of APIv3. The path and the body are signed and sent as
-// they are. The answer is a success, verified; the error is a
-// [apierror.Error].
+// Post calls an operation of APIv3 with a JSON body. The path and the body are
+// signed and sent as they are. The answer is a success (2xx) with a valid
+// signature; it has no body if its status is 204. The error is a [apierror.Error].
 //
 // If WeChat Pay refuses the signature, or signs with a key that the merchant
-// does not hold, or encrypts with another APIv3 key, the merchant is read again,
-// and if it changed, the call is made once more.
+// does not have, or encrypts with another APIv3 key, the merchant is read again.
+// If it changed, the call is made once more.
 func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.callAsCurrent(ctx, http.MethodPost, path, body)
+}
+
+// Get is [Client.Post] for an operation without a body. The path may have a query;
+// both are signed and sent byte for byte.
+func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error) {
+	return c.callAsCurrent(ctx, http.MethodGet, path, nil)
+}
+
+// Patch is [Client.Post] for a PATCH operation.
+func (c *Client) Patch(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.callAsCurrent(ctx, http.MethodPatch, path, body)
+}
+
+// callAsCurrent calls as the merchant of the cached secret and, if that secret
+// proves to be outdated, as the merchant of the current one.
+func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []byte) (*upstream.Answer, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
 		return nil, apierror.Config(err)
 	}
-	answer, err := c.call(ctx, merchant, path, body)
+	answer, err := c.call(ctx, merchant, method, path, body)
 	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
 		return answer, err
 	}
@@ -78,18 +95,18 @@ func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.
 		return nil, err
 	}
 	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
-	return c.call(ctx, merchant, path, body)
+	return c.call(ctx, merchant, method, path, body)
 }
 
 // errRefused is WeChat Pay's 401: it does not know the signature.
 var errRefused = errors.New("WeChat Pay answered 401")
 
 // call makes the call as one merchant and judges the answer.
-func (c *Client) call(ctx context.Context, merchant *Merchant, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) call(ctx context.Context, merchant *Merchant, method, path string, body []byte) (*upstream.Answer, error) {
 	if err := c.prepare(ctx, merchant); err != nil {
 		return nil, err
 	}
-	answer, err := c.send(ctx, merchant, http.MethodPost, path, body)
+	answer, err := c.send(ctx, merchant, method, path, body)
 	if err != nil {
 		return nil, err
 	}
@@ -172,12 +189,18 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 	if err != nil {
 		return nil, apierror.Config(err)
 	}
-	var payload any // an untyped nil is no body; a nil []byte would be an empty one
-	if body != nil {
-		payload = body
-	}
 	answer, err := c.upstream.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-		result, err := client.Request(ctx, method, endpoint+path, nil, nil, payload, "application/json")
+		// Not core.Client.Request, which would encode the query anew.
+		var result *core.APIResult
+		var err error
+		switch method {
+		case http.MethodGet:
+			result, err = client.Get(ctx, endpoint+path)
+		case http.MethodPatch:
+			result, err = client.Patch(ctx, endpoint+path, body)
+		default:
+			result, err = client.Post(ctx, endpoint+path, body)
+		}
 		if result == nil || result.Response == nil {
 			return nil, err
 		}
