@@ -36,11 +36,9 @@ const (
 	preAuthTokens      = "/v3/brand/partner/card-member/pre-auth-tokens"
 )
 
-type handler struct{ wechatpay *signing.Client }
-
 // mint returns a token for a user of a brand. It calls WeChat Pay at the path of the
 // request.
-func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	path := r.Path()
 	if path != openUserCardTokens && path != preAuthTokens {
 		return nil, apierror.NotFound()
@@ -62,7 +60,7 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err != nil {
 		return nil, err
 	}
-	answer, err := h.wechatpay.Post(ctx, path, content)
+	answer, err := wechatpay.Post(ctx, path, content)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

@@ -4,15 +4,8 @@
 package main
 
 import (
-	"github.com/aws/aws-lambda-go/lambda"
-
-	"membercard/shared/env"
 	"membercard/shared/gateway"
 	"membercard/shared/merchantclient"
 )
 
-func main() {
-	log := env.Log()
-	h := handler{wechatpay: merchantclient.New(log)}
-	lambda.Start(gateway.Handler{Operation: h.mint, Log: log})
-}
+func main() { gateway.Start(merchantclient.New, mint) }

@@ -97,10 +97,8 @@ func (r *request) validate() (cardType string, changes cardfields.Fields, err er
 	return cardType, changes, nil
 }
 
-type handler struct{ wechat *officialaccount.Client }
-
 // update changes the fields of a card: POST /card/update.
-func (h *handler) update(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+func update(ctx context.Context, wechat *officialaccount.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	if err := r.Decode(&body); err != nil {
 		return nil, err
@@ -113,7 +111,7 @@ func (h *handler) update(ctx context.Context, r *gateway.Request) (*gateway.Resp
 	if err != nil {
 		return nil, err
 	}
-	answer, err := h.wechat.Post(ctx, "/card/update", content)
+	answer, err := wechat.Post(ctx, "/card/update", content)
 	if err != nil {
 		return nil, err
 	}

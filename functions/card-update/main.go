@@ -3,15 +3,8 @@
 package main
 
 import (
-	"github.com/aws/aws-lambda-go/lambda"
-
 	"membercard/shared/accountclient"
-	"membercard/shared/env"
 	"membercard/shared/gateway"
 )
 
-func main() {
-	log := env.Log()
-	h := handler{wechat: accountclient.NewWarm(log)}
-	lambda.Start(gateway.Handler{Operation: h.update, Log: log})
-}
+func main() { gateway.Start(accountclient.NewWarm, update) }

@@ -47,11 +47,9 @@ func (r *request) validateJump() error {
 	})
 }
 
-type handler struct{ wechatpay *signing.Client }
-
 // mint returns a permission_token for a card:
 // POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens.
-func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID := r.PathParameter("card_id")
 	if err := r.Decode(&body); err != nil {
@@ -64,7 +62,7 @@ func (h *handler) mint(ctx context.Context, r *gateway.Request) (*gateway.Respon
 	if err != nil {
 		return nil, err
 	}
-	answer, err := h.wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", content)
+	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", content)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}
