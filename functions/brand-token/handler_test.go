@@ -1,20 +1,23 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
-	"github.com/aws/aws-lambda-go/events"
-
-	"membercard/shared/gateway"
 	"membercard/shared/gateway/gatewaytest"
-	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/tlsdial/tlsdialtest"
 )
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+var operation signingtest.Operation = mint
+
+func post(body string) gatewaytest.Event {
+	return gatewaytest.Request("POST "+openUserCardTokens, body)
+}
 
 // example is the document's.
 const example = `{
@@ -25,18 +28,11 @@ const example = `{
 
 const (
 	openid = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	// sent is the body that WeChat gets for the example.
+	sent = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"}`
+	// minted is the document's answer.
 	minted = `{ "token" : "d2df23f2f4fasf3gws", "expire_time" : "2020-05-20T13:29:35.120+08:00" }`
 )
-
-func TestMain(m *testing.M) { tlsdialtest.Main(m) }
-
-var function signingtest.Function = func(wechatpay *signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error) {
-	return (&handler{wechatpay}).mint
-}
-
-func post(body string) events.APIGatewayV2HTTPRequest {
-	return events.APIGatewayV2HTTPRequest{RouteKey: "POST " + openUserCardTokens, RawPath: "/stage" + openUserCardTokens, Body: body}
-}
 
 // body is the example with one field's JSON replaced, or taken out where it is "".
 func body(field, value string) string {
@@ -65,7 +61,7 @@ func TestWhatTheDocumentAllows(t *testing.T) {
 		{"openid of 1", body("openid", text("o", 1))},
 		{"openid of 128", body("openid", text("o", 128))},
 	} {
-		t.Run(row.rule, func(t *testing.T) { function.Accepts(t, post(row.body)) })
+		t.Run(row.rule, func(t *testing.T) { operation.Accepts(t, post(row.body)) })
 	}
 }
 
@@ -97,10 +93,7 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"over 16 KiB", example + strings.Repeat(" ", 16<<10), "/body", "16 KiB"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			o := function.Refuses(t, post(row.body), row.field, row.issue)
-			if strings.Contains(o.Body+o.Log, openid) {
-				t.Errorf("an openid is repeated: %s\n%s", o.Body, o.Log)
-			}
+			operation.Refuses(t, post(row.body), row.field, row.issue).RequireNotRepeated(t, openid)
 		})
 	}
 }
@@ -116,26 +109,18 @@ func TestABadOpenIDIsNeverRepeated(t *testing.T) {
 		{"given twice", `"` + openid + `","openid":"` + openid + `x"`, openid},
 	} {
 		t.Run(row.fault, func(t *testing.T) {
-			o := function.Refuses(t, post(body("openid", row.value)), "/body/openid", "")
-			if strings.Contains(o.Body, row.private) {
-				t.Errorf("told: %s", o.Body)
-			}
-			if strings.Contains(o.Log, row.private) {
-				t.Errorf("logged: %s", o.Log)
-			}
+			operation.Refuses(t, post(body("openid", row.value)), "/body/openid", "").RequireNotRepeated(t, row.private)
 		})
 	}
 }
 
 func TestTheOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 	endpoint, _ := signingtest.WeChatPay(t, 400, `{"code":"PARAM_ERROR","message":"OpenID有误: `+openid+`","detail":{"field":"/body/openid","value":"`+openid+`","issue":"`+openid+`","location":"body"}}`)
-	o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
+	o := operation.Invoke(t, post(example), endpoint)
 	if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || !strings.Contains(o.Error.Solution, "openid") || o.Error.Detail == nil || o.Error.Detail.Field != "/body/openid" {
 		t.Errorf("%d %s", o.Status, o.Body)
 	}
-	if strings.Contains(o.Body+o.Log, openid) {
-		t.Errorf("repeated: %s\n%s", o.Body, o.Log)
-	}
+	o.RequireNotRepeated(t, openid)
 }
 
 // TestTheProvenOpenID: where the authorizer has proven who calls, openid may be
@@ -143,39 +128,33 @@ func TestTheOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 func TestTheProvenOpenID(t *testing.T) {
 	const (
 		foreign = "obLatjForeignForeignForeign1"
-		sent    = "POST " + openUserCardTokens + ` {"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"}`
+		call    = "POST " + openUserCardTokens + " " + sent
 	)
+	user := func(body string) gatewaytest.Event { return gatewaytest.LoggedIn(post(body), openid) }
 	for _, row := range []struct {
-		what   string
-		proven any // nil is no authorizer of ours
-		body   string
+		rule   string
+		event  gatewaytest.Event
 		status int
 		code   string
 		came   string // what WeChat gets
 	}{
-		{"left out", openid, body("openid", ""), 200, "", sent},
-		{"the same", openid, example, 200, "", sent},
-		{"another", openid, body("openid", `"`+foreign+`"`), 403, "OPENID_MISMATCH", ""},
-		{"a part of it", openid, body("openid", `"`+openid[:20]+`"`), 403, "OPENID_MISMATCH", ""},
-		{"in another case", openid, body("openid", `"`+strings.ToUpper(openid)+`"`), 403, "OPENID_MISMATCH", ""},
-		{"with a blank", openid, body("openid", `"`+openid+` "`), 403, "OPENID_MISMATCH", ""},
-		{"empty", openid, body("openid", `""`), 400, "PARAM_ERROR", ""},
-		{"null", openid, body("openid", `null`), 400, "PARAM_ERROR", ""},
-		{"given twice", openid, body("openid", `"`+foreign+`","openid":"`+openid+`"`), 400, "PARAM_ERROR", ""},
-		{"another, with another fault", openid, `{"openid":"` + foreign + `"}`, 400, "PARAM_ERROR", ""},
-		{"none is proven, and it is left out", nil, body("openid", ""), 400, "PARAM_ERROR", ""},
-		{"an empty one is proven, and it is left out", "", body("openid", ""), 400, "PARAM_ERROR", ""},
-		{"none is proven", nil, example, 200, "", sent},
+		{"a user may leave his openid out", user(body("openid", "")), 200, "", call},
+		{"a user may send his own openid", user(example), 200, "", call},
+		{"another openid", user(body("openid", `"`+foreign+`"`)), 403, "OPENID_MISMATCH", ""},
+		{"a part of his openid", user(body("openid", `"`+openid[:20]+`"`)), 403, "OPENID_MISMATCH", ""},
+		{"his openid in another case", user(body("openid", `"`+strings.ToUpper(openid)+`"`)), 403, "OPENID_MISMATCH", ""},
+		{"his openid with a blank", user(body("openid", `"`+openid+` "`)), 403, "OPENID_MISMATCH", ""},
+		{"an empty openid", user(body("openid", `""`)), 400, "PARAM_ERROR", ""},
+		{"openid null", user(body("openid", `null`)), 400, "PARAM_ERROR", ""},
+		{"openid given twice", user(body("openid", `"`+foreign+`","openid":"`+openid+`"`)), 400, "PARAM_ERROR", ""},
+		{"another openid beside another fault", user(`{"openid":"` + foreign + `"}`), 400, "PARAM_ERROR", ""},
+		{"nobody is logged in, and openid is left out", post(body("openid", "")), 400, "PARAM_ERROR", ""},
+		{"the authorizer has an empty openid, and openid is left out", gatewaytest.LoggedIn(post(body("openid", "")), ""), 400, "PARAM_ERROR", ""},
+		{"nobody is logged in", post(example), 200, "", call},
 	} {
-		t.Run(row.what, func(t *testing.T) {
+		t.Run(row.rule, func(t *testing.T) {
 			endpoint, came := signingtest.WeChatPay(t, 200, minted)
-			event := post(row.body)
-			if row.proven != nil {
-				event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
-					Lambda: map[string]any{"openid": row.proven, "appid": "wx5f0c2b8e7d4a9361"},
-				}
-			}
-			o := function.Invoke(t, event, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
+			o := operation.Invoke(t, row.event, endpoint)
 			if o.Status != row.status || o.Error.Code != row.code {
 				t.Errorf("%d %s, want %d %s", o.Status, o.Body, row.status, row.code)
 			}
@@ -185,95 +164,75 @@ func TestTheProvenOpenID(t *testing.T) {
 			if row.code == "OPENID_MISMATCH" && (o.Error.Detail == nil || o.Error.Detail.Field != "/body/openid" || o.Error.Detail.Value != nil || o.Error.Solution == "") {
 				t.Errorf("told: %s", o.Body)
 			}
-			for _, private := range []string{openid, foreign, openid[:20], strings.ToUpper(openid)} {
-				if strings.Contains(o.Body+o.Log, private) {
-					t.Errorf("%s is repeated: %s\n%s", private, o.Body, o.Log)
-				}
-			}
+			o.RequireNotRepeated(t, openid, foreign, openid[:20], strings.ToUpper(openid))
 		})
 	}
 }
 
 func TestTheProvenOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 	endpoint, _ := signingtest.WeChatPay(t, 400, `{"code":"PARAM_ERROR","message":"OpenID有误: `+openid+`"}`)
-	event := post(body("openid", ""))
-	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{Lambda: map[string]any{"openid": openid}}
-	o := function.Invoke(t, event, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-	if o.Status != 400 || strings.Contains(o.Body+o.Log, openid) {
-		t.Errorf("%d %s\n%s", o.Status, o.Body, o.Log)
+	o := operation.Invoke(t, gatewaytest.LoggedIn(post(body("openid", "")), openid), endpoint)
+	if o.Status != 400 {
+		t.Errorf("%d %s", o.Status, o.Body)
+	}
+	o.RequireNotRepeated(t, openid)
+}
+
+func TestWeChatIsCalledAtThePathOfTheRequest(t *testing.T) {
+	for _, row := range []struct{ rule, routeKey, rawPath, path string }{
+		{"the name of June 2025", "POST " + openUserCardTokens, "/stage" + openUserCardTokens, openUserCardTokens},
+		{"the name since November 2025", "POST " + preAuthTokens, preAuthTokens, preAuthTokens},
+		{"a route that takes every path", "$default", preAuthTokens, preAuthTokens},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			event := gatewaytest.Event{RouteKey: row.routeKey, RawPath: row.rawPath, Body: example}
+			operation.Sends(t, event, "POST "+row.path+" "+sent, minted).RequireNotLogged(t, openid)
+		})
 	}
 }
 
-func TestTheOperationHasTwoNames(t *testing.T) {
-	for _, row := range []struct {
-		routeKey, rawPath string
-		path              string // where the call goes; "" is gatewaytest.Nowhere
-	}{
-		{"POST " + openUserCardTokens, "/stage" + openUserCardTokens, openUserCardTokens},
-		{"POST " + preAuthTokens, preAuthTokens, preAuthTokens},
-		{"$default", preAuthTokens, preAuthTokens},
-		{"POST /v3/brand/card-member/pre-auth-tokens", "/v3/brand/card-member/pre-auth-tokens", ""},
-		{"POST " + preAuthTokens + "/", preAuthTokens + "/", ""},
-		{"$default", "/", ""},
+func TestAnotherPathIsNotFound(t *testing.T) {
+	for _, row := range []struct{ rule, routeKey, rawPath string }{
+		{"a path without partner", "POST /v3/brand/card-member/pre-auth-tokens", "/v3/brand/card-member/pre-auth-tokens"},
+		{"a slash at the end", "POST " + preAuthTokens + "/", preAuthTokens + "/"},
+		{"the root", "$default", "/"},
 	} {
-		endpoint, came := signingtest.WeChatPay(t, 200, minted)
-		o := function.Invoke(t, events.APIGatewayV2HTTPRequest{RouteKey: row.routeKey, RawPath: row.rawPath, Body: example}, &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		got := came()
-		if row.path == "" {
-			if o.Status != 404 || o.Error.Code != "NOT_FOUND" || got != "" {
-				t.Errorf("%s: %d %s, and WeChat got %+v", row.routeKey, o.Status, o.Body, got)
+		t.Run(row.rule, func(t *testing.T) {
+			endpoint, came := signingtest.WeChatPay(t, 200, minted)
+			o := operation.Invoke(t, gatewaytest.Event{RouteKey: row.routeKey, RawPath: row.rawPath, Body: example}, endpoint)
+			if got := came(); o.Status != 404 || o.Error.Code != "NOT_FOUND" || got != "" {
+				t.Errorf("%d %s, and WeChat got %q", o.Status, o.Body, got)
 			}
-			continue
-		}
-		if o.Status != 200 || o.Body != minted || o.Headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
-			t.Errorf("%s: %d %s %v", row.routeKey, o.Status, o.Body, o.Headers)
-		}
-		if got != "POST "+row.path+` {"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}` {
-			t.Errorf("%s: WeChat got %+v", row.routeKey, got)
-		}
-		if strings.Contains(o.Log, openid) || strings.Contains(o.Log, "d2df23f2f4fasf3gws") {
-			t.Errorf("logged: %s", o.Log)
-		}
+		})
 	}
 }
 
 func TestAnAnswerOfAnotherShapeIsInvalid(t *testing.T) {
 	const valid = "2020-05-20T13:29:35+08:00"
-	for _, answer := range []string{
-		``, `{}`, `null`, `[]`, minted + "x",
-		`{"token":"","expire_time":"` + valid + `"}`,
-		`{"expire_time":"` + valid + `"}`,
-		`{"token":1,"expire_time":"` + valid + `"}`,
-		`{"token":"x"}`,
-		`{"token":"x","expire_time":""}`,
-		`{"token":"x","expire_time":null}`,
-		`{"token":"x","expire_time":1589952575}`,
-		`{"token":"x","expire_time":"2020-05-20 13:29:35"}`,
-		`{"token":"x","expire_time":"2020-05-20T13:29:35"}`,
-		`{"token":"x","expire_time":"2020-13-20T13:29:35+08:00"}`,
-	} {
-		endpoint, _ := signingtest.WeChatPay(t, 200, answer)
-		if o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" || o.Error.RequestID != "08F78BB5AF0610D302" {
-			t.Errorf("%s: %d %s", answer, o.Status, o.Body)
-		}
-	}
+	operation.DistrustsAnswers(t, post(example), signingtest.Answers{
+		{"nothing", ``},
+		{"an empty object", `{}`},
+		{"null", `null`},
+		{"an array", `[]`},
+		{"trailing data", minted + "x"},
+		{"an empty token", `{"token":"","expire_time":"` + valid + `"}`},
+		{"no token", `{"expire_time":"` + valid + `"}`},
+		{"token as a number", `{"token":1,"expire_time":"` + valid + `"}`},
+		{"no expire_time", `{"token":"x"}`},
+		{"an empty expire_time", `{"token":"x","expire_time":""}`},
+		{"expire_time null", `{"token":"x","expire_time":null}`},
+		{"expire_time as a number", `{"token":"x","expire_time":1589952575}`},
+		{"expire_time in another format", `{"token":"x","expire_time":"2020-05-20 13:29:35"}`},
+		{"expire_time without an offset", `{"token":"x","expire_time":"2020-05-20T13:29:35"}`},
+		{"expire_time of no month", `{"token":"x","expire_time":"2020-13-20T13:29:35+08:00"}`},
+	})
 }
 
-// TestTheDocumentsErrors is the document's table of errors of this operation.
 func TestTheDocumentsErrors(t *testing.T) {
-	for _, row := range []struct{ code, message, tells string }{
-		{"INVALID_REQUEST", "会员卡模版ID不属于该品牌", "brand_id and card_id"},
-		{"PARAM_ERROR", "OpenID有误", "AppID"},
-		{"INVALID_REQUEST", "HTTP 请求不符合微信支付 APIv3 接口规则", "compare the request"},
-		{"PARAM_ERROR", "参数错误", "correct the field"},
-	} {
-		answer, _ := json.Marshal(map[string]string{"code": row.code, "message": row.message})
-		endpoint, _ := signingtest.WeChatPay(t, 400, string(answer))
-		o := function.Invoke(t, post(example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		if o.Status != 400 || o.Error.Code != row.code || o.Error.Message != row.message || !strings.Contains(o.Error.Solution, row.tells) {
-			t.Errorf("%s: %d %s, want a solution with %q", row.message, o.Status, o.Body, row.tells)
-		}
-	}
+	operation.PassesErrorsOn(t, post(example), signingtest.Errors{
+		{400, "INVALID_REQUEST", "会员卡模版ID不属于该品牌", "brand_id and card_id"},
+		{400, "PARAM_ERROR", "OpenID有误", "AppID"},
+	})
 }
 
 // FuzzRequest holds the decoder against the rules, written another way.
@@ -288,12 +247,8 @@ func FuzzRequest(f *testing.F) {
 		if !utf8.ValidString(body) {
 			t.Skip("API Gateway's events are JSON")
 		}
-		from := &signingtest.Source{}
-		o := function.Invoke(t, post(body), from, gatewaytest.Nowhere)
-		if !from.Asked {
-			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" || !strings.HasPrefix(o.Error.Detail.Field, "/body") {
-				t.Fatalf("%d %s", o.Status, o.Body)
-			}
+		o, passed := operation.Validate(t, post(body), "/body")
+		if !passed {
 			if o.Error.Detail.Field == "/body/openid" && o.Error.Detail.Value != nil && o.Error.Detail.Value != "" {
 				t.Fatalf("an openid is repeated: %s", o.Body)
 			}

@@ -1,21 +1,25 @@
 package main
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
-	"github.com/aws/aws-lambda-go/events"
-
-	"membercard/shared/gateway"
 	"membercard/shared/gateway/gatewaytest"
-	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/tlsdial/tlsdialtest"
 )
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+var operation signingtest.Operation = mint
+
+// post is a request for a card.
+func post(card, body string) gatewaytest.Event {
+	return gatewaytest.Request("POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens", body, card)
+}
 
 // example is the document's.
 const example = `{
@@ -29,23 +33,10 @@ const example = `{
 
 const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 
-// post is a call for a card.
-func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+// minted is the document's answer.
+const minted = `{"permission_token": "EhhEF0Jt0uDLPK6Cr70KCrJmkTtfPPE222gUFsdP87CF"}`
 
-var function signingtest.Function = func(wechatpay *signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error) {
-	return (&handler{wechatpay}).mint
-}
-
-func post(card, body string) events.APIGatewayV2HTTPRequest {
-	return events.APIGatewayV2HTTPRequest{
-		RouteKey:       "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens",
-		RawPath:        "/v3/marketing/membercard-open/cards/" + card + "/permission-tokens",
-		PathParameters: map[string]string{"card_id": card},
-		Body:           body,
-	}
-}
-
-// auto is a body with one field more.
+// auto is a request's body with one more field.
 func auto(field string) string { return `{"activate_type":"AUTO_ACTIVATE",` + field + `}` }
 
 func TestWhatTheDocumentAllows(t *testing.T) {
@@ -66,12 +57,12 @@ func TestWhatTheDocumentAllows(t *testing.T) {
 		{"outer_str of half-width punctuation", cardID, auto(`"outer_str":"a-1_b.c,d;(e)"`)},
 		{"escaped names", cardID, `{"\u0061ctivate_type":"AUTO_ACTIVATE"}`},
 	} {
-		t.Run(row.rule, func(t *testing.T) { function.Accepts(t, post(row.card, row.body)) })
+		t.Run(row.rule, func(t *testing.T) { operation.Accepts(t, post(row.card, row.body)) })
 	}
 	t.Run("in base64", func(t *testing.T) {
 		event := post(cardID, base64.StdEncoding.EncodeToString([]byte(example)))
 		event.IsBase64Encoded = true
-		function.Accepts(t, event)
+		operation.Accepts(t, event)
 	})
 }
 
@@ -119,57 +110,50 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"no body", cardID, ``, "/body", "empty"},
 		{"over 16 KiB", cardID, `{"activate_type":"AUTO_ACTIVATE"` + strings.Repeat(" ", 16<<10) + `}`, "/body", "16 KiB"},
 	} {
-		t.Run(row.rule, func(t *testing.T) { function.Refuses(t, post(row.card, row.body), row.field, row.issue) })
+		t.Run(row.rule, func(t *testing.T) { operation.Refuses(t, post(row.card, row.body), row.field, row.issue) })
 	}
 }
 
 func TestTheMessageReadsLikeTheContract(t *testing.T) {
-	o := function.Refuses(t, post(cardID, `{"activate_type":"AUTO"}`), "/body/activate_type", "AUTO_ACTIVATE")
+	o := operation.Refuses(t, post(cardID, `{"activate_type":"AUTO"}`), "/body/activate_type", "AUTO_ACTIVATE")
 	if o.Error.Message != "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE" || o.Error.Detail.Value != "AUTO" {
 		t.Errorf("%s", o.Body)
 	}
-	o = function.Refuses(t, post(cardID, `{"activate_type":"JUMP_ACTIVATE"}`), "/body/activate_url", "")
+	o = operation.Refuses(t, post(cardID, `{"activate_type":"JUMP_ACTIVATE"}`), "/body/activate_url", "")
 	if o.Error.Message != "activate_url or activate_appid is required with JUMP_ACTIVATE" || o.Error.Detail.Value != nil {
 		t.Errorf("%s", o.Body)
 	}
 }
 
 func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
-	for _, row := range []struct{ body, sent string }{
-		{example, `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":true,"activate_url":"https://w.url.cn/s/Ahz3p2C","activate_appid":"wxea9c30a90fs8d3fe","activate_path":"pages/activate/activate","outer_str":"szwxtd"}`},
-		{`{"activate_type":"AUTO_ACTIVATE"}`, `{"activate_type":"AUTO_ACTIVATE"}`},
-		{auto(`"navigate_back_previous_page":false`), `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":false}`},
-		{auto(`"activate_url":"https://a.b/?c=1&d=<e>"`), `{"activate_type":"AUTO_ACTIVATE","activate_url":"https://a.b/?c=1&d=<e>"}`},
+	for _, row := range []struct{ rule, body, sent string }{
+		{"the document's example", example, `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":true,"activate_url":"https://w.url.cn/s/Ahz3p2C","activate_appid":"wxea9c30a90fs8d3fe","activate_path":"pages/activate/activate","outer_str":"szwxtd"}`},
+		{"what was left out stays out", `{"activate_type":"AUTO_ACTIVATE"}`, `{"activate_type":"AUTO_ACTIVATE"}`},
+		{"an explicit false is sent", auto(`"navigate_back_previous_page":false`), `{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":false}`},
+		{"a URL is sent as it came", auto(`"activate_url":"https://a.b/?c=1&d=<e>"`), `{"activate_type":"AUTO_ACTIVATE","activate_url":"https://a.b/?c=1&d=<e>"}`},
 	} {
-		endpoint, came := signingtest.WeChatPay(t, 200, `{"permission_token": "EhhEF0Jt0uDLPK6Cr70KCrJmkTtfPPE222gUFsdP87CF"}`)
-		o := function.Invoke(t, post(cardID, row.body), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		if o.Status != 200 || o.Body != `{"permission_token": "EhhEF0Jt0uDLPK6Cr70KCrJmkTtfPPE222gUFsdP87CF"}` || o.Headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
-			t.Errorf("%d %s %v", o.Status, o.Body, o.Headers)
-		}
-		if strings.Contains(o.Log, "EhhEF0Jt0u") {
-			t.Errorf("the token is logged: %s", o.Log)
-		}
-		if got := came(); got != "POST /v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens "+row.sent {
-			t.Errorf("WeChat got %+v, want %s", got, row.sent)
-		}
+		t.Run(row.rule, func(t *testing.T) {
+			operation.Sends(t, post(cardID, row.body), "POST /v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens "+row.sent, minted)
+		})
 	}
 }
 
 func TestAnAnswerWithoutATokenIsInvalid(t *testing.T) {
-	for _, answer := range []string{``, `{}`, `null`, `[]`, `{"permission_token":""}`, `{"permission_token":null}`, `{"permission_token":1}`, `{"token":"x"}`, `{"permission_token":"x"`} {
-		endpoint, _ := signingtest.WeChatPay(t, 200, answer)
-		if o := function.Invoke(t, post(cardID, example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint); o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" || o.Error.RequestID != "08F78BB5AF0610D302" {
-			t.Errorf("%s: %d %s", answer, o.Status, o.Body)
-		}
-	}
+	operation.DistrustsAnswers(t, post(cardID, example), signingtest.Answers{
+		{"nothing", ``},
+		{"an empty object", `{}`},
+		{"null", `null`},
+		{"an array", `[]`},
+		{"an empty permission_token", `{"permission_token":""}`},
+		{"permission_token null", `{"permission_token":null}`},
+		{"permission_token as a number", `{"permission_token":1}`},
+		{"a token of another name", `{"token":"x"}`},
+		{"cut off", `{"permission_token":"x"`},
+	})
 }
 
-// TestTheDocumentsErrors is the document's table of errors of this operation.
 func TestTheDocumentsErrors(t *testing.T) {
-	for _, row := range []struct {
-		status               int
-		code, message, tells string
-	}{
+	operation.PassesErrorsOn(t, post(cardID, example), signingtest.Errors{
 		{403, "NO_AUTH", "商户暂无权限使用此功能", "open this feature"},
 		{400, "INVALID_REQUEST", "扫码投放场景不支持实时code模式", "real-time code"},
 		{400, "INVALID_REQUEST", "会员卡的创建商户号不等于调用方商户号", "created the card"},
@@ -179,15 +163,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 		{400, "INVALID_REQUEST", "需要上架至少一个积分权益、优惠权益", "benefit"},
 		{400, "INVALID_REQUEST", "商户号不属于该卡的创建方", "card's creator"},
 		{400, "PARAM_ERROR", "激活类型是JUMP_ACTIVATE时,必须设置activate_url或activate_appid", "activate_url or activate_appid"},
-		{400, "INVALID_REQUEST", "HTTP 请求不符合微信支付 APIv3 接口规则", "compare the request"},
-	} {
-		answer, _ := json.Marshal(map[string]string{"code": row.code, "message": row.message})
-		endpoint, _ := signingtest.WeChatPay(t, row.status, string(answer))
-		o := function.Invoke(t, post(cardID, example), &signingtest.Source{Merchant: signingtest.Merchant(t)}, endpoint)
-		if o.Status != row.status || o.Error.Code != row.code || o.Error.Message != row.message || !strings.Contains(o.Error.Solution, row.tells) {
-			t.Errorf("%s: %d %s, want a solution with %q", row.message, o.Status, o.Body, row.tells)
-		}
-	}
+	})
 }
 
 // FuzzRequest holds the decoder against the rules, written another way.
@@ -203,13 +179,7 @@ func FuzzRequest(f *testing.F) {
 		if !utf8.ValidString(card) || !utf8.ValidString(body) {
 			t.Skip("API Gateway's events are JSON")
 		}
-		from := &signingtest.Source{}
-		o := function.Invoke(t, post(card, body), from, gatewaytest.Nowhere)
-		if !from.Asked {
-			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" ||
-				!strings.HasPrefix(o.Error.Detail.Field, "/body") && o.Error.Detail.Field != "/path/card_id" {
-				t.Fatalf("%d %s", o.Status, o.Body)
-			}
+		if _, passed := operation.Validate(t, post(card, body), "/body", "/path/card_id"); !passed {
 			return
 		}
 		var sent map[string]any

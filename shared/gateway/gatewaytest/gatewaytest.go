@@ -4,7 +4,10 @@ package gatewaytest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,10 +15,39 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/apierror"
+	"membercard/shared/gateway"
+	"membercard/shared/telemetry"
 )
 
 // Nowhere is an endpoint that no test may call.
 const Nowhere = "https://127.0.0.1:1"
+
+// Event is a request in payload format 2.0.
+type Event = events.APIGatewayV2HTTPRequest
+
+var placeholder = regexp.MustCompile(`\{(\w+)\+?\}`)
+
+// Request returns the event of a request for a route, such as
+// "POST /cards/{card_id}/confirm". The values fill the path's parameters in order.
+func Request(route, body string, values ...string) Event {
+	event := Event{RouteKey: route, Body: body, PathParameters: map[string]string{}}
+	method, path, _ := strings.Cut(route, " ")
+	event.RequestContext.HTTP.Method = method
+	for i, name := range placeholder.FindAllStringSubmatch(path, -1) {
+		event.PathParameters[name[1]] = values[i]
+		path = strings.Replace(path, name[0], values[i], 1)
+	}
+	event.RawPath = path
+	return event
+}
+
+// LoggedIn returns the event of a user whose openid the authorizer has proven.
+func LoggedIn(event Event, openid string) Event {
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		Lambda: map[string]any{"openid": openid, "appid": "wx5f0c2b8e7d4a9361"},
+	}
+	return event
+}
 
 // Outcome is what a caller got, and what the function logged.
 type Outcome struct {
@@ -29,7 +61,7 @@ type Outcome struct {
 // Invoke sends a request to the function whose log is written to log. It fails
 // the test if the runtime gets an error, or if the answer is not JSON that no
 // cache may store.
-func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event events.APIGatewayV2HTTPRequest) Outcome {
+func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event Event) Outcome {
 	t.Helper()
 	event.Version = "2.0"
 	if event.RequestContext.HTTP.Method == "" {
@@ -57,6 +89,54 @@ func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event even
 		}
 	}
 	return o
+}
+
+// Call sends a request to an operation that calls WeChat with client.
+func Call[Client any](t testing.TB, client Client, operation func(context.Context, Client, *gateway.Request) (*gateway.Response, error), event Event) Outcome {
+	t.Helper()
+	var log bytes.Buffer
+	return Invoke(t, gateway.NewHandler(telemetry.New(&log, "MemberCard", "test"), client, operation), &log, event)
+}
+
+// RequireVerdict is for a request to a function that has no secret. A request that
+// passed validation must have failed for the secret; any other must have been
+// refused at one of the fields, JSON pointers such as /body, or inside it.
+func (o Outcome) RequireVerdict(t testing.TB, passed bool, fields ...string) {
+	t.Helper()
+	if passed {
+		if o.Error.Code != "CONFIG_ERROR" {
+			t.Fatalf("%d %s, want a CONFIG_ERROR", o.Status, o.Body)
+		}
+		return
+	}
+	if o.Error.Detail == nil || o.Error.Detail.Issue == "" || !slices.ContainsFunc(fields, func(field string) bool {
+		return strings.HasPrefix(o.Error.Detail.Field+"/", field+"/")
+	}) {
+		t.Fatalf("%d %s, want a detail of one of %q", o.Status, o.Body, fields)
+	}
+	o.RequireParamError(t, o.Error.Detail.Field, "")
+}
+
+// RequireNotLogged fails the test if the log contains one of the values.
+func (o Outcome) RequireNotLogged(t testing.TB, values ...string) {
+	t.Helper()
+	for _, value := range values {
+		if strings.Contains(o.Log, value) {
+			t.Errorf("%s is logged: %s", value, o.Log)
+		}
+	}
+}
+
+// RequireNotRepeated fails the test if the answer or the log contains one of the
+// values.
+func (o Outcome) RequireNotRepeated(t testing.TB, values ...string) {
+	t.Helper()
+	for _, value := range values {
+		if strings.Contains(o.Body, value) {
+			t.Errorf("%s is in the answer: %s", value, o.Body)
+		}
+	}
+	o.RequireNotLogged(t, values...)
 }
 
 // RequireParamError fails the test unless the request was refused at a field, a

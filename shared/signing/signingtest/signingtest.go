@@ -4,7 +4,6 @@
 package signingtest
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/rand"
@@ -17,19 +16,13 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
-
-	"membercard/shared/gateway"
-	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
-	"membercard/shared/telemetry"
-	"membercard/shared/upstream"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 // Source returns the merchant, and records that it was asked for, which is after
@@ -52,39 +45,6 @@ func (s *Source) Refresh(context.Context) (*signing.Merchant, bool, error) {
 	return s.Merchant, false, nil
 }
 
-// Function makes the operation under test with a client.
-type Function func(*signing.Client) func(context.Context, *gateway.Request) (*gateway.Response, error)
-
-// Invoke sends a request to the function, which calls WeChat Pay at endpoint.
-func (f Function) Invoke(t testing.TB, event events.APIGatewayV2HTTPRequest, from *Source, endpoint string) gatewaytest.Outcome {
-	t.Helper()
-	var log bytes.Buffer
-	operation := f(signing.NewClient(from, upstream.New([]string{endpoint})))
-	return gatewaytest.Invoke(t, gateway.Handler{Operation: operation, Log: telemetry.New(&log, "MemberCard", "test")}, &log, event)
-}
-
-// Refuses checks that a request is refused at a field before the merchant is
-// read.
-func (f Function) Refuses(t *testing.T, event events.APIGatewayV2HTTPRequest, field, issue string) gatewaytest.Outcome {
-	t.Helper()
-	from := &Source{}
-	o := f.Invoke(t, event, from, gatewaytest.Nowhere)
-	if from.Asked {
-		t.Error("bad input passed validation")
-	}
-	o.RequireParamError(t, field, issue)
-	return o
-}
-
-// Accepts checks that a request passes validation.
-func (f Function) Accepts(t *testing.T, event events.APIGatewayV2HTTPRequest) {
-	t.Helper()
-	from := &Source{}
-	if o := f.Invoke(t, event, from, gatewaytest.Nowhere); !from.Asked || o.Error.Code != "CONFIG_ERROR" {
-		t.Errorf("refused: %s", o.Body)
-	}
-}
-
 const publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
 
 var keys = sync.OnceValue(func() (k struct{ merchant, wechatpay *rsa.PrivateKey }) {
@@ -103,7 +63,7 @@ var keys = sync.OnceValue(func() (k struct{ merchant, wechatpay *rsa.PrivateKey 
 })
 
 // Merchant holds the key that [WeChatPay] signs with.
-func Merchant(t *testing.T) *signing.Merchant {
+func Merchant(t testing.TB) *signing.Merchant {
 	t.Helper()
 	private, err := x509.MarshalPKCS8PrivateKey(keys().merchant)
 	if err != nil {
@@ -129,11 +89,14 @@ func Merchant(t *testing.T) *signing.Merchant {
 	return m
 }
 
+// RequestID is the Request-ID of every answer of [WeChatPay].
+const RequestID = "08F78BB5AF0610D302"
+
 // WeChatPay starts a server that gives every call the same signed answer. received
 // returns the calls one by one, as "POST /path body", and then "".
-func WeChatPay(t *testing.T, status int, answer string) (endpoint string, received func() string) {
+func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		calls <- r.Method + " " + r.URL.RequestURI() + " " + string(body)
 		stamp, nonce := strconv.FormatInt(time.Now().Unix(), 10), rand.Text()
@@ -144,14 +107,13 @@ func WeChatPay(t *testing.T, status int, answer string) (endpoint string, receiv
 		}
 		for name, value := range map[string]string{
 			"Wechatpay-Timestamp": stamp, "Wechatpay-Nonce": nonce, "Wechatpay-Serial": publicKeyID,
-			"Wechatpay-Signature": base64.StdEncoding.EncodeToString(signature), "Request-ID": "08F78BB5AF0610D302",
+			"Wechatpay-Signature": base64.StdEncoding.EncodeToString(signature), "Request-ID": RequestID,
 		} {
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer)
 	}))
-	t.Cleanup(s.Close)
 	return s.URL, func() string {
 		select {
 		case c := <-calls:

@@ -3,7 +3,9 @@ package tlsdialtest
 
 import (
 	"encoding/pem"
+	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -28,4 +30,14 @@ func Main(m *testing.M) {
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// Start starts a TLS server that runs until the test ends. It does not log what
+// clients do to their connections.
+func Start(t testing.TB, handler http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(handler)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }

@@ -1,0 +1,159 @@
+package signingtest
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/signing"
+	"membercard/shared/upstream"
+)
+
+// Operation is a signed operation under test, as [gateway.Start] takes it. Its
+// methods check what holds for every signed operation, so that a function's test
+// has its own rules only.
+type Operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)
+
+// Invoke sends a request of the merchant, who calls WeChat Pay at endpoint.
+func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
+	t.Helper()
+	return f.invoke(t, event, &Source{Merchant: Merchant(t)}, endpoint)
+}
+
+func (f Operation) invoke(t testing.TB, event gatewaytest.Event, from *Source, endpoint string) gatewaytest.Outcome {
+	t.Helper()
+	return gatewaytest.Call(t, signing.NewClient(from, upstream.New([]string{endpoint})), f, event)
+}
+
+// Validate sends a request, good or bad, and reports whether it passed validation.
+// A refusal must be a PARAM_ERROR at one of the fields, JSON pointers such as /body,
+// or inside it.
+func (f Operation) Validate(t testing.TB, event gatewaytest.Event, fields ...string) (o gatewaytest.Outcome, passed bool) {
+	t.Helper()
+	var from Source
+	o = f.invoke(t, event, &from, gatewaytest.Nowhere)
+	o.RequireVerdict(t, from.Asked, fields...)
+	return o, from.Asked
+}
+
+// Accepts checks that a request passes validation.
+func (f Operation) Accepts(t testing.TB, event gatewaytest.Event) {
+	t.Helper()
+	if o, passed := f.Validate(t, event, ""); !passed {
+		t.Errorf("refused: %s", o.Body)
+	}
+}
+
+// Refuses checks that a request is refused at a field, for an issue that contains a
+// text, before the merchant's secret is read and before any call.
+func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue string) gatewaytest.Outcome {
+	t.Helper()
+	o, passed := f.Validate(t, event, field)
+	if passed {
+		t.Fatal("bad input passed validation")
+	}
+	o.RequireParamError(t, field, issue)
+	return o
+}
+
+// Sends checks that a request becomes one call of WeChat Pay, such as
+// "POST /path body". The caller must get WeChat's answer as it is, with its
+// Request-ID, and no text of the answer may be logged.
+func (f Operation) Sends(t testing.TB, event gatewaytest.Event, call, answer string) gatewaytest.Outcome {
+	t.Helper()
+	endpoint, received := WeChatPay(t, 200, answer)
+	o := f.Invoke(t, event, endpoint)
+	if o.Status != 200 || o.Body != answer || o.Headers["X-WeChat-Request-Id"] != RequestID {
+		t.Errorf("%d %s %v, want WeChat's answer", o.Status, o.Body, o.Headers)
+	}
+	if got := received(); got != call {
+		t.Errorf("WeChat got %q, want %q", got, call)
+	}
+	if again := received(); again != "" {
+		t.Errorf("WeChat also got %q", again)
+	}
+	var members map[string]any
+	if err := json.Unmarshal([]byte(answer), &members); err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range members {
+		if text, ok := value.(string); ok {
+			o.RequireNotLogged(t, text)
+		}
+	}
+	return o
+}
+
+// Answers are answers of WeChat Pay that do not have the documented shape.
+type Answers []struct{ Fault, Body string }
+
+// DistrustsAnswers checks that the caller gets no answer of another shape than the
+// documented one. They are answers to a good request, with status 200 and a good
+// signature.
+func (f Operation) DistrustsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
+	t.Helper()
+	for _, row := range answers {
+		t.Run(row.Fault, func(t *testing.T) {
+			endpoint, _ := WeChatPay(t, 200, row.Body)
+			o := f.Invoke(t, event, endpoint)
+			if o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" || o.Error.RequestID != RequestID {
+				t.Errorf("%d %s, want INVALID_RESPONSE", o.Status, o.Body)
+			}
+		})
+	}
+}
+
+// Errors are error answers of WeChat Pay. Solution is a part of what the caller is
+// told to do.
+type Errors []struct {
+	Status                  int
+	Code, Message, Solution string
+}
+
+// commonErrors are those of every operation (公共错误码).
+var commonErrors = Errors{
+	{400, "INVALID_REQUEST", "HTTP 请求不符合微信支付 APIv3 接口规则", "compare the request"},
+	{400, "PARAM_ERROR", "参数错误", "correct the field"},
+	{403, "RULE_LIMIT", "业务规则限制", ""},
+	{404, "NOT_FOUND", "请求的资源不存在", ""},
+}
+
+// PassesErrorsOn checks that the caller gets WeChat's errors, those of the operation's
+// document and those of every operation, with their solutions. A refused signature
+// is not the caller's fault, so he gets another status and no text of WeChat's.
+func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documented Errors) {
+	t.Helper()
+	for _, row := range slices.Concat(documented, commonErrors) {
+		t.Run(row.Code+" "+row.Message, func(t *testing.T) {
+			o := f.fail(t, event, row.Status, row.Code, row.Message)
+			if o.Status != row.Status || o.Error.Code != row.Code || o.Error.Message != row.Message || !strings.Contains(o.Error.Solution, row.Solution) {
+				t.Errorf("%d %s, want %d and a solution with %q", o.Status, o.Body, row.Status, row.Solution)
+			}
+		})
+	}
+	t.Run("SIGN_ERROR", func(t *testing.T) {
+		const message = "签名错误"
+		if o := f.fail(t, event, 401, "SIGN_ERROR", message); o.Status != 502 || o.Error.Code != "SIGN_ERROR" || strings.Contains(o.Body, message) {
+			t.Errorf("%d %s, want 502 SIGN_ERROR", o.Status, o.Body)
+		}
+	})
+}
+
+// fail sends a request that WeChat Pay answers with an error.
+func (f Operation) fail(t *testing.T, event gatewaytest.Event, status int, code, message string) gatewaytest.Outcome {
+	t.Helper()
+	answer, err := json.Marshal(map[string]string{"code": code, "message": message})
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint, _ := WeChatPay(t, status, string(answer))
+	o := f.Invoke(t, event, endpoint)
+	if o.Error.RequestID != RequestID {
+		t.Errorf("%s, want WeChat's Request-ID", o.Body)
+	}
+	return o
+}
