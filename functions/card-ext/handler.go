@@ -98,11 +98,8 @@ type added struct {
 	CardExt string `json:"cardExt"`
 }
 
-// handler makes the parameters of wx.addCard.
-type handler struct{ tickets tickets }
-
 // sign answers with a cardList that is ready for wx.addCard: POST /card/ext.
-func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	err := r.Decode(&body)
 	r.Redact(body.OpenID)
@@ -124,7 +121,7 @@ func (h *handler) sign(ctx context.Context, r *gateway.Request) (*gateway.Respon
 			return nil, err
 		}
 	}
-	t, err := current(ctx, h.tickets)
+	t, err := current(ctx, tickets)
 	if err != nil {
 		return nil, err
 	}

@@ -20,12 +20,11 @@ func main() {
 	log, aws, id := env.Log(), awsconfig.Load(), env.Required("CARD_TICKET_SECRET_ID")
 	stored := secret.New(aws, id, parseTicket, log)
 	r := refresher{wechat: accountclient.New(log), stored: stored, secret: secretsmanager.NewFromConfig(aws), id: id}
-	h := handler{stored}
 	// Requests only need the ticket, so no connection to WeChat is opened.
 	env.DuringInit(func(ctx context.Context) { _, _ = stored.Get(ctx) })
 	lambda.Start(invocation.Actions{
 		Log:      log,
 		ByName:   map[string]invocation.Action{"refresh": r.refresh},
-		Requests: gateway.Handler{Operation: h.sign, Log: log},
+		Requests: gateway.NewHandler(log, tickets(stored), sign),
 	})
 }

@@ -9,9 +9,18 @@ import (
 	"unicode/utf8"
 
 	"membercard/shared/gateway/gatewaytest"
-	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/strictjson"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+var operation officialaccounttest.Operation = update
+
+func post(body string) gatewaytest.Event { return gatewaytest.Request("POST /card/update", body) }
+
+const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 
 // example is the document's, in the form that /card/update takes.
 const example = `{
@@ -72,26 +81,18 @@ func TestWhatWeChatGets(t *testing.T) {
 	for _, cardType := range []string{"groupon", "cash", "discount", "gift", "general_coupon", "member_card", "scenic_ticket", "movie_ticket", "boarding_pass", "meeting_ticket"} {
 		rows = append(rows, row{"a " + cardType, inCard(cardType, `"base_info":{`+pair+`}`)})
 	}
-	w := wechattest.Start(t, func(wechattest.Call) string { return taken })
-	for i, row := range rows {
+	for _, row := range rows {
 		t.Run(row.rule, func(t *testing.T) {
-			o := post(t, row.body, &wechattest.Source{}, w.URL)
-			if o.Status != 200 || o.Body != taken || o.Headers["X-WeChat-Request-Id"] != "08F78BB5AF0610D302" {
-				t.Fatalf("%d %s %v", o.Status, o.Body, o.Headers)
-			}
-			came := w.Received("/card/update")
-			if len(came) != i+1 || len(w.Received("/card/get")) != 0 {
-				t.Fatalf("WeChat got %q", came)
-			}
-			var sent, got any
-			if err := json.Unmarshal([]byte(row.body), &sent); err != nil {
+			sent := operation.Sends(t, post(row.body), "/card/update", taken)
+			var want, got any
+			if err := json.Unmarshal([]byte(row.body), &want); err != nil {
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal([]byte(came[i]), &got); err != nil || !reflect.DeepEqual(sent, got) {
-				t.Errorf("WeChat got %s, %v", came[i], err)
+			if err := json.Unmarshal([]byte(sent), &got); err != nil || !reflect.DeepEqual(want, got) {
+				t.Errorf("WeChat got %s, %v", sent, err)
 			}
-			if strings.Contains(came[i], `\u003c`) || strings.Contains(came[i], `\u0026`) {
-				t.Errorf("WeChat got escapes: %s", came[i])
+			if strings.Contains(sent, `\u003c`) || strings.Contains(sent, `\u0026`) {
+				t.Errorf("WeChat got escapes: %s", sent)
 			}
 		})
 	}
@@ -184,18 +185,8 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			first := ""
-			for range 20 { // the order of a map is another each time
-				from := &wechattest.Source{}
-				o := post(t, row.body, from, gatewaytest.Nowhere)
-				if from.Asked() != 0 {
-					t.Fatal("bad input came as far as to the account")
-				}
-				if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil {
-					t.Fatalf("%d %s, want a PARAM_ERROR with detail", o.Status, o.Body)
-				}
-				if o.Error.Detail.Field != row.field || o.Error.Detail.Location != "body" || !strings.Contains(o.Error.Detail.Issue, row.issue) {
-					t.Fatalf("detail %+v, want %s %q", *o.Error.Detail, row.field, row.issue)
-				}
+			for range 20 { // maps have another order each time
+				o := operation.Refuses(t, post(row.body), row.field, row.issue)
 				if first == "" {
 					first = o.Body
 				}
@@ -210,37 +201,16 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 func TestARefusalStaysReadable(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
 	for _, body := range []string{inBaseInfo(`"` + long + `":"x"`), inBaseInfo(`"custom_url":"` + long + `"`), `{"` + long + `":1}`} {
-		if o := post(t, body, &wechattest.Source{}, gatewaytest.Nowhere); o.Status != 400 || len(o.Body) > 1000 {
+		if o := operation.Invoke(t, post(body), gatewaytest.Nowhere); o.Status != 400 || len(o.Body) > 1000 {
 			t.Errorf("%d with %d bytes", o.Status, len(o.Body))
 		}
 	}
 }
 
-// TestWhatACallerIsToldOfAnErrcode: the mapping itself is apierror.FromErrcode's.
-func TestWhatACallerIsToldOfAnErrcode(t *testing.T) {
-	for _, row := range []struct {
-		answer, code string
-		status       int
-		tells        string
-	}{
-		{`{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`, "WECHAT_40053", 400, "card_id"},
-		{`{"errcode":47001,"errmsg":"data format error"}`, "WECHAT_47001", 400, "documented fields"},
-		{`{"errcode":48001,"errmsg":"api unauthorized"}`, "WECHAT_48001", 400, "PATCH /v3/marketing/membercard-open/cards/{card_id}"},
-		{`{"errcode":45009,"errmsg":"reach max api daily quota limit"}`, "WECHAT_45009", 429, ""},
-		{`{"errcode":-1,"errmsg":"system error"}`, "WECHAT_-1", 502, ""},
-		{`{}`, "INVALID_RESPONSE", 502, ""},
-		{``, "INVALID_RESPONSE", 502, ""},
-		{`{"access_token":"x","expires_in":7200}`, "INVALID_RESPONSE", 502, ""},
-	} {
-		w := wechattest.Start(t, func(wechattest.Call) string { return row.answer })
-		o := post(t, example, &wechattest.Source{}, w.URL)
-		if o.Status != row.status || o.Error.Code != row.code || !strings.Contains(o.Error.Solution, row.tells) {
-			t.Errorf("%s: %d %s, want %d %s", row.answer, o.Status, o.Body, row.status, row.code)
-		}
-		if (o.Headers["Retry-After"] != "") != (row.status == 429) {
-			t.Errorf("%s: headers %v", row.answer, o.Headers)
-		}
-	}
+func TestWeChatsErrors(t *testing.T) {
+	operation.PassesErrorsOn(t, post(example), officialaccounttest.Errors{
+		{"no such card", `{"errcode":40053,"errmsg":"invalid actioninfo, please check card_id"}`, 400, "WECHAT_40053", "card_id"},
+	})
 }
 
 // FuzzRequest holds the decoder against the rules, written another way, and what
@@ -258,16 +228,11 @@ func FuzzRequest(f *testing.F) {
 		if !utf8.ValidString(body) {
 			t.Skip("API Gateway's events are JSON")
 		}
-		from := &wechattest.Source{Missing: true}
-		o := post(t, body, from, gatewaytest.Nowhere)
-		if from.Asked() == 0 {
-			if o.Status != 400 || o.Error.Code != "PARAM_ERROR" || o.Error.Detail == nil || o.Error.Detail.Issue == "" || !strings.HasPrefix(o.Error.Detail.Field, "/body") {
-				t.Fatalf("%d %s", o.Status, o.Body)
-			}
+		if _, passed := operation.Validate(t, post(body)); !passed {
 			return
 		}
-		if o.Error.Code != "CONFIG_ERROR" || len(body) > 16<<10 {
-			t.Fatalf("let pass: %q: %s", body, o.Body)
+		if len(body) > 16<<10 {
+			t.Fatalf("let pass: %q", body)
 		}
 		encode := func(body []byte) []byte {
 			var r request

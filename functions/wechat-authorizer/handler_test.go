@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -105,7 +104,7 @@ type reply struct {
 
 func startWeChat(t *testing.T, answer func(r *http.Request) reply) *wechat {
 	w := &wechat{}
-	w.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+	w.Server = tlsdialtest.Start(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if r.Method != http.MethodGet || len(body) > 0 || r.Header.Get("Authorization") != "" {
 			t.Errorf("%s with %q and Authorization %q", r.Method, body, r.Header.Get("Authorization"))
@@ -125,9 +124,6 @@ func startWeChat(t *testing.T, answer func(r *http.Request) reply) *wechat {
 		}
 		_, _ = io.WriteString(out, made.body)
 	}))
-	w.Config.ErrorLog = log.New(io.Discard, "", 0)
-	w.StartTLS()
-	t.Cleanup(w.Close)
 	return w
 }
 

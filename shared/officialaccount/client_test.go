@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -70,10 +69,7 @@ func start(t *testing.T) *wechat {
 		token:  func(n int, _ string, _ bool) reply { return tokenOf(n) },
 		answer: func(int, string) reply { return says(good) },
 	}
-	w.Server = httptest.NewUnstartedServer(w)
-	w.Config.ErrorLog = log.New(io.Discard, "", 0)
-	w.StartTLS()
-	t.Cleanup(w.Close)
+	w.Server = tlsdialtest.Start(t, w)
 	return w
 }
 
@@ -678,14 +674,11 @@ func TestNothingSecretIsTold(t *testing.T) {
 // than he may.
 func TestAHangingTokenServer(t *testing.T) {
 	arrived := make(chan struct{}, 100)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := tlsdialtest.Start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		arrived <- struct{}{}
 		<-r.Context().Done()
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.StartTLS()
-	t.Cleanup(s.Close)
 	c := NewClient(newSource(), upstream.New([]string{s.URL}))
 	long, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()

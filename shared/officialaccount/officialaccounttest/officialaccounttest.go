@@ -8,12 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 
-	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/officialaccount"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
@@ -22,6 +22,8 @@ const (
 	AppSecret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 	// AccessToken is the only token of [WeChat]; the same holds for it.
 	AccessToken = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"
+	// RequestID is the Request-ID of every answer of [WeChat].
+	RequestID = "08F78BB5AF0610D302"
 )
 
 var account = &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: AppSecret}
@@ -83,9 +85,9 @@ type WeChat struct {
 // Start starts a WeChat.
 func Start(t testing.TB, answer func(Call) string) *WeChat {
 	w := &WeChat{}
-	w.Server = httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+	w.Server = tlsdialtest.Start(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		out.Header().Set("Request-ID", "08F78BB5AF0610D302")
+		out.Header().Set("Request-ID", RequestID)
 		if r.URL.Path == "/cgi-bin/stable_token" {
 			_, _ = io.WriteString(out, `{"access_token":"`+AccessToken+`","expires_in":7200}`)
 			return
@@ -99,29 +101,22 @@ func Start(t testing.TB, answer func(Call) string) *WeChat {
 		w.mu.Unlock()
 		_, _ = io.WriteString(out, answer(c))
 	}))
-	t.Cleanup(w.Close)
 	return w
+}
+
+// Calls returns the calls so far.
+func (w *WeChat) Calls() []Call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.calls)
 }
 
 // Received returns the bodies of the calls of a path so far.
 func (w *WeChat) Received(path string) (bodies []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.calls {
+	for _, c := range w.Calls() {
 		if c.Path == path {
 			bodies = append(bodies, c.Body)
 		}
 	}
 	return bodies
-}
-
-// RequireNoSecrets fails the test if an answer or the log contains the account's
-// secret or the access token.
-func RequireNoSecrets(t testing.TB, o gatewaytest.Outcome) {
-	t.Helper()
-	for _, secret := range []string{AppSecret, AccessToken} {
-		if strings.Contains(o.Body+o.Log, secret) {
-			t.Errorf("a secret is in the answer or the log: %s\n%s", o.Body, o.Log)
-		}
-	}
 }

@@ -1,0 +1,111 @@
+package officialaccounttest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"membercard/shared/gateway"
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/officialaccount"
+)
+
+// Operation is an operation under test that calls WeChat as an official account, as
+// [gateway.Start] takes it. Its methods check what holds for every such operation.
+type Operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)
+
+// Invoke sends a request of the account, which calls WeChat at endpoint. It fails
+// the test if the answer or the log contains the account's secret or the access
+// token.
+func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
+	t.Helper()
+	return f.invoke(t, event, &Source{}, endpoint)
+}
+
+func (f Operation) invoke(t testing.TB, event gatewaytest.Event, from *Source, endpoint string) gatewaytest.Outcome {
+	t.Helper()
+	o := gatewaytest.Call(t, Client(from, endpoint), f, event)
+	o.RequireNotRepeated(t, AppSecret, AccessToken)
+	return o
+}
+
+// Validate sends a request, good or bad, and reports whether it passed validation.
+// A refusal must be a PARAM_ERROR at /body or inside it.
+func (f Operation) Validate(t testing.TB, event gatewaytest.Event) (o gatewaytest.Outcome, passed bool) {
+	t.Helper()
+	from := &Source{Missing: true}
+	o = f.invoke(t, event, from, gatewaytest.Nowhere)
+	passed = from.Asked() > 0
+	o.RequireVerdict(t, passed, "/body")
+	return o, passed
+}
+
+// Refuses checks that a request is refused at a field, for an issue that contains a
+// text, before the account's secret is read and before any call.
+func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue string) gatewaytest.Outcome {
+	t.Helper()
+	o, passed := f.Validate(t, event)
+	if passed {
+		t.Fatal("bad input passed validation")
+	}
+	o.RequireParamError(t, field, issue)
+	return o
+}
+
+// Sends checks that a request becomes one call of a path, and that the caller gets
+// WeChat's answer as it is, with its Request-ID. It returns the body of the call.
+func (f Operation) Sends(t testing.TB, event gatewaytest.Event, path, answer string) (sent string) {
+	t.Helper()
+	w := Start(t, func(Call) string { return answer })
+	o := f.Invoke(t, event, w.URL)
+	if o.Status != 200 || o.Body != answer || o.Headers["X-WeChat-Request-Id"] != RequestID {
+		t.Fatalf("%d %s %v, want WeChat's answer", o.Status, o.Body, o.Headers)
+	}
+	calls := w.Calls()
+	if len(calls) != 1 || calls[0].Path != path {
+		t.Fatalf("WeChat got %q, want one call of %s", calls, path)
+	}
+	return calls[0].Body
+}
+
+// Errors are error answers of WeChat, and what the caller gets for them. Solution is
+// a part of what he is told to do.
+type Errors []struct {
+	Cause    string
+	Answer   string
+	Status   int
+	Code     string
+	Solution string
+}
+
+// commonErrors are those of every operation. The mapping of all errcodes is
+// tested in apierror.
+var commonErrors = Errors{
+	{"malformed data", `{"errcode":47001,"errmsg":"data format error"}`, 400, "WECHAT_47001", "documented fields"},
+	{"no permission", `{"errcode":48001,"errmsg":"api unauthorized"}`, 400, "WECHAT_48001", "PATCH /v3/marketing/membercard-open/cards/{card_id}"},
+	{"the quota is used up", `{"errcode":45009,"errmsg":"reach max api daily quota limit"}`, 429, "WECHAT_45009", ""},
+	{"WeChat is busy", `{"errcode":-1,"errmsg":"system error"}`, 502, "WECHAT_-1", ""},
+	{"no errcode", `{}`, 502, "INVALID_RESPONSE", ""},
+	{"nothing", ``, 502, "INVALID_RESPONSE", ""},
+	{"an access token where none was asked for", `{"access_token":"x","expires_in":7200}`, 502, "INVALID_RESPONSE", ""},
+}
+
+// PassesErrorsOn checks what the caller gets for WeChat's errors, those of the
+// operation and those of every operation. A 429 must say when to try again, and
+// nothing else may.
+func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documented Errors) {
+	t.Helper()
+	for _, row := range slices.Concat(documented, commonErrors) {
+		t.Run(row.Cause, func(t *testing.T) {
+			w := Start(t, func(Call) string { return row.Answer })
+			o := f.Invoke(t, event, w.URL)
+			if o.Status != row.Status || o.Error.Code != row.Code || !strings.Contains(o.Error.Solution, row.Solution) {
+				t.Errorf("%d %s, want %d %s and a solution with %q", o.Status, o.Body, row.Status, row.Code, row.Solution)
+			}
+			if (o.Headers["Retry-After"] != "") != (row.Status == 429) {
+				t.Errorf("headers %v", o.Headers)
+			}
+		})
+	}
+}
