@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -61,16 +62,7 @@ func (s signature) sign(h http.Header, body string) {
 	if s.body != "" {
 		body = s.body
 	}
-	stamp, nonce := strconv.FormatInt(time.Now().Add(-s.age).Unix(), 10), rand.Text()
-	digest := sha256.Sum256([]byte(stamp + "\n" + nonce + "\n" + body + "\n"))
-	made, err := rsa.SignPKCS1v15(rand.Reader, s.key, crypto.SHA256, digest[:])
-	if err != nil {
-		panic(err)
-	}
-	h.Set("Wechatpay-Timestamp", stamp)
-	h.Set("Wechatpay-Nonce", nonce)
-	h.Set("Wechatpay-Signature", base64.StdEncoding.EncodeToString(made))
-	h.Set("Wechatpay-Serial", s.serial)
+	wechatpaytest.Sign(h, body, s.serial, s.key, time.Now().Add(-s.age))
 	if s.edit != nil {
 		s.edit(h)
 	}

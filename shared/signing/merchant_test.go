@@ -7,10 +7,11 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"strings"
 	"sync"
 	"testing"
+
+	"membercard/shared/signing/wechatpaytest"
 )
 
 const (
@@ -20,38 +21,13 @@ const (
 	apiv3Key    = "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
 )
 
-// keys are the merchant's and WeChat Pay's; making them is slow.
-var keys = sync.OnceValue(func() (k struct{ merchant, wechatpay *rsa.PrivateKey }) {
-	var both sync.WaitGroup
-	for _, key := range []**rsa.PrivateKey{&k.merchant, &k.wechatpay} {
-		both.Go(func() {
-			made, err := rsa.GenerateKey(rand.Reader, 2048)
-			if err != nil {
-				panic(err)
-			}
-			*key = made
-		})
-	}
-	both.Wait()
+// keys are the merchant's and WeChat Pay's.
+func keys() (k struct{ merchant, wechatpay *rsa.PrivateKey }) {
+	k.merchant, k.wechatpay = wechatpaytest.Keys()
 	return k
-})
-
-func armour(kind string, der []byte, err error) string {
-	if err != nil {
-		panic(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-func privatePEM(key any) string {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	return armour("PRIVATE KEY", der, err)
-}
-
-func publicPEM(key any) string {
-	der, err := x509.MarshalPKIXPublicKey(key)
-	return armour("PUBLIC KEY", der, err)
-}
+var armour, privatePEM, publicPEM = wechatpaytest.Armour, wechatpaytest.PrivatePEM, wechatpaytest.PublicPEM
 
 var ellipticKey = sync.OnceValue(func() *ecdsa.PrivateKey {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

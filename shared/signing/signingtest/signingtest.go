@@ -5,23 +5,15 @@ package signingtest
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"membercard/shared/signing"
+	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 )
 
@@ -47,37 +39,15 @@ func (s *Source) Refresh(context.Context) (*signing.Merchant, bool, error) {
 
 const publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
 
-var keys = sync.OnceValue(func() (k struct{ merchant, wechatpay *rsa.PrivateKey }) {
-	var both sync.WaitGroup
-	for _, key := range []**rsa.PrivateKey{&k.merchant, &k.wechatpay} {
-		both.Go(func() {
-			made, err := rsa.GenerateKey(rand.Reader, 2048)
-			if err != nil {
-				panic(err)
-			}
-			*key = made
-		})
-	}
-	both.Wait()
-	return k
-})
-
 // Merchant holds the key that [WeChatPay] signs with.
 func Merchant(t testing.TB) *signing.Merchant {
 	t.Helper()
-	private, err := x509.MarshalPKCS8PrivateKey(keys().merchant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(&keys().wechatpay.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	merchant, wechatpay := wechatpaytest.Keys()
 	secret, err := json.Marshal(map[string]string{
 		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2",
-		"private_key":             string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		"private_key":             wechatpaytest.PrivatePEM(merchant),
 		"wechatpay_public_key_id": publicKeyID,
-		"wechatpay_public_key":    string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
+		"wechatpay_public_key":    wechatpaytest.PublicPEM(&wechatpay.PublicKey),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -99,18 +69,9 @@ func WeChatPay(t testing.TB, status int, answer string) (endpoint string, receiv
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		calls <- r.Method + " " + r.URL.RequestURI() + " " + string(body)
-		stamp, nonce := strconv.FormatInt(time.Now().Unix(), 10), rand.Text()
-		digest := sha256.Sum256([]byte(stamp + "\n" + nonce + "\n" + answer + "\n"))
-		signature, err := rsa.SignPKCS1v15(rand.Reader, keys().wechatpay, crypto.SHA256, digest[:])
-		if err != nil {
-			t.Error(err)
-		}
-		for name, value := range map[string]string{
-			"Wechatpay-Timestamp": stamp, "Wechatpay-Nonce": nonce, "Wechatpay-Serial": publicKeyID,
-			"Wechatpay-Signature": base64.StdEncoding.EncodeToString(signature), "Request-ID": RequestID,
-		} {
-			w.Header().Set(name, value)
-		}
+		_, key := wechatpaytest.Keys()
+		wechatpaytest.Sign(w.Header(), answer, publicKeyID, key, time.Now())
+		w.Header().Set("Request-ID", RequestID)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer)
 	}))
