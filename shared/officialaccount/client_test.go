@@ -124,6 +124,31 @@ func (w *wechat) reply(r *http.Request, body []byte) reply {
 	return reply{status: 404}
 }
 
+// keepsItsToken makes WeChat give out the same token until another one is asked for
+// by force.
+func (w *wechat) keepsItsToken() {
+	current := 1
+	w.token = func(_ int, _ string, force bool) reply {
+		if force {
+			current++
+		}
+		return tokenOf(current)
+	}
+}
+
+// refusesTheFirstToken makes WeChat answer calls that have its first token with an
+// errcode.
+func (w *wechat) refusesTheFirstToken(code int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = func(_ int, token string) reply {
+		if token == tokenStem+"1" {
+			return errcode(code)
+		}
+		return says(good)
+	}
+}
+
 // counts says how often a token was asked for, by force or not, and the operation
 // called.
 func (w *wechat) counts(t *testing.T, forced []bool, calls int) {
@@ -279,12 +304,7 @@ func TestATokenIsOfAnAccount(t *testing.T) {
 func TestADeadTokenIsCured(t *testing.T) {
 	for _, dead := range []int{40001, 40014, 42001} {
 		w := start(t)
-		w.answer = func(_ int, token string) reply {
-			if token == tokenStem+"1" {
-				return errcode(dead)
-			}
-			return says(good)
-		}
+		w.refusesTheFirstToken(dead)
 		c := newClient(newSource(), w)
 		works(t, c)
 		w.counts(t, []bool{false, false}, 2)
@@ -296,13 +316,7 @@ func TestADeadTokenIsCured(t *testing.T) {
 // TestADeadTokenThatComesBack is replaced by force, at most once in 30 s.
 func TestADeadTokenThatComesBack(t *testing.T) {
 	w := start(t)
-	current := 1
-	w.token = func(_ int, _ string, force bool) reply {
-		if force {
-			current++
-		}
-		return tokenOf(current)
-	}
+	w.keepsItsToken()
 	deadUpTo := 1
 	w.answer = func(_ int, token string) reply {
 		if token <= tokenStem+fmt.Sprint(deadUpTo) {
@@ -344,23 +358,10 @@ func TestATokenThatStaysDead(t *testing.T) {
 // TestManyWithADeadToken get another once.
 func TestManyWithADeadToken(t *testing.T) {
 	w := start(t)
-	current := 1
-	w.token = func(_ int, _ string, force bool) reply {
-		if force {
-			current++
-		}
-		return tokenOf(current)
-	}
+	w.keepsItsToken()
 	c := newClient(newSource(), w)
 	works(t, c)
-	w.mu.Lock()
-	w.answer = func(_ int, token string) reply {
-		if token == tokenStem+"1" {
-			return errcode(40001)
-		}
-		return says(good)
-	}
-	w.mu.Unlock()
+	w.refusesTheFirstToken(40001)
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() { works(t, c) })
@@ -427,12 +428,7 @@ func TestASecretRefusedWhileATokenIsReplaced(t *testing.T) {
 		}
 		return tokenOf(n)
 	}
-	w.answer = func(_ int, token string) reply {
-		if token == tokenStem+"1" {
-			return errcode(40001)
-		}
-		return says(good)
-	}
+	w.refusesTheFirstToken(40001)
 	c := newClient(from, w)
 	works(t, c)
 	works(t, c)

@@ -1,8 +1,10 @@
 package signingtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -61,13 +63,18 @@ func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue s
 }
 
 // Sends checks that a request becomes one call of WeChat Pay, such as
-// "POST /path body". The caller must get WeChat's answer as it is, with its
-// Request-ID, and no text of the answer may be logged.
+// "POST /path body" or "GET /path?query". The caller must get WeChat's answer as it
+// is, with its Request-ID, and no text of the answer may be logged. The answer "" is
+// a 204.
 func (f Operation) Sends(t testing.TB, event gatewaytest.Event, call, answer string) gatewaytest.Outcome {
 	t.Helper()
-	endpoint, received := WeChatPay(t, 200, answer)
+	status := http.StatusOK
+	if answer == "" {
+		status = http.StatusNoContent
+	}
+	endpoint, received := WeChatPay(t, status, answer)
 	o := f.Invoke(t, event, endpoint)
-	if o.Status != 200 || o.Body != answer || o.Headers["X-WeChat-Request-Id"] != RequestID {
+	if o.Status != status || o.Body != answer || o.Headers["X-WeChat-Request-Id"] != RequestID {
 		t.Errorf("%d %s %v, want WeChat's answer", o.Status, o.Body, o.Headers)
 	}
 	if got := received(); got != call {
@@ -76,16 +83,33 @@ func (f Operation) Sends(t testing.TB, event gatewaytest.Event, call, answer str
 	if again := received(); again != "" {
 		t.Errorf("WeChat also got %q", again)
 	}
-	var members map[string]any
-	if err := json.Unmarshal([]byte(answer), &members); err != nil {
+	var told any
+	if err := json.Unmarshal([]byte(cmp.Or(answer, "null")), &told); err != nil {
 		t.Fatal(err)
 	}
-	for _, value := range members {
-		if text, ok := value.(string); ok {
-			o.RequireNotLogged(t, text)
+	o.RequireNotLogged(t, texts(told)...)
+	return o
+}
+
+// texts returns the strings in a JSON value that are too long to be in a log record
+// by chance.
+func texts(value any) (found []string) {
+	const minLength = 6
+	switch value := value.(type) {
+	case string:
+		if len(value) >= minLength {
+			return []string{value}
+		}
+	case []any:
+		for _, element := range value {
+			found = append(found, texts(element)...)
+		}
+	case map[string]any:
+		for _, member := range value {
+			found = append(found, texts(member)...)
 		}
 	}
-	return o
+	return found
 }
 
 // Answers are answers of WeChat Pay that do not have the documented shape.

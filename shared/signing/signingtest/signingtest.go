@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,12 +64,13 @@ func Merchant(t testing.TB) *signing.Merchant {
 const RequestID = "08F78BB5AF0610D302"
 
 // WeChatPay starts a server that gives every call the same signed answer. received
-// returns the calls one by one, as "POST /path body", and then "".
+// returns the calls one by one, such as "POST /path body" or "GET /path?query", and
+// then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		calls <- r.Method + " " + r.URL.RequestURI() + " " + string(body)
+		calls <- strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " ")
 		_, key := wechatpaytest.Keys()
 		wechatpaytest.Sign(w.Header(), answer, publicKeyID, key, time.Now())
 		w.Header().Set("Request-ID", RequestID)
