@@ -19,7 +19,7 @@ func post(body string) gatewaytest.Event {
 	return gatewaytest.Request("POST "+openUserCardTokens, body)
 }
 
-// example is the document's.
+// example is the document's example request.
 const example = `{
    "brand_id" : "1004",
    "card_id" : "pbLatjvWOibDc5-TBnbUk1pD12o0",
@@ -34,7 +34,8 @@ const (
 	minted = `{ "token" : "d2df23f2f4fasf3gws", "expire_time" : "2020-05-20T13:29:35.120+08:00" }`
 )
 
-// body is the example with one field's JSON replaced, or taken out where it is "".
+// body returns the example with the JSON value of one field replaced, or without the
+// field if value is "".
 func body(field, value string) string {
 	fields := []string{`"brand_id":"1004"`, `"card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0"`, `"openid":"` + openid + `"`}
 	var kept []string
@@ -48,7 +49,7 @@ func body(field, value string) string {
 	return "{" + strings.Join(kept, ",") + "}"
 }
 
-// text is a JSON string of n times s.
+// text returns a JSON string that repeats s n times.
 func text(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 
 func TestWhatTheDocumentAllows(t *testing.T) {
@@ -123,8 +124,8 @@ func TestTheOpenIDIsNotRepeatedFromWeChatsAnswer(t *testing.T) {
 	o.RequireNotRepeated(t, openid)
 }
 
-// TestTheProvenOpenID: where the authorizer has proven who calls, openid may be
-// left out, and nobody gets a token for somebody else.
+// If the authorizer has proven who calls, openid may be left out, and users get no
+// token for other users.
 func TestTheProvenOpenID(t *testing.T) {
 	const (
 		foreign = "obLatjForeignForeignForeign1"
@@ -235,7 +236,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 	})
 }
 
-// FuzzRequest holds the decoder against the rules, written another way.
+// FuzzRequest compares validation with a second implementation of the rules.
 func FuzzRequest(f *testing.F) {
 	f.Add(example)
 	f.Add(`{}`)

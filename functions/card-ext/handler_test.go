@@ -20,7 +20,7 @@ import (
 	"membercard/shared/gateway/gatewaytest"
 )
 
-// TestSignature has two vectors that were made with a shell:
+// The signatures of TestSignature were made with a shell:
 //
 //	printf '%s\n' VALUE… | LC_ALL=C sort | tr -d '\n' | sha1sum
 func TestSignature(t *testing.T) {
@@ -52,7 +52,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-// signatureOf computes a signature another way than the function.
+// signatureOf is a second implementation of the signature.
 func signatureOf(ticket, cardID string, ext map[string]any) string {
 	values := []string{ticket, cardID}
 	for _, name := range []string{"timestamp", "nonce_str", "code", "openid"} {
@@ -68,8 +68,8 @@ func signatureOf(ticket, cardID string, ext map[string]any) string {
 	return fmt.Sprintf("%x", digest.Sum(nil))
 }
 
-// signed is what an answer has: of each card its ID and its cardExt, whose
-// signature is good for the ticket.
+// signed returns the ID and the cardExt of each card in an answer. Their signatures
+// must be valid for the ticket.
 func (o outcome) signed(t testing.TB, ticket string) (cardIDs []string, exts []map[string]any) {
 	t.Helper()
 	var answer struct {
@@ -151,7 +151,7 @@ func TestOneCard(t *testing.T) {
 	}
 }
 
-// list is a body with n cards, all with these members.
+// list returns a body with n cards that have the same members.
 func list(n int, members string) string {
 	return `{"cardList":[` + strings.TrimSuffix(strings.Repeat(`{`+members+`},`, n), ",") + `]}`
 }
@@ -262,7 +262,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	m.counts(t, 0, 0)
 }
 
-// TestAnOpenIDIsNotRepeated: the log is looked at by post.
+// The log is checked by post.
 func TestAnOpenIDIsNotRepeated(t *testing.T) {
 	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), gatewaytest.Nowhere)
 	for _, members := range []string{
@@ -326,7 +326,8 @@ func (o outcome) unavailable(t *testing.T) {
 	}
 }
 
-// TestWithoutATicket passes time without waiting for it.
+// Without a valid ticket, requests are refused, and after the first one the secret is
+// read once a minute at most.
 func TestWithoutATicket(t *testing.T) {
 	for _, row := range []struct {
 		what   string
@@ -363,8 +364,8 @@ func TestWithoutATicket(t *testing.T) {
 	}
 }
 
-// TestATicketIsFollowed: while one is good it is read every five minutes, and as
-// it ends the next one is there.
+// A valid ticket is read again every five minutes, and the next one as soon as it
+// has expired.
 func TestATicketIsFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newManager(t, ends(oldTicket, 2*time.Minute))
@@ -400,7 +401,7 @@ func TestASecretThatCantBeRead(t *testing.T) {
 	}
 }
 
-// TestABurst: however many instances come up, nobody asks WeChat for a ticket.
+// However many instances start at once, requests never ask WeChat for a ticket.
 func TestABurst(t *testing.T) {
 	const instances = 50
 	m, w := startManager(t, ends(oldTicket, time.Minute)), startWeChat(t, "")
@@ -424,7 +425,8 @@ func TestABurst(t *testing.T) {
 	m.counts(t, instances, 0)
 }
 
-// noTickets notes that somebody asked: validation is over.
+// noTickets has no ticket, and records that it was asked for one, which is after
+// validation.
 type noTickets struct{ asked bool }
 
 func (n *noTickets) Get(context.Context) (*ticket, error) {
@@ -438,7 +440,7 @@ func (n *noTickets) Refresh(context.Context) (*ticket, bool, error) {
 
 func (n *noTickets) Expire(context.Context) error { return nil }
 
-// FuzzRequest holds the decoder against the rules, written another way.
+// FuzzRequest compares validation with a second implementation of the rules.
 func FuzzRequest(f *testing.F) {
 	f.Add(card1)
 	f.Add(`{}`)

@@ -40,13 +40,13 @@ const (
 	ticketARN  = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:ticket-AbCdEf"
 )
 
-// ends is the secret with a ticket that is good for so long.
+// ends returns a secret with a ticket that expires after a time.
 func ends(ticket string, in time.Duration) string {
 	return `{"ticket":"` + ticket + `","expires_at":"` + time.Now().Add(in).Format(time.RFC3339) + `"}`
 }
 
-// manager stands for Secrets Manager: GetSecretValue and PutSecretValue in AWS
-// JSON 1.1.
+// manager is a Secrets Manager with GetSecretValue and PutSecretValue in AWS JSON
+// 1.1.
 type manager struct {
 	*httptest.Server
 	t testing.TB
@@ -106,14 +106,14 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(out)
 }
 
-// stores has the manager hold this text from now on.
+// stores changes the ticket's secret.
 func (m *manager) stores(ticket string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ticket = ticket
 }
 
-// counts says how often the ticket's secret was read and written.
+// counts checks how often the ticket's secret was read and written.
 func (m *manager) counts(t *testing.T, reads, puts int) {
 	t.Helper()
 	m.mu.Lock()
@@ -123,7 +123,7 @@ func (m *manager) counts(t *testing.T, reads, puts int) {
 	}
 }
 
-// direct has a request answered without a network, so that a test may pass time.
+// direct answers requests without a network, as the fake clock of synctest needs.
 type direct struct{ http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -147,7 +147,8 @@ func (m *manager) config() aws.Config {
 	return c
 }
 
-// wechat stands for WeChat: it gives access tokens, and tickets as it is told.
+// wechat is a WeChat that gives out access tokens, and answers requests for tickets
+// as the test says.
 type wechat struct {
 	*httptest.Server
 
@@ -186,7 +187,7 @@ func (w *wechat) asked(t *testing.T, times int) {
 	}
 }
 
-// instance is an instance of the function, as main makes it, and its log.
+// instance is an instance of the function, as main starts it, and its log.
 type instance struct {
 	invocation.Actions
 	log *bytes.Buffer
@@ -215,7 +216,7 @@ type outcome struct {
 	record map[string]any
 }
 
-// event is a request, with the openid that an authorizer has proven, if any.
+// event returns a request, with the openid that an authorizer has proven, if any.
 func event(body, proven string) gatewaytest.Event {
 	e := gatewaytest.Request("POST /card/ext", body)
 	if proven != "" {
@@ -235,7 +236,7 @@ func (i instance) post(t testing.TB, body, proven string) outcome {
 	return o
 }
 
-// private checks that nothing private is told.
+// private checks that a text contains no secret.
 func private(t testing.TB, told string) {
 	t.Helper()
 	for _, value := range []string{oldTicket, newTicket, accessToken, appSecret} {
@@ -245,7 +246,7 @@ func private(t testing.TB, told string) {
 	}
 }
 
-// last is the last record of a log.
+// last returns the last record of a log.
 func last(t testing.TB, log string) (record map[string]any) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")

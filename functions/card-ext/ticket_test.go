@@ -101,7 +101,8 @@ func TestHowLongATicketLives(t *testing.T) {
 
 const granted = `{"errcode":0,"errmsg":"ok","ticket":"` + newTicket + `","expires_in":7200}`
 
-// refresh invokes the action. Whatever comes of it, nothing private is told.
+// refresh invokes the action, and checks that nothing private is in the answer, the
+// log or the error.
 func (i instance) refresh(t *testing.T) (answer, log string, err error) {
 	t.Helper()
 	i.log.Reset()
@@ -163,7 +164,7 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// TestARefreshThatFails leaves what is stored in place, where it serves on.
+// If a refresh fails, the stored ticket stays and is used.
 func TestARefreshThatFails(t *testing.T) {
 	for _, row := range []struct {
 		what, answer string
@@ -231,8 +232,8 @@ func TestATicketThatCantBeStored(t *testing.T) {
 	}
 }
 
-// TestASecretThatMayNotBeReadCostsNoQuota: whether a ticket is due can't be told
-// then, and it is not told by asking WeChat every turn.
+// If the secret can't be read, nobody knows whether a ticket is due. WeChat is not
+// asked for one, which would cost quota on every schedule.
 func TestASecretThatMayNotBeReadCostsNoQuota(t *testing.T) {
 	m, w := startManager(t, ends(oldTicket, time.Hour)), startWeChat(t, granted)
 	m.refuses["GetSecretValue"] = `{"__type":"AccessDeniedException","message":"not authorized to perform: secretsmanager:GetSecretValue"}`
@@ -243,8 +244,7 @@ func TestASecretThatMayNotBeReadCostsNoQuota(t *testing.T) {
 	w.asked(t, 0)
 }
 
-// TestARefreshTwice: a schedule delivers at least once, and a person may add to
-// that.
+// Schedules deliver at least once, and an operator may invoke the action as well.
 func TestARefreshTwice(t *testing.T) {
 	for what, stored := range map[string]string{"none is stored yet": `{}`, "it ends soon": ends(oldTicket, time.Minute), "what is stored is malformed": oldTicket} {
 		m, w := startManager(t, stored), startWeChat(t, granted)
@@ -263,8 +263,8 @@ func TestARefreshTwice(t *testing.T) {
 	}
 }
 
-// TestTheInstanceThatRenewedSignsAtOnce: the cure of TICKET_UNAVAILABLE is to
-// invoke the action by hand; the instance that does it has the ticket.
+// The cure of TICKET_UNAVAILABLE is to invoke the action by hand. The instance that
+// does it can sign at once.
 func TestTheInstanceThatRenewedSignsAtOnce(t *testing.T) {
 	for what, stored := range map[string]string{"none is stored yet": `{}`, "it has ended": ends(oldTicket, -time.Second)} {
 		t.Run(what, func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestAnotherEventIsAnError(t *testing.T) {
 			t.Errorf("%s: %s, %v", payload, answer, err)
 		}
 	}
-	// A request can't bring the action about.
+	// A request can't start the action.
 	newInstance(m, w.URL).post(t, `{"action":"refresh"}`, "")
 	w.asked(t, 0)
 	m.counts(t, 0, 0)

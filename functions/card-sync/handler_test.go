@@ -18,7 +18,7 @@ import (
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 )
 
-// plansAt is the object plans/plan.json of an S3 at a URL, which is asked once.
+// plansAt returns the object plans/plan.json of the S3 at a URL, without retries.
 func plansAt(url string) planObject {
 	return planObject{bucket: "plans", key: "plan.json", client: s3.New(s3.Options{
 		BaseEndpoint: &url, UsePathStyle: true, Region: "eu-central-1", Retryer: aws.NopRetryer{},
@@ -28,7 +28,7 @@ func plansAt(url string) planObject {
 	})}
 }
 
-// plansOf is an object in S3 that is answered for so.
+// plansOf returns an object of an S3 that answers with a status and a body.
 func plansOf(t *testing.T, status int, body string) planObject {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet || r.URL.Path != "/plans/plan.json" {
@@ -66,13 +66,13 @@ func invoke(t *testing.T, f invocation.Actions, event string) (a answered) {
 	return a
 }
 
-// shown is what /card/get answers for a membership card with these members of
+// shown returns the answer of /card/get for a membership card with these members of
 // base_info.
 func shown(baseInfo string) string {
 	return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + baseInfo + `}}}}`
 }
 
-// A card that shows nothing yet and takes everything.
+// emptyCard starts a WeChat whose cards have no fields and accept every update.
 func emptyCard(t *testing.T) *wechattest.WeChat {
 	return wechattest.Start(t, func(c wechattest.Call) string {
 		if c.Path == "/card/get" {
@@ -127,7 +127,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestTheReport has the contract's shape.
+// The report has the documented shape.
 func TestTheReport(t *testing.T) {
 	w := wechattest.Start(t, func(c wechattest.Call) string {
 		switch {
@@ -241,7 +241,7 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestAPlanThatBreaksOff is no plan.
+// A truncated plan is not used.
 func TestAPlanThatBreaksOff(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -254,12 +254,12 @@ func TestAPlanThatBreaksOff(t *testing.T) {
 	}
 }
 
-// panics is an HTTP client of S3's that does.
+// panics is an HTTP client that panics.
 type panics struct{}
 
 func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
 
-// TestAPanicDoesNotEndTheProcess: the runtime ends it for what reaches it.
+// The runtime would end the process for a panic that reaches it.
 func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 	defect := func(context.Context, int) { panic("a defect") }
 	broken := plansAt(gatewaytest.Nowhere)
@@ -290,7 +290,7 @@ func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 	}
 }
 
-// TestCampaignsAreOfNow: the plan is carried out as of the time of the invocation.
+// The campaigns in force are those at the time of the invocation.
 func TestCampaignsAreOfNow(t *testing.T) {
 	now := time.Now()
 	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339) }

@@ -14,8 +14,8 @@ import (
 	"membercard/shared/awsconfig/mototest"
 )
 
-// TestAPlanInMoto reads a plan from another implementation of S3 than our own:
-// always its current version.
+// TestAPlanInMoto reads the current version of a plan from an implementation of S3
+// that is not this project's.
 func TestAPlanInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
 	client := s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })

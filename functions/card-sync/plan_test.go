@@ -13,23 +13,23 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// examplePlan is the contract's.
+// examplePlan is the documented example.
 const examplePlan = `{"cards": [{"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0",
             "fields": {"promotion_url_name": "更多优惠", "promotion_url": "https://example.com/", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers"},
             "campaigns": [{"name": "new year", "from": "2027-01-01T00:00:00+08:00", "until": "2027-01-04T00:00:00+08:00",
                            "fields": {"promotion_url_name": "新年活动", "promotion_app_brand_pass": "pages/new-year"}}]}]}`
 
-// planOf is a plan for one card with these members beside its card_id.
+// planOf returns a plan for one card that has these members beside its card_id.
 func planOf(members string) string {
 	return `{"cards":[{"card_id":"` + cardID + `"` + members + `}]}`
 }
 
-// campaigns are the members of a card: its fields, and campaigns.
+// campaigns returns the members of a card: its fields and campaigns.
 func campaigns(fields string, list ...string) string {
 	return planOf(`,"fields":{` + fields + `},"campaigns":[` + strings.Join(list, ",") + `]`)
 }
 
-// during is a campaign; an empty time is left out.
+// during returns a campaign. An empty time is left out.
 func during(from, until, fields string) string {
 	var members []string
 	for _, m := range [][2]string{{"from", from}, {"until", until}} {
@@ -158,7 +158,7 @@ func TestPlansThatAreGood(t *testing.T) {
 	}
 }
 
-// faultsOf are the faults of a plan, each as "path issue".
+// faultsOf returns the faults of a plan, each as "path issue".
 func faultsOf(t *testing.T, document string) strictjson.Faults {
 	t.Helper()
 	p, err := parsePlan([]byte(document))
@@ -275,8 +275,8 @@ func TestPlansThatAreNot(t *testing.T) {
 	}
 }
 
-// FuzzPlan: a plan that is accepted is accepted again after re-encoding, and says
-// the same; what it has in force has its pairs whole; and editors accept it too.
+// FuzzPlan checks that a valid plan is still valid and the same after re-encoding,
+// that the fields in force have complete pairs, and that the schema accepts it too.
 func FuzzPlan(f *testing.F) {
 	f.Add(examplePlan)
 	f.Add(`{"cards":[]}`)
@@ -331,7 +331,8 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-// turnsOf are the moments around those at which a card may change.
+// turnsOf returns the times just before, at and after those at which a card may
+// change.
 func turnsOf(c *plannedCard) []time.Time {
 	turns := []time.Time{{}, time.Now(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
 	for _, campaign := range c.Campaigns {

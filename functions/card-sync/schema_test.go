@@ -12,8 +12,8 @@ import (
 	"membercard/shared/cardfields"
 )
 
-// compileSchema reads plan.schema.json as an editor does, and holds times against
-// their format as well.
+// compileSchema compiles plan.schema.json as an editor does, with a check of the
+// format of times.
 func compileSchema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
@@ -25,8 +25,8 @@ func compileSchema(t testing.TB) *jsonschema.Schema {
 	return schema
 }
 
-// TestTheSchemaAgreesWithTheCode: a plan is good for both or for none, but for
-// the rules of which no schema can know.
+// A plan is valid for both the schema and the code or for neither, except for rules
+// that no schema can express.
 func TestTheSchemaAgreesWithTheCode(t *testing.T) {
 	schema := compileSchema(t)
 	const (
@@ -144,7 +144,7 @@ func TestTheSchemaAgreesWithTheCode(t *testing.T) {
 	}
 }
 
-// TestTheSchemasFieldsAreTheCodes, each of its kind.
+// The schema and the code have the same fields, each of the same kind.
 func TestTheSchemasFieldsAreTheCodes(t *testing.T) {
 	file, err := os.Open("plan.schema.json")
 	if err != nil {
@@ -174,7 +174,7 @@ func TestTheSchemasFieldsAreTheCodes(t *testing.T) {
 	}
 }
 
-// TestTheFieldsAreTheContracts, as are the types of cards.
+// The fields and the types of cards are the documented ones.
 func TestTheFieldsAreTheContracts(t *testing.T) {
 	want := strings.Fields(`custom_url_name custom_url custom_url_sub_title custom_app_brand_user_name custom_app_brand_pass
 		center_title center_sub_title center_url center_app_brand_user_name center_app_brand_pass

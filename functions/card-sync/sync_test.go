@@ -13,7 +13,7 @@ import (
 	"membercard/shared/wallclock"
 )
 
-// planFor is a plan that gives n cards, p0 and so on, the same fields.
+// planFor returns a plan that gives n cards, p0 and so on, the same fields.
 func planFor(t *testing.T, n int, fields string) *plan {
 	t.Helper()
 	var cards []string
@@ -35,7 +35,7 @@ func newSyncer(w *wechattest.WeChat) *syncer {
 	return &syncer{wechat: wechattest.Client(&wechattest.Source{}, w.URL)}
 }
 
-// TestAFewAtATime: each call waits until no other card can come before it ends.
+// Each call waits until as many cards as are allowed are being read at once.
 func TestAFewAtATime(t *testing.T) {
 	var (
 		mu           sync.Mutex
@@ -67,7 +67,7 @@ func TestAFewAtATime(t *testing.T) {
 	}
 }
 
-// TestOneCardsFailureDoesNotStopTheOthers, whatever it is.
+// Whatever fails for one card, the others are updated.
 func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 	for _, row := range []struct {
 		what, get, update string // WeChat's answers for the card at fault
@@ -116,7 +116,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// TestWhatEndsTheRun: what every card would meet is met once.
+// A failure that every card would have ends the run.
 func TestWhatEndsTheRun(t *testing.T) {
 	for _, row := range []struct {
 		errcode int
@@ -148,7 +148,7 @@ func TestWhatEndsTheRun(t *testing.T) {
 	}
 }
 
-// TestNoTimeLeft: a card for which nothing was sent is deferred, not failed.
+// If no time is left, a card for which nothing was sent is deferred, not failed.
 func TestNoTimeLeft(t *testing.T) {
 	t.Run("to begin", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard-time.Millisecond)
@@ -170,8 +170,8 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard+500*time.Millisecond)
 		defer cancel()
 		w := emptyCard(t)
-		// The account is asked for before each call: the second time, when no time
-		// is left for a call.
+		// The account is asked for before each call. The second time, no time is left
+		// for a call.
 		from := &wechattest.Source{OnGet: func(ctx context.Context, n int) {
 			if deadline, _ := ctx.Deadline(); n == 2 {
 				late, cancel := context.WithDeadline(ctx, deadline.Add(-10*time.Millisecond))
@@ -190,7 +190,8 @@ func TestNoTimeLeft(t *testing.T) {
 	})
 }
 
-// TestAChangeThatDoesNotShow is sent again after a day, or when it is another.
+// A change that WeChat does not show is sent again after a day, or when the plan
+// has another value.
 func TestAChangeThatDoesNotShow(t *testing.T) {
 	w := emptyCard(t)
 	s := newSyncer(w)
@@ -224,7 +225,7 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	}
 }
 
-// TestADryRunRemembersNothing of what it did not send.
+// A dry run does not count as sending.
 func TestADryRunRemembersNothing(t *testing.T) {
 	w := emptyCard(t)
 	s := newSyncer(w)
@@ -238,7 +239,7 @@ func TestADryRunRemembersNothing(t *testing.T) {
 	}
 }
 
-// TestSendCheckIsWeChatsWord, if it says one.
+// send_check in the report is WeChat's, if its answer has one.
 func TestSendCheckIsWeChatsWord(t *testing.T) {
 	for answer, want := range map[string]bool{taken: false, `{"errcode":0,"errmsg":"ok","send_check":true}`: true, `{"errcode":0,"errmsg":"ok"}`: false} {
 		changed := false
@@ -259,7 +260,7 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 	}
 }
 
-// TestAPanicIsOneCards failure.
+// A panic is the failure of one card.
 func TestAPanicIsOneCards(t *testing.T) {
 	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"center_title":"x"`) })
 	from := &wechattest.Source{OnGet: func(_ context.Context, n int) {

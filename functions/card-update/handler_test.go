@@ -22,7 +22,7 @@ func post(body string) gatewaytest.Event { return gatewaytest.Request("POST /car
 
 const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 
-// example is the document's, in the form that /card/update takes.
+// example is the document's example in the form of /card/update.
 const example = `{
     "card_id": "` + cardID + `",
     "member_card": {
@@ -41,12 +41,12 @@ const example = `{
 
 const taken = `{"errcode":0,"errmsg":"ok","send_check":false}`
 
-// inBaseInfo is the body that sets these fields of a membership card.
+// inBaseInfo returns a body with these fields in a membership card's base_info.
 func inBaseInfo(fields string) string {
 	return `{"card_id":"` + cardID + `","member_card":{"base_info":{` + fields + `}}}`
 }
 
-// inCard is the body with these members of a card object.
+// inCard returns a body with these members of a card object.
 func inCard(cardType, members string) string {
 	return `{"card_id":"` + cardID + `","` + cardType + `":{` + members + `}}`
 }
@@ -56,8 +56,7 @@ const (
 	activatePair = `"activate_app_brand_user_name":"gh_86a091e50ad4@app","activate_app_brand_pass":"API/cardPage"`
 )
 
-// TestWhatWeChatGets: exactly what was sent, so that nothing else is touched, and
-// the caller gets WeChat's answer as it is.
+// WeChat gets exactly the fields that were sent, so nothing else changes.
 func TestWhatWeChatGets(t *testing.T) {
 	type row struct{ rule, body string }
 	rows := []row{
@@ -213,8 +212,8 @@ func TestWeChatsErrors(t *testing.T) {
 	})
 }
 
-// FuzzRequest holds the decoder against the rules, written another way, and what
-// is sent to WeChat against what came.
+// FuzzRequest checks that what WeChat gets is what the caller sent, and that it would
+// pass validation again.
 func FuzzRequest(f *testing.F) {
 	f.Add(example)
 	f.Add(`{}`)

@@ -16,12 +16,12 @@ func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
 var operation signingtest.Operation = mint
 
-// post is a request for a card.
+// post returns a request for a card's token.
 func post(card, body string) gatewaytest.Event {
 	return gatewaytest.Request("POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens", body, card)
 }
 
-// example is the document's.
+// example is the document's example request.
 const example = `{
 	"activate_type": "AUTO_ACTIVATE",
 	"navigate_back_previous_page": true,
@@ -36,7 +36,7 @@ const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 // minted is the document's answer.
 const minted = `{"permission_token": "EhhEF0Jt0uDLPK6Cr70KCrJmkTtfPPE222gUFsdP87CF"}`
 
-// auto is a request's body with one more field.
+// auto returns a body with AUTO_ACTIVATE and one more field.
 func auto(field string) string { return `{"activate_type":"AUTO_ACTIVATE",` + field + `}` }
 
 func TestWhatTheDocumentAllows(t *testing.T) {
@@ -166,7 +166,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 	})
 }
 
-// FuzzRequest holds the decoder against the rules, written another way.
+// FuzzRequest compares validation with a second implementation of the rules.
 func FuzzRequest(f *testing.F) {
 	f.Add(cardID, example)
 	f.Add("", `{}`)

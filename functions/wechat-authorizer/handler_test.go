@@ -44,16 +44,17 @@ const (
 	access  = `{"access_token":"90_` + sessionKey + `","expires_in":7200,"refresh_token":"r` + sessionKey + `","openid":"` + openid + `","scope":"snsapi_base"}`
 )
 
-// private is what may be in no log and no error.
+// private are the values that no log and no error may contain.
 var private = []string{miniSecret, officialSecret, newSecret, code, openid, sessionKey, "o6_bmasdasdsad6_2sgVt7hMZOPfL"}
 
-// fake gives apps from the text of a secret, and on demand those of the next.
+// fake is a source of the apps in a secret. Refresh changes to those in the next
+// version, if there is one.
 type fake struct {
 	mu        sync.Mutex
 	text      string
 	next      string
-	unread    error // of reading it, at first
-	unreadNow error // of reading it again
+	unread    error // of Get
+	unreadNow error // of Refresh
 	panics    any
 	refreshed int
 }
@@ -87,7 +88,7 @@ func (f *fake) Refresh(context.Context) (*apps, bool, error) {
 	return held, true, err
 }
 
-// wechat stands for WeChat; it has the path and the query of each call.
+// wechat is a WeChat that records the path and the query of each call.
 type wechat struct {
 	*httptest.Server
 
@@ -95,8 +96,7 @@ type wechat struct {
 	calls []string
 }
 
-// reply is a status, or 0 for 200, and a body; status -1 is the end of the
-// connection.
+// reply is an answer. Status 0 means 200, and -1 that the connection is closed.
 type reply struct {
 	status int
 	body   string
@@ -133,12 +133,12 @@ func (w *wechat) came() []string {
 	return append([]string(nil), w.calls...)
 }
 
-// always answers every call in the same way.
+// always gives every call the same answer.
 func always(status int, body string) func(*http.Request) reply {
 	return func(*http.Request) reply { return reply{status, body} }
 }
 
-// outcome is what API Gateway gets and what the log has of it.
+// outcome is what API Gateway gets, and what is logged.
 type outcome struct {
 	answer response
 	raw    string
@@ -147,7 +147,7 @@ type outcome struct {
 	record map[string]any
 }
 
-// event is what API Gateway asks with.
+// event returns API Gateway's event for a request with an Authorization header.
 func event(header string) events.APIGatewayV2CustomAuthorizerV2Request {
 	e := events.APIGatewayV2CustomAuthorizerV2Request{
 		Version:        "2.0",
@@ -199,7 +199,7 @@ func invoke(t testing.TB, ctx context.Context, from source, endpoint string, ask
 	return o
 }
 
-// says checks that the answer is no, or with code "" yes, and how it is recorded.
+// says checks the decision and its log record. Code "" is not checked.
 func (o outcome) says(t testing.TB, yes bool, level, code string) {
 	t.Helper()
 	if o.err != nil || o.answer.IsAuthorized != yes {
@@ -210,8 +210,8 @@ func (o outcome) says(t testing.TB, yes bool, level, code string) {
 	}
 }
 
-// fails checks that API Gateway gets an error, which it answers with 500 and does
-// not keep.
+// fails checks that API Gateway gets an error. It answers the request with 500 and
+// does not cache that.
 func (o outcome) fails(t testing.TB, code string) {
 	t.Helper()
 	if o.err == nil || o.raw != "" || o.err.Error() != code {
@@ -349,7 +349,7 @@ func TestAnAppThatIsNotConfigured(t *testing.T) {
 	}
 }
 
-// quoting is an errmsg with everything in it that WeChat was sent.
+// quoting is an errmsg that repeats everything that was sent to WeChat.
 const quoting = `invalid code ` + code + `, secret ` + miniSecret + `, rid: 6548a3b1-1f2e3d4c-5b6a7988`
 
 func TestWeChatSaysNo(t *testing.T) {
@@ -367,13 +367,13 @@ func TestWeChatSaysNo(t *testing.T) {
 	}
 }
 
-// What says nothing of the user is an error: API Gateway keeps a no.
+// An answer that says nothing about the user is an error, because API Gateway caches
+// decisions.
 func TestWhatIsNoAnswerIsAnError(t *testing.T) {
 	for _, row := range []struct {
-		what   string
-		status int
-		body   string
-		code   string
+		what       string
+		status     int
+		body, code string
 	}{
 		{"busy", 0, `{"errcode":-1,"errmsg":"system error"}`, "WECHAT_-1"},
 		{"too often", 0, `{"errcode":45011,"errmsg":"api minute-quota reach limit"}`, "WECHAT_45011"},
@@ -452,8 +452,8 @@ func TestASecretThatCantBeRead(t *testing.T) {
 	}
 }
 
-// A secret that WeChat refuses is read again, once, and if it changed, WeChat is
-// asked once more.
+// If WeChat refuses the secret, it is read again once, and WeChat is asked once more
+// if it has changed.
 func TestASecretThatWeChatRefuses(t *testing.T) {
 	without := `{"official_account":{"appid":"` + officialAppID + `","secret":"` + officialSecret + `"}}`
 	for _, errcode := range []int{40013, 40125} {

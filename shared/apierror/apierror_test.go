@@ -10,7 +10,6 @@ import (
 	"time"
 )
 
-// TestFromWeChat is the table of answers, a row a cause.
 func TestFromWeChat(t *testing.T) {
 	for _, row := range []struct {
 		cause      string

@@ -7,15 +7,13 @@ import (
 	"time"
 )
 
-// TestFromErrcode is the contract's table of errcodes.
 func TestFromErrcode(t *testing.T) {
 	for _, row := range []struct {
-		cause   string
-		errcode int
-		status  int
-		code    string
-		again   bool   // says when to try again
-		tells   string // in the solution
+		cause           string
+		errcode, status int
+		code            string
+		again           bool   // says when to try again
+		tells           string // in the solution
 	}{
 		{"busy", -1, 502, "WECHAT_-1", false, "try again"},
 		{"the token is dead", 40001, 502, "WECHAT_40001", false, "try again"},
@@ -59,7 +57,7 @@ func TestFromErrcode(t *testing.T) {
 	}
 }
 
-// TestTheIPToAllow is named, in the form in which it is to be put on the list.
+// The message names the IP address in the form in which the allow-list takes it.
 func TestTheIPToAllow(t *testing.T) {
 	for _, row := range []struct{ errmsg, ip string }{
 		{"invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 66e8b1a2-2f3c4d5e-6a7b8c9d", "203.0.113.7"},

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// environment sets the variables, and no other of those that are read.
+// environment sets variables, and clears the others that are read.
 func environment(t *testing.T, variables map[string]string) {
 	for _, name := range []string{
 		"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
@@ -96,7 +96,7 @@ func TestTheSDKsVariablesReplaceAnEndpoint(t *testing.T) {
 	}
 }
 
-// roundTripper notes where a request would go, and goes nowhere.
+// roundTripper records where a request would go, and sends nothing.
 type roundTripper struct{ host string }
 
 func (r *roundTripper) Do(request *http.Request) (*http.Response, error) {

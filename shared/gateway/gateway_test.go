@@ -24,7 +24,7 @@ var _ lambda.Handler = Handler{}
 
 const openid = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
 
-// post is an event of payload format 2.0, as API Gateway sends it.
+// post returns an event of payload format 2.0, as API Gateway sends it.
 func post(body string, isBase64 bool) []byte {
 	event := events.APIGatewayV2HTTPRequest{
 		Version:         "2.0",
@@ -43,7 +43,7 @@ func post(body string, isBase64 bool) []byte {
 	return payload
 }
 
-// outcome is what a caller got and what the log has of it.
+// outcome is what a caller got, and what was logged.
 type outcome struct {
 	status  int
 	headers map[string]string
@@ -53,8 +53,8 @@ type outcome struct {
 	record  map[string]any
 }
 
-// invoke runs an operation for a payload, which must be answered with JSON and
-// leave one record.
+// invoke runs an operation for a payload. The answer must be JSON, and the log must
+// have one record.
 func invoke(t *testing.T, payload []byte, operation func(context.Context, *Request) (*Response, error)) outcome {
 	t.Helper()
 	var log bytes.Buffer
@@ -365,7 +365,7 @@ func TestPathParameter(t *testing.T) {
 	})
 }
 
-// foreign are payloads that are no HTTP request of payload format 2.0.
+// foreign are payloads that are not HTTP requests of payload format 2.0.
 var foreign = []string{
 	``, ` `, `null`, `{}`, `[]`, `"x"`, `17`, `{`, "\xff",
 	`{"Records":[{"eventSource":"aws:s3"}]}`,

@@ -18,8 +18,8 @@ import (
 
 var _ lambda.Handler = Actions{}
 
-// called is a function with the action "sync" and with requests, and what was
-// called of it.
+// called is a function with the action "sync" and a handler of requests. It records
+// which of them were called.
 type called struct {
 	Actions
 	log   bytes.Buffer
@@ -27,7 +27,7 @@ type called struct {
 	event string
 }
 
-// requests stands for a function's handler of requests.
+// requests is the function's handler of requests.
 type requests func(event []byte) ([]byte, error)
 
 func (r requests) Invoke(_ context.Context, event []byte) ([]byte, error) { return r(event) }

@@ -33,7 +33,7 @@ const (
 	tokenStem = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi" // of every access token
 )
 
-// reply is what WeChat answers with; a body alone is answered with 200.
+// reply is an answer of WeChat. Status 0 means 200.
 type reply struct {
 	status  int
 	body    string
@@ -45,12 +45,12 @@ func says(body string) reply { return reply{body: body} }
 
 func errcode(code int) reply { return says(fmt.Sprintf(`{"errcode":%d,"errmsg":"words"}`, code)) }
 
-// tokenOf is the answer with the nth token.
+// tokenOf returns the answer with the nth token.
 func tokenOf(n int) reply {
 	return says(fmt.Sprintf(`{"access_token":"%s%d","expires_in":7200}`, tokenStem, n))
 }
 
-// wechat stands for WeChat: it has a current token, and answers as it is told.
+// wechat is a WeChat that gives out tokens and answers as the test says.
 type wechat struct {
 	*httptest.Server
 	t *testing.T
@@ -149,8 +149,8 @@ func (w *wechat) refusesTheFirstToken(code int) {
 	}
 }
 
-// counts says how often a token was asked for, by force or not, and the operation
-// called.
+// counts checks how often a token was asked for, by force or not, and how often the
+// operation was called.
 func (w *wechat) counts(t *testing.T, forced []bool, calls int) {
 	t.Helper()
 	w.mu.Lock()
@@ -160,7 +160,7 @@ func (w *wechat) counts(t *testing.T, forced []bool, calls int) {
 	}
 }
 
-// source gives the account at hand, and on demand the next.
+// source is a source of an account. Refresh changes to the next one, if there is one.
 type source struct {
 	mu        sync.Mutex
 	account   *Account
@@ -206,7 +206,7 @@ func works(t *testing.T, c *Client) {
 	}
 }
 
-// fails makes a call that must not.
+// fails makes a call that must fail.
 func fails(t *testing.T, c *Client, status int, code string) *apierror.Error {
 	t.Helper()
 	return failsIn(t, t.Context(), c, status, code)
@@ -254,7 +254,7 @@ func TestWhatFailsInWarmIsTriedAgain(t *testing.T) {
 	w.counts(t, []bool{false}, 1)
 }
 
-// TestATokenIsKeptForItsLife, less five minutes, or half of a short one.
+// A token is kept until five minutes before it expires, or for half of a short life.
 func TestATokenIsKeptForItsLife(t *testing.T) {
 	for _, row := range []struct {
 		expiresIn int
@@ -286,7 +286,7 @@ func TestATokenIsKeptForItsLife(t *testing.T) {
 	}
 }
 
-// TestATokenIsOfAnAccount: another account needs another.
+// Another account needs another token.
 func TestATokenIsOfAnAccount(t *testing.T) {
 	w, from := start(t), newSource()
 	c := newClient(from, w)
@@ -300,7 +300,7 @@ func TestATokenIsOfAnAccount(t *testing.T) {
 	}
 }
 
-// TestADeadTokenIsCured by the normal mode, where that gives another.
+// A token that WeChat refuses is replaced without force if that gives another one.
 func TestADeadTokenIsCured(t *testing.T) {
 	for _, dead := range []int{40001, 40014, 42001} {
 		w := start(t)
@@ -313,7 +313,8 @@ func TestADeadTokenIsCured(t *testing.T) {
 	}
 }
 
-// TestADeadTokenThatComesBack is replaced by force, at most once in 30 s.
+// If WeChat gives out the refused token again, it is replaced by force, at most once
+// in 30 s.
 func TestADeadTokenThatComesBack(t *testing.T) {
 	w := start(t)
 	w.keepsItsToken()
@@ -342,7 +343,7 @@ func TestADeadTokenThatComesBack(t *testing.T) {
 	w.counts(t, []bool{false, false, true, false, false, false, false, false, true}, 12)
 }
 
-// TestATokenThatStaysDead costs one more call, and the caller is told.
+// If the new token is refused as well, the caller gets an error.
 func TestATokenThatStaysDead(t *testing.T) {
 	for _, dead := range []int{40001, 40014, 42001} {
 		w := start(t)
@@ -355,7 +356,7 @@ func TestATokenThatStaysDead(t *testing.T) {
 	}
 }
 
-// TestManyWithADeadToken get another once.
+// Many calls with a refused token ask for another one once.
 func TestManyWithADeadToken(t *testing.T) {
 	w := start(t)
 	w.keepsItsToken()
@@ -372,7 +373,7 @@ func TestManyWithADeadToken(t *testing.T) {
 	}
 }
 
-// TestARefusedSecretIsReadAgain, and if it changed, the call works.
+// If WeChat refuses the secret, it is read again. If it has changed, the call works.
 func TestARefusedSecretIsReadAgain(t *testing.T) {
 	rotated := &Account{"wx5f0c2b8e7d4a9361", "rotated"}
 	for _, refused := range []int{40013, 40125} {
@@ -418,7 +419,7 @@ func TestARefusedSecretIsReadAgain(t *testing.T) {
 	}
 }
 
-// TestASecretRefusedWhileATokenIsReplaced is read again too.
+// A secret that is refused while a token is replaced is read again too.
 func TestASecretRefusedWhileATokenIsReplaced(t *testing.T) {
 	w, from := start(t), newSource()
 	from.next = &Account{"wx5f0c2b8e7d4a9361", "rotated"}
@@ -435,7 +436,7 @@ func TestASecretRefusedWhileATokenIsReplaced(t *testing.T) {
 	w.counts(t, []bool{false, false, false}, 3)
 }
 
-// TestBusyIsTriedAgain, at the next endpoint first.
+// If WeChat is busy, the call is tried again, at the next endpoint first.
 func TestBusyIsTriedAgain(t *testing.T) {
 	for _, row := range []struct {
 		what          string
@@ -478,7 +479,7 @@ func TestBusyIsTriedAgain(t *testing.T) {
 	})
 }
 
-// TestWhatTheTokenIsRefusedWith is what the caller is told.
+// If WeChat gives out no token, the caller gets the reason.
 func TestWhatTheTokenIsRefusedWith(t *testing.T) {
 	for _, row := range []struct {
 		errcode, status int
@@ -500,8 +501,8 @@ func TestWhatTheTokenIsRefusedWith(t *testing.T) {
 	}
 }
 
-// TestAnswersOfAnotherShape are never a success, and are not tried again; what a
-// failing network does is.
+// An answer of another shape is never a success and is not tried again. Failures of
+// the network are tried again.
 func TestAnswersOfAnotherShape(t *testing.T) {
 	for _, row := range []struct {
 		what     string
@@ -565,7 +566,6 @@ func TestAnswersOfAnotherShape(t *testing.T) {
 	}
 }
 
-// TestTokensOfAnotherShape are no tokens.
 func TestTokensOfAnotherShape(t *testing.T) {
 	for _, answer := range []string{
 		`{"errcode":0,"errmsg":"ok"}`,
@@ -587,7 +587,7 @@ func TestTokensOfAnotherShape(t *testing.T) {
 	}
 }
 
-// TestFailover: what fails in passing at the first endpoint works at the next.
+// What fails for the moment at the first endpoint works at the next.
 func TestFailover(t *testing.T) {
 	for _, row := range []struct {
 		what  string
@@ -605,8 +605,8 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestNothingSecretIsTold: neither to the caller nor in the log, whatever WeChat
-// repeats of what it was sent.
+// Neither the caller nor the log gets a secret, even if WeChat repeats what it was
+// sent.
 func TestNothingSecretIsTold(t *testing.T) {
 	const token = tokenStem + "1"
 	repeats := func(code int) reply {
@@ -666,8 +666,8 @@ func TestNothingSecretIsTold(t *testing.T) {
 	}
 }
 
-// TestAHangingTokenServer: nobody waits for it, or for who waits for it, longer
-// than he may.
+// No call waits longer than its context, neither for the token server nor for
+// another call that waits for it.
 func TestAHangingTokenServer(t *testing.T) {
 	arrived := make(chan struct{}, 100)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -706,7 +706,8 @@ func failsAs(t *testing.T, ctx context.Context, c *Client, code string) {
 	}
 }
 
-// TestWithoutAccount: each call tries again, and says CONFIG_ERROR until it works.
+// Without an account, each call tries to read it again, and fails with CONFIG_ERROR
+// until that works.
 func TestWithoutAccount(t *testing.T) {
 	w, from := start(t), newSource()
 	from.noAccount = errors.New("AccessDeniedException")

@@ -14,8 +14,8 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// TestARotationInMoto creates, rotates and reads a secret in another
-// implementation of Secrets Manager than our own.
+// TestARotationInMoto creates, rotates and reads a secret in an implementation of
+// Secrets Manager that is not this project's.
 func TestARotationInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	manager := secretsmanager.NewFromConfig(awsconfig.Load())

@@ -20,7 +20,7 @@ import (
 
 const arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:merchant-AbCdEf"
 
-// manager stands for Secrets Manager: GetSecretValue in AWS JSON 1.1.
+// manager is a Secrets Manager with GetSecretValue in AWS JSON 1.1.
 type manager struct {
 	*httptest.Server
 	t *testing.T
@@ -33,7 +33,7 @@ type manager struct {
 	arrived chan struct{} // gets one for each request, if it is there
 }
 
-// version is the answer for a version of the secret.
+// version returns the answer for a version of the secret.
 func version(id, text string) string {
 	out, err := json.Marshal(map[string]any{"ARN": arn, "Name": "merchant", "VersionId": id, "SecretString": text, "VersionStages": []string{"AWSCURRENT"}})
 	if err != nil {
@@ -79,7 +79,7 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, answer)
 }
 
-// gives has the manager answer with this from now on.
+// gives changes the manager's answer.
 func (m *manager) gives(status int, answer string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +97,7 @@ func (m *manager) read(t *testing.T, times int) {
 
 const denied = `{"__type":"AccessDeniedException","message":"not authorized to perform: secretsmanager:GetSecretValue"}`
 
-// logBuffer is a log that may be read while it is written.
+// logBuffer is a log that can be read while it is written.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -109,7 +109,8 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// failures are the records of failures, of which each must count one.
+// failures checks that the log has so many records, each of which counts one failure
+// with a cause.
 func (l *logBuffer) failures(t *testing.T, times int, cause string) {
 	t.Helper()
 	l.mu.Lock()
@@ -150,7 +151,7 @@ func newSubject() subject {
 	return s
 }
 
-// later makes it later than it is.
+// later lets time pass for the secret.
 func (s subject) later(d time.Duration) {
 	s.expiresAt = s.expiresAt.Add(-d)
 	s.unchangedAt = s.unchangedAt.Add(-d)
@@ -209,10 +210,9 @@ func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
 
 func TestTheOneAtHandGoesOnServing(t *testing.T) {
 	for _, row := range []struct {
-		what   string
-		status int
-		answer string
-		cause  string
+		what          string
+		status        int
+		answer, cause string
 	}{
 		{"it may not be read", 400, denied, "Secrets Manager answered AccessDeniedException"},
 		{"it is gone", 400, `{"__type":"ResourceNotFoundException","Message":"can't find the specified secret"}`, "ResourceNotFoundException"},
@@ -345,7 +345,7 @@ func TestAHangingManagerDoesNotOutlastTheRequest(t *testing.T) {
 	}()
 	<-m.arrived
 
-	// Another one waits for its turn, no longer than it may.
+	// Another call waits for its turn, but no longer than its context.
 	hasty, done := context.WithCancel(t.Context())
 	done()
 	if _, err := s.Get(hasty); !errors.Is(err, context.Canceled) {

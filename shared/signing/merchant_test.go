@@ -51,7 +51,7 @@ var modes = map[string]func() fields{
 	},
 }
 
-// with is a secret with what every mode needs, and these keys and values.
+// with returns a secret that has what every mode needs, and these keys and values.
 func with(more ...string) fields {
 	f := fields{"mchid": mchID, "certificate_serial_no": serialNo, "private_key": privatePEM(keys().merchant)}
 	for i := 0; i < len(more); i += 2 {
@@ -102,7 +102,7 @@ func TestParseMerchantTakesTheThreeModes(t *testing.T) {
 	})
 }
 
-// faulty are secrets with one fault each, and the key that the error names.
+// faulty are secrets with one fault each, and the key that the error must name.
 var faulty = []struct {
 	fault string
 	mode  string
@@ -200,7 +200,7 @@ func must(text []byte, err error) []byte {
 	return text
 }
 
-// tellsNothing holds an error against every value of a secret, line by line.
+// tellsNothing checks that an error contains no line of a value of a secret.
 func tellsNothing(t *testing.T, err error, secret []byte) {
 	t.Helper()
 	var values map[string]any

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// document has a field of every kind that a struct may have.
+// document has a field of every supported kind.
 type document struct {
 	ActivateType string            `json:"activate_type,omitzero"`
 	Back         *bool             `json:"navigate_back_previous_page,omitzero"`
@@ -45,7 +45,7 @@ const (
 	oneObject = "must be one JSON object" // and why
 )
 
-// refused are documents with one fault each, by the rule that they break.
+// refused are documents with one fault each, named after the rule that they break.
 var refused = []struct{ rule, document, path, issue string }{
 	{"an empty body", ``, "", "must be a JSON object, and is empty"},
 	{"a blank body", " \t\r\n", "", "must be a JSON object, and is empty"},
@@ -174,7 +174,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// What is of the wrong kind may be anything, an openid for instance.
+// A value of the wrong kind may be anything, such as an openid.
 func TestDecodeRepeatsNoValue(t *testing.T) {
 	for _, text := range []string{
 		`{"count":"one"}`, `{"count":true}`, `{"activate_type":17}`, `{"activate_type":null}`,
@@ -295,8 +295,8 @@ func TestEncodeTellsWhatHasNoJSON(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds that what is accepted is JSON that any decoder understands in
-// the same way, and survives being sent on.
+// FuzzDecode checks that every decoder understands an accepted document in the same
+// way, also after it was encoded again.
 func FuzzDecode(f *testing.F) {
 	for _, row := range refused {
 		if len(row.document) < 1000 {
@@ -340,7 +340,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// unambiguous finds duplicate names and nulls in one JSON value.
+// unambiguous returns an error if a JSON value has a duplicate name or a null.
 func unambiguous(d *json.Decoder) error {
 	token, err := d.Token()
 	if err != nil {

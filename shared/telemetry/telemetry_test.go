@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// record is one record, read back.
+// record is a decoded record.
 type record map[string]any
 
-// read reads records, of which each must be one line of JSON without a name
-// given twice at its root.
+// read decodes records. Each must be one line of JSON without a duplicate name at
+// its root.
 func read(t *testing.T, out *bytes.Buffer) []record {
 	t.Helper()
 	var records []record
@@ -49,8 +49,8 @@ func read(t *testing.T, out *bytes.Buffer) []record {
 	return records
 }
 
-// metrics holds a record against CloudWatch's embedded metric format and returns
-// its metrics with their units, and its sets of dimensions.
+// metrics checks a record's embedded metric format and returns its metrics with
+// their units, and its sets of dimensions.
 func (r record) metrics(t *testing.T) (metrics map[string]string, dimensions []string) {
 	t.Helper()
 	text, _ := json.Marshal(r["_aws"])

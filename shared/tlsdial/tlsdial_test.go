@@ -31,7 +31,7 @@ func certificate(t *testing.T) *x509.Certificate {
 	return s.Certificate()
 }
 
-// A bundle has the same certificates for us as for crypto/x509.
+// A bundle has the same certificates here as in crypto/x509.
 func TestParse(t *testing.T) {
 	one := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate(t).Raw}))
 	for _, row := range []struct{ name, bundle string }{
@@ -91,7 +91,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// Whom crypto/tls does not trust is not trusted here.
+// A server that crypto/tls does not trust is not trusted here.
 func TestDialContext(t *testing.T) {
 	trusted := x509.NewCertPool()
 	trusted.AddCert(certificate(t))
@@ -131,8 +131,8 @@ func TestDialContext(t *testing.T) {
 	}
 }
 
-// A server is verified with the likely roots, or else with all of them; which they
-// are makes no difference to whom it is.
+// A server is verified with the likely roots first, and then with all of them. The
+// result does not depend on which roots are the likely ones.
 func TestLikelyRoots(t *testing.T) {
 	others := make([][]byte, 3*added)
 	for i := range others {
@@ -188,7 +188,7 @@ func TestLikelyRoots(t *testing.T) {
 	}
 }
 
-// selfSigned is the certificate of an authority.
+// selfSigned returns the certificate of an authority.
 func selfSigned(t *testing.T, name string) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

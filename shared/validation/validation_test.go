@@ -8,7 +8,7 @@ import (
 	"membercard/shared/apierror"
 )
 
-// row is a value and whether a rule lets it pass.
+// row is a value, and whether a rule accepts it.
 type row struct {
 	what  string
 	value string

@@ -1,5 +1,5 @@
-// Package mototest is for tests against moto, another implementation of AWS than
-// our own.
+// Package mototest is for tests against moto, an implementation of AWS that is not
+// this project's.
 package mototest
 
 import (
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Use points awsenv at moto for the rest of a test. endpoint is the SDK's variable
+// Use sets the environment of awsconfig to moto for the rest of a test. endpoint is the SDK's variable
 // for the service: AWS_ENDPOINT_URL_S3, for instance. Without moto the test is
 // skipped, but in CI it fails.
 func Use(t *testing.T, endpoint string) {
