@@ -102,9 +102,11 @@ func (o outcome) signed(t testing.TB, ticket string) (cardIDs []string, exts []m
 	return cardIDs, exts
 }
 
+// text returns a JSON string that repeats s n times.
+func text(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
+
 func TestOneCard(t *testing.T) {
 	one := func(members string) string { return `{"card_id":"` + cardID + `"` + members + `}` }
-	text := func(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 	i := newInstance(startManager(t, ends(oldTicket, time.Hour)), gatewaytest.Nowhere)
 	for _, row := range []struct {
 		rule, members string
@@ -191,7 +193,6 @@ func TestANonceNeverRepeats(t *testing.T) {
 func TestBadInputIsRefusedByName(t *testing.T) {
 	const good = `"card_id":"` + cardID + `"`
 	one := func(members string) string { return `{` + good + `,` + members + `}` }
-	text := func(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 	m := startManager(t, ends(oldTicket, time.Hour))
 	i := newInstance(m, gatewaytest.Nowhere)
 	for _, row := range []struct{ rule, body, field, issue string }{
@@ -452,12 +453,10 @@ func FuzzRequest(f *testing.F) {
 	f.Add(`{"":{"":1}}`)
 	f.Add(`{"cardList":[{"":1}]}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		if !utf8.ValidString(body) {
-			t.Skip("API Gateway's events are JSON")
-		}
+		gatewaytest.SkipUnlessUTF8(t, body)
 		from := &noTickets{}
 		o := gatewaytest.Call[tickets](t, from, sign, event(body, ""))
-		o.RequireVerdict(t, from.asked, "/body")
+		o.RequireValidation(t, from.asked, "/body")
 		if !from.asked {
 			if strings.HasSuffix(o.Error.Detail.Field, "/openid") && o.Error.Detail.Value != nil && o.Error.Detail.Value != "" {
 				t.Fatalf("an openid is repeated: %s", o.Body)

@@ -139,7 +139,7 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 }
 
 func TestAnAnswerWithoutATokenIsInvalid(t *testing.T) {
-	operation.DistrustsAnswers(t, post(cardID, example), signingtest.Answers{
+	operation.RejectsAnswers(t, post(cardID, example), signingtest.Answers{
 		{"nothing", ``},
 		{"an empty object", `{}`},
 		{"null", `null`},
@@ -176,9 +176,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(cardID, auto(`"activate_type":"AUTO_ACTIVATE"`))
 	f.Add(cardID, auto(`"navigate_back_previous_page":null`))
 	f.Fuzz(func(t *testing.T, card, body string) {
-		if !utf8.ValidString(card) || !utf8.ValidString(body) {
-			t.Skip("API Gateway's events are JSON")
-		}
+		gatewaytest.SkipUnlessUTF8(t, card, body)
 		if _, passed := operation.Validate(t, post(card, body), "/body", "/path/card_id"); !passed {
 			return
 		}

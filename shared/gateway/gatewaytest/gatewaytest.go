@@ -6,10 +6,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -39,6 +42,31 @@ func Request(route, body string, values ...string) Event {
 	}
 	event.RawPath = path
 	return event
+}
+
+// With returns a JSON object with the value of one member replaced by a JSON text,
+// or without the member if value is "".
+func With(object, name, value string) string {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(object), &members); err != nil {
+		panic(err)
+	}
+	if members[name] = json.RawMessage(value); value == "" {
+		delete(members, name)
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		list = append(list, strconv.Quote(name)+":"+string(members[name]))
+	}
+	return "{" + strings.Join(list, ",") + "}"
+}
+
+// SkipUnlessUTF8 skips a fuzz test's input that can't be in an event, which is JSON.
+func SkipUnlessUTF8(t testing.TB, texts ...string) {
+	t.Helper()
+	if !utf8.ValidString(strings.Join(texts, " ")) {
+		t.Skip("events are JSON, which is UTF-8")
+	}
 }
 
 // LoggedIn returns the event of a user whose openid the authorizer has proven.
@@ -98,10 +126,10 @@ func Call[Client any](t testing.TB, client Client, operation func(context.Contex
 	return Invoke(t, gateway.NewHandler(telemetry.New(&log, "MemberCard", "test"), client, operation), &log, event)
 }
 
-// RequireVerdict is for a request to a function that has no secret. A request that
+// RequireValidation is for a request to a function that has no secret. A request that
 // passed validation must have failed for the secret; any other must have been
 // refused at one of the fields, JSON pointers such as /body, or inside it.
-func (o Outcome) RequireVerdict(t testing.TB, passed bool, fields ...string) {
+func (o Outcome) RequireValidation(t testing.TB, passed bool, fields ...string) {
 	t.Helper()
 	if passed {
 		if o.Error.Code != "CONFIG_ERROR" {

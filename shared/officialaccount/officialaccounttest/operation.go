@@ -37,7 +37,7 @@ func (f Operation) Validate(t testing.TB, event gatewaytest.Event) (o gatewaytes
 	from := &Source{Missing: true}
 	o = f.invoke(t, event, from, gatewaytest.Nowhere)
 	passed = from.Asked() > 0
-	o.RequireVerdict(t, passed, "/body")
+	o.RequireValidation(t, passed, "/body")
 	return o, passed
 }
 

@@ -38,7 +38,7 @@ func (f Operation) Validate(t testing.TB, event gatewaytest.Event, fields ...str
 	t.Helper()
 	var from Source
 	o = f.invoke(t, event, &from, gatewaytest.Nowhere)
-	o.RequireVerdict(t, from.Asked, fields...)
+	o.RequireValidation(t, from.Asked, fields...)
 	return o, from.Asked
 }
 
@@ -115,10 +115,10 @@ func texts(value any) (found []string) {
 // Answers are answers of WeChat Pay that do not have the documented shape.
 type Answers []struct{ Fault, Body string }
 
-// DistrustsAnswers checks that the caller gets no answer of another shape than the
+// RejectsAnswers checks that the caller gets no answer of another shape than the
 // documented one. They are answers to a good request, with status 200 and a good
 // signature.
-func (f Operation) DistrustsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
+func (f Operation) RejectsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
 	t.Helper()
 	for _, row := range answers {
 		t.Run(row.Fault, func(t *testing.T) {

@@ -1,6 +1,16 @@
 // Package signingtest is for the tests of functions that make signed calls. It
 // has a merchant and a WeChat Pay behind TLS that signs its answers. It does not
 // check what the real WeChat Pay would refuse; the sandbox in local/ does.
+//
+// A function's test has a few lines and the tables of its rules:
+//
+//	func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+//
+//	var operation signingtest.Operation = mint
+//
+//	func post(card, body string) gatewaytest.Event {
+//		return gatewaytest.Request("POST /cards/{card_id}/permission-tokens", body, card)
+//	}
 package signingtest
 
 import (
