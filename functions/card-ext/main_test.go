@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -20,7 +19,7 @@ import (
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -190,12 +189,12 @@ func (w *wechat) asked(t *testing.T, times int) {
 // instance is an instance of the function, as main starts it, and its log.
 type instance struct {
 	invocation.Actions
-	log *bytes.Buffer
+	log *telemetrytest.Records
 }
 
 func newInstance(m *manager, endpoint string) instance {
-	records := new(bytes.Buffer)
-	log, config := telemetry.New(records, "MemberCard", "test"), m.config()
+	log, records := telemetrytest.New()
+	config := m.config()
 	stored := secret.New(config, ticketARN, parseTicket, log)
 	r := refresher{
 		wechat: officialaccount.NewClient(secret.New(config, accountARN, officialaccount.ParseAccount, log), upstream.New([]string{endpoint})),
@@ -232,7 +231,7 @@ func (i instance) post(t testing.TB, body, proven string) outcome {
 	o := outcome{Outcome: gatewaytest.Invoke(t, i.Actions, i.log, event(body, proven))}
 	private(t, o.Body+o.Log)
 	o.RequireNotLogged(t, openid, foreign)
-	o.record = last(t, o.Log)
+	o.record = i.last(t)
 	return o
 }
 
@@ -246,12 +245,12 @@ func private(t testing.TB, told string) {
 	}
 }
 
-// last returns the last record of a log.
-func last(t testing.TB, log string) (record map[string]any) {
+// last returns the last record of the log.
+func (i instance) last(t testing.TB) map[string]any {
 	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(log, "\n"), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &record); err != nil {
-		t.Fatalf("%q: %v", log, err)
+	records := i.log.All(t)
+	if len(records) == 0 {
+		t.Fatal("nothing was logged")
 	}
-	return record
+	return records[len(records)-1]
 }

@@ -132,11 +132,12 @@ func TestRefresh(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			m, w := startManager(t, row.stored), startWeChat(t, row.answer)
 			before := time.Now()
-			answer, log, err := newInstance(m, w.URL).refresh(t)
+			i := newInstance(m, w.URL)
+			answer, log, err := i.refresh(t)
 			if err != nil || answer != fmt.Sprintf(`{"renewed":%v}`, row.renewed) {
 				t.Fatalf("%s, %v\n%s", answer, err, log)
 			}
-			if record := last(t, log); record["Code"] != "OK" || record["level"] != "INFO" || record["renewed"] != row.renewed {
+			if record := i.last(t); record["Code"] != "OK" || record["level"] != "INFO" || record["renewed"] != row.renewed {
 				t.Errorf("the record is %s", log)
 			}
 			m.mu.Lock()
@@ -196,7 +197,7 @@ func TestARefreshThatFails(t *testing.T) {
 			if err == nil || err.Error() != row.code || answer != "" {
 				t.Errorf("%s, %v, want the error %s", answer, err, row.code)
 			}
-			record := last(t, log)
+			record := i.last(t)
 			cure, _ := record["cure"].(string)
 			if record["level"] != "ERROR" || record["Code"] != row.code || cure == "" || !strings.Contains(cure, row.tells) || record["cause"] == nil {
 				t.Errorf("the record is %s", log)
@@ -223,7 +224,7 @@ func TestATicketThatCantBeStored(t *testing.T) {
 			m.refuses["PutSecretValue"] = row.refusal
 			i := newInstance(m, w.URL)
 			answer, log, err := i.refresh(t)
-			record := last(t, log)
+			record := i.last(t)
 			if err == nil || answer != "" || record["level"] != "ERROR" || !strings.Contains(fmt.Sprint(record["cause"]), row.cause) || record["cure"] == nil {
 				t.Errorf("%s, %v: %s", answer, err, log)
 			}

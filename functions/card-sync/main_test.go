@@ -1,13 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"testing"
 
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 )
 
@@ -22,8 +21,8 @@ const (
 )
 
 // newFunction returns the function that main starts, and its log.
-func newFunction(from officialaccount.Source, endpoint string, plans planObject) (invocation.Actions, *bytes.Buffer) {
-	var log bytes.Buffer
+func newFunction(from officialaccount.Source, endpoint string, plans planObject) (invocation.Actions, *telemetrytest.Records) {
+	log, records := telemetrytest.New()
 	h := handler{syncer: &syncer{wechat: wechattest.Client(from, endpoint)}, plans: plans}
-	return invocation.Actions{Log: telemetry.New(&log, "MemberCard", "test"), ByName: map[string]invocation.Action{"sync": h.sync}}, &log
+	return invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": h.sync}}, records
 }

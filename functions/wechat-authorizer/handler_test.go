@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"membercard/shared/gateway/gatewaytest"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -169,8 +168,8 @@ func invoke(t testing.TB, ctx context.Context, from source, endpoint string, ask
 	if err != nil {
 		t.Fatal(err)
 	}
-	var records bytes.Buffer
-	a := authorizer{apps: from, wechat: upstream.New([]string{endpoint}), log: telemetry.New(&records, "MemberCard", "test")}
+	log, records := telemetrytest.New()
+	a := authorizer{apps: from, wechat: upstream.New([]string{endpoint}), log: log}
 	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: "8f5a"})
 	raw, err := lambda.NewHandler(a.authorize).Invoke(ctx, payload)
 	o := outcome{raw: string(raw), err: err, log: records.String()}
@@ -182,9 +181,11 @@ func invoke(t testing.TB, ctx context.Context, from source, endpoint string, ask
 			t.Errorf("no, with a context: %s", raw)
 		}
 	}
-	if strings.Count(o.log, "\n") != 1 || json.Unmarshal(records.Bytes(), &o.record) != nil {
+	all := records.All(t)
+	if len(all) != 1 {
 		t.Fatalf("not one record:\n%s", o.log)
 	}
+	o.record = all[0]
 	if o.record["requestId"] != "8f5a" || o.record["route"] != "POST /card/ext" {
 		t.Errorf("the record is of request %v, route %v", o.record["requestId"], o.record["route"])
 	}
@@ -530,7 +531,8 @@ func TestManyAtOnce(t *testing.T) {
 	w := startWeChat(t, func(r *http.Request) reply {
 		return reply{0, `{"openid":"of ` + r.URL.Query().Get("js_code") + `"}`}
 	})
-	a := authorizer{apps: &fake{text: both(miniSecret)}, wechat: upstream.New([]string{w.URL}), log: telemetry.New(io.Discard, "MemberCard", "test")}
+	log, _ := telemetrytest.New()
+	a := authorizer{apps: &fake{text: both(miniSecret)}, wechat: upstream.New([]string{w.URL}), log: log}
 	var all sync.WaitGroup
 	for n := range 20 {
 		all.Go(func() {

@@ -41,10 +41,9 @@ func serve(t *testing.T, h Handler, event events.APIGatewayV2HTTPRequest) (event
 
 func TestPassIsWeChatsAnswer(t *testing.T) {
 	for _, row := range []struct {
-		what        string
-		status      int
-		body        string
-		contentType string
+		what              string
+		status            int
+		body, contentType string
 	}{
 		{"200 with a body", 200, `{"code": "123"}`, "application/json"},
 		{"204 without one", 204, "", ""},

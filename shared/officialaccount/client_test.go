@@ -1,7 +1,6 @@
 package officialaccount
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,7 +15,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -644,8 +643,8 @@ func TestNothingSecretIsTold(t *testing.T) {
 			w.token = func(int, string, bool) reply { return row.token }
 			w.answer = func(int, string) reply { return row.answer }
 			for _, c := range []*Client{newClient(newSource(), w), newClient(newSource(), down, w)} {
-				var records bytes.Buffer
-				ctx, record := telemetry.New(&records, "MemberCard", "test").Begin(t.Context(), "id")
+				log, records := telemetrytest.New()
+				ctx, record := log.Begin(t.Context(), "id")
 				_, err := c.Post(ctx, operation, []byte(example))
 				e, ok := errors.AsType[*apierror.Error](err)
 				if !ok {

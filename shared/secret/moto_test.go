@@ -11,7 +11,7 @@ import (
 
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 // TestARotationInMoto creates, rotates and reads a secret in an implementation of
@@ -20,13 +20,13 @@ func TestARotationInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	manager := secretsmanager.NewFromConfig(awsconfig.Load())
 	name := aws.String("merchant-" + rand.Text())
-	log := &logBuffer{}
-	s := subject{log: log, Secret: New(awsconfig.Load(), *name, func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))}
+	log, records := telemetrytest.New()
+	s := subject{records: records, Secret: New(awsconfig.Load(), *name, func(text []byte) (string, error) { return string(text), nil }, log)}
 
 	if value, err := s.Get(t.Context()); err == nil {
 		t.Errorf("%q came before there was a secret", value)
 	}
-	log.failures(t, 1, "ResourceNotFoundException")
+	s.failures(t, 1, "ResourceNotFoundException")
 
 	created, err := manager.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: name, SecretString: aws.String(`{"mchid":"1900000001"}`)})
 	if err != nil {
@@ -49,7 +49,7 @@ func TestARotationInMoto(t *testing.T) {
 		s.gets(t, text)
 	}
 
-	byARN := New(awsconfig.Load(), aws.ToString(created.ARN), func(text []byte) (string, error) { return string(text), nil }, telemetry.New(log, "MemberCard", "test"))
+	byARN := New(awsconfig.Load(), aws.ToString(created.ARN), func(text []byte) (string, error) { return string(text), nil }, log)
 	if got, err := byARN.Get(t.Context()); err != nil || got != `{"mchid":"1900000003"}` {
 		t.Errorf("by its ARN: %q, %v", got, err)
 	}

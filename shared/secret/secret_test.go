@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,7 @@ import (
 	"time"
 
 	"membercard/shared/awsconfig"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 const arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:merchant-AbCdEf"
@@ -97,57 +96,44 @@ func (m *manager) read(t *testing.T, times int) {
 
 const denied = `{"__type":"AccessDeniedException","message":"not authorized to perform: secretsmanager:GetSecretValue"}`
 
-// logBuffer is a log that can be read while it is written.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
+// subject is the secret under test, how often it was parsed, and its log.
+type subject struct {
+	*Secret[string]
+	parsed  *[]string
+	records *telemetrytest.Records
 }
 
 // failures checks that the log has so many records, each of which counts one failure
 // with a cause.
-func (l *logBuffer) failures(t *testing.T, times int, cause string) {
+func (s subject) failures(t *testing.T, times int, cause string) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if n := strings.Count(l.b.String(), "\n"); n != times {
-		t.Fatalf("%d records, want %d:\n%s", n, times, l.b.String())
+	records := s.records.All(t)
+	if len(records) != times {
+		t.Fatalf("%d records, want %d:\n%s", len(records), times, s.records)
 	}
-	for line := range strings.Lines(l.b.String()) {
-		var record map[string]any
-		if err := json.Unmarshal([]byte(line), &record); err != nil || record["level"] != "ERROR" || record["SecretFailures"] != 1.0 || record["_aws"] == nil {
-			t.Errorf("%s counts no failure: %v", line, err)
+	for _, record := range records {
+		if record["level"] != "ERROR" || record["SecretFailures"] != 1.0 || record["_aws"] == nil {
+			t.Errorf("%v counts no failure", record)
 		}
 		if got := fmt.Sprint(record["cause"]); !strings.Contains(got, cause) {
 			t.Errorf("the cause is %q, want %q", got, cause)
 		}
-		if strings.Contains(line, "malformed-value") {
-			t.Errorf("a value is logged: %s", line)
-		}
+	}
+	if strings.Contains(s.records.String(), "malformed-value") {
+		t.Errorf("a value is logged: %s", s.records)
 	}
 }
 
-// subject is the secret under test, how often it was parsed, and its log.
-type subject struct {
-	*Secret[string]
-	parsed *[]string
-	log    *logBuffer
-}
-
 func newSubject() subject {
-	s := subject{parsed: new([]string), log: &logBuffer{}}
+	log, records := telemetrytest.New()
+	s := subject{parsed: new([]string), records: records}
 	s.Secret = New(awsconfig.Load(), arn, func(text []byte) (string, error) {
 		*s.parsed = append(*s.parsed, string(text))
 		if strings.HasPrefix(string(text), "malformed") {
 			return "", errors.New("mchid is missing")
 		}
 		return "parsed " + string(text), nil
-	}, telemetry.New(s.log, "MemberCard", "test"))
+	}, log)
 	return s
 }
 
@@ -180,7 +166,7 @@ func TestItIsReadOnce(t *testing.T) {
 		s.gets(t, "parsed one")
 	}
 	m.read(t, 1)
-	s.log.failures(t, 0, "")
+	s.failures(t, 0, "")
 }
 
 func TestABinarySecretIsReadToo(t *testing.T) {
@@ -225,21 +211,21 @@ func TestTheOneAtHandGoesOnServing(t *testing.T) {
 			m.gives(row.status, row.answer)
 			s.later(cacheTTL + time.Second)
 			s.gets(t, "parsed one")
-			s.log.failures(t, 1, row.cause)
+			s.failures(t, 1, row.cause)
 			m.mu.Lock()
 			reads := m.reads // the SDK may have tried more than once
 			m.mu.Unlock()
 			s.gets(t, "parsed one")
 			m.read(t, reads) // not again at once
-			s.log.failures(t, 1, row.cause)
+			s.failures(t, 1, row.cause)
 			s.later(minRefreshInterval + time.Second)
 			s.gets(t, "parsed one")
-			s.log.failures(t, 2, row.cause)
+			s.failures(t, 2, row.cause)
 
 			m.gives(200, version("v3", "three"))
 			s.later(minRefreshInterval + time.Second)
 			s.gets(t, "parsed three")
-			s.log.failures(t, 2, row.cause)
+			s.failures(t, 2, row.cause)
 		})
 	}
 }
@@ -253,7 +239,7 @@ func TestWithoutAnyEachRequestTriesAgain(t *testing.T) {
 			t.Fatalf("%q, %v", got, err)
 		}
 		m.read(t, n)
-		s.log.failures(t, n, "AccessDeniedException")
+		s.failures(t, n, "AccessDeniedException")
 	}
 	m.gives(200, version("v1", "malformed-value"))
 	if _, err := s.Get(t.Context()); err == nil || !strings.Contains(err.Error(), "mchid is missing") {
@@ -269,7 +255,7 @@ func TestAnUnreachableManagerIsAFailure(t *testing.T) {
 	m.Close()
 	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed one")
-	s.log.failures(t, 1, "Secrets Manager")
+	s.failures(t, 1, "Secrets Manager")
 }
 
 func TestRefreshReadsAtOnce(t *testing.T) {
@@ -310,7 +296,7 @@ func TestRefreshThatFailsKeepsTheOneAtHand(t *testing.T) {
 	if err == nil || changed || got != "parsed one" {
 		t.Errorf("%q, %v, %v", got, changed, err)
 	}
-	s.log.failures(t, 1, "mchid is missing")
+	s.failures(t, 1, "mchid is missing")
 	s.refreshes(t, "parsed one", false) // not read again within the minute
 	m.read(t, 2)
 	s.gets(t, "parsed one")
@@ -370,5 +356,5 @@ func TestAHangingManagerHasThreeSeconds(t *testing.T) {
 	m.mu.Unlock()
 	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed one") // without a deadline
-	s.log.failures(t, 1, "Secrets Manager did not answer in time")
+	s.failures(t, 1, "Secrets Manager did not answer in time")
 }

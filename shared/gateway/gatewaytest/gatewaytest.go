@@ -3,7 +3,6 @@
 package gatewaytest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"maps"
@@ -19,7 +18,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/gateway"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 // Nowhere is an endpoint that no test may call.
@@ -86,10 +85,10 @@ type Outcome struct {
 	Log     string
 }
 
-// Invoke sends a request to the function whose log is written to log. It fails
+// Invoke sends a request to a function that logs to records. It fails
 // the test if the runtime gets an error, or if the answer is not JSON that no
 // cache may store.
-func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event Event) Outcome {
+func Invoke(t testing.TB, function lambda.Handler, records *telemetrytest.Records, event Event) Outcome {
 	t.Helper()
 	event.Version = "2.0"
 	if event.RequestContext.HTTP.Method == "" {
@@ -107,7 +106,7 @@ func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event Even
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		t.Fatal(err)
 	}
-	o := Outcome{Status: answer.StatusCode, Body: answer.Body, Headers: answer.Headers, Log: log.String()}
+	o := Outcome{Status: answer.StatusCode, Body: answer.Body, Headers: answer.Headers, Log: records.String()}
 	if o.Headers["Cache-Control"] != "no-store" || o.Body != "" && o.Headers["Content-Type"] != "application/json" {
 		t.Errorf("headers %v", o.Headers)
 	}
@@ -122,8 +121,8 @@ func Invoke(t testing.TB, function lambda.Handler, log *bytes.Buffer, event Even
 // Call sends a request to an operation that calls WeChat with client.
 func Call[Client any](t testing.TB, client Client, operation func(context.Context, Client, *gateway.Request) (*gateway.Response, error), event Event) Outcome {
 	t.Helper()
-	var log bytes.Buffer
-	return Invoke(t, gateway.NewHandler(telemetry.New(&log, "MemberCard", "test"), client, operation), &log, event)
+	log, records := telemetrytest.New()
+	return Invoke(t, gateway.NewHandler(log, client, operation), records, event)
 }
 
 // RequireValidation is for a request to a function that has no secret. A request that
