@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"membercard/local/jwt"
 	"membercard/local/lambda"
 	"membercard/local/sigv4"
 )
@@ -68,113 +66,24 @@ func identity(r *http.Request, names []string) ([]string, bool) {
 // credentials, which may call everything. Requests are signed in their headers
 // for execute-api; a session token is signed with the rest, but any will do.
 func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
-	return iam{sigv4.Verifier{
-		Service:         "execute-api",
-		Region:          region,
-		AccessKeyID:     accessKeyID,
-		SecretAccessKey: secretAccessKey,
-		MaxSkew:         5 * time.Minute,
-	}}
+	return iam{sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}}
 }
 
-type iam struct{ signature sigv4.Verifier }
+type iam struct{ key sigv4.Key }
 
 func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
-	if a.signature.Verify(r, body, time.Now()) != nil {
+	if a.key.Verify(r, body, "execute-api", 5*time.Minute, time.Now()) != nil {
 		return nil, forbidden
 	}
 	account := event.RequestContext.AccountID
 	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{
-		AccessKey: a.signature.AccessKeyID,
+		AccessKey: a.key.AccessKeyID,
 		AccountID: account,
 		CallerID:  "AROALOCALLOCALLOCAL0:local",
 		UserARN:   "arn:aws:sts::" + account + ":assumed-role/local/local",
 		UserID:    "AROALOCALLOCALLOCAL0:local",
 	}}, nil
 }
-
-// JWT returns an authorizer that takes the token in the named header, with
-// Bearer before it or not, if one of keys signed it, and it is the issuer's, for
-// one of audience, and neither expired nor from the future.
-func JWT(header, issuer string, audience []string, keys jwt.Keys) Authorizer {
-	return &jwtAuthorizer{header, issuer, audience, keys}
-}
-
-type jwtAuthorizer struct {
-	header, issuer string
-	audience       []string
-	keys           jwt.Keys
-}
-
-func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
-	values, ok := identity(r, []string{a.header})
-	if !ok {
-		return nil, &refusal{http.StatusUnauthorized, "Bearer"}
-	}
-	token := values[0]
-	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
-		token = rest
-	}
-	claims, err := jwt.Verify(token, a.keys)
-	if err == nil {
-		err = a.check(claims, time.Now())
-	}
-	if err != nil {
-		return nil, &refusal{http.StatusUnauthorized, fmt.Sprintf(`Bearer scope="" error="invalid_token" error_description=%q`, err)}
-	}
-	texts := make(map[string]string, len(claims))
-	for name, value := range claims {
-		texts[name] = fmt.Sprint(value) // a list as [a b]
-	}
-	return &caller{JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: texts}}, nil
-}
-
-// check returns what is wrong with claims at now.
-func (a *jwtAuthorizer) check(claims map[string]any, now time.Time) error {
-	if claims["iss"] != a.issuer {
-		return fmt.Errorf("the token does not have the issuer %s", a.issuer)
-	}
-	audience, ok := claims["aud"]
-	if !ok {
-		audience = claims["client_id"] // of access tokens that have no audience
-	}
-	audiences, ok := audience.([]any)
-	if !ok {
-		audiences = []any{audience}
-	}
-	if !slices.ContainsFunc(audiences, func(one any) bool {
-		name, ok := one.(string)
-		return ok && slices.Contains(a.audience, name)
-	}) {
-		return fmt.Errorf("the token does not have a valid audience")
-	}
-	for _, rule := range []struct {
-		claim    string
-		required bool
-		met      func(at float64) bool
-		message  string
-	}{
-		{"exp", true, func(at float64) bool { return seconds(now) < at }, "the token has expired"},
-		{"nbf", false, func(at float64) bool { return seconds(now) >= at }, "the token is not valid yet"},
-		{"iat", false, func(at float64) bool { return seconds(now) >= at }, "the token was issued in the future"},
-	} {
-		value, ok := claims[rule.claim]
-		if !ok && !rule.required {
-			continue
-		}
-		number, _ := value.(json.Number)
-		at, err := number.Float64()
-		if err != nil {
-			return fmt.Errorf("the token has no valid %s", rule.claim)
-		}
-		if !rule.met(at) {
-			return fmt.Errorf("%s", rule.message)
-		}
-	}
-	return nil
-}
-
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // Lambda returns an authorizer that asks a function, in payload format 2.0 and
 // for a simple response. The identity source are the named headers: a request

@@ -3,6 +3,7 @@ package apigateway
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -15,8 +16,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/golang-jwt/jwt/v5"
 
-	"membercard/local/jwt"
 	"membercard/local/lambda"
 )
 
@@ -128,15 +129,12 @@ func TestIAM(t *testing.T) {
 }
 
 func TestJWT(t *testing.T) {
-	const (
-		here = "https://issuer.example.com"
-		bad  = `Bearer scope="" error="invalid_token" error_description="`
-	)
-	issuer := jwt.NewIssuer(here)
-	server := guard(t, JWT("Authorization", here, []string{"app", "web"}, issuer.Keys()))
+	const here = "https://issuer.example.com"
+	issuer := NewIssuer(here)
+	server := guard(t, JWT("Authorization", here, []string{"app", "web"}, issuer))
 	now := time.Now().Unix()
-	claims := func(changes map[string]any) string {
-		all := map[string]any{"iss": here, "aud": "app", "exp": now + 60}
+	claims := func(changes map[string]any) jwt.MapClaims {
+		all := jwt.MapClaims{"iss": here, "aud": "app", "exp": now + 60}
 		for name, value := range changes {
 			if value == nil {
 				delete(all, name)
@@ -144,59 +142,81 @@ func TestJWT(t *testing.T) {
 				all[name] = value
 			}
 		}
-		return issuer.Sign(all)
+		return all
 	}
-	const noAudience = bad + `the token does not have a valid audience"`
+	with := func(name string, value any) string { return issuer.Sign(claims(map[string]any{name: value})) }
+	signed := func(method jwt.SigningMethod, keyID, key any) string {
+		token := jwt.NewWithClaims(method, claims(nil))
+		token.Header["kid"] = keyID
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	good := issuer.Sign(claims(nil))
+	parts := strings.Split(good, ".")
 	tests := []struct {
 		name, authorization string
-		challenge           string // empty: 200
+		err                 error // the reason in the challenge; nil: 200
 	}{
-		{"good", "Bearer " + issuer.Token("app", "alice", time.Minute), ""},
-		{"bare", issuer.Token("app", "alice", time.Minute), ""},
-		{"lower case", "bearer " + issuer.Token("web", "alice", time.Minute), ""},
-		{"minimal", claims(nil), ""},
-		{"list of audiences", claims(map[string]any{"aud": []string{"x", "web"}}), ""},
-		{"client_id", claims(map[string]any{"aud": nil, "client_id": "app"}), ""},
-		{"past nbf and iat", claims(map[string]any{"nbf": now - 1, "iat": now - 1}), ""},
-		{"none", "", "Bearer"},
-		{"no token", "token", bad + `the token does not have three parts"`},
-		{"another scheme", "Basic YTpi", bad + `the token does not have three parts"`},
-		{"of another's key", jwt.NewIssuer(here).Token("app", "alice", time.Minute), bad + `the token is signed with an unknown key"`},
-		{"of another issuer", claims(map[string]any{"iss": "https://x"}), bad + `the token does not have the issuer ` + here + `"`},
-		{"without issuer", claims(map[string]any{"iss": nil}), bad + `the token does not have the issuer ` + here + `"`},
-		{"for another audience", claims(map[string]any{"aud": "x"}), noAudience},
-		{"for other audiences", claims(map[string]any{"aud": []any{"x", 1}}), noAudience},
-		{"without audience", claims(map[string]any{"aud": nil}), noAudience},
-		{"another client_id", claims(map[string]any{"aud": nil, "client_id": "x"}), noAudience},
-		{"client_id beside audience", claims(map[string]any{"aud": "x", "client_id": "app"}), noAudience},
-		{"expired", claims(map[string]any{"exp": now}), bad + `the token has expired"`},
-		{"without exp", claims(map[string]any{"exp": nil}), bad + `the token has no valid exp"`},
-		{"exp is no number", claims(map[string]any{"exp": "never"}), bad + `the token has no valid exp"`},
-		{"nbf ahead", claims(map[string]any{"nbf": now + 60}), bad + `the token is not valid yet"`},
-		{"iat ahead", claims(map[string]any{"iat": now + 60}), bad + `the token was issued in the future"`},
-		{"iat is no number", claims(map[string]any{"iat": "x"}), bad + `the token has no valid iat"`},
+		{"good", "Bearer " + good, nil},
+		{"bare", good, nil},
+		{"lower case", "bearer " + with("aud", "web"), nil},
+		{"list of audiences", with("aud", []string{"x", "web"}), nil},
+		{"client_id", issuer.Sign(claims(map[string]any{"aud": nil, "client_id": "app"})), nil},
+		{"past nbf and iat", issuer.Sign(claims(map[string]any{"nbf": now - 1, "iat": now - 1})), nil},
+		{"no token", "token", jwt.ErrTokenMalformed},
+		{"another scheme", "Basic YTpi", jwt.ErrTokenMalformed},
+		{"two parts", parts[0] + "." + parts[1], jwt.ErrTokenMalformed},
+		{"four parts", good + ".", jwt.ErrTokenMalformed},
+		{"padded", good + "=", jwt.ErrTokenMalformed},
+		{"no header", "." + parts[1] + "." + parts[2], jwt.ErrTokenMalformed},
+		{"algorithm none", signed(jwt.SigningMethodNone, issuer.keyID, jwt.UnsafeAllowNoneSignatureType), jwt.ErrTokenSignatureInvalid},
+		{"algorithm HS256", signed(jwt.SigningMethodHS256, issuer.keyID, x509.MarshalPKCS1PublicKey(&issuer.key.PublicKey)), jwt.ErrTokenSignatureInvalid},
+		{"algorithm RS512", signed(jwt.SigningMethodRS512, issuer.keyID, issuer.key), jwt.ErrTokenSignatureInvalid},
+		{"no signature", parts[0] + "." + parts[1] + ".", jwt.ErrTokenSignatureInvalid},
+		{"claims of another token", parts[0] + "." + strings.Split(with("sub", "bob"), ".")[1] + "." + parts[2], jwt.ErrTokenSignatureInvalid},
+		{"another key", NewIssuer(here).Sign(claims(nil)), jwt.ErrTokenUnverifiable},
+		{"another key under the ID", signed(jwt.SigningMethodRS256, issuer.keyID, NewIssuer(here).key), jwt.ErrTokenSignatureInvalid},
+		{"another issuer", with("iss", "https://x"), jwt.ErrTokenInvalidIssuer},
+		{"no issuer", with("iss", ""), jwt.ErrTokenRequiredClaimMissing},
+		{"another audience", with("aud", "x"), jwt.ErrTokenInvalidAudience},
+		{"audience is no text", with("aud", []any{"x", 1}), jwt.ErrInvalidType},
+		{"no audience", with("aud", nil), jwt.ErrTokenRequiredClaimMissing},
+		{"another client_id", issuer.Sign(claims(map[string]any{"aud": nil, "client_id": "x"})), jwt.ErrTokenInvalidAudience},
+		{"client_id beside audience", issuer.Sign(claims(map[string]any{"aud": "x", "client_id": "app"})), jwt.ErrTokenInvalidAudience},
+		{"expired", with("exp", now), jwt.ErrTokenExpired},
+		{"no exp", with("exp", nil), jwt.ErrTokenRequiredClaimMissing},
+		{"exp is no number", with("exp", "never"), jwt.ErrInvalidType},
+		{"nbf ahead", with("nbf", now+60), jwt.ErrTokenNotValidYet},
+		{"iat ahead", with("iat", now+60), jwt.ErrTokenUsedBeforeIssued},
+		{"iat is no number", with("iat", "x"), jwt.ErrInvalidType},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			res, body := send(t, request(t, server.URL+"/b", test.authorization, ""))
-			if got := res.Header.Get("Www-Authenticate"); got != test.challenge {
-				t.Errorf("challenge %s, want %s", got, test.challenge)
-			}
-			if test.challenge == "" {
-				if c := known(t, res, body); c == nil || c.JWT == nil || c.JWT.Claims["iss"] != here {
-					t.Errorf("caller is %+v", c)
+			challenge := res.Header.Get("Www-Authenticate")
+			if test.err == nil {
+				if c := known(t, res, body); challenge != "" || c == nil || c.JWT == nil || c.JWT.Claims["iss"] != here {
+					t.Errorf("challenge %s, caller is %+v", challenge, c)
 				}
-			} else if res.StatusCode != 401 || body != messages[401] {
-				t.Errorf("%d %s, want 401", res.StatusCode, body)
+			} else if res.StatusCode != 401 || body != messages[401] || !strings.Contains(challenge, test.err.Error()) ||
+				!strings.HasPrefix(challenge, `Bearer scope="" error="invalid_token" error_description="`) {
+				t.Errorf("%d %s, challenge %s, want 401 because of %v", res.StatusCode, body, challenge, test.err)
 			}
 		})
+	}
+	res, _ := send(t, request(t, server.URL+"/b", "", ""))
+	if got := res.Header.Get("Www-Authenticate"); res.StatusCode != 401 || got != "Bearer" {
+		t.Errorf("without a token: %d, challenge %s", res.StatusCode, got)
 	}
 }
 
 // TestClaims has claims of every kind, which are strings in an event.
 func TestClaims(t *testing.T) {
-	issuer := jwt.NewIssuer("https://a")
-	server := guard(t, JWT("Authorization", "https://a", []string{"app"}, issuer.Keys()))
+	issuer := NewIssuer("https://a")
+	server := guard(t, JWT("Authorization", "https://a", []string{"app"}, issuer))
 	token := issuer.Sign(map[string]any{
 		"iss": "https://a", "aud": []string{"app", "b"}, "exp": 4102444800, "sub": "alice", "admin": true, "n": 1.5,
 	})

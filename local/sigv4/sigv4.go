@@ -1,5 +1,5 @@
-// Package sigv4 verifies AWS Signature Version 4 as AWS's services do: it signs
-// what the client says it signed, and compares.
+// Package sigv4 verifies AWS Signature Version 4: it signs the request again with
+// the SDK's signer, and compares.
 package sigv4
 
 import (
@@ -22,12 +22,9 @@ const (
 	timeFormat = "20060102T150405Z"
 )
 
-// A Verifier verifies signatures made with one key for one service in one
-// region.
-type Verifier struct {
-	Service, Region              string
-	AccessKeyID, SecretAccessKey string
-	MaxSkew                      time.Duration // between a signature's time and now
+// A Key signs requests in one region.
+type Key struct {
+	Region, AccessKeyID, SecretAccessKey string
 }
 
 // Reason is why a request is refused.
@@ -35,66 +32,67 @@ type Reason int
 
 const (
 	Missing    Reason = iota // the request is not signed
-	Incomplete               // its Authorization cannot be understood, or has no date
-	UnknownKey               // somebody else's key
-	WrongScope               // made for another day, region or service
+	Incomplete               // its Authorization can't be parsed, or it has no date
+	UnknownKey               // signed with another key
+	WrongScope               // signed for another day, region or service
 	Skewed                   // too old, or from the future
-	Mismatch                 // not made with the key over this request
+	Mismatch                 // the signature is not this request's
 )
 
-// A Refusal is what AWS would have against a request. Each service has its own
-// name for a reason.
+// A Refusal is why AWS would refuse a request. Each service has its own error
+// code for a reason.
 type Refusal struct {
 	Reason  Reason
 	Message string
 }
 
-// Verify returns why AWS would refuse r, which has the given body, at now. For
-// S3 the signature is over the hash that the request names, which is for the
-// caller to compare with the body's.
-func (v Verifier) Verify(r *http.Request, body []byte, now time.Time) *Refusal {
+// Verify returns why AWS would refuse r, or nil. The request has the given body,
+// must be signed for service, and its signature may differ from now by maxSkew.
+// For S3 the signature covers the hash in X-Amz-Content-Sha256, which the caller
+// compares with the body's.
+func (k Key) Verify(r *http.Request, body []byte, service string, maxSkew time.Duration, now time.Time) *Refusal {
 	authorization := r.Header.Get("Authorization")
 	if authorization == "" {
 		return &Refusal{Missing, "Missing Authentication Token"}
 	}
-	var credential, signedHeaders string
-	fields, ok := strings.CutPrefix(authorization, algorithm+" ")
-	for field := range strings.SplitSeq(fields, ",") {
-		switch name, value, _ := strings.Cut(strings.TrimSpace(field), "="); name {
-		case "Credential":
-			credential = value
-		case "SignedHeaders":
-			signedHeaders = value
-		}
-	}
 	signedAt, err := time.Parse(timeFormat, r.Header.Get("X-Amz-Date"))
-	scope := strings.Split(credential, "/")
-	names := strings.Split(signedHeaders, ";")
-	if !ok || err != nil || len(scope) != 5 || !slices.Contains(names, "host") || !slices.Contains(names, "x-amz-date") {
+	scope := strings.Split(field(r, "Credential"), "/")
+	names := SignedHeaders(r)
+	if !strings.HasPrefix(authorization, algorithm+" ") || err != nil || len(scope) != 5 ||
+		!slices.Contains(names, "host") || !slices.Contains(names, "x-amz-date") {
 		return &Refusal{Incomplete, "Authorization header requires a Credential, SignedHeaders with host and x-amz-date, and a Signature, and the request an X-Amz-Date."}
 	}
-	if scope[0] != v.AccessKeyID {
+	if scope[0] != k.AccessKeyID {
 		return &Refusal{UnknownKey, "The security token included in the request is invalid."}
 	}
-	if want := []string{signedAt.Format("20060102"), v.Region, v.Service, "aws4_request"}; !slices.Equal(scope[1:], want) {
+	if want := []string{signedAt.Format("20060102"), k.Region, service, "aws4_request"}; !slices.Equal(scope[1:], want) {
 		return &Refusal{WrongScope, "Credential should be scoped to " + strings.Join(want, "/") + "."}
 	}
-	minutes := int(v.MaxSkew.Minutes())
-	if skew := now.Sub(signedAt); skew > v.MaxSkew {
-		return &Refusal{Skewed, fmt.Sprintf("Signature expired: %s is now earlier than %s (%s - %d min.)",
-			signedAt.Format(timeFormat), now.Add(-v.MaxSkew).UTC().Format(timeFormat), now.UTC().Format(timeFormat), minutes)}
-	} else if skew < -v.MaxSkew {
-		return &Refusal{Skewed, fmt.Sprintf("Signature not yet current: %s is still later than %s (%s + %d min.)",
-			signedAt.Format(timeFormat), now.Add(v.MaxSkew).UTC().Format(timeFormat), now.UTC().Format(timeFormat), minutes)}
+	if now.Sub(signedAt).Abs() > maxSkew {
+		return &Refusal{Skewed, fmt.Sprintf("Signature expired or not yet current: %s differs from %s by more than %s.",
+			signedAt.Format(timeFormat), now.UTC().Format(timeFormat), maxSkew)}
 	}
-	if v.sign(r, body, names, signedAt) != authorization {
+	if k.sign(r, body, service, names, signedAt) != authorization {
 		return &Refusal{Mismatch, "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
 	}
 	return nil
 }
 
-// sign is the Authorization of r with the named headers signed.
-func (v Verifier) sign(r *http.Request, body []byte, names []string, at time.Time) string {
+// SignedHeaders returns the names of the headers that r's signature covers, in
+// lower case.
+func SignedHeaders(r *http.Request) []string {
+	return strings.Split(field(r, "SignedHeaders"), ";")
+}
+
+// field returns a part of r's Authorization.
+func field(r *http.Request, name string) string {
+	_, rest, _ := strings.Cut(r.Header.Get("Authorization"), name+"=")
+	value, _, _ := strings.Cut(rest, ",")
+	return value
+}
+
+// sign returns the Authorization of r with the named headers signed.
+func (k Key) sign(r *http.Request, body []byte, service string, names []string, at time.Time) string {
 	again := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: make(http.Header)}
 	for _, name := range names {
 		if name == "content-length" {
@@ -105,13 +103,13 @@ func (v Verifier) sign(r *http.Request, body []byte, names []string, at time.Tim
 	}
 	sum := sha256.Sum256(body)
 	hash := hex.EncodeToString(sum[:])
-	s3 := v.Service == "s3"
+	s3 := service == "s3"
 	if s3 {
 		hash = cmp.Or(r.Header.Get("X-Amz-Content-Sha256"), hash)
 	}
-	credentials := aws.Credentials{AccessKeyID: v.AccessKeyID, SecretAccessKey: v.SecretAccessKey}
-	err := v4.NewSigner().SignHTTP(context.Background(), credentials, again, hash, v.Service, v.Region, at,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 }) // S3 alone takes the path as it is sent
+	credentials := aws.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey}
+	err := v4.NewSigner().SignHTTP(context.Background(), credentials, again, hash, service, k.Region, at,
+		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 }) // only S3 does not escape the path again
 	if err != nil {
 		return ""
 	}

@@ -11,14 +11,16 @@ import (
 func TestVerify(t *testing.T) {
 	const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	type example struct {
-		verifier Verifier
-		url      string
-		header   map[string]string
-		body     string
+		service string
+		key     Key
+		maxSkew time.Duration
+		url     string
+		header  map[string]string
+		body    string
 	}
 	vanilla := func() example { // from the test suite of Signature Version 4
 		return example{
-			Verifier{"service", "us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 5 * time.Minute},
+			"service", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, 5 * time.Minute,
 			"http://example.amazonaws.com/",
 			map[string]string{
 				"X-Amz-Date":    "20150830T123600Z",
@@ -28,7 +30,7 @@ func TestVerify(t *testing.T) {
 	}
 	listUsers := func() example { // from the guide to signing requests
 		return example{
-			Verifier{"iam", "us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 5 * time.Minute},
+			"iam", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, 5 * time.Minute,
 			"http://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08",
 			map[string]string{
 				"Content-Type":  "application/x-www-form-urlencoded; charset=utf-8",
@@ -39,7 +41,7 @@ func TestVerify(t *testing.T) {
 	}
 	getObject := func() example { // from the reference of S3
 		return example{
-			Verifier{"s3", "us-east-1", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", 15 * time.Minute},
+			"s3", Key{"us-east-1", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, 15 * time.Minute,
 			"http://examplebucket.s3.amazonaws.com/test.txt",
 			map[string]string{
 				"Range":                "bytes=0-9",
@@ -68,10 +70,10 @@ func TestVerify(t *testing.T) {
 		{"unsigned", vanilla, func(e *example) { delete(e.header, "Authorization") }, 0, Missing},
 		{"another algorithm", vanilla, func(e *example) { e.header["Authorization"] = "Bearer x" }, 0, Incomplete},
 		{"no date", vanilla, func(e *example) { delete(e.header, "X-Amz-Date") }, 0, Incomplete},
-		{"another key", vanilla, func(e *example) { e.verifier.AccessKeyID = "AKIDOTHER" }, 0, UnknownKey},
-		{"another region", vanilla, func(e *example) { e.verifier.Region = "eu-west-1" }, 0, WrongScope},
-		{"another service", vanilla, func(e *example) { e.verifier.Service = "s3" }, 0, WrongScope},
-		{"another secret", vanilla, func(e *example) { e.verifier.SecretAccessKey = "other" }, 0, Mismatch},
+		{"another key", vanilla, func(e *example) { e.key.AccessKeyID = "AKIDOTHER" }, 0, UnknownKey},
+		{"another region", vanilla, func(e *example) { e.key.Region = "eu-west-1" }, 0, WrongScope},
+		{"another service", vanilla, func(e *example) { e.service = "s3" }, 0, WrongScope},
+		{"another secret", vanilla, func(e *example) { e.key.SecretAccessKey = "other" }, 0, Mismatch},
 		{"another path", vanilla, func(e *example) { e.url += "x" }, 0, Mismatch},
 		{"another query", listUsers, func(e *example) { e.url += "&x=y" }, 0, Mismatch},
 		{"another host", vanilla, func(e *example) { e.url = "http://example.com/" }, 0, Mismatch},
@@ -91,7 +93,7 @@ func TestVerify(t *testing.T) {
 				r.Header.Set(name, value)
 			}
 			got := good
-			refusal := e.verifier.Verify(r, []byte(e.body), signedAt.Add(tt.age))
+			refusal := e.key.Verify(r, []byte(e.body), e.service, e.maxSkew, signedAt.Add(tt.age))
 			if refusal != nil {
 				got = refusal.Reason
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"membercard/local/stack"
 )
@@ -130,7 +131,7 @@ func TestOtherAuth(t *testing.T) {
 		status  int
 	}{
 		{"a token", withJWT, preAuthTokens, brandExample, as("Bearer", withJWT.Token()), 200},
-		{"a token for somebody else", withJWT, preAuthTokens, brandExample, as("Bearer", withJWT.JWT.Token("another", "x", 1e12)), 401},
+		{"a token for somebody else", withJWT, preAuthTokens, brandExample, as("Bearer", withJWT.JWT.Sign(map[string]any{"aud": "another", "exp": time.Now().Add(time.Hour).Unix()})), 401},
 		{"no token", withJWT, preAuthTokens, brandExample, nil, 401},
 		{"card-update is not for tokens", withJWT, updatePath, "{}", as("Bearer", withJWT.Token()), 403},
 		{"no signature", withIAM, preAuthTokens, brandExample, nil, 403},

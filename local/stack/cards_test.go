@@ -15,11 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/aws"
 	"membercard/local/lambda"
 	"membercard/local/network"
 	"membercard/local/officialaccount"
-	"membercard/local/s3"
-	"membercard/local/secretsmanager"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -347,7 +346,7 @@ func TestThePlanInS3(t *testing.T) {
 	}
 	fails("PLAN_UNREADABLE", "NoSuch")
 	put(`{"cards":[{"card_id":"` + memberCard + `","fields":{"custom_url_name":"马上使用"}}]}`)
-	r.Plans.Fail(&s3.Fault{Status: 403, Code: "AccessDenied"})
+	r.Plans.Fail(&aws.Fault{Status: 403, Code: "AccessDenied"})
 	fails("PLAN_UNREADABLE", "AccessDenied")
 	r.Plans.Fail(nil)
 	r.wantCounts(r.invoke(r.Functions[cardSync], nil), "1 0 0 0 0")
@@ -607,7 +606,7 @@ func TestAccountSecret(t *testing.T) {
 		r.Secrets.Put(stack.OfficialAccountSecret, r.OfficialAccount.Secret())
 		r.update(passExample, 200, "")
 		r.update(passExample, 200, "")
-		if n := r.Secrets.Gets(); n != 2 {
+		if n := r.Secrets.Calls("GetSecretValue"); n != 2 {
 			t.Errorf("the secret was read %d times", n)
 		}
 	})
@@ -618,7 +617,7 @@ func TestAccountSecret(t *testing.T) {
 		for range 3 {
 			r.update(passExample, 500, "CONFIG_ERROR")
 		}
-		if n := r.Secrets.Gets(); n != 2 {
+		if n := r.Secrets.Calls("GetSecretValue"); n != 2 {
 			t.Errorf("the secret was read %d times", n)
 		}
 		rep := r.sync(planOf(fields{"center_title": "x"}, r.OfficialAccount.AddCards(10)...))
@@ -628,7 +627,7 @@ func TestAccountSecret(t *testing.T) {
 	})
 	t.Run("unreadable, then malformed", func(t *testing.T) {
 		r := startCards(t)
-		r.Secrets.Fail(&secretsmanager.Fault{Status: 400, Type: "AccessDeniedException"})
+		r.Secrets.Fail(&aws.Fault{Status: 400, Code: "AccessDeniedException"})
 		if a := r.update(passExample, 500, "CONFIG_ERROR"); strings.Contains(string(a.body), "AccessDenied") {
 			t.Errorf("the caller is told of it: %s", a.body)
 		}

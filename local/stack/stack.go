@@ -19,11 +19,9 @@ import (
 	"time"
 
 	"membercard/local/apigateway"
-	"membercard/local/jwt"
+	"membercard/local/aws"
 	"membercard/local/lambda"
 	"membercard/local/officialaccount"
-	"membercard/local/s3"
-	"membercard/local/secretsmanager"
 	"membercard/local/template"
 	"membercard/local/wechatpay"
 )
@@ -127,10 +125,10 @@ type Stack struct {
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // theirs, to run more of them
 	Mux       *http.ServeMux              // serves the API, and what is added
-	Secrets   *secretsmanager.Server
-	Plans     *s3.Server
+	Secrets   *aws.Secrets
+	Plans     *aws.S3
 	Auth      string
-	JWT       *jwt.Issuer // makes tokens for AuthJWT
+	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
 	// The sandboxes, or nil where the real one is called.
 	WeChatPay       *wechatpay.Sandbox
@@ -175,17 +173,19 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		parameters["WechatEndpoints"] = strings.Join(s.OfficialAccount.Endpoints(), ",")
 		authorities = append(authorities, s.OfficialAccount.CA()...)
 	}
-	if s.Secrets, err = secretsmanager.Start(Region, AccessKeyID, SecretAccessKey); err != nil {
+	cloud, err := aws.Start(Region, AccessKeyID, SecretAccessKey)
+	if err != nil {
 		return err
 	}
-	s.onClose(s.Secrets.Close)
+	s.onClose(cloud.Close)
+	s.Secrets, s.Plans = cloud.Secrets, cloud.S3
 	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)
 	parameters["OfficialAccountSecretArn"] = s.Secrets.Put(OfficialAccountSecret, cfg.Account)
 	parameters["AllowedOrigins"] = strings.Join(cfg.Origins, ",")
 	s.Auth = cmp.Or(cfg.Auth, NoAuth)
 	switch s.Auth {
 	case AuthJWT:
-		s.JWT = jwt.NewIssuer(jwtIssuer)
+		s.JWT = apigateway.NewIssuer(jwtIssuer)
 		parameters["JwtIssuer"], parameters["JwtAudience"] = jwtIssuer, jwtAudience
 	case AuthWechat:
 		if s.OfficialAccount == nil {
@@ -199,16 +199,11 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	if s.Auth != NoAuth {
 		parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
 	}
-	if s.Plans, err = s3.Start(Region, AccessKeyID, SecretAccessKey); err != nil {
-		return err
-	}
-	s.onClose(s.Plans.Close)
-
 	maps.Copy(parameters, cfg.Parameters)
 
 	extra := map[string]string{ // what AWS would not set
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.Secrets.URL(),
-		"AWS_ENDPOINT_URL_S3":              s.Plans.URL(),
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.URL(),
+		"AWS_ENDPOINT_URL_S3":              cloud.URL(),
 	}
 	if s.WeChatPay == nil || s.OfficialAccount == nil { // the way out of this machine
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
@@ -284,7 +279,7 @@ func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Fu
 	case a.Function != "":
 		made[a] = apigateway.Lambda(functions[a.Function], a.IdentitySource, a.TTL)
 	default:
-		made[a] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT.Keys())
+		made[a] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT)
 	}
 	return made[a]
 }
@@ -299,7 +294,9 @@ func (s *Stack) RenewTicket(ctx context.Context) error {
 }
 
 // Token is a JWT that the routes take with AuthJWT, for an hour.
-func (s *Stack) Token() string { return s.JWT.Token(jwtAudience, "somebody", time.Hour) }
+func (s *Stack) Token() string {
+	return s.JWT.Sign(map[string]any{"aud": jwtAudience, "sub": "somebody", "exp": time.Now().Add(time.Hour).Unix()})
+}
 
 // writeRoots writes the bundle of root certificates that functions trust here:
 // the sandboxes', after the machine's own if it has a bundle, so that there are as

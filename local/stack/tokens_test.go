@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/aws"
 	"membercard/local/network"
-	"membercard/local/secretsmanager"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -272,7 +272,7 @@ func TestKeys(t *testing.T) {
 			r.WeChatPay.SignWith(row.signed)
 			r.want(r.mint(), 200, "")
 			r.want(r.mint(), 200, "")
-			if n := r.Secrets.Gets(); n != 1 {
+			if n := r.Secrets.Calls("GetSecretValue"); n != 1 {
 				t.Errorf("the secret was read %d times", n)
 			}
 		})
@@ -348,7 +348,7 @@ func TestRefusedKeyUnchanged(t *testing.T) {
 	for range 5 {
 		r.want(r.mint(), 502, "SIGN_ERROR")
 	}
-	if n := r.Secrets.Gets(); n != 2 {
+	if n := r.Secrets.Calls("GetSecretValue"); n != 2 {
 		t.Errorf("the secret was read %d times, want 2", n)
 	}
 }
@@ -366,7 +366,7 @@ func TestSecretAtFault(t *testing.T) {
 	}{
 		{"unreadable",
 			func(r *running) {
-				r.Secrets.Fail(&secretsmanager.Fault{Status: 400, Type: "AccessDeniedException"})
+				r.Secrets.Fail(&aws.Fault{Status: 400, Code: "AccessDeniedException"})
 			},
 			func(r *running) { r.Secrets.Fail(nil) },
 			"AccessDeniedException"},

@@ -1,4 +1,4 @@
-package secretsmanager
+package aws
 
 import (
 	"context"
@@ -15,45 +15,20 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/smithy-go"
 )
 
-const (
-	region    = "eu-west-1"
-	accessKey = "AKIDEXAMPLE"
-	secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-)
-
-func start(t *testing.T) *Server {
-	t.Helper()
-	s, err := Start(region, accessKey, secretKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+// getSecret fetches a secret with the SDK's client, in one attempt.
+func getSecret(ctx context.Context, s *Server, region, accessKey, secretKey string, input *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
+	return secretsClient(s, region, accessKey, secretKey).GetSecretValue(ctx, input)
 }
 
-// get fetches a secret with the SDK's client, in one attempt.
-func get(ctx context.Context, s *Server, region, accessKey, secretKey string, input *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
-	return client(s, region, accessKey, secretKey).GetSecretValue(ctx, input)
-}
-
-// client returns the SDK's client, which makes one attempt.
-func client(s *Server, region, accessKey, secretKey string) *secretsmanager.Client {
+func secretsClient(s *Server, region, accessKey, secretKey string) *secretsmanager.Client {
 	return secretsmanager.New(secretsmanager.Options{
 		BaseEndpoint: aws.String(s.URL()),
 		Region:       region,
 		Retryer:      aws.NopRetryer{},
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: "token"}, nil
-		}),
+		Credentials:  credentials(accessKey, secretKey),
 	})
 }
 
@@ -68,23 +43,16 @@ func input(id, versionID, stage string) *secretsmanager.GetSecretValueInput {
 	return in
 }
 
-func errorCode(err error) string {
-	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
-		return apiErr.ErrorCode()
-	}
-	return ""
-}
-
 func TestGetSecretValue(t *testing.T) {
 	s := start(t)
-	first := s.Put("card/key", "one")
-	oldest, err := get(t.Context(), s, region, accessKey, secretKey, input("card/key", "", ""))
+	first := s.Secrets.Put("card/key", "one")
+	oldest, err := getSecret(t.Context(), s, region, accessKey, secretKey, input("card/key", "", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Put("card/key", "two")
-	arn := s.Put("card/key", "three")
-	s.Put("other", "four")
+	s.Secrets.Put("card/key", "two")
+	arn := s.Secrets.Put("card/key", "three")
+	s.Secrets.Put("other", "four")
 	if arn != first || !regexp.MustCompile(`^arn:aws:secretsmanager:eu-west-1:123456789012:secret:card/key-\w{6}$`).MatchString(arn) {
 		t.Errorf("ARN is %s, then %s", first, arn)
 	}
@@ -110,7 +78,7 @@ func TestGetSecretValue(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			out, err := get(t.Context(), s, region, accessKey, secretKey, input(test.id, test.version, test.stage))
+			out, err := getSecret(t.Context(), s, region, accessKey, secretKey, input(test.id, test.version, test.stage))
 			if errorCode(err) != test.code || (err != nil) != (test.code != "") {
 				t.Fatalf("error %v, want %q", err, test.code)
 			}
@@ -124,16 +92,16 @@ func TestGetSecretValue(t *testing.T) {
 			}
 		})
 	}
-	if got := s.Gets(); got != len(tests)+1 {
-		t.Errorf("Gets = %d, want %d", got, len(tests)+1)
+	if got := s.Secrets.Calls("GetSecretValue"); got != len(tests)+1 {
+		t.Errorf("%d calls of GetSecretValue, want %d", got, len(tests)+1)
 	}
 }
 
 // TestPutSecretValue puts one value after the other.
 func TestPutSecretValue(t *testing.T) {
 	s := start(t)
-	arn := s.Put("ticket", "{}")
-	c := client(s, region, accessKey, secretKey)
+	arn := s.Secrets.Put("ticket", "{}")
+	c := secretsClient(s, region, accessKey, secretKey)
 	token := func(c string) *string { return aws.String(strings.Repeat(c, 32)) }
 	tests := []struct {
 		name              string
@@ -181,7 +149,7 @@ func TestPutSecretValue(t *testing.T) {
 				t.Errorf("got %s %s %s %v, want stages %v", *out.ARN, *out.Name, *out.VersionId, out.VersionStages, test.stages)
 			}
 			for stage, want := range map[string]string{"AWSCURRENT": test.current, "AWSPREVIOUS": test.previous} {
-				got, err := get(t.Context(), s, region, accessKey, secretKey, input("ticket", "", stage))
+				got, err := getSecret(t.Context(), s, region, accessKey, secretKey, input("ticket", "", stage))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -191,20 +159,20 @@ func TestPutSecretValue(t *testing.T) {
 			}
 		})
 	}
-	if got := s.Puts(); got != len(tests) {
-		t.Errorf("Puts = %d, want %d", got, len(tests))
+	if got := s.Secrets.Calls("PutSecretValue"); got != len(tests) {
+		t.Errorf("%d calls of PutSecretValue, want %d", got, len(tests))
 	}
-	if got := s.Gets(); got != 2*len(tests) {
-		t.Errorf("Gets = %d, want %d", got, 2*len(tests))
+	if got := s.Secrets.Calls("GetSecretValue"); got != 2*len(tests) {
+		t.Errorf("%d calls of GetSecretValue, want %d", got, 2*len(tests))
 	}
-	if _, err := client(s, region, accessKey, "other").PutSecretValue(t.Context(), &tests[0].input); errorCode(err) != "InvalidSignatureException" {
+	if _, err := secretsClient(s, region, accessKey, "other").PutSecretValue(t.Context(), &tests[0].input); errorCode(err) != "InvalidSignatureException" {
 		t.Errorf("wrong key: error %v, want InvalidSignatureException", err)
 	}
 }
 
-func TestWrongCredentials(t *testing.T) {
+func TestWrongSecretsCredentials(t *testing.T) {
 	s := start(t)
-	s.Put("a", "b")
+	s.Secrets.Put("a", "b")
 	tests := []struct {
 		name, region, accessKey, secretKey, code string
 	}{
@@ -214,7 +182,7 @@ func TestWrongCredentials(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := get(t.Context(), s, test.region, test.accessKey, test.secretKey, input("a", "", ""))
+			_, err := getSecret(t.Context(), s, test.region, test.accessKey, test.secretKey, input("a", "", ""))
 			if errorCode(err) != test.code {
 				t.Errorf("error %v, want %s", err, test.code)
 			}
@@ -222,14 +190,11 @@ func TestWrongCredentials(t *testing.T) {
 	}
 }
 
-// TestRefusal sends requests the SDK does not make: each row spoils a good one
+// TestSecretsRefusal sends requests the SDK does not make: each row spoils a good one
 // before it is signed, or after.
-func TestRefusal(t *testing.T) {
+func TestSecretsRefusal(t *testing.T) {
 	s := start(t)
-	s.Put("a", "b")
-	header := func(name, value string) func(*http.Request) {
-		return func(r *http.Request) { r.Header.Set(name, value) }
-	}
+	s.Secrets.Put("a", "b")
 	replace := func(name, old, value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set(name, strings.Replace(r.Header.Get(name), old, value, 1)) }
 	}
@@ -266,27 +231,17 @@ func TestRefusal(t *testing.T) {
 			}
 			req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 			req.Header.Set("X-Amz-Target", "secretsmanager.GetSecretValue")
-			if test.before != nil {
-				test.before(req)
-			}
 			hash := sha256.Sum256([]byte(good))
-			credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
-			if err := v4.NewSigner().SignHTTP(t.Context(), credentials, req, hex.EncodeToString(hash[:]), "secretsmanager", region, time.Now().Add(-test.age)); err != nil {
-				t.Fatal(err)
-			}
-			if test.after != nil {
-				test.after(req)
-			}
-			if test.body != "" {
-				req.Body = io.NopCloser(strings.NewReader(test.body))
-			}
-			res, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
+			res, content := sendSigned(t, req, hex.EncodeToString(hash[:]), "secretsmanager", test.age, test.before, func(r *http.Request) {
+				if test.after != nil {
+					test.after(r)
+				}
+				if test.body != "" {
+					r.Body = io.NopCloser(strings.NewReader(test.body))
+				}
+			})
 			var body map[string]any
-			if err := json.NewDecoder(res.Body).Decode(&body); err != nil {
+			if err := json.Unmarshal(content, &body); err != nil {
 				t.Fatal(err)
 			}
 			code, _ := body["__type"].(string)
@@ -297,31 +252,31 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-func TestFail(t *testing.T) {
+func TestSecretsFail(t *testing.T) {
 	s := start(t)
-	s.Put("a", "b")
+	s.Secrets.Put("a", "b")
 	fetch := func(ctx context.Context) error {
-		_, err := get(ctx, s, region, accessKey, secretKey, input("a", "", ""))
+		_, err := getSecret(ctx, s, region, accessKey, secretKey, input("a", "", ""))
 		return err
 	}
-	s.Fail(&Fault{Status: 500, Type: "InternalServiceError"})
+	s.Secrets.Fail(&Fault{Status: 500, Code: "InternalServiceError"})
 	if err := fetch(t.Context()); errorCode(err) != "InternalServiceError" {
 		t.Errorf("error %v, want InternalServiceError", err)
 	}
-	s.Fail(&Fault{Hang: true})
+	s.Secrets.Fail(&Fault{Hang: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
 	}
-	s.Fail(nil)
-	s.Delay(time.Hour)
+	s.Secrets.Fail(nil)
+	s.Secrets.Delay(time.Hour)
 	ctx, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := fetch(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
 	}
-	s.Delay(time.Millisecond)
+	s.Secrets.Delay(time.Millisecond)
 	if err := fetch(t.Context()); err != nil {
 		t.Errorf("healed: %v", err)
 	}

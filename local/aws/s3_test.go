@@ -1,11 +1,9 @@
-package s3
+package aws
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -15,46 +13,21 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 )
 
-const (
-	region    = "eu-west-1"
-	accessKey = "AKIDEXAMPLE"
-	secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-)
-
-func start(t *testing.T) *Server {
-	t.Helper()
-	s, err := Start(region, accessKey, secretKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// client is the SDK's, which makes one attempt.
-func client(s *Server, region, accessKey, secretKey string) *s3.Client {
+func s3Client(s *Server, region, accessKey, secretKey string) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(s.URL()),
 		UsePathStyle: true,
 		Region:       region,
 		Retryer:      aws.NopRetryer{},
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey, SessionToken: "token"}, nil
-		}),
+		Credentials:  credentials(accessKey, secretKey),
 	})
 }
 
-// get fetches an object and its body.
-func get(t *testing.T, c *s3.Client, bucket, key, version string) (*s3.GetObjectOutput, string, error) {
+// getObject fetches an object and its body.
+func getObject(t *testing.T, c *s3.Client, bucket, key, version string) (*s3.GetObjectOutput, string, error) {
 	t.Helper()
 	input := &s3.GetObjectInput{Bucket: &bucket, Key: &key}
 	if version != "" {
@@ -69,28 +42,21 @@ func get(t *testing.T, c *s3.Client, bucket, key, version string) (*s3.GetObject
 	return out, string(body), err
 }
 
-func errorCode(err error) string {
-	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
-		return apiErr.ErrorCode()
-	}
-	return ""
-}
-
 func TestGetObject(t *testing.T) {
 	s := start(t)
-	c := client(s, region, accessKey, secretKey)
-	s.Put("plans", "card-plan.json", []byte(`{"cards":[]}`))
-	oldest, _, err := get(t, c, "plans", "card-plan.json", "")
+	c := s3Client(s, region, accessKey, secretKey)
+	s.S3.Put("plans", "card-plan.json", []byte(`{"cards":[]}`))
+	oldest, _, err := getObject(t, c, "plans", "card-plan.json", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Put("plans", "card-plan.json", []byte(`{}`))
-	s.Put("plans", "a/b c+d/会员卡~(1)", []byte("odd"))
-	s.Put("plans", "empty", nil)
+	s.S3.Put("plans", "card-plan.json", []byte(`{}`))
+	s.S3.Put("plans", "a/b c+d/会员卡~(1)", []byte("odd"))
+	s.S3.Put("plans", "empty", nil)
 	file := filepath.Join(t.TempDir(), "plan")
-	s.PutFile("files", "plan.json", file)
-	s.PutFile("plans", "replaced", file)
-	s.Put("plans", "replaced", []byte("by an object"))
+	s.S3.PutFile("files", "plan.json", file)
+	s.S3.PutFile("plans", "replaced", file)
+	s.S3.Put("plans", "replaced", []byte("by an object"))
 
 	tests := []struct {
 		name                 string
@@ -110,7 +76,7 @@ func TestGetObject(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, body, err := get(t, c, tt.bucket, tt.key, tt.version)
+			out, body, err := getObject(t, c, tt.bucket, tt.key, tt.version)
 			if errorCode(err) != tt.code || (err != nil) != (tt.code != "") {
 				t.Fatalf("error %v, want %q", err, tt.code)
 			}
@@ -121,30 +87,30 @@ func TestGetObject(t *testing.T) {
 				len(*out.ETag) != 34 || *out.VersionId == "" || time.Since(*out.LastModified).Abs() > time.Hour {
 				t.Errorf("%q %d %s %s %s %v", body, *out.ContentLength, *out.ContentType, *out.ETag, *out.VersionId, out.LastModified)
 			}
-			_, _, err = get(t, c, tt.bucket, tt.key, *out.VersionId)
+			_, _, err = getObject(t, c, tt.bucket, tt.key, *out.VersionId)
 			if err != nil {
 				t.Errorf("by its version: %v", err)
 			}
 		})
 	}
-	if got, least := s.Gets(), len(tests)+1; got < least {
-		t.Errorf("Gets = %d, want at least %d", got, least)
+	if got, least := s.S3.Calls("GetObject"), len(tests)+1; got < least {
+		t.Errorf("%d calls of GetObject, want at least %d", got, least)
 	}
 }
 
 // TestPutFile changes a file between two requests.
 func TestPutFile(t *testing.T) {
 	s := start(t)
-	c := client(s, region, accessKey, secretKey)
+	c := s3Client(s, region, accessKey, secretKey)
 	file := filepath.Join(t.TempDir(), "plan.json")
-	s.PutFile("plans", "card-plan.json", file)
+	s.S3.PutFile("plans", "card-plan.json", file)
 	seen := make(map[string]bool)
 	for _, content := range []string{"one", "two"} {
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 2 {
-			out, body, err := get(t, c, "plans", "card-plan.json", "")
+			out, body, err := getObject(t, c, "plans", "card-plan.json", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,9 +122,9 @@ func TestPutFile(t *testing.T) {
 	}
 }
 
-func TestWrongCredentials(t *testing.T) {
+func TestWrongS3Credentials(t *testing.T) {
 	s := start(t)
-	s.Put("plans", "plan", nil)
+	s.S3.Put("plans", "plan", nil)
 	for _, tt := range []struct {
 		name, region, accessKey, secretKey, code string
 	}{
@@ -167,21 +133,18 @@ func TestWrongCredentials(t *testing.T) {
 		{"region", "us-east-1", accessKey, secretKey, "AuthorizationHeaderMalformed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, _, err := get(t, client(s, tt.region, tt.accessKey, tt.secretKey), "plans", "plan", ""); errorCode(err) != tt.code {
+			if _, _, err := getObject(t, s3Client(s, tt.region, tt.accessKey, tt.secretKey), "plans", "plan", ""); errorCode(err) != tt.code {
 				t.Errorf("error %v, want %s", err, tt.code)
 			}
 		})
 	}
 }
 
-// TestRefusal sends requests the SDK does not make: each row spoils a good one
+// TestS3Refusal sends requests the SDK does not make: each row spoils a good one
 // before it is signed, or after.
-func TestRefusal(t *testing.T) {
+func TestS3Refusal(t *testing.T) {
 	s := start(t)
-	s.Put("plans", "plan", []byte("content"))
-	header := func(name, value string) func(*http.Request) {
-		return func(r *http.Request) { r.Header.Set(name, value) }
-	}
+	s.S3.Put("plans", "plan", []byte("content"))
 	target := func(method, path string) func(*http.Request) {
 		return func(r *http.Request) {
 			r.Method = method
@@ -227,25 +190,7 @@ func TestRefusal(t *testing.T) {
 				tt.hash = "UNSIGNED-PAYLOAD"
 			}
 			r.Header.Set("X-Amz-Content-Sha256", tt.hash)
-			if tt.before != nil {
-				tt.before(r)
-			}
-			credentials := aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}
-			if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, tt.hash, "s3", region, time.Now().Add(-tt.age)); err != nil {
-				t.Fatal(err)
-			}
-			if tt.after != nil {
-				tt.after(r)
-			}
-			resp, err := http.DefaultClient.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				t.Fatal(err)
-			}
+			resp, body := sendSigned(t, r, tt.hash, "s3", tt.age, tt.before, tt.after)
 			var got struct {
 				XMLName                          xml.Name `xml:"Error"`
 				Code, Message, RequestId, HostId string
@@ -266,24 +211,24 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-func TestFail(t *testing.T) {
+func TestS3Fail(t *testing.T) {
 	s := start(t)
-	c := client(s, region, accessKey, secretKey)
-	s.Put("plans", "plan", nil)
+	c := s3Client(s, region, accessKey, secretKey)
+	s.S3.Put("plans", "plan", nil)
 	for i, tt := range []struct {
 		fault *Fault
 		code  string
 	}{
-		{&Fault{http.StatusServiceUnavailable, "SlowDown"}, "SlowDown"},
-		{&Fault{http.StatusForbidden, "AccessDenied"}, "AccessDenied"},
+		{&Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"}, "SlowDown"},
+		{&Fault{Status: http.StatusForbidden, Code: "AccessDenied"}, "AccessDenied"},
 		{nil, ""},
 	} {
-		s.Fail(tt.fault)
-		if _, _, err := get(t, c, "plans", "plan", ""); errorCode(err) != tt.code || (err != nil) != (tt.code != "") {
+		s.S3.Fail(tt.fault)
+		if _, _, err := getObject(t, c, "plans", "plan", ""); errorCode(err) != tt.code || (err != nil) != (tt.code != "") {
 			t.Errorf("error %v, want %q", err, tt.code)
 		}
-		if got := s.Gets(); got != i+1 {
-			t.Errorf("Gets = %d, want %d", got, i+1)
+		if got := s.S3.Calls("GetObject"); got != i+1 {
+			t.Errorf("%d calls of GetObject, want %d", got, i+1)
 		}
 	}
 }

@@ -1,0 +1,105 @@
+package apigateway
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// An Issuer signs JWTs with RS256 and a key of its own.
+type Issuer struct {
+	url   string
+	keyID string
+	key   *rsa.PrivateKey
+}
+
+// NewIssuer returns an issuer with a new key. Its URL is only a name: nothing is
+// served there.
+func NewIssuer(url string) *Issuer {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err) // only for other key sizes
+	}
+	return &Issuer{url, rand.Text(), key}
+}
+
+// Sign returns a token with the issuer's URL as iss, which claims may override. It
+// panics if claims can't be written as JSON.
+func (i *Issuer) Sign(claims map[string]any) string {
+	all := jwt.MapClaims{"iss": i.url}
+	maps.Copy(all, claims)
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, all)
+	token.Header["kid"] = i.keyID
+	signed, err := token.SignedString(i.key)
+	if err != nil {
+		panic(err)
+	}
+	return signed
+}
+
+// JWT returns an authorizer that takes the token in the named header, with or
+// without Bearer before it. The token must be signed by keys and issued by issuer
+// for one of audience. It must have an exp in the future; nbf and iat, if it has
+// them, must be in the past.
+func JWT(header, issuer string, audience []string, keys *Issuer) Authorizer {
+	return &jwtAuthorizer{
+		header: header,
+		keys:   keys,
+		// The claims are validated after aud was replaced.
+		parser: jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithJSONNumber(), jwt.WithoutClaimsValidation()),
+		validator: jwt.NewValidator(jwt.WithIssuer(issuer), jwt.WithAudience(audience...),
+			jwt.WithExpirationRequired(), jwt.WithIssuedAt()),
+	}
+}
+
+type jwtAuthorizer struct {
+	header    string
+	keys      *Issuer
+	parser    *jwt.Parser
+	validator *jwt.Validator
+}
+
+func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+	values, ok := identity(r, []string{a.header})
+	if !ok {
+		return nil, &refusal{http.StatusUnauthorized, "Bearer"}
+	}
+	token := values[0]
+	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		token = rest
+	}
+	claims, err := a.verify(token)
+	if err != nil {
+		return nil, &refusal{http.StatusUnauthorized, fmt.Sprintf(`Bearer scope="" error="invalid_token" error_description=%q`, err)}
+	}
+	texts := make(map[string]string, len(claims))
+	for name, value := range claims {
+		texts[name] = fmt.Sprint(value) // a list as [a b]
+	}
+	return &caller{JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: texts}}, nil
+}
+
+func (a *jwtAuthorizer) verify(token string) (jwt.MapClaims, error) {
+	claims := jwt.MapClaims{}
+	_, err := a.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+		if t.Header["kid"] != a.keys.keyID {
+			return nil, errors.New("unknown key")
+		}
+		return &a.keys.key.PublicKey, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	checked := maps.Clone(claims)
+	if _, ok := checked["aud"]; !ok {
+		checked["aud"] = checked["client_id"] // access tokens may have this instead
+	}
+	return claims, a.validator.Validate(checked)
+}
