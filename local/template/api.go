@@ -3,6 +3,7 @@ package template
 // This file reads the HTTP API's resources.
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -29,17 +30,17 @@ type Route struct {
 // Key returns API Gateway's route key, "POST /v3/x/{card_id}/y".
 func (r Route) Key() string { return r.Method + " " + r.Path }
 
-// single returns whether r is of one method and one path.
+// single returns whether r is for one method and one path.
 func (r Route) single() bool {
 	return r.Method != "" && r.Method != "ANY" && strings.HasPrefix(r.Path, "/") && !strings.Contains(r.Path, "+}")
 }
 
-// An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer: with an
-// issuer one for JWTs, with a function one of type REQUEST, of payload format
+// An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer. One with an
+// issuer is for JWTs; one with a function is of type REQUEST, of payload format
 // 2.0 and with simple responses.
 type Authorizer struct {
 	Name           string
-	IdentitySource []string // names of the headers it reads
+	IdentitySource []string // names of the headers that it reads
 
 	Issuer   string
 	Audience []string
@@ -52,225 +53,151 @@ type Authorizer struct {
 type CORS struct {
 	AllowOrigins, AllowMethods, AllowHeaders, ExposeHeaders []string
 
-	MaxAge           time.Duration // 0 says nothing
+	MaxAge           time.Duration // 0: not given
 	AllowCredentials bool
 }
 
 // optional returns the text of a property, or "" if it is missing.
-func (r *resolver) optional(properties *yaml.Node, name string) (string, error) {
-	value, err := r.child(properties, name)
-	if value == nil || err != nil {
-		return "", err
+func (r *resolver) optional(properties *yaml.Node, name string) string {
+	if value := r.child(properties, name); value != nil {
+		return r.text(value)
 	}
-	return r.text(value)
+	return ""
 }
 
 // required returns the text of a property of the resource id.
-func (r *resolver) required(id string, properties *yaml.Node, name string) (string, error) {
-	value, err := r.optional(properties, name)
-	if err == nil && value == "" {
-		err = r.errorf(properties, "%s has no %s", id, name)
+func (r *resolver) required(id string, properties *yaml.Node, name string) string {
+	value := r.optional(properties, name)
+	if value == "" {
+		r.fail(properties, "%s has no %s", id, name)
 	}
-	return value, err
+	return value
 }
 
 // optionalList returns a property that is a list, or nil if it is missing.
-func (r *resolver) optionalList(properties *yaml.Node, name string) ([]string, error) {
-	value, err := r.child(properties, name)
-	if value == nil || err != nil {
-		return nil, err
+func (r *resolver) optionalList(properties *yaml.Node, name string) []string {
+	if value := r.child(properties, name); value != nil {
+		return r.list(value)
 	}
-	return r.list(value)
+	return nil
 }
 
-func (r *resolver) properties(id, resource *yaml.Node) (*yaml.Node, error) {
+// seconds returns a property that is a duration, or 0 if it is missing.
+func (r *resolver) seconds(properties *yaml.Node, name string, high int) time.Duration {
+	return time.Duration(r.number(name, 0, 0, high, properties)) * time.Second
+}
+
+// only fails if the property has another value than the one that is supported.
+func (r *resolver) only(id string, properties *yaml.Node, name, value string) {
+	if got := r.required(id, properties, name); got != value {
+		r.fail(properties, "%s has the %s %s, and only %s is supported", id, name, got, value)
+	}
+}
+
+func (r *resolver) properties(id, resource *yaml.Node) *yaml.Node {
 	properties := child(resource, "Properties")
 	if properties == nil {
-		return nil, r.errorf(id, "%s has no Properties", id.Value)
+		r.fail(id, "%s has no Properties", id.Value)
 	}
-	return properties, nil
+	return properties
 }
 
-func (r *resolver) cors(api *yaml.Node) (*CORS, error) {
-	configuration, err := r.child(child(api, "Properties"), "CorsConfiguration")
-	if configuration == nil || err != nil {
-		return nil, err
+func (r *resolver) cors(api *yaml.Node) *CORS {
+	configuration := r.child(child(api, "Properties"), "CorsConfiguration")
+	if configuration == nil {
+		return nil
 	}
-	c := &CORS{}
-	for _, list := range []struct {
-		name  string
-		items *[]string
-	}{
-		{"AllowOrigins", &c.AllowOrigins},
-		{"AllowMethods", &c.AllowMethods},
-		{"AllowHeaders", &c.AllowHeaders},
-		{"ExposeHeaders", &c.ExposeHeaders},
-	} {
-		if *list.items, err = r.optionalList(configuration, list.name); err != nil {
-			return nil, err
-		}
+	return &CORS{
+		AllowOrigins:     r.optionalList(configuration, "AllowOrigins"),
+		AllowMethods:     r.optionalList(configuration, "AllowMethods"),
+		AllowHeaders:     r.optionalList(configuration, "AllowHeaders"),
+		ExposeHeaders:    r.optionalList(configuration, "ExposeHeaders"),
+		MaxAge:           r.seconds(configuration, "MaxAge", 86400),
+		AllowCredentials: r.optional(configuration, "AllowCredentials") == "true",
 	}
-	seconds, err := r.number("MaxAge", 0, 0, 86400, configuration)
-	if err != nil {
-		return nil, err
-	}
-	c.MaxAge = time.Duration(seconds) * time.Second
-	credentials, err := r.optional(configuration, "AllowCredentials")
-	c.AllowCredentials = credentials == "true"
-	return c, err
 }
 
 // route reads a route and what it refers to. Authorizers are by logical ID.
-func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Authorizer) (*Route, error) {
-	properties, err := r.properties(id, resource)
-	if err != nil {
-		return nil, err
-	}
-	key, err := r.required(id.Value, properties, "RouteKey")
-	if err != nil {
-		return nil, err
-	}
-	route := &Route{Authorization: "NONE"}
-	route.Method, route.Path, _ = strings.Cut(key, " ")
+func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Authorizer) Route {
+	properties := r.properties(id, resource)
+	var route Route
+	route.Method, route.Path, _ = strings.Cut(r.required(id.Value, properties, "RouteKey"), " ")
 	if !route.single() {
-		return nil, r.errorf(id, "%s is not of one method, other than any, and one path without {proxy+}", id.Value)
+		r.fail(id, "%s is not of one method, other than any, and one path without {proxy+}", id.Value)
 	}
-	if route.Function, err = r.target(id, properties); err != nil {
-		return nil, err
-	}
-	kind, err := r.optional(properties, "AuthorizationType")
-	if err != nil {
-		return nil, err
-	}
-	if kind != "" {
-		route.Authorization = kind
-	}
+	route.Function = r.target(id, properties)
+	route.Authorization = cmp.Or(r.optional(properties, "AuthorizationType"), "NONE")
 	switch route.Authorization {
 	case "NONE", "AWS_IAM":
-		return route, nil
+		return route
 	case "JWT", "CUSTOM":
 	default:
-		return nil, r.errorf(id, "%s has the AuthorizationType %s, not NONE, AWS_IAM, JWT or CUSTOM", id.Value, kind)
+		r.fail(id, "%s has the AuthorizationType %s, not NONE, AWS_IAM, JWT or CUSTOM", id.Value, route.Authorization)
 	}
-	name, err := r.required(id.Value, properties, "AuthorizerId")
-	if err != nil {
-		return nil, err
-	}
+	name := r.required(id.Value, properties, "AuthorizerId")
 	if authorizers[name] == nil {
-		if authorizers[name], err = r.authorizer(id, name); err != nil {
-			return nil, err
-		}
+		authorizers[name] = r.authorizer(id, name)
 	}
 	route.Authorizer = authorizers[name]
 	if (route.Authorization == "JWT") != (route.Authorizer.Function == "") {
-		return nil, r.errorf(id, "%s has the AuthorizationType %s, and %s another", id.Value, kind, name)
+		r.fail(id, "%s has the AuthorizationType %s, and %s another", id.Value, route.Authorization, name)
 	}
-	return route, nil
+	return route
 }
 
 // target returns the function behind a route.
-func (r *resolver) target(id, properties *yaml.Node) (function string, err error) {
-	target, err := r.required(id.Value, properties, "Target")
-	if err != nil {
-		return "", err
-	}
-	name, ok := strings.CutPrefix(target, "integrations/")
+func (r *resolver) target(id, properties *yaml.Node) (function string) {
+	name, ok := strings.CutPrefix(r.required(id.Value, properties, "Target"), "integrations/")
 	if !ok {
-		return "", r.errorf(id, "%s has a Target that is no integration", id.Value)
+		r.fail(id, "%s has a Target that is no integration", id.Value)
 	}
-	integration, err := r.resource(id, name, typeIntegration)
-	if err != nil {
-		return "", err
-	}
-	properties = child(integration, "Properties")
-	for _, fixed := range [][2]string{{"IntegrationType", "AWS_PROXY"}, {"PayloadFormatVersion", "2.0"}} {
-		if err := r.only(name, properties, fixed[0], fixed[1]); err != nil {
-			return "", err
-		}
-	}
-	return r.uri(name, properties, "IntegrationUri")
-}
-
-// only fails if the property is not of the one value that is played.
-func (r *resolver) only(id string, properties *yaml.Node, name, value string) error {
-	got, err := r.required(id, properties, name)
-	if err == nil && got != value {
-		err = r.errorf(properties, "%s has the %s %s, and only %s is supported", id, name, got, value)
-	}
-	return err
+	integration := child(r.resource(id, name, typeIntegration), "Properties")
+	r.only(name, integration, "IntegrationType", "AWS_PROXY")
+	r.only(name, integration, "PayloadFormatVersion", "2.0")
+	return r.uri(name, integration, "IntegrationUri")
 }
 
 // uri returns the function that a property names by its ARN or by the URI of its
 // invocations.
-func (r *resolver) uri(id string, properties *yaml.Node, name string) (function string, err error) {
-	uri, err := r.required(id, properties, name)
-	if err != nil {
-		return "", err
-	}
+func (r *resolver) uri(id string, properties *yaml.Node, name string) (function string) {
+	uri := r.required(id, properties, name)
 	if _, arn, ok := strings.Cut(uri, ":lambda:path/2015-03-31/functions/"); ok {
 		uri = strings.TrimSuffix(arn, "/invocations")
 	}
 	function = uri[strings.LastIndex(uri, ":")+1:]
-	_, err = r.resource(properties, function, typeFunction)
-	return function, err
+	r.resource(properties, function, typeFunction)
+	return function
 }
 
 // authorizer reads the authorizer that a route refers to.
-func (r *resolver) authorizer(route *yaml.Node, name string) (*Authorizer, error) {
-	resource, err := r.resource(route, name, typeAuthorizer)
-	if err != nil {
-		return nil, err
-	}
-	properties := child(resource, "Properties")
-	a := &Authorizer{}
-	if a.Name, err = r.required(name, properties, "Name"); err != nil {
-		return nil, err
-	}
-	sources, err := r.optionalList(properties, "IdentitySource")
-	if err != nil {
-		return nil, err
-	}
-	for _, source := range sources {
+func (r *resolver) authorizer(route *yaml.Node, name string) *Authorizer {
+	properties := child(r.resource(route, name, typeAuthorizer), "Properties")
+	a := &Authorizer{Name: r.required(name, properties, "Name")}
+	for _, source := range r.optionalList(properties, "IdentitySource") {
 		header, ok := strings.CutPrefix(source, "$request.header.")
 		if !ok {
-			return nil, r.errorf(properties, "%s has the identity source %s, and only headers are supported", name, source)
+			r.fail(properties, "%s has the identity source %s, and only headers are supported", name, source)
 		}
 		a.IdentitySource = append(a.IdentitySource, header)
 	}
-	if len(sources) == 0 {
-		return nil, r.errorf(properties, "%s has no IdentitySource", name)
+	if len(a.IdentitySource) == 0 {
+		r.fail(properties, "%s has no IdentitySource", name)
 	}
-	kind, err := r.required(name, properties, "AuthorizerType")
-	if err != nil {
-		return nil, err
-	}
-	switch kind {
+	switch kind := r.required(name, properties, "AuthorizerType"); kind {
 	case "JWT":
-		configuration, err := r.child(properties, "JwtConfiguration")
-		if err != nil {
-			return nil, err
-		}
+		configuration := r.child(properties, "JwtConfiguration")
 		if configuration == nil {
-			return nil, r.errorf(properties, "%s has no JwtConfiguration", name)
+			r.fail(properties, "%s has no JwtConfiguration", name)
 		}
-		if a.Issuer, err = r.required(name, configuration, "Issuer"); err != nil {
-			return nil, err
-		}
-		a.Audience, err = r.optionalList(configuration, "Audience")
-		return a, err
+		a.Issuer = r.required(name, configuration, "Issuer")
+		a.Audience = r.optionalList(configuration, "Audience")
 	case "REQUEST":
-		for _, fixed := range [][2]string{{"AuthorizerPayloadFormatVersion", "2.0"}, {"EnableSimpleResponses", "true"}} {
-			if err := r.only(name, properties, fixed[0], fixed[1]); err != nil {
-				return nil, err
-			}
-		}
-		seconds, err := r.number("AuthorizerResultTtlInSeconds", 0, 0, 3600, properties)
-		if err != nil {
-			return nil, err
-		}
-		a.TTL = time.Duration(seconds) * time.Second
-		a.Function, err = r.uri(name, properties, "AuthorizerUri")
-		return a, err
+		r.only(name, properties, "AuthorizerPayloadFormatVersion", "2.0")
+		r.only(name, properties, "EnableSimpleResponses", "true")
+		a.TTL = r.seconds(properties, "AuthorizerResultTtlInSeconds", 3600)
+		a.Function = r.uri(name, properties, "AuthorizerUri")
+	default:
+		r.fail(properties, "%s has the AuthorizerType %s, not JWT or REQUEST", name, kind)
 	}
-	return nil, r.errorf(properties, "%s has the AuthorizerType %s, not JWT or REQUEST", name, kind)
+	return a
 }

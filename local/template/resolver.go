@@ -1,19 +1,23 @@
 package template
 
 // This file resolves intrinsic functions. They are rewritten as YAML nodes: the
-// value of a node that calls one is the node it stands for.
+// value of a node that calls one is the node that the function returns.
+//
+// An error ends the reading from wherever it is found, as a panic with a failure,
+// which Read recovers.
 
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth bounds the nesting of intrinsic functions, and so finds conditions
-// and aliases that contain themselves.
+// maxDepth limits the nesting of intrinsic functions, so that conditions and
+// aliases that contain themselves are found.
 const maxDepth = 100
 
 type resolver struct {
@@ -24,8 +28,10 @@ type resolver struct {
 	depth int // of eval in eval
 }
 
-func (r *resolver) errorf(at *yaml.Node, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s", r.path, at.Line, fmt.Sprintf(format, args...))
+type failure struct{ error }
+
+func (r *resolver) fail(at *yaml.Node, format string, args ...any) {
+	panic(failure{fmt.Errorf("%s:%d: %s", r.path, at.Line, fmt.Sprintf(format, args...))})
 }
 
 // pairs yields the keys and values of a mapping, nothing for any other node or
@@ -59,19 +65,18 @@ func child(node *yaml.Node, name string) *yaml.Node {
 
 // child returns the value of name in a mapping, nil if it is missing or
 // AWS::NoValue.
-func (r *resolver) child(node *yaml.Node, name string) (*yaml.Node, error) {
-	value := child(node, name)
-	if value == nil {
-		return nil, nil
+func (r *resolver) child(node *yaml.Node, name string) *yaml.Node {
+	if value := child(node, name); value != nil {
+		return r.eval(value)
 	}
-	return r.eval(value)
+	return nil
 }
 
 func scalar(at *yaml.Node, value string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: value, Line: at.Line}
 }
 
-// call returns the intrinsic function node calls and its argument, from the
+// call returns the intrinsic function that node calls and its argument, from the
 // short form, !Ref x, or the long one, {Ref: x}. The name of one that is
 // "Fn::X" in the long form is X.
 func call(node *yaml.Node) (name string, arg *yaml.Node) {
@@ -89,11 +94,11 @@ func call(node *yaml.Node) (name string, arg *yaml.Node) {
 	return "", nil
 }
 
-// eval returns what node stands for: a node that calls no function itself,
-// though those inside it may, or nil for AWS::NoValue.
-func (r *resolver) eval(node *yaml.Node) (*yaml.Node, error) {
+// eval returns the value of node: a node that calls no function itself, though
+// those inside it may, or nil for AWS::NoValue.
+func (r *resolver) eval(node *yaml.Node) *yaml.Node {
 	if r.depth++; r.depth > maxDepth {
-		return nil, r.errorf(node, "nested more than %d deep", maxDepth)
+		r.fail(node, "nested more than %d deep", maxDepth)
 	}
 	defer func() { r.depth-- }()
 
@@ -103,338 +108,230 @@ func (r *resolver) eval(node *yaml.Node) (*yaml.Node, error) {
 	name, arg := call(node)
 	switch name {
 	case "":
-		return node, nil
+		return node
 	case "Ref":
 		return r.ref(arg, arg.Value)
+	case "GetAtt":
+		resource, attribute, ok := strings.Cut(arg.Value, ".")
+		if arg.Kind == yaml.SequenceNode && len(arg.Content) == 2 {
+			resource, attribute, ok = arg.Content[0].Value, arg.Content[1].Value, true
+		}
+		if !ok {
+			r.fail(arg, "wrong arguments of GetAtt")
+		}
+		return r.attribute(arg, resource, attribute)
 	case "Sub":
 		return r.sub(arg)
-	case "GetAtt":
-		return r.getAtt(arg)
 	case "Join":
-		return r.join(arg)
+		args := r.args(name, arg, 2, 2)
+		return scalar(arg, strings.Join(r.list(args[1]), r.text(args[0])))
 	case "Select":
-		return r.selectOne(arg)
+		args := r.args(name, arg, 2, 2)
+		index, items := r.text(args[0]), r.list(args[1])
+		i, err := strconv.Atoi(index)
+		if err != nil || i < 0 || i >= len(items) {
+			r.fail(arg, "Select has no item %s of %d", index, len(items))
+		}
+		return scalar(arg, items[i])
 	case "FindInMap":
-		return r.findInMap(arg)
+		value := r.mappings
+		for _, arg := range r.args(name, arg, 3, 3) {
+			key := r.text(arg)
+			if value = child(value, key); value == nil {
+				r.fail(arg, "no %s in Mappings", key)
+			}
+		}
+		return value
 	case "If":
-		return r.ifElse(arg)
+		args := r.args(name, arg, 3, 3)
+		if r.condition(args[0]) {
+			return r.eval(args[1])
+		}
+		return r.eval(args[2])
 	case "Condition", "Equals", "Not", "And", "Or":
-		value, err := r.truth(name, arg)
-		return scalar(node, strconv.FormatBool(value)), err
+		return scalar(node, strconv.FormatBool(r.truth(name, arg)))
 	}
-	return nil, r.errorf(node, "function %s is not supported", name)
+	r.fail(node, "function %s is not supported", name)
+	return nil
+}
+
+// truth returns the value of a function that is a condition.
+func (r *resolver) truth(name string, arg *yaml.Node) bool {
+	switch name {
+	case "Condition":
+		return r.condition(arg)
+	case "Equals":
+		args := r.args(name, arg, 2, 2)
+		return r.text(args[0]) == r.text(args[1])
+	case "Not":
+		return !r.boolean(r.args(name, arg, 1, 1)[0])
+	case "And":
+		isFalse := func(operand *yaml.Node) bool { return !r.boolean(operand) }
+		return !slices.ContainsFunc(r.args(name, arg, 2, 10), isFalse)
+	default: // Or
+		return slices.ContainsFunc(r.args(name, arg, 2, 10), r.boolean)
+	}
+}
+
+// condition returns the value of the condition that node names.
+func (r *resolver) condition(node *yaml.Node) bool {
+	condition := child(r.conditions, node.Value)
+	if condition == nil {
+		r.fail(node, "no condition %s", node.Value)
+	}
+	return r.boolean(condition)
+}
+
+func (r *resolver) boolean(node *yaml.Node) bool {
+	value := r.text(node)
+	if value != "true" && value != "false" {
+		r.fail(node, "%q is not a condition", value)
+	}
+	return value == "true"
 }
 
 // text returns a node's value, which must be a scalar.
-func (r *resolver) text(node *yaml.Node) (string, error) {
-	value, err := r.eval(node)
-	if err != nil {
-		return "", err
-	}
+func (r *resolver) text(node *yaml.Node) string {
+	value := r.eval(node)
 	if value == nil || value.Kind != yaml.ScalarNode {
-		return "", r.errorf(node, "not a string")
+		r.fail(node, "not a string")
 	}
-	return value.Value, nil
+	return value.Value
 }
 
 // list returns the values in a list, without those that are AWS::NoValue.
-func (r *resolver) list(node *yaml.Node) ([]string, error) {
-	value, err := r.eval(node)
-	if err != nil {
-		return nil, err
-	}
+func (r *resolver) list(node *yaml.Node) []string {
+	value := r.eval(node)
 	if value == nil || value.Kind != yaml.SequenceNode {
-		return nil, r.errorf(node, "not a list")
+		r.fail(node, "not a list")
 	}
 	var items []string
 	for _, item := range value.Content {
-		value, err := r.eval(item)
-		if err != nil {
-			return nil, err
+		if value := r.eval(item); value != nil {
+			items = append(items, r.text(value))
 		}
-		if value == nil {
-			continue
-		}
-		if value.Kind != yaml.ScalarNode {
-			return nil, r.errorf(item, "not a string")
-		}
-		items = append(items, value.Value)
 	}
-	return items, nil
+	return items
 }
 
 // args returns the arguments of a function that takes least to most of them.
-func (r *resolver) args(name string, arg *yaml.Node, least, most int) ([]*yaml.Node, error) {
+func (r *resolver) args(name string, arg *yaml.Node, least, most int) []*yaml.Node {
 	if arg.Kind != yaml.SequenceNode || len(arg.Content) < least || len(arg.Content) > most {
-		return nil, r.errorf(arg, "wrong arguments of %s", name)
+		r.fail(arg, "wrong arguments of %s", name)
 	}
-	return arg.Content, nil
+	return arg.Content
 }
 
-func (r *resolver) ref(at *yaml.Node, name string) (*yaml.Node, error) {
+func (r *resolver) ref(at *yaml.Node, name string) *yaml.Node {
 	if name == "AWS::NoValue" {
-		return nil, nil
+		return nil
 	}
 	if value, ok := pseudo(name, r.params); ok {
-		return scalar(at, value), nil
+		return scalar(at, value)
 	}
 	if parameter := child(r.parameters, name); parameter != nil {
-		value, ok := r.params[name]
-		if !ok {
-			def := child(parameter, "Default")
-			if def == nil {
-				return nil, r.errorf(at, "parameter %s has no default and is not given", name)
-			}
-			value = def.Value
-		}
-		if kind := child(parameter, "Type"); kind == nil || kind.Value != "CommaDelimitedList" && !strings.HasPrefix(kind.Value, "List<") {
-			return scalar(at, value), nil
-		}
-		list := &yaml.Node{Kind: yaml.SequenceNode, Line: at.Line}
-		for item := range strings.SplitSeq(value, ",") {
-			list.Content = append(list.Content, scalar(at, strings.TrimSpace(item)))
-		}
-		return list, nil
+		return r.parameter(at, name, parameter)
 	}
-	if resource := child(r.resources, name); resource != nil {
-		if err := r.refer(at, name, resource); err != nil {
-			return nil, err
-		}
-		return scalar(at, name), nil
+	if child(r.resources, name) == nil {
+		r.fail(at, "%s is no parameter and no resource", name)
 	}
-	return nil, r.errorf(at, "%s is no parameter and no resource", name)
+	r.refer(at, name)
+	return scalar(at, name)
 }
 
-// refer fails if a resource that is referred to at a node does not exist.
-func (r *resolver) refer(at *yaml.Node, name string, resource *yaml.Node) error {
-	exists, err := r.exists(resource)
-	if err == nil && !exists {
-		err = r.errorf(at, "%s does not exist, by its condition", name)
+func (r *resolver) parameter(at *yaml.Node, name string, parameter *yaml.Node) *yaml.Node {
+	value, ok := r.params[name]
+	if !ok {
+		byDefault := child(parameter, "Default")
+		if byDefault == nil {
+			r.fail(at, "parameter %s has no default and is not given", name)
+		}
+		value = byDefault.Value
 	}
-	return err
+	if kind := child(parameter, "Type"); kind == nil || kind.Value != "CommaDelimitedList" && !strings.HasPrefix(kind.Value, "List<") {
+		return scalar(at, value)
+	}
+	list := &yaml.Node{Kind: yaml.SequenceNode, Line: at.Line}
+	for item := range strings.SplitSeq(value, ",") {
+		list.Content = append(list.Content, scalar(at, strings.TrimSpace(item)))
+	}
+	return list
+}
+
+// refer returns the resource that is referred to at a node, which must exist.
+func (r *resolver) refer(at *yaml.Node, name string) *yaml.Node {
+	resource := child(r.resources, name)
+	if resource == nil {
+		r.fail(at, "%s is no resource", name)
+	}
+	if !r.exists(resource) {
+		r.fail(at, "%s does not exist, by its condition", name)
+	}
+	return resource
 }
 
 // exists returns whether a resource's condition is met.
-func (r *resolver) exists(resource *yaml.Node) (bool, error) {
+func (r *resolver) exists(resource *yaml.Node) bool {
 	condition := child(resource, "Condition")
-	if condition == nil {
-		return true, nil
-	}
-	return r.condition(condition, condition.Value)
+	return condition == nil || r.condition(condition)
 }
 
-// attribute returns a placeholder for an attribute of a resource: its ARN is
-// one in form only.
-func (r *resolver) attribute(at *yaml.Node, resource, name string) (*yaml.Node, error) {
-	node := child(r.resources, resource)
-	if node == nil {
-		return nil, r.errorf(at, "%s is no resource", resource)
-	}
-	if err := r.refer(at, resource, node); err != nil {
-		return nil, err
-	}
+// attribute returns a placeholder for an attribute of a resource. An ARN has the
+// form of one, but names nothing in AWS.
+func (r *resolver) attribute(at *yaml.Node, resource, name string) *yaml.Node {
+	r.refer(at, resource)
 	if name != "Arn" {
-		return scalar(at, resource+"."+name), nil
+		return scalar(at, resource+"."+name)
 	}
-	part := func(name string) string {
-		value, _ := pseudo(name, r.params)
-		return value
+	arn := []string{"arn", "AWS::Partition", "local", "AWS::Region", "AWS::AccountId", resource}
+	for i, part := range arn {
+		if value, ok := pseudo(part, r.params); ok {
+			arn[i] = value
+		}
 	}
-	return scalar(at, fmt.Sprintf("arn:%s:local:%s:%s:%s", part("AWS::Partition"), part("AWS::Region"), part("AWS::AccountId"), resource)), nil
-}
-
-func (r *resolver) getAtt(arg *yaml.Node) (*yaml.Node, error) {
-	resource, name, ok := strings.Cut(arg.Value, ".")
-	if arg.Kind == yaml.SequenceNode && len(arg.Content) == 2 {
-		resource, name, ok = arg.Content[0].Value, arg.Content[1].Value, true
-	}
-	if !ok {
-		return nil, r.errorf(arg, "wrong arguments of GetAtt")
-	}
-	return r.attribute(arg, resource, name)
+	return scalar(at, strings.Join(arn, ":"))
 }
 
 // sub replaces ${x}, and ${!x} by ${x}.
-func (r *resolver) sub(arg *yaml.Node) (*yaml.Node, error) {
+func (r *resolver) sub(arg *yaml.Node) *yaml.Node {
 	text, vars := arg, (*yaml.Node)(nil)
 	if arg.Kind == yaml.SequenceNode {
-		args, err := r.args("Sub", arg, 2, 2)
-		if err != nil {
-			return nil, err
-		}
+		args := r.args("Sub", arg, 2, 2)
 		text, vars = args[0], args[1]
 	}
-	rest, err := r.text(text)
-	if err != nil {
-		return nil, err
-	}
+	rest := r.text(text)
 	var b strings.Builder
 	for {
 		before, after, found := strings.Cut(rest, "${")
 		b.WriteString(before)
 		if !found {
-			return scalar(arg, b.String()), nil
+			return scalar(arg, b.String())
 		}
 		var name string
 		if name, rest, found = strings.Cut(after, "}"); !found {
-			return nil, r.errorf(text, "${ is not closed")
+			r.fail(text, "${ is not closed")
 		}
 		if literal, ok := strings.CutPrefix(name, "!"); ok {
 			b.WriteString("${" + literal + "}")
-			continue
+		} else {
+			b.WriteString(r.variable(text, strings.TrimSpace(name), vars))
 		}
-		value, err := r.variable(text, strings.TrimSpace(name), vars)
-		if err != nil {
-			return nil, err
-		}
-		b.WriteString(value)
 	}
 }
 
 // variable returns the value of ${name} in a text at the given node.
-func (r *resolver) variable(at *yaml.Node, name string, vars *yaml.Node) (string, error) {
+func (r *resolver) variable(at *yaml.Node, name string, vars *yaml.Node) string {
 	if own := child(vars, name); own != nil {
 		return r.text(own)
 	}
 	var value *yaml.Node
-	var err error
 	if resource, attribute, ok := strings.Cut(name, "."); ok {
-		value, err = r.attribute(at, resource, attribute)
+		value = r.attribute(at, resource, attribute)
 	} else {
-		value, err = r.ref(at, name)
-	}
-	if err != nil {
-		return "", err
+		value = r.ref(at, name)
 	}
 	if value == nil || value.Kind != yaml.ScalarNode {
-		return "", r.errorf(at, "${%s} is not a string", name)
+		r.fail(at, "${%s} is not a string", name)
 	}
-	return value.Value, nil
-}
-
-func (r *resolver) join(arg *yaml.Node) (*yaml.Node, error) {
-	args, err := r.args("Join", arg, 2, 2)
-	if err != nil {
-		return nil, err
-	}
-	separator, err := r.text(args[0])
-	if err != nil {
-		return nil, err
-	}
-	items, err := r.list(args[1])
-	if err != nil {
-		return nil, err
-	}
-	return scalar(arg, strings.Join(items, separator)), nil
-}
-
-func (r *resolver) selectOne(arg *yaml.Node) (*yaml.Node, error) {
-	args, err := r.args("Select", arg, 2, 2)
-	if err != nil {
-		return nil, err
-	}
-	index, err := r.text(args[0])
-	if err != nil {
-		return nil, err
-	}
-	items, err := r.list(args[1])
-	if err != nil {
-		return nil, err
-	}
-	i, err := strconv.Atoi(index)
-	if err != nil || i < 0 || i >= len(items) {
-		return nil, r.errorf(arg, "Select has no item %s of %d", index, len(items))
-	}
-	return scalar(arg, items[i]), nil
-}
-
-func (r *resolver) findInMap(arg *yaml.Node) (*yaml.Node, error) {
-	args, err := r.args("FindInMap", arg, 3, 3)
-	if err != nil {
-		return nil, err
-	}
-	value := r.mappings
-	for _, arg := range args {
-		key, err := r.text(arg)
-		if err != nil {
-			return nil, err
-		}
-		if value = child(value, key); value == nil {
-			return nil, r.errorf(arg, "no %s in Mappings", key)
-		}
-	}
-	return value, nil
-}
-
-func (r *resolver) ifElse(arg *yaml.Node) (*yaml.Node, error) {
-	args, err := r.args("If", arg, 3, 3)
-	if err != nil {
-		return nil, err
-	}
-	met, err := r.condition(args[0], args[0].Value)
-	if err != nil {
-		return nil, err
-	}
-	if met {
-		return r.eval(args[1])
-	}
-	return r.eval(args[2])
-}
-
-// condition returns the value of a named condition.
-func (r *resolver) condition(at *yaml.Node, name string) (bool, error) {
-	node := child(r.conditions, name)
-	if node == nil {
-		return false, r.errorf(at, "no condition %s", name)
-	}
-	return r.boolean(node)
-}
-
-func (r *resolver) boolean(node *yaml.Node) (bool, error) {
-	value, err := r.text(node)
-	if err != nil {
-		return false, err
-	}
-	if value != "true" && value != "false" {
-		return false, r.errorf(node, "%q is not a condition", value)
-	}
-	return value == "true", nil
-}
-
-// truth returns the value of a function that is a condition.
-func (r *resolver) truth(name string, arg *yaml.Node) (bool, error) {
-	switch name {
-	case "Condition":
-		return r.condition(arg, arg.Value)
-	case "Equals":
-		args, err := r.args(name, arg, 2, 2)
-		if err != nil {
-			return false, err
-		}
-		left, err := r.text(args[0])
-		if err != nil {
-			return false, err
-		}
-		right, err := r.text(args[1])
-		return left == right, err
-	case "Not":
-		args, err := r.args(name, arg, 1, 1)
-		if err != nil {
-			return false, err
-		}
-		value, err := r.boolean(args[0])
-		return !value, err
-	}
-	// And, Or: the value that one operand has decides.
-	args, err := r.args(name, arg, 2, 10)
-	if err != nil {
-		return false, err
-	}
-	decisive := name == "Or"
-	for _, operand := range args {
-		if value, err := r.boolean(operand); err != nil || value == decisive {
-			return value, err
-		}
-	}
-	return !decisive, nil
+	return value.Value
 }

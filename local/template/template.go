@@ -47,7 +47,7 @@ type Function struct {
 // Read reads the template at path. Params override the defaults of its
 // parameters, and pseudo parameters such as AWS::Region. Errors name the file
 // and the line.
-func Read(path string, params map[string]string) (*Template, error) {
+func Read(path string, params map[string]string) (t *Template, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("template: %w", err)
@@ -79,69 +79,56 @@ func Read(path string, params map[string]string) (*Template, error) {
 			return nil, fmt.Errorf("%s: no parameter %s", path, name)
 		}
 	}
-	return r.template(root)
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case failure:
+			t, err = nil, v.error
+		default:
+			panic(v)
+		}
+	}()
+	return r.template(root), nil
 }
 
-func (r *resolver) template(root *yaml.Node) (*Template, error) {
+func (r *resolver) template(root *yaml.Node) *Template {
 	if r.resources == nil {
-		return nil, r.errorf(root, "no Resources")
+		r.fail(root, "no Resources")
 	}
 	globals := child(child(root, "Globals"), "Function")
 	t := &Template{}
-	add := func(at *yaml.Node, routes ...Route) error {
+	hasAPI := false
+	authorizers := make(map[string]*Authorizer)
+	for id, resource := range pairs(r.resources) {
+		kind := child(resource, "Type")
+		if kind == nil || !slices.Contains([]string{typeAPI, typeFunction, typeRoute}, kind.Value) || !r.exists(resource) {
+			continue
+		}
+		var routes []Route
+		switch kind.Value {
+		case typeFunction:
+			f := r.function(id, resource, globals)
+			t.Functions = append(t.Functions, f)
+			routes = r.eventRoutes(id.Value, child(resource, "Properties"))
+		case typeAPI:
+			if hasAPI {
+				r.fail(id, "%s is a second API", id.Value)
+			}
+			hasAPI, t.CORS = true, r.cors(resource)
+		case typeRoute:
+			routes = []Route{r.route(id, resource, authorizers)}
+		}
 		for _, route := range routes {
 			for _, other := range t.Routes {
 				if other.Key() == route.Key() {
-					return r.errorf(at, "%s has the route %s of %s", route.Function, route.Key(), other.Function)
+					r.fail(resource, "%s has the route %s of %s", route.Function, route.Key(), other.Function)
 				}
 			}
 			t.Routes = append(t.Routes, route)
 		}
-		return nil
-	}
-	apis := 0
-	authorizers := make(map[string]*Authorizer)
-	for id, resource := range pairs(r.resources) {
-		kind := child(resource, "Type")
-		if kind == nil || !slices.Contains([]string{typeAPI, typeFunction, typeRoute}, kind.Value) {
-			continue
-		}
-		if exists, err := r.exists(resource); err != nil {
-			return nil, err
-		} else if !exists {
-			continue
-		}
-		switch kind.Value {
-		case typeFunction:
-			f, routes, err := r.function(id, resource, globals)
-			if err != nil {
-				return nil, err
-			}
-			if err := add(resource, routes...); err != nil {
-				return nil, err
-			}
-			t.Functions = append(t.Functions, *f)
-		case typeAPI:
-			if apis++; apis > 1 {
-				return nil, r.errorf(id, "%s is a second API", id.Value)
-			}
-			cors, err := r.cors(resource)
-			if err != nil {
-				return nil, err
-			}
-			t.CORS = cors
-		case typeRoute:
-			route, err := r.route(id, resource, authorizers)
-			if err != nil {
-				return nil, err
-			}
-			if err := add(resource, *route); err != nil {
-				return nil, err
-			}
-		}
 	}
 	if len(t.Functions) == 0 {
-		return nil, r.errorf(r.resources, "no AWS::Serverless::Function in Resources")
+		r.fail(r.resources, "no AWS::Serverless::Function in Resources")
 	}
 	for i := range t.Functions {
 		f := &t.Functions[i]
@@ -151,130 +138,79 @@ func (r *resolver) template(root *yaml.Node) (*Template, error) {
 			}
 		}
 	}
-	return t, nil
+	return t
 }
 
-// resource returns the resource of the given type that a reference at a node
-// leads to.
-func (r *resolver) resource(at *yaml.Node, id, kind string) (*yaml.Node, error) {
-	resource := child(r.resources, id)
-	if resource == nil || child(resource, "Type") == nil || child(resource, "Type").Value != kind {
-		return nil, r.errorf(at, "%q is no %s", id, kind)
+// resource returns the resource of the given type that is referred to at a node.
+func (r *resolver) resource(at *yaml.Node, id, kind string) *yaml.Node {
+	if found := child(child(r.resources, id), "Type"); found == nil || found.Value != kind {
+		r.fail(at, "%q is no %s", id, kind)
 	}
-	return resource, r.refer(at, id, resource)
+	return r.refer(at, id)
 }
 
-func (r *resolver) function(id, resource, globals *yaml.Node) (*Function, []Route, error) {
-	properties := child(resource, "Properties")
-	if properties == nil {
-		return nil, nil, r.errorf(id, "%s has no Properties", id.Value)
-	}
-	f := &Function{
+func (r *resolver) function(id, resource, globals *yaml.Node) Function {
+	properties := r.properties(id, resource)
+	f := Function{
 		LogicalID:   id.Value,
 		Folder:      "functions/" + kebab(strings.TrimSuffix(id.Value, "Function")),
+		Timeout:     time.Duration(r.number("Timeout", defaultTimeout, 1, 900, properties, globals)) * time.Second,
+		MemorySize:  r.number("MemorySize", defaultMemorySize, 128, 10240, properties, globals),
 		Environment: make(map[string]string),
 	}
-	seconds, err := r.number("Timeout", defaultTimeout, 1, 900, properties, globals)
-	if err != nil {
-		return nil, nil, err
-	}
-	f.Timeout = time.Duration(seconds) * time.Second
-	f.MemorySize, err = r.number("MemorySize", defaultMemorySize, 128, 10240, properties, globals)
-	if err != nil {
-		return nil, nil, err
-	}
 	for _, properties := range []*yaml.Node{globals, properties} {
-		if err := r.environment(f.Environment, properties); err != nil {
-			return nil, nil, err
+		for key, node := range pairs(r.child(r.child(properties, "Environment"), "Variables")) {
+			value := r.eval(node)
+			switch {
+			case value == nil:
+				delete(f.Environment, key.Value)
+			case value.Kind != yaml.ScalarNode:
+				r.fail(node, "variable %s is not a string", key.Value)
+			default:
+				f.Environment[key.Value] = value.Value
+			}
 		}
 	}
-	routes, err := r.eventRoutes(id.Value, properties)
-	return f, routes, err
+	return f
 }
 
 // number returns the named property of the first of nodes that has it.
-func (r *resolver) number(name string, missing, low, high int, nodes ...*yaml.Node) (int, error) {
+func (r *resolver) number(name string, missing, low, high int, nodes ...*yaml.Node) int {
 	for _, node := range nodes {
-		value, err := r.child(node, name)
-		if err != nil {
-			return 0, err
-		}
+		value := r.child(node, name)
 		if value == nil {
 			continue
 		}
 		n, err := strconv.Atoi(value.Value)
 		if err != nil || n < low || n > high {
-			return 0, r.errorf(value, "%s %q is not a number from %d to %d", name, value.Value, low, high)
+			r.fail(value, "%s %q is not a number from %d to %d", name, value.Value, low, high)
 		}
-		return n, nil
+		return n
 	}
-	return missing, nil
+	return missing
 }
 
-// environment adds the variables of properties to env.
-func (r *resolver) environment(env map[string]string, properties *yaml.Node) error {
-	environment, err := r.child(properties, "Environment")
-	if err != nil {
-		return err
-	}
-	variables, err := r.child(environment, "Variables")
-	if err != nil {
-		return err
-	}
-	for key, node := range pairs(variables) {
-		value, err := r.eval(node)
-		if err != nil {
-			return err
-		}
-		switch {
-		case value == nil:
-			delete(env, key.Value)
-		case value.Kind != yaml.ScalarNode:
-			return r.errorf(node, "variable %s is not a string", key.Value)
-		default:
-			env[key.Value] = value.Value
-		}
-	}
-	return nil
-}
-
-// eventRoutes returns the routes in a function's HttpApi events, which take
-// signed requests.
-func (r *resolver) eventRoutes(function string, properties *yaml.Node) ([]Route, error) {
-	events, err := r.child(properties, "Events")
-	if err != nil {
-		return nil, err
-	}
-	var routes []Route
-	for name, node := range pairs(events) {
-		event, err := r.eval(node)
-		if err != nil {
-			return nil, err
-		}
+// eventRoutes returns the routes in a function's HttpApi events. Their requests
+// must be signed.
+func (r *resolver) eventRoutes(function string, properties *yaml.Node) (routes []Route) {
+	for name, node := range pairs(r.child(properties, "Events")) {
+		event := r.eval(node)
 		if kind := child(event, "Type"); kind == nil || kind.Value != "HttpApi" {
 			continue
 		}
-		properties, err := r.child(event, "Properties")
-		if err != nil {
-			return nil, err
+		properties := r.child(event, "Properties")
+		route := Route{
+			Method:        strings.ToUpper(r.optional(properties, "Method")),
+			Path:          r.optional(properties, "Path"),
+			Function:      function,
+			Authorization: "AWS_IAM",
 		}
-		var values [2]string
-		for i, key := range []string{"Method", "Path"} {
-			value, err := r.child(properties, key)
-			if err != nil {
-				return nil, err
-			}
-			if value != nil {
-				values[i] = value.Value
-			}
-		}
-		route := Route{Method: strings.ToUpper(values[0]), Path: values[1], Function: function, Authorization: "AWS_IAM"}
 		if !route.single() {
-			return nil, r.errorf(name, "event %s is not of one method, other than any, and one path without {proxy+}", name.Value)
+			r.fail(name, "event %s is not of one method, other than any, and one path without {proxy+}", name.Value)
 		}
 		routes = append(routes, route)
 	}
-	return routes, nil
+	return routes
 }
 
 // kebab returns a name in camel case in kebab case: "api-key" for APIKey.
