@@ -58,8 +58,8 @@ type Sandbox struct {
 }
 
 type (
-	server   = sandbox.Server[Request, Fault]
-	exchange = sandbox.Exchange[Request, Fault]
+	server   = sandbox.Server[Request]
+	exchange = sandbox.Exchange[Request]
 )
 
 // Start starts a sandbox.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/sandbox"
 	"membercard/local/sandbox/sandboxtest"
 )
 
@@ -517,22 +518,22 @@ func TestFaults(t *testing.T) {
 	made.token = token
 	for _, tt := range []struct {
 		name   string
-		fault  Fault
+		fault  sandbox.Fault
 		want   string
 		status int    // in the log
 		header string // an answer's header,
 		value  string // its value,
 		body   string // and its body
 	}{
-		{"Hang", Hang(), "nothing", 0, "", "", ""},
-		{"Reset", Reset(), "reset", 0, "", "", ""},
-		{"Truncated", Truncated(), "truncated", 200, "", "", ""},
-		{"Oversized", Oversized(), "oversized", 200, "", "", ""},
-		{"Redirect", Redirect(), "302", 302, "Location", c.Endpoints()[1] + getPath + "?access_token=" + token, ""},
-		{"Status", Status(502, `{}`), "502", 502, "Content-Type", "application/json; encoding=utf-8", "{}"},
-		{"Status in HTML", Status(502, "<html>"), "502", 502, "Content-Type", "text/html; charset=utf-8", "<html>"},
-		{"Body", Body("[]"), "200", 200, "Content-Type", "application/json; encoding=utf-8", "[]"},
-		{"empty Body", Body(""), "200", 200, "Content-Length", "0", ""},
+		{"Hang", sandbox.Hang(), "nothing", 0, "", "", ""},
+		{"Reset", sandbox.Reset(), "reset", 0, "", "", ""},
+		{"Truncated", sandbox.Truncated(), "truncated", 200, "", "", ""},
+		{"Oversized", sandbox.Oversized(), "oversized", 200, "", "", ""},
+		{"Redirect", sandbox.Redirect(), "302", 302, "Location", c.Endpoints()[1] + getPath + "?access_token=" + token, ""},
+		{"Status", sandbox.Status(502, `{}`), "502", 502, "Content-Type", "application/json; encoding=utf-8", "{}"},
+		{"Status in HTML", sandbox.Status(502, "<html>"), "502", 502, "Content-Type", "text/html; charset=utf-8", "<html>"},
+		{"Body", sandbox.Body("[]"), "200", 200, "Content-Type", "application/json; encoding=utf-8", "[]"},
+		{"empty Body", sandbox.Body(""), "200", 200, "Content-Length", "0", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			hc := sandboxtest.Client(t, c.Sandbox)
@@ -568,7 +569,7 @@ func TestHeal(t *testing.T) {
 	c := newSandbox(t)
 	made := get(member)
 	made.token = c.token(t)
-	c.Break(0, Status(500, "{}"), -1)
+	c.Break(0, sandbox.Status(500, "{}"), -1)
 	c.Errcode(getPath, "", -1, "busy", -1)
 	c.Heal()
 	if got := c.do(t, made); got.Errcode != 0 {
@@ -583,7 +584,7 @@ func TestEndpoints(t *testing.T) {
 	c.http.CheckRedirect = nil
 	made := get(member)
 	made.token, made.endpoint = c.token(t), 1
-	c.Break(1, Redirect(), 1)
+	c.Break(1, sandbox.Redirect(), 1)
 	c.ClearRequests()
 	if _, _, err := sandboxtest.Do(c.http, c.request(t, made)); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"path/filepath"
 
+	"membercard/local/sandbox"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -65,9 +66,9 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 }
 
 // faults are what POST /break can do to WeChat Pay, beside heal.
-var faults = map[string]wechatpay.Fault{
-	"500":             wechatpay.Status(http.StatusInternalServerError, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`),
-	"hang":            wechatpay.Hang(),
+var faults = map[string]sandbox.Fault{
+	"500":             sandbox.Status(http.StatusInternalServerError, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`),
+	"hang":            sandbox.Hang(),
 	"wrong signature": wechatpay.WrongSignature(),
 }
 

@@ -17,6 +17,10 @@ type Answer struct {
 	Header http.Header // a name without values is not sent, not even the server's own
 	Body   []byte
 
+	// Signing is how the sandbox will sign the answer, for its own faults; nil if
+	// it does not.
+	Signing any
+
 	other  string // the URL of the same request at the other endpoint
 	cut    bool   // send half of the body
 	hangs  bool   // send nothing
@@ -100,5 +104,16 @@ func Status(code int, body string) Fault {
 		if strings.HasPrefix(body, "<") {
 			a.Header.Set("Content-Type", "text/html; charset=utf-8")
 		}
+	}
+}
+
+// Body answers 200 with any body.
+func Body(body string) Fault { return Status(http.StatusOK, body) }
+
+// With returns the fault with a header added to the answer, such as Retry-After.
+func (f Fault) With(name, value string) Fault {
+	return func(a *Answer) {
+		f(a)
+		a.Header.Set(name, value)
 	}
 }

@@ -26,32 +26,32 @@ const (
 )
 
 // Server serves a sandbox over TLS and HTTP/1.1. R is what the sandbox logs of
-// a request, F its faults. It is safe for concurrent use.
-type Server[R, F any] struct {
+// a request. It is safe for concurrent use.
+type Server[R any] struct {
 	ca        []byte
 	listeners [2]*network.Listener
 	servers   [2]*http.Server
 	now       func() time.Time
-	handle    func(*Exchange[R, F])
+	handle    func(*Exchange[R])
 
 	stop    chan struct{}  // closed by Close
 	serving sync.WaitGroup // servers and the requests they handle
 
 	mu       sync.Mutex
 	closed   bool
-	broken   [2][]breakage[F]
+	broken   [2][]breakage
 	requests []R
 }
 
 // Exchange is a request and its answer, which the sandbox has to make: it
 // fills in what differs from an empty 200, asks for the fault that bends it,
 // and logs the request.
-type Exchange[R, F any] struct {
+type Exchange[R any] struct {
 	HTTP     *http.Request // its body has been read
 	Received Request
 	Answer   *Answer
 
-	server *Server[R, F]
+	server *Server[R]
 }
 
 // Request is what every sandbox logs of a request.
@@ -67,9 +67,9 @@ type Request struct {
 
 // Start starts a server, whose requests are handled by handle and received at
 // the time that now tells. Its CA has the given name.
-func Start[R, F any](ca string, now func() time.Time, handle func(*Exchange[R, F])) (*Server[R, F], error) {
+func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*Server[R], error) {
 	certificate, issuer := newCertificate(ca, time.Now()) // the clients of a test have the real clock
-	s := &Server[R, F]{
+	s := &Server[R]{
 		ca:     issuer,
 		now:    now,
 		handle: handle,
@@ -101,7 +101,7 @@ func Start[R, F any](ca string, now func() time.Time, handle func(*Exchange[R, F
 
 // Close stops the server, closes its connections and waits until nothing is
 // served any more.
-func (s *Server[R, F]) Close() error {
+func (s *Server[R]) Close() error {
 	s.mu.Lock()
 	closed := s.closed
 	s.closed = true
@@ -124,7 +124,7 @@ func (s *Server[R, F]) Close() error {
 
 // Endpoints are the base URLs, https://127.0.0.1:port, the primary endpoint's
 // first, then the other's.
-func (s *Server[R, F]) Endpoints() []string {
+func (s *Server[R]) Endpoints() []string {
 	var urls []string
 	for i := range s.listeners {
 		urls = append(urls, s.endpoint(i))
@@ -132,44 +132,44 @@ func (s *Server[R, F]) Endpoints() []string {
 	return urls
 }
 
-func (s *Server[R, F]) endpoint(i int) string {
+func (s *Server[R]) endpoint(i int) string {
 	return "https://" + s.listeners[i].Addr().String()
 }
 
 // Listener is the listener of an endpoint, 0 or 1.
-func (s *Server[R, F]) Listener(i int) *network.Listener { return s.listeners[i] }
+func (s *Server[R]) Listener(i int) *network.Listener { return s.listeners[i] }
 
 // CA is the certificate, in PEM, of the authority that issued the endpoints'
 // TLS certificate.
-func (s *Server[R, F]) CA() []byte { return slices.Clone(s.ca) }
+func (s *Server[R]) CA() []byte { return slices.Clone(s.ca) }
 
 // Break bends the answers to the next requests of an endpoint, 0 or 1, until
 // times of them were bent, or, if times is negative, until Heal. Requests are
 // checked, obeyed and logged as ever: only the answer is lost. Further calls
 // for the same endpoint queue up.
-func (s *Server[R, F]) Break(endpoint int, f F, times int) {
+func (s *Server[R]) Break(endpoint int, f Fault, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if times != 0 {
-		s.broken[endpoint] = append(s.broken[endpoint], breakage[F]{f, times})
+		s.broken[endpoint] = append(s.broken[endpoint], breakage{f, times})
 	}
 }
 
 // Heal ends what Break began.
-func (s *Server[R, F]) Heal() {
+func (s *Server[R]) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken = [2][]breakage[F]{}
+	s.broken = [2][]breakage{}
 }
 
 // breakage is a fault and how many answers more it bends, all if negative.
-type breakage[F any] struct {
-	fault F
+type breakage struct {
+	fault Fault
 	times int
 }
 
 // Fault takes the fault for the answer, if there is one.
-func (x *Exchange[R, F]) Fault() (f F, ok bool) {
+func (x *Exchange[R]) Fault() (f Fault, ok bool) {
 	s := x.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +185,7 @@ func (x *Exchange[R, F]) Fault() (f F, ok bool) {
 }
 
 // Log adds the request to the log.
-func (x *Exchange[R, F]) Log(r R) {
+func (x *Exchange[R]) Log(r R) {
 	s := x.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,21 +197,21 @@ func (x *Exchange[R, F]) Log(r R) {
 
 // Requests are the requests received so far, at most the newest 10,000. A
 // request is among them before the first byte of its answer is sent.
-func (s *Server[R, F]) Requests() []R {
+func (s *Server[R]) Requests() []R {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
 // ClearRequests forgets the requests received so far.
-func (s *Server[R, F]) ClearRequests() {
+func (s *Server[R]) ClearRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = nil
 }
 
 // enter counts a request in for Close to wait for, unless it is too late.
-func (s *Server[R, F]) enter() bool {
+func (s *Server[R]) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -220,7 +220,7 @@ func (s *Server[R, F]) enter() bool {
 	return !s.closed
 }
 
-func (s *Server[R, F]) serve(endpoint int, w http.ResponseWriter, r *http.Request) {
+func (s *Server[R]) serve(endpoint int, w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
 		panic(http.ErrAbortHandler)
 	}
@@ -235,7 +235,7 @@ func (s *Server[R, F]) serve(endpoint int, w http.ResponseWriter, r *http.Reques
 		Header: make(http.Header),
 		other:  s.endpoint(1-endpoint) + r.RequestURI,
 	}
-	s.handle(&Exchange[R, F]{
+	s.handle(&Exchange[R]{
 		HTTP: r,
 		Received: Request{
 			Endpoint: endpoint,

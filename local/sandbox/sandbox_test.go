@@ -16,8 +16,8 @@ import (
 )
 
 type (
-	server   = sandbox.Server[sandbox.Request, sandbox.Fault]
-	exchange = sandbox.Exchange[sandbox.Request, sandbox.Fault]
+	server   = sandbox.Server[sandbox.Request]
+	exchange = sandbox.Exchange[sandbox.Request]
 )
 
 // start starts a server that answers every request with the same JSON.

@@ -19,6 +19,7 @@ import (
 	"membercard/local/lambda"
 	"membercard/local/network"
 	"membercard/local/officialaccount"
+	"membercard/local/sandbox"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -500,8 +501,8 @@ func TestShortDeadline(t *testing.T) {
 	if _, err := f.Start(context.Background()); err != nil { // it has its token
 		t.Fatal(err)
 	}
-	r.OfficialAccount.Break(0, officialaccount.Hang(), -1)
-	r.OfficialAccount.Break(1, officialaccount.Hang(), -1)
+	r.OfficialAccount.Break(0, sandbox.Hang(), -1)
+	r.OfficialAccount.Break(1, sandbox.Hang(), -1)
 	r.OfficialAccount.ClearRequests()
 	r.wantCounts(r.invoke(f, map[string]any{"plan": map[string]any{"cards": plan}}), fmt.Sprintf("0 0 0 0 %d", len(plan)))
 	begun := map[string]bool{}
@@ -649,23 +650,23 @@ func TestCardFailures(t *testing.T) {
 	r := startCards(t)
 	for _, row := range []struct {
 		name     string
-		fault    officialaccount.Fault
+		fault    sandbox.Fault
 		backup   bool // the backup makes up for it
 		status   int  // if both endpoints have it
 		code     string
 		attempts int
 	}{
-		{"busy", officialaccount.Body(`{"errcode":-1,"errmsg":"system error"}`), true, 502, "WECHAT_-1", 4},
-		{"500", officialaccount.Status(500, ""), true, 502, "SYSTEM_ERROR", 4},
-		{"a proxy's 502", officialaccount.Status(502, "<html></html>"), true, 502, "SYSTEM_ERROR", 4},
-		{"429", officialaccount.Status(429, ""), true, 429, "RATELIMIT_EXCEEDED", 4},
-		{"truncated", officialaccount.Truncated(), true, 502, "UPSTREAM_UNREACHABLE", 4},
-		{"reset", officialaccount.Reset(), true, 502, "UPSTREAM_UNREACHABLE", 4},
-		{"over 1 MiB", officialaccount.Oversized(), false, 502, "INVALID_RESPONSE", 1},
-		{"redirect", officialaccount.Redirect(), false, 502, "INVALID_RESPONSE", 1},
-		{"404", officialaccount.Status(404, "<html></html>"), false, 502, "INVALID_RESPONSE", 1},
-		{"no JSON", officialaccount.Body("ok"), false, 502, "INVALID_RESPONSE", 1},
-		{"no errcode", officialaccount.Body("{}"), false, 502, "INVALID_RESPONSE", 1},
+		{"busy", sandbox.Body(`{"errcode":-1,"errmsg":"system error"}`), true, 502, "WECHAT_-1", 4},
+		{"500", sandbox.Status(500, ""), true, 502, "SYSTEM_ERROR", 4},
+		{"a proxy's 502", sandbox.Status(502, "<html></html>"), true, 502, "SYSTEM_ERROR", 4},
+		{"429", sandbox.Status(429, ""), true, 429, "RATELIMIT_EXCEEDED", 4},
+		{"truncated", sandbox.Truncated(), true, 502, "UPSTREAM_UNREACHABLE", 4},
+		{"reset", sandbox.Reset(), true, 502, "UPSTREAM_UNREACHABLE", 4},
+		{"over 1 MiB", sandbox.Oversized(), false, 502, "INVALID_RESPONSE", 1},
+		{"redirect", sandbox.Redirect(), false, 502, "INVALID_RESPONSE", 1},
+		{"404", sandbox.Status(404, "<html></html>"), false, 502, "INVALID_RESPONSE", 1},
+		{"no JSON", sandbox.Body("ok"), false, 502, "INVALID_RESPONSE", 1},
+		{"no errcode", sandbox.Body("{}"), false, 502, "INVALID_RESPONSE", 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := &running{r.Stack, t, r.log}
@@ -706,7 +707,7 @@ func TestCardFailures(t *testing.T) {
 // A primary endpoint that hangs costs time and no request, also for a token.
 func TestHangingEndpoint(t *testing.T) {
 	r := startCards(t)
-	r.OfficialAccount.Break(0, officialaccount.Hang(), -1)
+	r.OfficialAccount.Break(0, sandbox.Hang(), -1)
 	r.update(passExample, 200, "")
 }
 
@@ -754,9 +755,9 @@ func TestNothingOfTheAccountIsLogged(t *testing.T) {
 		told.WriteString(r.sync(plan).raw)
 	}
 	call()
-	for _, fault := range []officialaccount.Fault{
-		officialaccount.Body(`{"errcode":40053,"errmsg":"invalid ` + current + `"}`), officialaccount.Body(`{"errcode":-1,"errmsg":"busy ` + current + `"}`),
-		officialaccount.Status(500, current), officialaccount.Body(current), officialaccount.Redirect(), officialaccount.Truncated(), officialaccount.Reset(),
+	for _, fault := range []sandbox.Fault{
+		sandbox.Body(`{"errcode":40053,"errmsg":"invalid ` + current + `"}`), sandbox.Body(`{"errcode":-1,"errmsg":"busy ` + current + `"}`),
+		sandbox.Status(500, current), sandbox.Body(current), sandbox.Redirect(), sandbox.Truncated(), sandbox.Reset(),
 	} {
 		r.OfficialAccount.Break(0, fault, -1)
 		r.OfficialAccount.Break(1, fault, -1)

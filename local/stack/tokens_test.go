@@ -11,6 +11,7 @@ import (
 
 	"membercard/local/aws"
 	"membercard/local/network"
+	"membercard/local/sandbox"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -132,7 +133,7 @@ func TestFailures(t *testing.T) {
 	body := func(code string) string { return `{"code":"` + code + `","message":"微信说"}` }
 	for _, row := range []struct {
 		name     string
-		fault    wechatpay.Fault
+		fault    sandbox.Fault
 		status   int
 		code     string
 		attempts int
@@ -146,27 +147,27 @@ func TestFailures(t *testing.T) {
 		{"no timestamp header", wechatpay.MissingHeader("Wechatpay-Timestamp"), 502, "INVALID_RESPONSE", 1},
 		{"no nonce header", wechatpay.MissingHeader("Wechatpay-Nonce"), 502, "INVALID_RESPONSE", 1},
 		{"unsigned", wechatpay.Unsigned(), 502, "INVALID_RESPONSE", 1},
-		{"over 1 MiB", wechatpay.Oversized(), 502, "INVALID_RESPONSE", 1},
+		{"over 1 MiB", sandbox.Oversized(), 502, "INVALID_RESPONSE", 1},
 		{"over 1 MiB unpacked", wechatpay.GzipOversized(), 502, "INVALID_RESPONSE", 1},
-		{"redirect", wechatpay.Redirect(), 502, "INVALID_RESPONSE", 1},
-		{"no JSON", wechatpay.Body("ok"), 502, "INVALID_RESPONSE", 1},
-		{"no token", wechatpay.Body(`{"permission_token":""}`), 502, "INVALID_RESPONSE", 1},
-		{"a token of another type", wechatpay.Body(`{"permission_token":1}`), 502, "INVALID_RESPONSE", 1},
-		{"400", wechatpay.Status(400, body("INVALID_REQUEST")), 400, "INVALID_REQUEST", 1},
-		{"403", wechatpay.Status(403, body("NO_AUTH")), 403, "NO_AUTH", 1},
-		{"404", wechatpay.Status(404, body("RESOURCE_NOT_EXISTS")), 404, "RESOURCE_NOT_EXISTS", 1},
-		{"another 4xx", wechatpay.Status(409, body("ALREADY_EXISTS")), 409, "ALREADY_EXISTS", 1},
-		{"4xx of another shape", wechatpay.Status(400, "no"), 502, "INVALID_RESPONSE", 1},
+		{"redirect", sandbox.Redirect(), 502, "INVALID_RESPONSE", 1},
+		{"no JSON", sandbox.Body("ok"), 502, "INVALID_RESPONSE", 1},
+		{"no token", sandbox.Body(`{"permission_token":""}`), 502, "INVALID_RESPONSE", 1},
+		{"a token of another type", sandbox.Body(`{"permission_token":1}`), 502, "INVALID_RESPONSE", 1},
+		{"400", sandbox.Status(400, body("INVALID_REQUEST")), 400, "INVALID_REQUEST", 1},
+		{"403", sandbox.Status(403, body("NO_AUTH")), 403, "NO_AUTH", 1},
+		{"404", sandbox.Status(404, body("RESOURCE_NOT_EXISTS")), 404, "RESOURCE_NOT_EXISTS", 1},
+		{"another 4xx", sandbox.Status(409, body("ALREADY_EXISTS")), 409, "ALREADY_EXISTS", 1},
+		{"4xx of another shape", sandbox.Status(400, "no"), 502, "INVALID_RESPONSE", 1},
 		{"unsigned 4xx", wechatpay.UnsignedStatus(403, body("NO_AUTH")), 502, "INVALID_RESPONSE", 1},
-		{"401", wechatpay.Status(401, body("SIGN_ERROR")), 502, "SIGN_ERROR", 1},
+		{"401", sandbox.Status(401, body("SIGN_ERROR")), 502, "SIGN_ERROR", 1},
 		{"unsigned 401", wechatpay.UnsignedStatus(401, body("SIGN_ERROR")), 502, "SIGN_ERROR", 1},
-		{"429", wechatpay.Status(429, body("FREQUENCY_LIMITED")), 429, "FREQUENCY_LIMITED", 4},
+		{"429", sandbox.Status(429, body("FREQUENCY_LIMITED")), 429, "FREQUENCY_LIMITED", 4},
 		{"unsigned 429", wechatpay.UnsignedStatus(429, body("FREQUENCY_LIMITED")), 429, "FREQUENCY_LIMITED", 4},
-		{"500", wechatpay.Status(500, body("SYSTEM_ERROR")), 502, "SYSTEM_ERROR", 4},
-		{"500 with a code of its own", wechatpay.Status(500, body("BIZ_ERR_NEED_RETRY")), 502, "BIZ_ERR_NEED_RETRY", 4},
+		{"500", sandbox.Status(500, body("SYSTEM_ERROR")), 502, "SYSTEM_ERROR", 4},
+		{"500 with a code of its own", sandbox.Status(500, body("BIZ_ERR_NEED_RETRY")), 502, "BIZ_ERR_NEED_RETRY", 4},
 		{"a proxy's 502", wechatpay.UnsignedStatus(502, "<html>Bad Gateway</html>"), 502, "SYSTEM_ERROR", 4},
-		{"truncated", wechatpay.Truncated(), 502, "UPSTREAM_UNREACHABLE", 4},
-		{"reset", wechatpay.Reset(), 502, "UPSTREAM_UNREACHABLE", 4},
+		{"truncated", sandbox.Truncated(), 502, "UPSTREAM_UNREACHABLE", 4},
+		{"reset", sandbox.Reset(), 502, "UPSTREAM_UNREACHABLE", 4},
 		{"broken gzip", wechatpay.BadGzip(), 502, "UPSTREAM_UNREACHABLE", 4},
 		{"gzip", wechatpay.Gzip(), 200, "", 1},
 	} {
@@ -194,14 +195,14 @@ func TestFailover(t *testing.T) {
 	r := start(t, wechatpay.PublicKey)
 	for _, row := range []struct {
 		name  string
-		fault wechatpay.Fault
+		fault sandbox.Fault
 	}{
-		{"500", wechatpay.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常"}`)},
+		{"500", sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常"}`)},
 		{"unsigned 503", wechatpay.UnsignedStatus(503, "<html></html>")},
-		{"429", wechatpay.Status(429, `{"code":"FREQUENCY_LIMITED","message":"频率超限"}`)},
-		{"truncated", wechatpay.Truncated()},
-		{"reset", wechatpay.Reset()},
-		{"hang", wechatpay.Hang()},
+		{"429", sandbox.Status(429, `{"code":"FREQUENCY_LIMITED","message":"频率超限"}`)},
+		{"truncated", sandbox.Truncated()},
+		{"reset", sandbox.Reset()},
+		{"hang", sandbox.Hang()},
 		{"broken gzip", wechatpay.BadGzip()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -240,8 +241,8 @@ func TestFailover(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
-	r.WeChatPay.Break(0, wechatpay.Hang(), -1)
-	r.WeChatPay.Break(1, wechatpay.Hang(), -1)
+	r.WeChatPay.Break(0, sandbox.Hang(), -1)
+	r.WeChatPay.Break(1, sandbox.Hang(), -1)
 	a := r.mint()
 	r.want(a, 504, "UPSTREAM_TIMEOUT")
 	endpoints := map[int]bool{}
@@ -428,8 +429,8 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 	call()
 	leak := `{"code":"PARAM_ERROR","message":"OpenID有误 ` + openid + `","detail":{"field":"/body/openid","value":"` + openid + `","issue":"` + openid + `","location":"body"}}`
-	for _, fault := range []wechatpay.Fault{
-		wechatpay.Status(400, leak), wechatpay.Status(500, leak), wechatpay.WrongSignature(), wechatpay.Truncated(), wechatpay.Reset(), wechatpay.UnknownKey(),
+	for _, fault := range []sandbox.Fault{
+		sandbox.Status(400, leak), sandbox.Status(500, leak), wechatpay.WrongSignature(), sandbox.Truncated(), sandbox.Reset(), wechatpay.UnknownKey(),
 	} {
 		r.WeChatPay.Break(0, fault, -1)
 		r.WeChatPay.Break(1, fault, -1)

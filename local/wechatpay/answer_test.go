@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/sandbox"
 	"membercard/local/sandbox/sandboxtest"
 )
 
@@ -71,7 +72,7 @@ func TestFaults(t *testing.T) {
 	const busy = `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`
 	for _, tt := range []struct {
 		name    string
-		fault   Fault
+		fault   sandbox.Fault
 		want    string
 		status  int    // in the log
 		header  string // an answer's header,
@@ -89,20 +90,20 @@ func TestFaults(t *testing.T) {
 		{"no Request-ID", MissingHeader("Request-ID"), "200 signed", 200, "Request-ID", "", true},
 		{"no Content-Type", MissingHeader("content-type"), "200 signed", 200, "Content-Type", "", true},
 		{"Unsigned", Unsigned(), "200 unsigned", 200, "Wechatpay-Signature-Type", "", false},
-		{"Truncated", Truncated(), "truncated", 200, "", "", false},
-		{"Oversized", Oversized(), "oversized", 200, "", "", true},
+		{"Truncated", sandbox.Truncated(), "truncated", 200, "", "", false},
+		{"Oversized", sandbox.Oversized(), "oversized", 200, "", "", true},
 		{"GzipOversized", GzipOversized(), "oversized", 200, "", "", true},
 		{"Gzip", Gzip(), "200 signed", 200, "", "", true},
 		{"BadGzip", BadGzip(), "wrong checksum", 200, "", "", false},
-		{"Redirect", Redirect(), "302 signed", 302, "Location", s.Endpoints()[1] + brandPath, false},
-		{"Hang", Hang(), "nothing", 0, "", "", false},
-		{"Reset", Reset(), "reset", 0, "", "", false},
-		{"Status", Status(500, busy), "500 signed", 500, "Content-Type", "application/json; charset=utf-8", false},
-		{"Status with Retry-After", Status(429, busy).With("Retry-After", "2"), "429 signed", 429, "Retry-After", "2", false},
+		{"Redirect", sandbox.Redirect(), "302 signed", 302, "Location", s.Endpoints()[1] + brandPath, false},
+		{"Hang", sandbox.Hang(), "nothing", 0, "", "", false},
+		{"Reset", sandbox.Reset(), "reset", 0, "", "", false},
+		{"Status", sandbox.Status(500, busy), "500 signed", 500, "Content-Type", "application/json; charset=utf-8", false},
+		{"Status with Retry-After", sandbox.Status(429, busy).With("Retry-After", "2"), "429 signed", 429, "Retry-After", "2", false},
 		{"UnsignedStatus", UnsignedStatus(502, busy), "502 unsigned", 502, "Content-Type", "application/json; charset=utf-8", false},
 		{"UnsignedStatus in HTML", UnsignedStatus(502, "<html>"), "502 unsigned", 502, "Content-Type", "text/html; charset=utf-8", false},
-		{"Body", Body(`["no", "object"]`), "200 signed", 200, "", "", false},
-		{"empty Body", Body(""), "200 signed", 200, "", "", false},
+		{"Body", sandbox.Body(`["no", "object"]`), "200 signed", 200, "", "", false},
+		{"empty Body", sandbox.Body(""), "200 signed", 200, "", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			defer s.Heal()
@@ -149,7 +150,7 @@ func TestGzipOnTheWire(t *testing.T) {
 	s := newSandbox(t)
 	hc := sandboxtest.Client(t, s)
 	for _, tt := range []struct {
-		fault       Fault
+		fault       sandbox.Fault
 		least, most int64 // bytes unpacked
 	}{{Gzip(), 20, 1000}, {GzipOversized(), 1<<20 + 1, 1<<20 + 1000}} {
 		s.Break(0, tt.fault, 1)
@@ -177,7 +178,7 @@ func TestRedirectFollowed(t *testing.T) {
 	s := newSandbox(t)
 	hc := sandboxtest.Client(t, s)
 	hc.CheckRedirect = nil
-	s.Break(0, Redirect(), 1)
+	s.Break(0, sandbox.Redirect(), 1)
 	if _, _, err := sandboxtest.Do(hc, call{}.request(t, s, 0)); err != nil {
 		t.Fatal(err)
 	}

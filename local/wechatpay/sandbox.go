@@ -49,8 +49,8 @@ const (
 // signed. It is safe for concurrent use.
 type Sandbox struct {
 	*server
-	stranger signingKey // a key that no merchant was told of
-	now      func() time.Time
+	unknown signingKey // a key that no merchant was told of
+	now     func() time.Time
 
 	mu           sync.Mutex
 	merchant     merchantKey
@@ -63,8 +63,8 @@ type Sandbox struct {
 }
 
 type (
-	server   = sandbox.Server[Request, Fault]
-	exchange = sandbox.Exchange[Request, Fault]
+	server   = sandbox.Server[Request]
+	exchange = sandbox.Exchange[Request]
 )
 
 // Start starts a sandbox, which takes up to a second of making keys.
@@ -81,7 +81,7 @@ func start(now func() time.Time) (*Sandbox, error) {
 	making.Go(func() { s.merchant = newMerchantKey() })
 	making.Go(func() { s.publicKeys = []signingKey{newPublicKey(now())} })
 	making.Go(func() { s.certificates = []signingKey{newCertificate(newRSAKey(), now().AddDate(-1, 0, 0))} })
-	making.Go(func() { s.stranger = newPublicKey(now()) })
+	making.Go(func() { s.unknown = newPublicKey(now()) })
 	making.Wait()
 
 	var err error
@@ -186,11 +186,7 @@ type Request struct {
 
 func (s *Sandbox) serve(x *exchange) {
 	received := Request{Request: x.Received, URI: x.HTTP.RequestURI}
-	a := &answer{
-		Answer: x.Answer,
-		time:   received.Time,
-		key:    s.signingKey(received.Header.Get("Wechatpay-Serial")),
-	}
+	a := x.Answer
 	a.Header.Set("Content-Type", "application/json; charset=utf-8")
 	content, refused := s.process(x.HTTP, &received)
 	if refused != nil {
@@ -202,15 +198,14 @@ func (s *Sandbox) serve(x *exchange) {
 		content = refused
 	}
 	a.Body = sandbox.JSON(content)
-	if f, ok := x.Fault(); ok {
-		f.bend(a)
-	}
-	if a.strange {
-		a.key = s.stranger
+	signing := &signing{time: received.Time, key: s.signingKey(received.Header.Get("Wechatpay-Serial")), unknown: s.unknown}
+	a.Signing = signing
+	if fault, ok := x.Fault(); ok {
+		fault(a)
 	}
 	received.Status = a.Sent()
 	x.Log(received)
-	a.finish()
+	signing.finish(a)
 }
 
 // signingKey is the key for the answer to a request that asks for serial.
