@@ -1,10 +1,10 @@
-// The account's cards: reading and changing them, and the review that changes
-// may have to pass.
-
 package officialaccount
 
+// This file has the account's cards, the operations that read and change them,
+// and the review that changes may have to pass.
+
 import (
-	"encoding/json"
+	_ "embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,7 +14,7 @@ import (
 	"membercard/local/sandbox"
 )
 
-// What base_info.status says of a review.
+// Values of base_info.status.
 const (
 	inReview = "CARD_STATUS_NOT_VERIFY"
 	passed   = "CARD_STATUS_VERIFY_OK"
@@ -25,25 +25,18 @@ const (
 type card struct {
 	id       string
 	kind     string   // the key of its object, such as member_card
-	shown    content  // what /card/get shows
+	shown    content  // what /card/get returns
 	proposed *content // changes in review, nil if there are none
 }
 
-// content are fields of a card, or changes to them, in which an empty string
+// content has fields of a card, or changes to them, in which an empty string
 // clears a field.
 type content struct {
 	base    map[string]any // of base_info
 	special map[string]any // beside base_info
 }
 
-// object is what /card/get shows as card.
-func (c *card) object() map[string]any {
-	special := maps.Clone(c.shown.special)
-	special["base_info"] = c.shown.base
-	return map[string]any{"card_type": strings.ToUpper(c.kind), c.kind: special}
-}
-
-// apply shows changes, except those of ignored fields.
+// apply makes changes to the card, except to ignored fields.
 func (c *card) apply(changes content, ignored map[string]bool, now time.Time) {
 	for _, level := range []struct{ shown, changes map[string]any }{
 		{c.shown.base, changes.base},
@@ -72,7 +65,7 @@ func (c *card) propose(changes content) {
 	c.shown.base["status"] = inReview
 }
 
-// find is the card with an ID. The caller holds s.mu.
+// find returns the card with an ID, or nil. The caller holds s.mu.
 func (s *Sandbox) find(id string) *card {
 	i := slices.IndexFunc(s.cards, func(c *card) bool { return c.id == id })
 	if i < 0 {
@@ -87,11 +80,9 @@ func (s *Sandbox) getCard(r *Request) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	return struct {
-		Errcode int            `json:"errcode"`
-		Errmsg  string         `json:"errmsg"`
-		Card    map[string]any `json:"card"`
-	}{0, "ok", c.object()}, nil
+	special := maps.Clone(c.shown.special)
+	special["base_info"] = c.shown.base
+	return ok("card", map[string]any{"card_type": strings.ToUpper(c.kind), c.kind: special}), nil
 }
 
 // updateCard is 更改卡券信息.
@@ -103,19 +94,15 @@ func (s *Sandbox) updateCard(r *Request) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	// What comes during a review waits for it too: it would be undone otherwise
-	// by the older changes.
+	// Changes made during a review wait for it too; otherwise the older changes
+	// would undo them.
 	check := s.review || c.proposed != nil
 	if check {
 		c.propose(changes)
 	} else {
 		c.apply(changes, s.ignored, r.Time)
 	}
-	return struct {
-		Errcode   int    `json:"errcode"`
-		Errmsg    string `json:"errmsg"`
-		SendCheck bool   `json:"send_check"`
-	}{0, "ok", check}, nil
+	return ok("send_check", check), nil
 }
 
 // parseCard reads a body that names a card. The caller holds s.mu.
@@ -135,28 +122,28 @@ func (s *Sandbox) parseCard(body []byte) (map[string]any, *card, *refusal) {
 	return object, c, nil
 }
 
-// parseUpdate reads which fields of which card are to be changed. The caller
+// parseUpdate reads the card that a body names and the changes to it. The caller
 // holds s.mu.
 func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
+	var changes content
 	object, c, refused := s.parseCard(body)
 	if refused != nil {
-		return nil, content{}, refused
+		return nil, changes, refused
 	}
 	for name := range object {
 		if name != "card_id" && name != c.kind {
-			return nil, content{}, malformed(name)
+			return nil, changes, malformed(name)
 		}
 	}
-	var changes content
 	changes.special, _ = object[c.kind].(map[string]any)
 	if base, given := changes.special["base_info"]; given {
 		delete(changes.special, "base_info")
 		if changes.base, _ = base.(map[string]any); len(changes.base) == 0 {
-			return nil, content{}, malformed(c.kind + ".base_info")
+			return nil, changes, malformed(c.kind + ".base_info")
 		}
 	}
 	if len(changes.base)+len(changes.special) == 0 {
-		return nil, content{}, malformed(c.kind)
+		return nil, changes, malformed(c.kind)
 	}
 	for _, level := range []struct {
 		path    string
@@ -168,14 +155,14 @@ func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
 	} {
 		for name, value := range level.changes {
 			if level.allowed[name] != typeOf(value) {
-				return nil, content{}, malformed(level.path + "." + name)
+				return nil, changes, malformed(level.path + "." + name)
 			}
 		}
 	}
 	return c, changes, nil
 }
 
-// changeable are the fields of an object that /card/update takes, with their
+// changeable returns the fields of an object that /card/update takes, with their
 // types. The object is base_info or a type of card.
 func changeable(object string) fields {
 	types := map[string]map[string]string{
@@ -210,34 +197,30 @@ func changeable(object string) fields {
 	return allowed
 }
 
-// Review sends the updates from now on to review, or, as at first, does not. An
-// update in review is answered with send_check, and the card goes on showing
-// its old values, with the status CARD_STATUS_NOT_VERIFY, until
-// [Sandbox.ApproveReviews] or [Sandbox.RefuseReviews]. Until then further
-// updates of the card go to review in any case.
+// Review sets whether updates go to review, which is off at first. An update in
+// review is answered with send_check, and the card keeps its old values, with the
+// status CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews] or
+// [Sandbox.RefuseReviews]. Further updates of a card in review go to review in
+// any case.
 func (s *Sandbox) Review(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.review = on
 }
 
-// ApproveReviews shows all changes in review; their cards' status is
-// CARD_STATUS_VERIFY_OK then.
+// ApproveReviews applies all changes in review and sets their cards' status to
+// CARD_STATUS_VERIFY_OK.
 func (s *Sandbox) ApproveReviews() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.endReviews(passed, func(c *card) { c.apply(*c.proposed, s.ignored, s.now()) })
 }
 
-// RefuseReviews drops all changes in review; their cards' status is
-// CARD_STATUS_VERIFY_FAIL then.
-func (s *Sandbox) RefuseReviews() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.endReviews(failed, func(*card) {})
-}
+// RefuseReviews drops all changes in review and sets their cards' status to
+// CARD_STATUS_VERIFY_FAIL.
+func (s *Sandbox) RefuseReviews() { s.endReviews(failed, func(*card) {}) }
 
 func (s *Sandbox) endReviews(status string, end func(*card)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range s.cards {
 		if c.proposed != nil {
 			end(c)
@@ -247,24 +230,24 @@ func (s *Sandbox) endReviews(status string, end func(*card)) {
 	}
 }
 
-// Ignore makes the sandbox take updates of a field, in base_info or beside it,
-// that never show, until [Sandbox.Heal].
+// Ignore makes updates of a field, in base_info or beside it, succeed without
+// effect until [Sandbox.Heal].
 func (s *Sandbox) Ignore(field string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ignored[field] = true
 }
 
-// Quota sets how many calls of /card/update are left today; then they are
-// refused with 45009. There is no limit if n is negative, as at first. Refused
-// updates count.
+// Quota sets how many calls of /card/update are left today; further calls are
+// refused with 45009. A negative n, the default, is no limit. Refused updates
+// count.
 func (s *Sandbox) Quota(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.updateQuota = quota(n)
 }
 
-// Card is a card as /card/get shows it, its values as encoding/json decodes
+// Card is a card as /card/get returns it, with values as encoding/json decodes
 // them.
 type Card struct {
 	ID       string
@@ -273,7 +256,7 @@ type Card struct {
 	Special  map[string]any // the fields beside base_info
 }
 
-// Cards are the account's cards. The first is the membership card.
+// Cards returns the account's cards. The first is the membership card.
 func (s *Sandbox) Cards() []Card {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -284,7 +267,7 @@ func (s *Sandbox) Cards() []Card {
 	return cards
 }
 
-// Card is the card with an ID; it panics if there is none.
+// Card returns the card with an ID. It panics if there is none.
 func (s *Sandbox) Card(id string) Card {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,11 +279,8 @@ func (s *Sandbox) Card(id string) Card {
 }
 
 func (c *card) copy() Card {
-	clone := func(fields map[string]any) map[string]any {
-		var into map[string]any
-		if err := json.Unmarshal(sandbox.JSON(fields), &into); err != nil {
-			panic(err) // of what was JSON before
-		}
+	clone := func(fields map[string]any) (into map[string]any) {
+		sandbox.MustUnmarshal(sandbox.JSON(fields), &into)
 		return into
 	}
 	return Card{c.id, strings.ToUpper(c.kind), clone(c.shown.base), clone(c.shown.special)}
@@ -313,89 +293,54 @@ func (s *Sandbox) AddCards(n int) []string {
 	defer s.mu.Unlock()
 	var ids []string
 	for range n {
-		id := fmt.Sprintf("pbLatjMemberCard%04d", len(s.cards))
-		s.cards = append(s.cards, newCard(id, "member_card", memberCard(), s.now()))
-		ids = append(ids, id)
+		c := sampleCards(s.now())[0]
+		c.id = fmt.Sprintf("pbLatjMemberCard%04d", len(s.cards))
+		c.shown.base["id"] = c.id
+		maps.DeleteFunc(c.shown.base, func(name string, _ any) bool {
+			return strings.HasPrefix(name, "custom_") || strings.HasPrefix(name, "promotion_")
+		})
+		s.cards = append(s.cards, c)
+		ids = append(ids, c.id)
 	}
 	return ids
 }
 
-// sampleCards are the cards that the account has at first.
+//go:embed cards.json
+var samples []byte
+
+// sampleCards returns the cards that the account has at first. They were created
+// a month ago and passed their reviews.
 func sampleCards(now time.Time) []*card {
-	member := newCard("pbLatjvWOibDc5-TBnbUk1pD12o0", "member_card", memberCard(), now)
-	maps.Copy(member.shown.base, map[string]any{
-		"custom_url_name":               "立即使用",
-		"custom_url":                    "http://www.qq.com",
-		"custom_app_brand_user_name":    "gh_86a091e50ad4@app",
-		"custom_app_brand_pass":         "API/cardPage",
-		"custom_url_sub_title":          "6个汉字tips",
-		"promotion_url_name":            "更多优惠",
-		"promotion_url":                 "http://www.qq.com",
-		"promotion_app_brand_user_name": "gh_86a091e50ad4@app",
-		"promotion_app_brand_pass":      "API/cardPage",
-	})
-	cards := []*card{member}
-	for _, sample := range []struct {
-		id, kind string
-		special  map[string]any
-	}{
-		{"pbLatjGroupon", "groupon", map[string]any{"deal_detail": "双人套餐\n-进口红酒一支。\n孜然牛肉一份。"}},
-		{"pbLatjCash", "cash", map[string]any{"least_cost": 1000, "reduce_cost": 100}},
-		{"pbLatjDiscount", "discount", map[string]any{"discount": 30}},
-		{"pbLatjGift", "gift", map[string]any{"gift": "可兑换音乐木盒一个"}},
-		{"pbLatjGeneralCoupon", "general_coupon", map[string]any{"default_detail": "音乐木盒"}},
-		{"pbLatjScenicTicket", "scenic_ticket", map[string]any{"ticket_class": "全日票", "guide_url": "http://www.qq.com"}},
-		{"pbLatjMovieTicket", "movie_ticket", map[string]any{"detail": "不与其他优惠同享"}},
-		{"pbLatjBoardingPass", "boarding_pass", map[string]any{"from": "成都", "to": "广州", "flight": "CE123", "gate": "A11"}},
-		{"pbLatjMeetingTicket", "meeting_ticket", map[string]any{"meeting_detail": "小程序开放日", "map_url": "http://www.qq.com"}},
-	} {
-		cards = append(cards, newCard(sample.id, sample.kind, sample.special, now))
+	created := now.AddDate(0, -1, 0)
+	var sample struct {
+		Links map[string]any // of the membership card
+		Cards []struct {
+			ID, Type string
+			Special  map[string]any
+		}
+	}
+	sandbox.MustUnmarshal(samples, &sample)
+	var cards []*card
+	for _, c := range sample.Cards {
+		var fresh struct {
+			Base map[string]any `json:"base_info"`
+		}
+		sandbox.MustUnmarshal(samples, &fresh)
+		maps.Copy(fresh.Base, map[string]any{
+			"id":          c.ID,
+			"create_time": created.Unix(),
+			"update_time": created.Unix(),
+			"date_info": map[string]any{
+				"type":            "DATE_TYPE_FIX_TIME_RANGE",
+				"begin_timestamp": created.Unix(),
+				"end_timestamp":   created.AddDate(1, 0, 0).Unix(),
+			},
+		})
+		if c.Type == "member_card" {
+			fresh.Base["date_info"] = map[string]any{"type": "DATE_TYPE_PERMANENT"}
+			maps.Copy(fresh.Base, sample.Links)
+		}
+		cards = append(cards, &card{id: c.ID, kind: c.Type, shown: content{fresh.Base, c.Special}})
 	}
 	return cards
-}
-
-// memberCard are the fields of a membership card beside base_info.
-func memberCard() map[string]any {
-	return map[string]any{
-		"supply_bonus":   true,
-		"supply_balance": false,
-		"prerogative":    "会员专享价",
-		"auto_activate":  false,
-		"activate_url":   "http://www.qq.com",
-	}
-}
-
-// newCard makes a card that was created a month ago and passed its review.
-func newCard(id, kind string, special map[string]any, now time.Time) *card {
-	created := now.AddDate(0, -1, 0)
-	date := map[string]any{
-		"type":            "DATE_TYPE_FIX_TIME_RANGE",
-		"begin_timestamp": created.Unix(),
-		"end_timestamp":   created.AddDate(1, 0, 0).Unix(),
-	}
-	if kind == "member_card" {
-		date = map[string]any{"type": "DATE_TYPE_PERMANENT"}
-	}
-	return &card{id: id, kind: kind, shown: content{special: special, base: map[string]any{
-		"id":               id,
-		"logo_url":         "http://mmbiz.qpic.cn/mmbiz/sandbox/0",
-		"code_type":        "CODE_TYPE_BARCODE",
-		"brand_name":       "微信餐厅",
-		"title":            "示例卡券",
-		"date_info":        date,
-		"color":            "#63b359",
-		"notice":           "使用时向服务员出示此券",
-		"service_phone":    "020-88888888",
-		"description":      "不可与其他优惠同享",
-		"location_id_list": []int{123, 12321, 345345},
-		"get_limit":        1,
-		"can_share":        true,
-		"can_give_friend":  false,
-		"use_custom_code":  false,
-		"bind_openid":      false,
-		"status":           passed,
-		"sku":              map[string]any{"quantity": 49_999_999, "total_quantity": 50_000_000},
-		"create_time":      created.Unix(),
-		"update_time":      created.Unix(),
-	}}}
 }

@@ -1,7 +1,7 @@
-// Who is there: the apps that users log in to, and the codes that tell the apps
-// which user did.
-
 package officialaccount
+
+// This file has the apps that users log in to, and the codes that tell an app who
+// its user is.
 
 import (
 	"crypto/rand"
@@ -14,7 +14,7 @@ import (
 	"membercard/local/sandbox"
 )
 
-const codeLife = 5 * time.Minute
+const codeTTL = 5 * time.Minute
 
 // app is the official account or the mini program.
 type app struct {
@@ -22,7 +22,7 @@ type app struct {
 	codes map[string]*code
 }
 
-// credentials are what an app proves itself with.
+// credentials identify an app.
 type credentials struct {
 	AppID  string `json:"appid"`
 	Secret string `json:"secret"`
@@ -38,8 +38,8 @@ func newSecret() string {
 	return hex.EncodeToString(b)
 }
 
-// check finds out whether the app itself is asking. A value that was not sent
-// is nil or empty.
+// check compares what was sent with the credentials. A value that was not sent is
+// nil or empty.
 func (c credentials) check(id, secret any) *refusal {
 	switch {
 	case id == nil, id == "":
@@ -54,14 +54,14 @@ func (c credentials) check(id, secret any) *refusal {
 	return nil
 }
 
-// code is good for telling an app once who its user is.
+// code identifies a user to an app, once.
 type code struct {
 	openid  string
 	expires time.Time
 	used    bool
 }
 
-// check finds out whether the code is still good; nil is a code that never was.
+// check refuses a code that may not be used. A nil code was never issued.
 func (c *code) check(now time.Time) *refusal {
 	switch {
 	case c == nil, !now.Before(c.expires):
@@ -72,33 +72,31 @@ func (c *code) check(now time.Time) *refusal {
 	return nil
 }
 
-// newCode makes a code for a user, and forgets those that nobody can tell from
-// codes that never were.
+// newCode makes a code for a user, and forgets expired codes.
 func (a *app) newCode(openid string, now time.Time) string {
 	maps.DeleteFunc(a.codes, func(_ string, c *code) bool { return !now.Before(c.expires) })
 	made := "0" + sandbox.RandomText(31)
-	a.codes[made] = &code{openid: openid, expires: now.Add(codeLife)}
+	a.codes[made] = &code{openid: openid, expires: now.Add(codeTTL)}
 	return made
 }
 
-// LoginCode is a fresh code for a user of the mini program, as its wx.login
-// gives it.
+// LoginCode returns a new code for a user of the mini program, as wx.login does.
 func (s *Sandbox) LoginCode(openid string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.program.newCode(openid, s.now())
 }
 
-// OAuthCode is a fresh code for a user of the official account's pages, as the
-// redirect to them carries it.
+// OAuthCode returns a new code for a user of the official account's pages, as the
+// redirect to them has it.
 func (s *Sandbox) OAuthCode(openid string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.account.newCode(openid, s.now())
 }
 
-// LoginSecret is the JSON object of what the apps know now: mini_program and
-// official_account, each with appid and secret.
+// LoginSecret returns the JSON object of the apps' current credentials:
+// mini_program and official_account, each with appid and secret.
 func (s *Sandbox) LoginSecret() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,8 +106,7 @@ func (s *Sandbox) LoginSecret() string {
 	}))
 }
 
-// login tells an app who its user is. The code is the query's parameter of the
-// given name.
+// login uses up the code in the query's parameter of the given name.
 func (a *app) login(r *Request, name string) (openid string, refused *refusal) {
 	if r.Query.Get("grant_type") != "authorization_code" {
 		return "", refuse(40002, "invalid grant_type")
@@ -138,11 +135,11 @@ func (s *Sandbox) programLogin(r *Request) (any, *refusal) {
 	key := make([]byte, 16)
 	rand.Read(key)
 	user := sha256.Sum256([]byte(openid))
-	return struct {
-		SessionKey []byte `json:"session_key"` // standard base64 in JSON
-		OpenID     string `json:"openid"`
-		UnionID    string `json:"unionid"` // always the same for a user
-	}{key, openid, "o" + base64.RawURLEncoding.EncodeToString(user[:])[:27]}, nil
+	return map[string]any{
+		"session_key": key, // standard base64 in JSON
+		"openid":      openid,
+		"unionid":     "o" + base64.RawURLEncoding.EncodeToString(user[:])[:27], // a user's is always the same
+	}, nil
 }
 
 // pageLogin is 网页授权.
@@ -151,11 +148,11 @@ func (s *Sandbox) pageLogin(r *Request) (any, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	return struct {
-		AccessToken  string `json:"access_token"` // the user's, not the account's
-		ExpiresIn    int    `json:"expires_in"`
-		RefreshToken string `json:"refresh_token"`
-		OpenID       string `json:"openid"`
-		Scope        string `json:"scope"`
-	}{newToken(r.Time).value, int(tokenLife / time.Second), newToken(r.Time).value, openid, "snsapi_base"}, nil
+	return map[string]any{
+		"access_token":  newToken(r.Time).value, // the user's, not the account's
+		"expires_in":    tokenTTL.Seconds(),
+		"refresh_token": newToken(r.Time).value,
+		"openid":        openid,
+		"scope":         "snsapi_base",
+	}, nil
 }

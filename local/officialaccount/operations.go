@@ -1,6 +1,6 @@
-// What is asked for: the operations, and the rules that all of them share.
-
 package officialaccount
+
+// This file has the list of operations and the rules that all of them share.
 
 import (
 	"encoding/json"
@@ -12,15 +12,14 @@ import (
 	"unicode/utf8"
 )
 
-// operation is a call that the sandbox serves. It is called with s.mu held,
-// for a request that keeps the rules of [Sandbox.process].
+// operation is a call that the sandbox serves. It is served with s.mu held.
 type operation struct {
 	method string
 	takes  credential
 	serve  func(s *Sandbox, r *Request) (any, *refusal)
 }
 
-// credential is what the caller of an operation proves itself with.
+// credential is what authenticates the caller of an operation.
 type credential int
 
 const (
@@ -29,7 +28,7 @@ const (
 	loginCode                     // and appid and secret, in the query; from any address
 )
 
-// operations are all there are, by path.
+// operations returns the operations by path.
 func operations() map[string]operation {
 	return map[string]operation{
 		"/cgi-bin/stable_token":     {http.MethodPost, appSecret, (*Sandbox).stableToken},
@@ -41,8 +40,7 @@ func operations() map[string]operation {
 	}
 }
 
-// process makes what is answered to a request, or why it is refused. The caller
-// holds s.mu.
+// process returns the answer to a request, or its refusal. The caller holds s.mu.
 func (s *Sandbox) process(r *Request) (any, *refusal) {
 	validity := s.validity(r)
 	op, ok := s.operations[r.Path]
@@ -60,7 +58,7 @@ func (s *Sandbox) process(r *Request) (any, *refusal) {
 	case op.takes == accessToken && validity == "dead":
 		return nil, refuse(40001, "invalid credential, access_token is invalid or not latest")
 	}
-	call, _ := parse(r.Body, fields{"card_id": "string"}) // the operation will say what is wrong with it
+	call, _ := parse(r.Body, fields{"card_id": "string"}) // the operation reports errors
 	cardID, _ := call["card_id"].(string)
 	if refused := s.injected(r.Path, cardID); refused != nil {
 		return nil, refused
@@ -68,8 +66,8 @@ func (s *Sandbox) process(r *Request) (any, *refusal) {
 	return op.serve(s, r)
 }
 
-// validity tells about the access token that came with a request. The caller
-// holds s.mu.
+// validity returns whether the access token of a request is valid, dead or none.
+// The caller holds s.mu.
 func (s *Sandbox) validity(r *Request) string {
 	switch token := r.Query.Get("access_token"); {
 	case token == "":
@@ -80,7 +78,7 @@ func (s *Sandbox) validity(r *Request) string {
 	return "dead"
 }
 
-// shown is the query of a request as the log shows it. The caller holds s.mu.
+// shown returns the query of a request as the log has it. The caller holds s.mu.
 func (s *Sandbox) shown(r *Request) url.Values {
 	word := map[bool]string{true: "valid", false: "dead"}
 	query := maps.Clone(r.Query)
@@ -98,7 +96,7 @@ func (s *Sandbox) shown(r *Request) url.Values {
 	return query
 }
 
-// checkForm applies the rules for the method and its headers.
+// checkForm checks the method, the headers and that there is a body.
 func checkForm(method string, r *Request) *refusal {
 	switch {
 	case r.Method != method && method == http.MethodPost:
@@ -118,16 +116,16 @@ func checkForm(method string, r *Request) *refusal {
 	return nil
 }
 
-// malformed refuses data that has not the expected form, at the given place.
+// malformed refuses data of the wrong form at the given place.
 func malformed(place string) *refusal {
 	return refuse(47001, fmt.Sprintf("data format error hint: [%s]", place))
 }
 
-// fields are members of a JSON object and their types, as [typeOf] has them.
+// fields has members of a JSON object and their types, as [typeOf] returns them.
 type fields map[string]string
 
-// parse reads a JSON object. The given fields have the given types, if they are
-// there at all; others may be there too.
+// parse reads a JSON object. The given fields must have the given types if they
+// are there; other fields may be there too.
 func parse(data []byte, given fields) (map[string]any, *refusal) {
 	var object map[string]any
 	if !utf8.Valid(data) || json.Unmarshal(data, &object) != nil || object == nil {
@@ -141,7 +139,7 @@ func parse(data []byte, given fields) (map[string]any, *refusal) {
 	return object, nil
 }
 
-// typeOf is the type of a JSON value.
+// typeOf returns the type of a JSON value.
 func typeOf(value any) string {
 	switch value.(type) {
 	case string:

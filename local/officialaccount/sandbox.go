@@ -1,8 +1,7 @@
 // Package officialaccount is a sandbox of the official account's side of
-// WeChat, api.weixin.qq.com: the few operations that membercard calls, served
-// over TLS on the loopback interface by two endpoints, the second for when the
-// first fails. It checks what it receives as strictly as the original, keeps a
-// log of it, and can be told to answer as WeChat does on its bad days.
+// WeChat, api.weixin.qq.com: the operations that membercard calls, over TLS on
+// two endpoints of the loopback interface. It checks requests as strictly as the
+// original, logs them, and can be told to fail as WeChat may.
 //
 // The operations are
 //
@@ -13,17 +12,16 @@
 //	GET  /sns/jscode2session        (小程序登录)
 //	GET  /sns/oauth2/access_token   (网页授权)
 //
-// The last is for the users of the official account's pages, the one before for
-// those of a mini program that belongs to the same owner.
+// The last is for users of the official account's pages, the one before for users
+// of a mini program of the same owner.
 //
 // The account has a membership card, pbLatjvWOibDc5-TBnbUk1pD12o0, whose links
-// lead to a mini program, and a card of every other type: pbLatjGroupon,
-// pbLatjCash, pbLatjDiscount, pbLatjGift, pbLatjGeneralCoupon,
-// pbLatjScenicTicket, pbLatjMovieTicket, pbLatjBoardingPass and
-// pbLatjMeetingTicket.
+// lead to a mini program, and a card of every other type, listed in cards.json.
 package officialaccount
 
 import (
+	"crypto/rand"
+	"fmt"
 	"net/url"
 	"slices"
 	"sync"
@@ -33,8 +31,8 @@ import (
 )
 
 const (
-	appID        = "wx5f0c2b8e7d4a9361" // the one official account the sandbox knows
-	programAppID = "wx9b3e71d6a0c4f258" // the one mini program
+	appID        = "wx5f0c2b8e7d4a9361" // the only official account
+	programAppID = "wx9b3e71d6a0c4f258" // the only mini program
 )
 
 // Sandbox is a running sandbox. It is safe for concurrent use.
@@ -52,7 +50,7 @@ type Sandbox struct {
 	ticketQuota quota // of getticket
 	cards       []*card
 	review      bool            // updates go to review
-	ignored     map[string]bool // fields whose updates never show
+	ignored     map[string]bool // fields whose updates have no effect
 	updateQuota quota           // of /card/update
 	errors      []injection
 }
@@ -77,27 +75,25 @@ func start(now func() time.Time) (*Sandbox, error) {
 		updateQuota: -1,
 	}
 	var err error
-	if s.server, err = sandbox.Start("WeChat official account sandbox CA", now, s.serve); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.server, err = sandbox.Start("WeChat official account sandbox CA", now, s.serve)
+	return s, err
 }
 
 // Errcode answers the next calls of a path, such as /card/update, with an error
-// of WeChat's, until times of them were, or, if times is negative, until
-// [Sandbox.Heal]. If cardID is not empty, only calls for that card are meant.
-// The call is not obeyed, nor is a code used up, but an operation that takes an
-// access token must have a valid one to get so far. Of several errors that
-// apply to a call, the first set is answered.
+// of WeChat's: as many as times says, or, if times is negative, until
+// [Sandbox.Heal]. If cardID is not empty, only calls for that card are answered
+// so. The calls have no effect. An operation that takes an access token checks it
+// first. Where several errors apply to a call, the one that was set first is
+// answered.
 func (s *Sandbox) Errcode(path, cardID string, errcode int, errmsg string, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if times != 0 {
-		s.errors = append(s.errors, injection{path, cardID, errcode, errmsg, times})
+		s.errors = append(s.errors, injection{path, cardID, refusal{errcode, errmsg}, times})
 	}
 }
 
-// Heal ends what Break, [Sandbox.Errcode] and [Sandbox.Ignore] began.
+// Heal ends the effects of Break, [Sandbox.Errcode] and [Sandbox.Ignore].
 func (s *Sandbox) Heal() {
 	s.server.Heal()
 	s.mu.Lock()
@@ -106,16 +102,14 @@ func (s *Sandbox) Heal() {
 	clear(s.ignored)
 }
 
-// injection is an error to be answered and how many times more, always if
-// negative.
+// injection is an error to be answered.
 type injection struct {
 	path, cardID string
-	errcode      int
-	errmsg       string
-	times        int
+	refusal      refusal
+	times        int // left; negative: without end
 }
 
-// injected takes the error for a call. The caller holds s.mu.
+// injected takes the error for a call, or nil. The caller holds s.mu.
 func (s *Sandbox) injected(path, cardID string) *refusal {
 	i := slices.IndexFunc(s.errors, func(e injection) bool {
 		return e.path == path && (e.cardID == "" || e.cardID == cardID)
@@ -123,15 +117,14 @@ func (s *Sandbox) injected(path, cardID string) *refusal {
 	if i < 0 {
 		return nil
 	}
-	e := &s.errors[i]
-	refused := refuse(e.errcode, e.errmsg)
-	if e.times--; e.times == 0 {
+	refused := s.errors[i].refusal
+	if s.errors[i].times--; s.errors[i].times == 0 {
 		s.errors = slices.Delete(s.errors, i, i+1)
 	}
-	return refused
+	return &refused
 }
 
-// quota is how many calls are left today, negative is no limit.
+// quota is how many calls are left today; negative is no limit.
 type quota int
 
 // take counts a call.
@@ -145,17 +138,37 @@ func (q *quota) take() *refusal {
 	return nil
 }
 
-// Request is a request that was received, and what became of it.
+// refusal is an error answer.
+type refusal struct {
+	Errcode int    `json:"errcode"`
+	Errmsg  string `json:"errmsg"`
+}
+
+func refuse(errcode int, errmsg string) *refusal { return &refusal{errcode, errmsg} }
+
+// ok is a success that has one field beside errcode and errmsg.
+func ok(name string, value any) map[string]any {
+	return map[string]any{"errcode": 0, "errmsg": "ok", name: value}
+}
+
+// newRID makes the request ID that WeChat ends its errors with: the time and two
+// random words.
+func newRID(now time.Time) string {
+	b := make([]byte, 8)
+	rand.Read(b)
+	return fmt.Sprintf("%08x-%x-%x", now.Unix(), b[:4], b[4:])
+}
+
+// Request is a request that was received, and its outcome.
 type Request struct {
 	sandbox.Request
 	Path string
 
-	// Query has "valid" or "dead" for what the caller proves itself with:
-	// access_token, secret, js_code and code. access_token is always there, and
-	// "none" if there was none.
+	// Query has "valid" or "dead" in place of the credentials access_token, secret,
+	// js_code and code. access_token is always there, and "none" if none was sent.
 	Query url.Values
 
-	Errcode int // of the answer, before a fault bent it
+	Errcode int // of the answer, before a fault changed it
 }
 
 // serve holds s.mu throughout, so that the log has the order in which requests
@@ -172,14 +185,14 @@ func (s *Sandbox) serve(x *exchange) {
 		refused.Errmsg += " rid: " + newRID(received.Time)
 		content = refused
 	}
-	a := x.Answer // 200, also of errors
+	a := x.Answer // status 200 for errors too
 	a.Body = sandbox.JSON(content)
 	a.Header.Set("Content-Type", "application/json; encoding=utf-8")
 	if s.operations[received.Path].takes == loginCode {
-		a.Header.Set("Content-Type", "text/plain") // WeChat has it so, although it is JSON
+		a.Header.Set("Content-Type", "text/plain") // WeChat's, although it is JSON
 	}
-	if bend, ok := x.Fault(); ok {
-		bend(a)
+	if fault, ok := x.Fault(); ok {
+		fault(a)
 	}
 	received.Status = a.Sent()
 	x.Log(received)

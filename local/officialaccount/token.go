@@ -1,7 +1,6 @@
-// The account's secret, the access tokens that it is good for, and the ticket
-// that these are good for.
-
 package officialaccount
+
+// This file has the account's secret, its access tokens and its card ticket.
 
 import (
 	"time"
@@ -10,13 +9,14 @@ import (
 )
 
 const (
-	tokenLife   = 2 * time.Hour   // a ticket's too
-	overlap     = 5 * time.Minute // in which a token and its successor are valid
+	tokenTTL    = 2 * time.Hour   // a ticket's too
+	overlap     = 5 * time.Minute // while a token and its successor are both valid
 	refreshGap  = 30 * time.Second
 	refreshMost = 20 // a day
 )
 
-// Secret is the JSON object of what the account knows now: appid and secret.
+// Secret returns the JSON object of the account's current credentials: appid and
+// secret.
 func (s *Sandbox) Secret() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,32 +24,32 @@ func (s *Sandbox) Secret() string {
 }
 
 // RotateSecret gives the account a new secret. The old one is refused with
-// 40125 from now on; access tokens go on living.
+// 40125; access tokens remain valid.
 func (s *Sandbox) RotateSecret() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account.Secret = newSecret()
 }
 
-// Allow puts the caller's address on the account's allow-list, as it is at
-// first, or removes it: then it is refused access tokens with 40164. These, and
-// the codes of users, may be used from anywhere.
+// Allow sets whether the caller's address is on the account's allow-list, as it is
+// at first. If not, requests for access tokens are refused with 40164. Access
+// tokens and users' codes may be used from anywhere.
 func (s *Sandbox) Allow(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outside = !on
 }
 
-// RevokeToken kills the current access token: it is refused with 40001 from now
-// on. Who asks for one gets a new one.
+// RevokeToken ends the current access token, which is then refused with 40001. A
+// request for one is answered with a new one.
 func (s *Sandbox) RevokeToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens.current, s.tokens.previous = token{}, token{}
 }
 
-// FreezeToken kills the current access token without WeChat noticing: who asks
-// for one gets the dead one, unless with force_refresh.
+// FreezeToken makes the current access token invalid, but requests for one are
+// still answered with it unless they have force_refresh.
 func (s *Sandbox) FreezeToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ type token struct {
 }
 
 func newToken(now time.Time) token {
-	return token{value: "90_" + sandbox.RandomText(127) + "-_", expires: now.Add(tokenLife)}
+	return token{value: "90_" + sandbox.RandomText(127) + "-_", expires: now.Add(tokenTTL)}
 }
 
 func (t token) valid(value string, now time.Time) bool {
@@ -82,7 +82,7 @@ func (t *tokens) valid(value string, now time.Time) bool {
 	return t.current.valid(value, now) || t.previous.valid(value, now)
 }
 
-// normal is the current token, or, when that is about to expire, its successor.
+// normal returns the current token, or, if that expires soon, its successor.
 func (t *tokens) normal(now time.Time) token {
 	if !now.Before(t.current.expires.Add(-overlap)) {
 		t.previous, t.current = t.current, newToken(now)
@@ -90,7 +90,7 @@ func (t *tokens) normal(now time.Time) token {
 	return t.current
 }
 
-// refresh makes a new token. It is the only one that is valid then.
+// refresh makes a new token, and ends all others.
 func (t *tokens) refresh(now time.Time) (token, *refusal) {
 	if n := len(t.refreshed); n > 0 {
 		last := t.refreshed[n-1]
@@ -109,7 +109,7 @@ func (t *tokens) refresh(now time.Time) (token, *refusal) {
 	return t.current, nil
 }
 
-// day is the date in Beijing.
+// day returns the date in Beijing.
 func day(t time.Time) string {
 	return t.In(time.FixedZone("", 8*60*60)).Format(time.DateOnly)
 }
@@ -132,10 +132,10 @@ func (s *Sandbox) stableToken(r *Request) (any, *refusal) {
 			return nil, refused
 		}
 	}
-	return struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"` // seconds left
-	}{given.value, int(given.expires.Sub(r.Time) / time.Second)}, nil
+	return map[string]any{
+		"access_token": given.value,
+		"expires_in":   int(given.expires.Sub(r.Time).Seconds()), // seconds left
+	}, nil
 }
 
 // getTicket is 获取api_ticket.
@@ -147,17 +147,14 @@ func (s *Sandbox) getTicket(r *Request) (any, *refusal) {
 		return nil, refuse(40097, "invalid args, type")
 	}
 	if !r.Time.Before(s.ticket.expires) {
-		s.ticket = token{value: "IpK_" + sandbox.RandomText(81) + "-", expires: r.Time.Add(tokenLife)}
+		s.ticket = token{value: "IpK_" + sandbox.RandomText(81) + "-", expires: r.Time.Add(tokenTTL)}
 	}
-	return struct {
-		Errcode   int    `json:"errcode"`
-		Errmsg    string `json:"errmsg"`
-		Ticket    string `json:"ticket"`
-		ExpiresIn int    `json:"expires_in"` // seconds left
-	}{0, "ok", s.ticket.value, int(s.ticket.expires.Sub(r.Time) / time.Second)}, nil
+	answer := ok("ticket", s.ticket.value)
+	answer["expires_in"] = int(s.ticket.expires.Sub(r.Time).Seconds()) // seconds left
+	return answer, nil
 }
 
-// RotateTicket ends the life of the current ticket: who asks for it gets a new
+// RotateTicket ends the current ticket. A request for it is answered with a new
 // one.
 func (s *Sandbox) RotateTicket() {
 	s.mu.Lock()
@@ -166,8 +163,8 @@ func (s *Sandbox) RotateTicket() {
 }
 
 // TicketQuota sets how many calls of /cgi-bin/ticket/getticket are left today;
-// then they are refused with 45009. There is no limit if n is negative, as at
-// first. Refused calls count.
+// further calls are refused with 45009. A negative n, the default, is no limit.
+// Refused calls count.
 func (s *Sandbox) TicketQuota(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
-// What is answered, and how a fault may bend it.
-
 package sandbox
+
+// This file has the answers and the faults.
 
 import (
 	"bytes"
@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// Answer is about to be sent; until then a fault may bend it.
+// Answer is an answer before it is sent.
 type Answer struct {
 	Status int
-	Header http.Header // a name without values is not sent, not even the server's own
+	Header http.Header // a name without values suppresses the server's own header
 	Body   []byte
 
 	// Signing is how the sandbox will sign the answer, for its own faults; nil if
@@ -27,7 +27,7 @@ type Answer struct {
 	resets bool   // send an RST
 }
 
-// Sent is the status that will be sent, 0 if nothing will.
+// Sent returns the status that will be sent, or 0 if nothing will.
 func (a *Answer) Sent() int {
 	if a.hangs || a.resets {
 		return 0
@@ -52,7 +52,7 @@ func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct
 	maps.Copy(h, a.Header)
 	wire := a.Body
 	if a.cut {
-		wire = wire[:len(wire)/2] // the server closes the connection for it
+		wire = wire[:len(wire)/2] // because of this the server closes the connection
 	}
 	w.WriteHeader(a.Status)
 	w.Write(wire)
@@ -69,7 +69,7 @@ func reset(w http.ResponseWriter) {
 	below.Close()
 }
 
-// Fault is a way in which an answer goes wrong.
+// Fault changes an answer.
 type Fault func(*Answer)
 
 // Hang answers nothing until the client or the server closes the connection.
@@ -87,8 +87,8 @@ func Oversized() Fault {
 	return func(a *Answer) { a.Body = append(a.Body, bytes.Repeat([]byte(" "), 1<<20)...) }
 }
 
-// Redirect answers 302 with the same URL at the other endpoint. A client that
-// follows is seen in the log of requests.
+// Redirect answers 302 with the same URL at the other endpoint. If the client
+// follows, its request is in the log.
 func Redirect() Fault {
 	return func(a *Answer) {
 		a.Status = http.StatusFound

@@ -1,7 +1,6 @@
-// The certificate of the TLS. Making it fails only if this file is wrong, hence
-// the panics.
-
 package sandbox
+
+// This file makes the TLS certificate.
 
 import (
 	"crypto/ecdsa"
@@ -16,8 +15,8 @@ import (
 	"time"
 )
 
-// newCertificate issues a certificate for the loopback interface and returns
-// that of its issuer, which has the given name, in PEM, too.
+// newCertificate returns a certificate for the loopback interface and, in PEM,
+// that of its issuer, which has the given name.
 func newCertificate(ca string, now time.Time) (leaf tls.Certificate, issuerPEM []byte) {
 	template := func(name string) *x509.Certificate {
 		return &x509.Certificate{

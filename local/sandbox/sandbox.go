@@ -1,7 +1,6 @@
-// Package sandbox is what the sandboxes of WeChat's services have in common: a
-// server on the loopback interface that has two endpoints, the second for when
-// the first fails, a log of the requests, and faults that bend the answers. What
-// is answered is the business of each sandbox.
+// Package sandbox has what the sandboxes of WeChat's services share: a server with
+// a primary and a secondary endpoint on the loopback interface, a log of the
+// requests, and faults that change the answers.
 package sandbox
 
 import (
@@ -43,9 +42,8 @@ type Server[R any] struct {
 	requests []R
 }
 
-// Exchange is a request and its answer, which the sandbox has to make: it
-// fills in what differs from an empty 200, asks for the fault that bends it,
-// and logs the request.
+// Exchange is a request and its answer, at first an empty 200. A sandbox fills it
+// in, applies the fault for it, and logs the request.
 type Exchange[R any] struct {
 	HTTP     *http.Request // its body has been read
 	Received Request
@@ -56,7 +54,7 @@ type Exchange[R any] struct {
 
 // Request is what every sandbox logs of a request.
 type Request struct {
-	Endpoint int // 0 is the primary
+	Endpoint int // 0 is the primary one
 	Time     time.Time
 	Method   string
 	Header   http.Header
@@ -65,10 +63,10 @@ type Request struct {
 	Status int // the HTTP status that was answered, 0 if nothing was
 }
 
-// Start starts a server, whose requests are handled by handle and received at
-// the time that now tells. Its CA has the given name.
+// Start starts a server. Its requests are handled by handle and logged with the
+// time from now. Its CA has the given name.
 func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*Server[R], error) {
-	certificate, issuer := newCertificate(ca, time.Now()) // the clients of a test have the real clock
+	certificate, issuer := newCertificate(ca, time.Now()) // a client checks it by the real clock
 	s := &Server[R]{
 		ca:     issuer,
 		now:    now,
@@ -90,7 +88,7 @@ func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*
 			Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(i, w, r) }),
 			TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 			Protocols: new(http.Protocols),
-			ErrorLog:  log.New(io.Discard, "", 0), // what misbehaving connections cause is no news
+			ErrorLog:  log.New(io.Discard, "", 0), // injected faults would fill it
 		}
 		server.Protocols.SetHTTP1(true)
 		s.servers[i] = server
@@ -99,8 +97,7 @@ func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*
 	return s, nil
 }
 
-// Close stops the server, closes its connections and waits until nothing is
-// served any more.
+// Close stops the server, closes its connections and waits for its handlers.
 func (s *Server[R]) Close() error {
 	s.mu.Lock()
 	closed := s.closed
@@ -115,15 +112,15 @@ func (s *Server[R]) Close() error {
 		err = cmp.Or(err, server.Close())
 	}
 	s.serving.Wait()
-	// A connection accepted while its server was closing is nobody's.
+	// The servers don't close connections accepted while they were closing.
 	for _, l := range s.listeners {
 		l.Drop(network.FIN)
 	}
 	return err
 }
 
-// Endpoints are the base URLs, https://127.0.0.1:port, the primary endpoint's
-// first, then the other's.
+// Endpoints returns the base URLs, https://127.0.0.1:port, of the primary and the
+// secondary endpoint.
 func (s *Server[R]) Endpoints() []string {
 	var urls []string
 	for i := range s.listeners {
@@ -136,17 +133,16 @@ func (s *Server[R]) endpoint(i int) string {
 	return "https://" + s.listeners[i].Addr().String()
 }
 
-// Listener is the listener of an endpoint, 0 or 1.
+// Listener returns the listener of an endpoint, 0 or 1.
 func (s *Server[R]) Listener(i int) *network.Listener { return s.listeners[i] }
 
-// CA is the certificate, in PEM, of the authority that issued the endpoints'
+// CA returns the certificate, in PEM, of the authority that issued the endpoints'
 // TLS certificate.
 func (s *Server[R]) CA() []byte { return slices.Clone(s.ca) }
 
-// Break bends the answers to the next requests of an endpoint, 0 or 1, until
-// times of them were bent, or, if times is negative, until Heal. Requests are
-// checked, obeyed and logged as ever: only the answer is lost. Further calls
-// for the same endpoint queue up.
+// Break applies a fault to the next answers of an endpoint, 0 or 1: to as many as
+// times says, or, if times is negative, until Heal. The requests are checked, take
+// effect and are logged as usual. Further calls for the same endpoint are queued.
 func (s *Server[R]) Break(endpoint int, f Fault, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,20 +151,19 @@ func (s *Server[R]) Break(endpoint int, f Fault, times int) {
 	}
 }
 
-// Heal ends what Break began.
+// Heal removes all faults.
 func (s *Server[R]) Heal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = [2][]breakage{}
 }
 
-// breakage is a fault and how many answers more it bends, all if negative.
 type breakage struct {
 	fault Fault
-	times int
+	times int // answers left; negative: all
 }
 
-// Fault takes the fault for the answer, if there is one.
+// Fault takes the next fault for the answer, if there is one.
 func (x *Exchange[R]) Fault() (f Fault, ok bool) {
 	s := x.server
 	s.mu.Lock()
@@ -184,7 +179,7 @@ func (x *Exchange[R]) Fault() (f Fault, ok bool) {
 	return f, true
 }
 
-// Log adds the request to the log.
+// Log adds a request to the log.
 func (x *Exchange[R]) Log(r R) {
 	s := x.server
 	s.mu.Lock()
@@ -195,22 +190,22 @@ func (x *Exchange[R]) Log(r R) {
 	s.requests = append(s.requests, r)
 }
 
-// Requests are the requests received so far, at most the newest 10,000. A
-// request is among them before the first byte of its answer is sent.
+// Requests returns the requests received so far, at most the newest 10,000. A
+// request is logged before the first byte of its answer is sent.
 func (s *Server[R]) Requests() []R {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// ClearRequests forgets the requests received so far.
+// ClearRequests empties the log.
 func (s *Server[R]) ClearRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = nil
 }
 
-// enter counts a request in for Close to wait for, unless it is too late.
+// enter has Close wait for a request, unless the server was closed before.
 func (s *Server[R]) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,18 +245,18 @@ func (s *Server[R]) serve(endpoint int, w http.ResponseWriter, r *http.Request) 
 	a.send(w, r, s.stop)
 }
 
-// JSON makes the JSON of an answer.
+// JSON returns the JSON of v, which must be made of strings, numbers and the like.
 func JSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic(err) // of what was JSON before, or of strings and numbers
+		panic(err)
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// RandomText is n random characters of base32.
+// RandomText returns n random characters of base32.
 func RandomText(n int) string {
 	var text string
 	for len(text) < n {
@@ -270,7 +265,14 @@ func RandomText(n int) string {
 	return text[:n]
 }
 
-// Must is for what cannot fail.
+// MustUnmarshal decodes JSON that the program itself wrote.
+func MustUnmarshal(text []byte, into any) {
+	if err := json.Unmarshal(text, into); err != nil {
+		panic(err)
+	}
+}
+
+// Must returns the result of a call that cannot fail.
 func Must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

@@ -1,7 +1,7 @@
-// The answers: their signature, and the faults that concern it. The other faults
-// are those of the package sandbox.
-
 package wechatpay
+
+// This file signs the answers and has the faults of signatures. The other faults
+// are those of the package sandbox.
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ type signing struct {
 	badGzip  bool // with a wrong checksum
 }
 
-// finish makes of an answer what is sent.
+// finish signs and compresses an answer.
 func (s *signing) finish(a *sandbox.Answer) {
 	a.Header.Set("Request-ID", sandbox.RandomText(32))
 	if !s.unsigned {
@@ -42,7 +42,7 @@ func (s *signing) finish(a *sandbox.Answer) {
 	if s.gzip {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		z.Write(a.Body) // to memory, which does not fail
+		z.Write(a.Body) // writing to memory does not fail
 		z.Close()
 		a.Body = b.Bytes()
 		if s.badGzip {
@@ -92,7 +92,7 @@ func Stale() sandbox.Fault {
 	return fault(func(s *signing) { s.time = s.time.Add(-6 * time.Minute) })
 }
 
-// UnknownKey signs with a key that the merchant was never told of.
+// UnknownKey signs with a key that the merchant does not know.
 func UnknownKey() sandbox.Fault { return fault(func(s *signing) { s.key = s.unknown }) }
 
 // MissingHeader leaves out a header.

@@ -1,7 +1,6 @@
-// Who is asking: the rules of APIv3 that every request must keep, whatever it
-// asks for.
-
 package wechatpay
+
+// This file has the rules of APIv3 for all requests.
 
 import (
 	"crypto"
@@ -22,8 +21,8 @@ const (
 	maxSkew = 5 * time.Minute // between a request's timestamp and our clock
 )
 
-// Authorization are the parts of a request's Authorization header. All are
-// empty if it could not be read.
+// Authorization has the parts of a request's Authorization header. All are empty if
+// the header is malformed.
 type Authorization struct {
 	MchID     string
 	SerialNo  string // of the merchant's certificate, in hexadecimal
@@ -32,7 +31,7 @@ type Authorization struct {
 	Signature string // base64
 }
 
-// parseAuthorization reads a header of exactly five parts in any order:
+// parseAuthorization parses a header of exactly five parts in any order:
 //
 //	WECHATPAY2-SHA256-RSA2048 mchid="…",nonce_str="…",signature="…",timestamp="…",serial_no="…"
 func parseAuthorization(header []string) (Authorization, *refusal) {
@@ -57,7 +56,7 @@ func parseAuthorization(header []string) (Authorization, *refusal) {
 	for part := range strings.SplitSeq(rest, ",") {
 		name, value, _ := strings.Cut(part, "=")
 		to, ok := parts[name]
-		delete(parts, name) // once
+		delete(parts, name) // a second one is malformed
 		if !ok || len(value) < 3 || value[0] != '"' || value[len(value)-1] != '"' {
 			return Authorization{}, malformed
 		}
@@ -71,8 +70,8 @@ func parseAuthorization(header []string) (Authorization, *refusal) {
 	return a, nil
 }
 
-// authorize finds out whether the merchant sent the request, just now and for
-// the first time, and notes in it what it finds.
+// authorize checks that the merchant signed the request, now, and sent it for the
+// first time. It fills in r.Authorization and r.Verified.
 func (s *Sandbox) authorize(r *Request) *refusal {
 	var refused *refusal
 	if r.Authorization, refused = parseAuthorization(r.Header["Authorization"]); refused != nil {
@@ -114,8 +113,8 @@ func (s *Sandbox) authorize(r *Request) *refusal {
 	return nil
 }
 
-// signatureDetail tells, in the shape of the original, what the signature
-// should have been over.
+// signatureDetail has the message that should have been signed, in the form of the
+// original.
 func signatureDetail(r *Request, message string) any {
 	const shown = 256 // bytes
 	return map[string]any{
@@ -131,16 +130,16 @@ func signatureDetail(r *Request, message string) any {
 	}
 }
 
-// nonces remembers nonces for as long as a request can be repeated, and at most
-// twice as long.
+// nonces keeps nonces for as long as a request can be repeated, and at most twice
+// as long.
 type nonces struct {
 	since      time.Time // when fresh was empty
 	fresh, old map[string]struct{}
 }
 
-// add tells whether the nonce is new.
+// add reports whether the nonce is new.
 func (n *nonces) add(nonce string, now time.Time) bool {
-	// A timestamp may be early by maxSkew, and is accepted until late by it.
+	// A timestamp is accepted from maxSkew before to maxSkew after it.
 	if n.fresh == nil || now.Sub(n.since) > 2*maxSkew {
 		n.since, n.old, n.fresh = now, n.fresh, make(map[string]struct{})
 	}
@@ -150,7 +149,7 @@ func (n *nonces) add(nonce string, now time.Time) bool {
 	return !fresh && !old
 }
 
-// checkHeader applies the rules for the other headers.
+// checkHeader checks Accept and User-Agent.
 func checkHeader(h http.Header) *refusal {
 	if h.Get("Accept") == "" || h.Get("User-Agent") == "" {
 		return refuse(http.StatusBadRequest, "PARAM_ERROR", "Http头缺少Accept或User-Agent")
@@ -161,14 +160,13 @@ func checkHeader(h http.Header) *refusal {
 	return nil
 }
 
-// acceptsJSON tells whether an Accept header admits application/json. WeChat
-// Pay asks for that very value and takes others that include it: its own SDK
-// for Go sends */*.
+// acceptsJSON reports whether an Accept header includes application/json. WeChat
+// Pay's documents require that value, but its own SDK for Go sends */*.
 func acceptsJSON(accept []string) bool {
 	for ranges := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		switch kind, params, err := mime.ParseMediaType(ranges); {
 		case err != nil, params["q"] != "" && strings.Trim(params["q"], "0.") == "":
-			// Unreadable, or a weight of zero, which excludes.
+			// Malformed, or excluded by a weight of zero.
 		case kind == "application/json", kind == "application/*", kind == "*/*":
 			return true
 		}
@@ -176,7 +174,7 @@ func acceptsJSON(accept []string) bool {
 	return false
 }
 
-// checkSerial refuses a request for an answer signed with a key that never was.
+// checkSerial refuses a request for an answer signed with an unknown key.
 func (s *Sandbox) checkSerial(h http.Header) *refusal {
 	serial := h.Get("Wechatpay-Serial")
 	named := func(k signingKey) bool { return k.id == serial }
@@ -190,7 +188,7 @@ func (s *Sandbox) checkSerial(h http.Header) *refusal {
 	return refused
 }
 
-// checkContentType applies to requests with a body.
+// checkContentType checks the Content-Type of a request with a body.
 func checkContentType(h http.Header) *refusal {
 	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); err != nil || kind != "application/json" {
 		return refuse(http.StatusBadRequest, "INVALID_REQUEST", "Http头Content-Type应为application/json")

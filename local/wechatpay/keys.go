@@ -1,7 +1,6 @@
-// The keys and certificates of the sandbox: the merchant's key, and WeChat Pay's
-// own. Making them fails only if this file is wrong, hence the panics.
-
 package wechatpay
+
+// This file makes the merchant's key and WeChat Pay's keys and certificates.
 
 import (
 	"crypto/aes"
@@ -18,12 +17,12 @@ import (
 	"membercard/local/sandbox"
 )
 
-// publicKeyPrefix tells the ID of a public key from a certificate's serial
-// number.
+// publicKeyPrefix begins the ID of a public key, and no serial number of a
+// certificate.
 const publicKeyPrefix = "PUB_KEY_ID_"
 
-// newSerial makes a certificate's serial number, and it as WeChat Pay writes
-// it: 40 upper-case hexadecimal digits.
+// newSerial returns a certificate's serial number, also as WeChat Pay writes it: in
+// 40 upper-case hexadecimal digits.
 func newSerial() (*big.Int, string) {
 	b := make([]byte, 20)
 	rand.Read(b)
@@ -33,8 +32,7 @@ func newSerial() (*big.Int, string) {
 
 func newRSAKey() *rsa.PrivateKey { return sandbox.Must(rsa.GenerateKey(rand.Reader, 2048)) }
 
-// merchantKey is the key of the merchant's certificate. The certificate itself
-// is never sent, so there is none.
+// merchantKey is the key of the merchant's certificate, which itself is never sent.
 type merchantKey struct {
 	serialNo string
 	key      *rsa.PrivateKey
@@ -52,8 +50,8 @@ type signingKey struct {
 	certificate *x509.Certificate // nil for a public key
 }
 
-// newPublicKey makes a bare key, whose ID has the form of WeChat Pay's: digits
-// with the merchant and the day in them.
+// newPublicKey makes a key whose ID has the form of WeChat Pay's: digits that
+// include the merchant and the day.
 func newPublicKey(now time.Time) signingKey {
 	n := sandbox.Must(rand.Int(rand.Reader, big.NewInt(1e14)))
 	id := fmt.Sprintf("%s01%s%s%014d", publicKeyPrefix, mchID, now.Format("20060102"), n)
@@ -84,8 +82,8 @@ func publicKeyPEM(key *rsa.PublicKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// encryptedCertificate is a platform certificate as the list of them carries
-// it, encrypted with the merchant's APIv3 key (AES-256-GCM).
+// encryptedCertificate is a platform certificate in the list, encrypted with the
+// merchant's APIv3 key (AES-256-GCM).
 type encryptedCertificate struct {
 	Algorithm      string `json:"algorithm"`
 	Nonce          string `json:"nonce"` // 12 characters

@@ -1,7 +1,6 @@
-// What is asked for: the operations, the rules of their documents for what is
-// sent, and their answers.
-
 package wechatpay
+
+// This file has the operations: the rules of their documents, and their answers.
 
 import (
 	"bytes"
@@ -18,11 +17,11 @@ import (
 	"membercard/local/sandbox"
 )
 
-// process makes what is answered to a request, or why it is refused, and notes
-// in received who sent it.
+// process returns the answer to a request, or its refusal, and fills in who sent
+// it.
 func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
 	op, refused := route(r.Method, r.URL.EscapedPath())
-	// All of these are done, so that the log always tells about the signature.
+	// All checks are made, so that the log always has the result of authorize.
 	refused = cmp.Or(refused, checkHeader(r.Header), s.authorize(received), s.checkSerial(r.Header))
 	if refused != nil {
 		return nil, refused
@@ -33,7 +32,7 @@ func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
 // operation serves an authorized request.
 type operation func(*Sandbox, *Request) (any, *refusal)
 
-// route finds the operation of a path as it was sent, escapes and all.
+// route returns the operation of a path, which is still escaped.
 func route(method, path string) (operation, *refusal) {
 	allow := http.MethodPost
 	var op operation
@@ -144,7 +143,7 @@ type field struct {
 	required bool
 	boolean  bool
 	max      int
-	check    func(value string) (issue string) // of what is sent and not empty
+	check    func(value string) (issue string) // of a value that is not empty
 }
 
 // parse reads the string fields of a JSON object. Unknown members are ignored.
@@ -222,7 +221,7 @@ func lengthIssue(source, title string, n, least, most int) string {
 	return fmt.Sprintf("输入源“%s”映射到值字段“%s”字符串规则校验失败，字符数 %d，%s", source, title, n, limit)
 }
 
-// detail tells which parameter is wrong: a JSON pointer into the body, or a
+// detail names the parameter at fault: by a JSON pointer into the body, or by its
 // name if the location is elsewhere.
 type detail struct {
 	Field    string `json:"field"`
@@ -244,8 +243,7 @@ const (
 	BrandTokens      = "brand-tokens"      // 入会组件预授权, under both its paths
 )
 
-// ReservedValue is a value that makes an operation fail with a business error
-// of its document.
+// ReservedValue makes an operation fail with a business error of its document.
 type ReservedValue struct {
 	Operation string // PermissionTokens or BrandTokens
 	Field     string
@@ -255,8 +253,8 @@ type ReservedValue struct {
 	Message   string
 }
 
-// ReservedValues lists all reserved values. If a request has several, the
-// first one listed counts.
+// ReservedValues lists all reserved values. If a request has several, the first in
+// the list counts.
 func ReservedValues() []ReservedValue {
 	return []ReservedValue{
 		{PermissionTokens, "card_id", "pNoAuth", 403, "NO_AUTH", "商户暂无权限使用此功能"},

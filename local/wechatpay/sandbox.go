@@ -1,9 +1,8 @@
-// Package wechatpay is a sandbox of WeChat Pay's APIv3: the few operations that
-// membercard calls, served over TLS on the loopback interface by two endpoints,
-// like api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It checks what it
-// receives as strictly as the original, signs what it answers, keeps a log of
-// both, and can be told to answer wrongly in all the ways a client must be
-// prepared for.
+// Package wechatpay is a sandbox of WeChat Pay's APIv3: the operations that
+// membercard calls, over TLS on two endpoints of the loopback interface, like
+// api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It checks requests as strictly
+// as the original, logs them, signs its answers, and can be told to fail in the
+// ways that a client must expect.
 //
 // The operations are
 //
@@ -12,13 +11,11 @@
 //	POST /v3/brand/partner/card-member/pre-auth-tokens                   (the same, 2025-11-19)
 //	GET  /v3/certificates                                                (获取平台证书列表)
 //
-// Any card, brand and user is known to the sandbox, except that the values
-// which [ReservedValues] lists are answered with the business errors of the
-// documents.
+// All cards, brands and users exist, but the values that [ReservedValues] lists are
+// answered with the business errors of the documents.
 package wechatpay
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,9 +25,9 @@ import (
 	"membercard/local/sandbox"
 )
 
-const mchID = "1900000001" // the one merchant the sandbox knows
+const mchID = "1900000001" // the only merchant
 
-// Mode is the way in which a merchant verifies WeChat Pay's answers.
+// Mode is how a merchant verifies WeChat Pay's answers.
 type Mode int
 
 const (
@@ -41,21 +38,21 @@ const (
 	// Certificates is a merchant that downloads the platform certificates.
 	Certificates
 
-	// Both is a merchant on its way from Certificates to PublicKey.
+	// Both is a merchant that is migrating from Certificates to PublicKey.
 	Both
 )
 
-// Sandbox is a running sandbox, in which faults bend what is signed before it is
-// signed. It is safe for concurrent use.
+// Sandbox is a running sandbox. Its faults change an answer before it is signed.
+// It is safe for concurrent use.
 type Sandbox struct {
 	*server
-	unknown signingKey // a key that no merchant was told of
+	unknown signingKey // a key that no merchant knows
 	now     func() time.Time
 
 	mu           sync.Mutex
 	merchant     merchantKey
 	apiv3Key     string
-	publicKeys   []signingKey // the last is in use, the others were
+	publicKeys   []signingKey // the last is in use
 	certificates []signingKey // the same
 	signWith     Mode
 	nonces       nonces
@@ -67,7 +64,7 @@ type (
 	exchange = sandbox.Exchange[Request]
 )
 
-// Start starts a sandbox, which takes up to a second of making keys.
+// Start starts a sandbox. It generates keys, which takes up to a second.
 func Start() (*Sandbox, error) { return start(time.Now) }
 
 func start(now func() time.Time) (*Sandbox, error) {
@@ -85,48 +82,35 @@ func start(now func() time.Time) (*Sandbox, error) {
 	making.Wait()
 
 	var err error
-	if s.server, err = sandbox.Start("WeChat Pay sandbox CA", now, s.serve); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.server, err = sandbox.Start("WeChat Pay sandbox CA", now, s.serve)
+	return s, err
 }
 
-// MerchantSecret is the JSON object of what the merchant knows now: mchid,
+// MerchantSecret returns the JSON object of the merchant's current secret: mchid,
 // certificate_serial_no and private_key (PKCS #8 in PEM); by mode
 // wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM), or apiv3_key
 // (32 bytes), or all of them.
 func (s *Sandbox) MerchantSecret(mode Mode) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	secret := struct {
-		MchID          string `json:"mchid"`
-		SerialNo       string `json:"certificate_serial_no"`
-		PrivateKey     string `json:"private_key"`
-		WechatPayKeyID string `json:"wechatpay_public_key_id,omitempty"`
-		WechatPayKey   string `json:"wechatpay_public_key,omitempty"`
-		APIv3Key       string `json:"apiv3_key,omitempty"`
-	}{
-		MchID:      mchID,
-		SerialNo:   s.merchant.serialNo,
-		PrivateKey: privateKeyPEM(s.merchant.key),
+	secret := map[string]string{
+		"mchid":                 mchID,
+		"certificate_serial_no": s.merchant.serialNo,
+		"private_key":           privateKeyPEM(s.merchant.key),
 	}
 	if mode != Certificates {
 		newest := s.publicKeys[len(s.publicKeys)-1]
-		secret.WechatPayKeyID = newest.id
-		secret.WechatPayKey = publicKeyPEM(&newest.key.PublicKey)
+		secret["wechatpay_public_key_id"] = newest.id
+		secret["wechatpay_public_key"] = publicKeyPEM(&newest.key.PublicKey)
 	}
 	if mode != PublicKey {
-		secret.APIv3Key = s.apiv3Key
+		secret["apiv3_key"] = s.apiv3Key
 	}
-	text, err := json.Marshal(secret)
-	if err != nil {
-		panic(err) // strings only
-	}
-	return string(text)
+	return string(sandbox.JSON(secret))
 }
 
-// RotateMerchantKey gives the merchant a new certificate and key. What is
-// signed with the old one is refused with 401 SIGN_ERROR from now on.
+// RotateMerchantKey gives the merchant a new certificate and key. Requests signed
+// with the old key are refused with 401 SIGN_ERROR.
 func (s *Sandbox) RotateMerchantKey() {
 	k := newMerchantKey()
 	s.mu.Lock()
@@ -134,8 +118,8 @@ func (s *Sandbox) RotateMerchantKey() {
 	s.merchant = k
 }
 
-// RotatePublicKey replaces WeChat Pay's public key. A request that asks for the
-// old one is still served, but its answer is signed with the new one.
+// RotatePublicKey replaces WeChat Pay's public key. Answers are signed with the new
+// key, also those to requests that ask for the old one.
 func (s *Sandbox) RotatePublicKey() {
 	k := newPublicKey(s.now())
 	s.mu.Lock()
@@ -143,41 +127,40 @@ func (s *Sandbox) RotatePublicKey() {
 	s.publicKeys = append(s.publicKeys, k)
 }
 
-// RotateCertificate takes a new platform certificate into use. The old ones are
-// still offered, and a request that asks for one is still served, but its
-// answer is signed with the new one.
+// RotateCertificate replaces the platform certificate in use. The old ones are
+// still listed. Answers are signed with the new one, also those to requests that
+// ask for an old one.
 func (s *Sandbox) RotateCertificate() {
 	key := newRSAKey()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Certificates' times are whole seconds, and clients take the one that
-	// became valid last for the newest.
+	// For clients the newest certificate is the one that became valid last. Times
+	// in certificates are whole seconds.
 	previous := s.certificates[len(s.certificates)-1].certificate.NotBefore
 	s.certificates = append(s.certificates, newCertificate(key, previous.Add(time.Hour)))
 }
 
-// SignWith sets which kind of key signs the answers. With Both, the default, it
-// is the kind of the Wechatpay-Serial that the request names, and the platform
-// certificate when it names none.
+// SignWith sets the kind of key that signs the answers. With Both, the default, a
+// request chooses it with Wechatpay-Serial; without one it is the certificate.
 func (s *Sandbox) SignWith(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signWith = m
 }
 
-// LimitBrandTokens sets how many brand tokens a merchant may ask for in any
-// second; more are refused with 429 FREQUENCY_LIMITED. 0 is no limit; the
-// default is WeChat Pay's, 5.
+// LimitBrandTokens sets how many requests for brand tokens a second are allowed;
+// further ones are refused with 429 FREQUENCY_LIMITED. 0 is no limit; the default
+// is WeChat Pay's, 5.
 func (s *Sandbox) LimitBrandTokens(perSecond int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.brandTokens.perSecond = perSecond
 }
 
-// Request is a request that was received, and what became of it.
+// Request is a request that was received, and its outcome.
 type Request struct {
 	sandbox.Request
-	URI string // path and query as received, which is what is signed
+	URI string // path and query as received and signed
 
 	Authorization Authorization
 	Verified      bool   // the signature is the merchant's
@@ -208,7 +191,7 @@ func (s *Sandbox) serve(x *exchange) {
 	signing.finish(a)
 }
 
-// signingKey is the key for the answer to a request that asks for serial.
+// signingKey returns the key for the answer to a request that asks for serial.
 func (s *Sandbox) signingKey(serial string) signingKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,7 +215,7 @@ func refuse(status int, code, format string, args ...any) *refusal {
 	return &refusal{status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// limiter allows a number of events in any second.
+// limiter allows a number of events a second.
 type limiter struct {
 	perSecond int // 0 is no limit
 	recent    []time.Time

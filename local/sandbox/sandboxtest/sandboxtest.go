@@ -1,5 +1,4 @@
-// Package sandboxtest has what the tests of all sandboxes need: clients, and
-// ways to tell what a client saw.
+// Package sandboxtest has clients for the tests of sandboxes.
 package sandboxtest
 
 import (
@@ -26,8 +25,8 @@ type Sandbox interface {
 	Close() error
 }
 
-// Close closes a sandbox at the end of a test, and wants no connection open
-// after that.
+// Close closes a sandbox at the end of a test and checks that no connection
+// remains open.
 func Close(t *testing.T, s Sandbox) {
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
@@ -41,7 +40,7 @@ func Close(t *testing.T, s Sandbox) {
 	})
 }
 
-// Client trusts a sandbox and does not follow redirects.
+// Client returns a client that trusts a sandbox and does not follow redirects.
 func Client(t *testing.T, s Sandbox) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
@@ -77,8 +76,7 @@ func Do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
 	return resp, b.Bytes(), err
 }
 
-// Failure describes what a client saw instead of an answer, as [Do] returned
-// it.
+// Failure returns a word for an error of [Do].
 func Failure(err error) string {
 	switch timeout := (interface{ Timeout() bool })(nil); {
 	case errors.Is(err, syscall.ECONNRESET):
