@@ -1,21 +1,21 @@
-// Package apigateway plays an API Gateway HTTP API in front of functions: stage
+// Package apigateway serves an API Gateway HTTP API in front of functions: stage
 // $default, Lambda proxy integrations, payload format 2.0.
 //
-// Some of the original's ways that are kept:
+// Like the original:
 //
 //   - The path is percent-decoded once, before it is matched. So %2F separates
 //     segments, and rawPath and the path parameters of an event are decoded.
-//   - A method or path that no route has is 404, a trailing slash included.
-//   - A body is base64-encoded unless it is text, JSON, JavaScript or XML by its
-//     content type, or has none. So is one that is not valid UTF-8.
-//   - The integration has 30 seconds, and the function runs on after them. A
-//     request that is given up then is 503, as is one that Lambda throttles; one
-//     the function failed is 500.
-//   - A request for a route with an [Authorizer] is let in by that first. What it
-//     knows of the caller is in the event.
-//   - CORS is the gateway's own matter, not the functions'.
+//   - A method or path without a route is 404, also with a trailing slash.
+//   - A body is base64-encoded unless its content type is text, JSON, JavaScript or
+//     XML or missing. A body that is not valid UTF-8 is always encoded.
+//   - The integration timeout is 30 seconds and does not end the function. A
+//     request that exceeds it or is throttled by Lambda is 503; one that the
+//     function failed is 500.
+//   - The [Authorizer] of a route decides first. What it knows of the caller is in
+//     the event.
+//   - The gateway handles CORS; CORS headers of functions are replaced.
 //
-// Routes are not throttled.
+// Unlike the original it does not throttle.
 package apigateway
 
 import (
@@ -51,15 +51,14 @@ const (
 type Route struct {
 	Key        string // method and path, "POST /v3/x/{card_id}/y"
 	Function   *lambda.Function
-	Authorizer Authorizer // nil lets everybody in
+	Authorizer Authorizer // nil: everybody may call
 }
 
 // An Option is a setting of an API.
 type Option func(*gateway)
 
-// New returns the API that has the given routes. Where two match a request, the
-// one with a literal segment where the other has a parameter is taken. New
-// panics if a key is not of the form "METHOD /path".
+// New returns the API with the given routes. Literal segments take precedence over
+// parameters. New panics if a key is not of the form "METHOD /path".
 func New(routes []Route, options ...Option) http.Handler {
 	g := &gateway{timeout: integrationTimeout}
 	for _, option := range options {
@@ -167,15 +166,15 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 		}
 		request.RequestContext.Authorizer = caller
 	}
-	event, _ := json.Marshal(request) // what it is made of always marshals
+	event, _ := json.Marshal(request) // strings always marshal
 
 	ctx, cancel := context.WithTimeout(r.Context(), g.timeout)
 	defer cancel()
 	res, err := route.function.Invoke(ctx, event)
 	switch {
-	case errors.Is(err, lambda.ErrRequestTooLarge): // Lambda takes less than a gateway
+	case errors.Is(err, lambda.ErrRequestTooLarge): // Lambda's limit is lower than the gateway's
 		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
-	case err != nil: // no time left, or no instance to be had
+	case err != nil: // timeout, or throttled
 		message(w, http.StatusServiceUnavailable, "Service Unavailable")
 	case res.FunctionError != nil:
 		message(w, http.StatusInternalServerError, "Internal Server Error")
@@ -184,7 +183,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 }
 
-// newEvent is the event of format 2.0 for r.
+// newEvent returns the event of format 2.0 for r.
 func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
 	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -223,7 +222,7 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 			event.Cookies = append(event.Cookies, strings.TrimSpace(cookie))
 		}
 	}
-	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // what can be parsed of it
+	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // ignoring pairs that are malformed
 		event.QueryStringParameters = joined(query)
 	}
 	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
@@ -234,8 +233,8 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 	return event
 }
 
-// headers returns r's headers as a function sees them: names in lower case,
-// without the cookies, with those the gateway adds.
+// headers returns r's headers as they are in an event: with names in lower case and
+// the headers that the gateway adds, and without cookies.
 func headers(r *http.Request, sourceIP string, contentLength int) map[string]string {
 	all := make(map[string][]string)
 	for name, values := range r.Header {
@@ -268,7 +267,7 @@ func isText(contentType string) bool {
 	return strings.HasPrefix(mediaType, "text/")
 }
 
-// respond answers with what a function returned.
+// respond answers with a function's response.
 func respond(w http.ResponseWriter, payload []byte) {
 	res, ok := infer(payload)
 	if !ok || res.StatusCode < 200 || res.StatusCode > 599 {
@@ -300,13 +299,13 @@ func respond(w http.ResponseWriter, payload []byte) {
 	for _, cookie := range res.Cookies {
 		header.Add("Set-Cookie", cookie)
 	}
-	header.Del("Content-Length") // the body's own counts
+	header.Del("Content-Length") // computed from the body
 	w.WriteHeader(res.StatusCode)
-	_, _ = w.Write(body) // a client that left needs no answer
+	_, _ = w.Write(body) // fails only if the client closed the connection
 }
 
-// infer reads a response of format 2.0. JSON without a status code is the body
-// of a 200, a string as what it says.
+// infer reads a response of format 2.0. JSON without a status code is the body of a
+// 200; a JSON string is unquoted.
 func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &fields); err == nil && fields["statusCode"] != nil {
@@ -326,14 +325,14 @@ func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
 	return res, true
 }
 
-// message answers as the gateway itself does.
+// message answers with an error of the gateway's.
 func message(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `{"message":%q}`, text) // a client that left needs no answer
+	_, _ = fmt.Fprintf(w, `{"message":%q}`, text) // fails only if the client closed the connection
 }
 
-// newRequestID returns an ID of the form the gateway's have, 16 characters.
+// newRequestID returns an ID in the gateway's form: 16 characters.
 func newRequestID() string {
 	var b [11]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -23,8 +23,8 @@ import (
 
 // Paths of functions built once by TestMain.
 var (
-	binary           string // echoes its event or does as told by the body
-	authorizerBinary string // does as told by the Authorization
+	binary           string // echoes its event or does as ordered by the body
+	authorizerBinary string // does as ordered by the Authorization
 )
 
 func TestMain(m *testing.M) {

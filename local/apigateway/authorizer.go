@@ -1,6 +1,6 @@
 package apigateway
 
-// This file lets requests in.
+// This file has the authorizers for IAM and for functions.
 
 import (
 	"bytes"
@@ -21,20 +21,18 @@ import (
 
 const authorizerTimeout = 10 * time.Second
 
-// An Authorizer lets requests in: [IAM], [JWT] or [Lambda]. Routes may share
-// one.
+// An Authorizer decides who may call: [IAM], [JWT] or [Lambda]. Routes may share one.
 type Authorizer interface {
-	// authorize returns what is known of the caller of r, which has the given body
-	// and makes the given event.
+	// authorize returns the caller of r, which has the given body and event.
 	authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal)
 }
 
 type caller = events.APIGatewayV2HTTPRequestContextAuthorizerDescription
 
-// A refusal is the answer to a request that is not let in.
+// A refusal is the answer to a request that is not authorized.
 type refusal struct {
 	status    int
-	challenge string // for WWW-Authenticate, if any
+	challenge string // for WWW-Authenticate; may be empty
 }
 
 var (
@@ -62,9 +60,9 @@ func identity(r *http.Request, names []string) ([]string, bool) {
 	return values, true
 }
 
-// IAM returns the authorizer AWS_IAM, with one caller: a role with the given
-// credentials, which may call everything. Requests are signed in their headers
-// for execute-api; a session token is signed with the rest, but any will do.
+// IAM returns the authorizer AWS_IAM for one caller: a role with the given
+// credentials, which may call everything. Requests must be signed in their headers
+// for execute-api. The session token may be any.
 func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
 	return iam{sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}}
 }
@@ -85,14 +83,14 @@ func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2H
 	}}, nil
 }
 
-// Lambda returns an authorizer that asks a function, in payload format 2.0 and
-// for a simple response. The identity source are the named headers: a request
-// without one of them is refused without asking, and an answer, yes or no, holds
-// for ttl for all requests with the same values, to whichever of the authorizer's
-// routes. Requests that come before the first answer are asked about each.
+// Lambda returns an authorizer that invokes a function, in payload format 2.0 and
+// for a simple response. The identity source is the named headers: a request
+// without one of them is refused without an invocation. A decision is cached for
+// ttl for all requests with the same values, whatever their route. Concurrent
+// requests before the first decision invoke the function once each.
 //
-// The function has 10 seconds. A request is 500 if it fails or answers
-// something else.
+// The function has 10 seconds. A request is 500 if the function fails, exceeds them
+// or answers in another form.
 func Lambda(function *lambda.Function, identitySource []string, ttl time.Duration) Authorizer {
 	return &lambdaAuthorizer{
 		function:  function,
@@ -115,11 +113,11 @@ type lambdaAuthorizer struct {
 	decisions map[string]decision // by the values of the identity source
 }
 
-// A decision is an authorizer function's.
+// A decision is the answer of an authorizer's function.
 type decision struct {
 	authorized bool
 	context    map[string]any
-	ends       time.Time // in the cache
+	expires    time.Time // from the cache
 }
 
 func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
@@ -127,7 +125,7 @@ func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.AP
 	if !ok {
 		return nil, unauthorized
 	}
-	key := strings.Join(values, "\n") // which no header has
+	key := strings.Join(values, "\n") // a newline is in no header
 	found, ok := a.cached(key)
 	if !ok {
 		if found, ok = a.ask(r.Context(), values, event); !ok {
@@ -145,7 +143,7 @@ func (a *lambdaAuthorizer) cached(key string) (decision, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	found, ok := a.decisions[key]
-	return found, ok && a.now().Before(found.ends)
+	return found, ok && a.now().Before(found.expires)
 }
 
 func (a *lambdaAuthorizer) keep(key string, found decision) {
@@ -155,12 +153,12 @@ func (a *lambdaAuthorizer) keep(key string, found decision) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.now()
-	maps.DeleteFunc(a.decisions, func(_ string, old decision) bool { return !now.Before(old.ends) })
-	found.ends = now.Add(a.ttl)
+	maps.DeleteFunc(a.decisions, func(_ string, old decision) bool { return !now.Before(old.expires) })
+	found.expires = now.Add(a.ttl)
 	a.decisions[key] = found
 }
 
-// ask has the function answer, or fails.
+// ask invokes the function. It returns false if there is no valid answer.
 func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (decision, bool) {
 	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
 		Version:               "2.0",
@@ -194,7 +192,7 @@ func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *even
 	return decision{authorized: *simple.IsAuthorized, context: simple.Context}, true
 }
 
-// routeARN names the method and path that are called.
+// routeARN returns the ARN of the requested method and path.
 func routeARN(event *events.APIGatewayV2HTTPRequest) string {
 	c := event.RequestContext
 	return fmt.Sprintf("arn:aws:execute-api:us-east-1:%s:%s/%s/%s%s", c.AccountID, c.APIID, c.Stage, c.HTTP.Method, c.HTTP.Path)

@@ -1,6 +1,6 @@
 package apigateway
 
-// This file answers preflights and marks answers for other origins.
+// This file answers preflight requests and adds CORS headers.
 
 import (
 	"net/http"
@@ -13,9 +13,8 @@ import (
 
 const corsHeaders = "Access-Control-"
 
-// WithCORS has the gateway answer preflights itself, whatever their path, and
-// replace the CORS headers of functions. A nil configuration is none: a preflight
-// is a request like others.
+// WithCORS has the gateway answer preflight requests, whatever their path, and
+// replace the CORS headers of functions. With a nil configuration it does neither.
 func WithCORS(cors *template.CORS) Option {
 	return func(g *gateway) { g.cors = cors }
 }
@@ -24,7 +23,8 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// preflight says what is allowed, or nothing if r's origin or method is not.
+// preflight answers with the CORS headers, or without if r's origin or method is
+// not allowed.
 func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 	method := r.Header.Get("Access-Control-Request-Method")
 	if origin := allowedOrigin(r, cors); origin != "" && (slices.Contains(cors.AllowMethods, method) || slices.Contains(cors.AllowMethods, "*")) {
@@ -38,7 +38,8 @@ func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// allowedOrigin returns what to allow to r's origin: itself, *, or, with "", nothing.
+// allowedOrigin returns the value of Access-Control-Allow-Origin: r's origin, * or,
+// if it is not allowed, the empty string.
 func allowedOrigin(r *http.Request, cors *template.CORS) string {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -68,10 +69,10 @@ func list(header http.Header, name string, values []string) {
 	}
 }
 
-// A corsWriter answers with the gateway's CORS headers and no others.
+// A corsWriter replaces the CORS headers of an answer by the gateway's.
 type corsWriter struct {
 	http.ResponseWriter
-	origin string // that is allowed; empty: none
+	origin string // as allowedOrigin returns it
 	cors   *template.CORS
 }
 

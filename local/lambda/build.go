@@ -14,16 +14,16 @@ import (
 	"runtime"
 )
 
-// BuildFlags returns the flags a function is built with. They are those of a
-// deployment, so that what runs here differs only in its platform.
+// BuildFlags returns the build flags of the deployment, so that a local binary
+// differs only in its platform.
 func BuildFlags() []string {
 	return []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
 }
 
 // Build compiles the main packages in folders, which are slash-separated and
-// relative to root, into outDir and returns the path of each one's binary by
-// its folder. A binary has the name of its folder, so two folders may not
-// share their last element. If the compiler fails, its output is the error.
+// relative to root, into outDir and returns the binaries by folder. A binary has
+// the name of its folder, so these must differ. If the compiler fails, its output
+// is the error.
 func Build(ctx context.Context, root, outDir string, folders []string) (map[string]string, error) {
 	outDir, err := filepath.Abs(outDir)
 	if err != nil {

@@ -1,7 +1,7 @@
 package lambda
 
 // This file makes the environment of an instance: Lambda's variables and the
-// configured ones, and nothing of this process's own.
+// configured ones, none of this process.
 
 import (
 	"encoding/json"
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// maxEnvironmentSize is in bytes of the variables written as JSON, which is how
-// Lambda measures them.
+// maxEnvironmentSize is in bytes of the variables as JSON, which is how Lambda
+// measures them.
 const maxEnvironmentSize = 4096
 
 // checkEnvironment fails if Lambda would refuse vars.
@@ -40,8 +40,8 @@ func checkEnvironment(vars map[string]string) error {
 	return nil
 }
 
-// environment returns an instance's variables in the form KEY=value. Those that
-// are not reserved may be configured otherwise.
+// environment returns an instance's variables in the form KEY=value. The
+// configuration may override those that are not reserved.
 func environment(cfg Config, runtimeAPI string, kind initialization) []string {
 	vars := map[string]string{
 		"LANG": "en_US.UTF-8",
@@ -58,7 +58,7 @@ func environment(cfg Config, runtimeAPI string, kind initialization) []string {
 	return env
 }
 
-// reservedVariables returns the variables no configuration may replace.
+// reservedVariables returns the variables that can't be configured.
 func reservedVariables(cfg Config, runtimeAPI string, kind initialization) map[string]string {
 	return map[string]string{
 		"AWS_ACCESS_KEY_ID":               cfg.AccessKeyID,

@@ -2,12 +2,11 @@
 // its own, each with Lambda's environment and nothing else, fed over the Lambda
 // Runtime API on the loopback interface.
 //
-// It keeps Lambda's rules on initialization, concurrency, time and size. It
-// does not limit memory, and it does not freeze a process between two events.
+// It follows Lambda's rules on initialization, concurrency, timeouts and sizes. It
+// does not limit memory, and does not freeze processes between events.
 package lambda
 
-// This file holds the pool of a function's instances and the course of one
-// invocation.
+// This file has the pool of a function's instances, and invocations.
 
 import (
 	"cmp"
@@ -23,20 +22,19 @@ import (
 )
 
 const (
-	// initLimit is the time an instance has until it asks for its first event.
+	// initLimit is how long an instance may take to request its first event.
 	initLimit = 10 * time.Second
 
 	defaultMaxInstances = 100
 
-	// Lambda's own figures for a synchronous invocation, in bytes. The one for
-	// the response is 100 bytes over 6 MB.
+	// Lambda's limits for a synchronous invocation, in bytes.
 	maxRequestSize  = 6 << 20
 	maxResponseSize = 6<<20 + 100
 )
 
 var (
-	// ErrThrottled reports that all of the function's instances are busy and
-	// that it may not have more of them.
+	// ErrThrottled reports that all of the function's instances are busy and it may
+	// not have more.
 	ErrThrottled = errors.New("lambda: rate exceeded: every instance is busy")
 	// ErrClosed reports that the function was closed.
 	ErrClosed = errors.New("lambda: function is closed")
@@ -60,13 +58,13 @@ type Config struct {
 	MaxInstances int // reserved concurrency; 0 means 100
 
 	// Log receives the function's stdout and stderr, line by line, and Lambda's
-	// platform lines in the JSON log format. One Function writes to it from one
-	// goroutine at a time. Nil discards them.
+	// platform lines in the JSON log format. A Function does not write to it
+	// concurrently. Nil discards the lines.
 	Log io.Writer
 }
 
-// A Function is a deployed function: the instances that serve it. Its methods
-// may be called concurrently.
+// A Function is a deployed function with its instances. Its methods may be called
+// concurrently.
 type Function struct {
 	cfg       Config
 	initLimit time.Duration
@@ -74,10 +72,10 @@ type Function struct {
 
 	mu        sync.Mutex
 	closed    bool
-	instances []*instance // all that live, in order of start
+	instances []*instance // in order of start
 	idle      []*instance // those waiting for an event, most recently used last
 
-	wg sync.WaitGroup // invocations, and the watchers of processes
+	wg sync.WaitGroup // invocations, and goroutines that wait for processes
 }
 
 // A Result is the outcome of an invocation that reached the function.
@@ -90,8 +88,8 @@ type Result struct {
 	PID           int            // of the instance; 0 if it could not be started
 }
 
-// A FunctionError is an error of the function itself, or Lambda's word for how
-// it failed: Runtime.InvalidEntrypoint, Runtime.ExitError, Sandbox.Timedout or
+// A FunctionError is an error that the function returned, or one of Lambda's:
+// Runtime.InvalidEntrypoint, Runtime.ExitError, Sandbox.Timedout or
 // Function.ResponseSizeTooLarge.
 type FunctionError struct {
 	Type    string `json:"errorType"`
@@ -100,8 +98,8 @@ type FunctionError struct {
 
 func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
-// New returns the function cfg describes. It starts no process, and fails if
-// Lambda would refuse the configuration.
+// New returns the function that cfg describes, without starting a process. It fails
+// if Lambda would refuse the configuration.
 func New(cfg Config) (*Function, error) {
 	if err := checkEnvironment(cfg.Environment); err != nil {
 		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
@@ -119,14 +117,14 @@ func New(cfg Config) (*Function, error) {
 	}, nil
 }
 
-// Invoke has one instance handle payload, starting it if none is idle, and
-// returns when that instance is ready for its next event, has ended or ran out
-// of time. How the function fared is in the Result; the error is
-// [ErrThrottled], [ErrClosed], [ErrRequestTooLarge] or ctx's own. As in AWS, an
-// invocation whose caller left runs on.
+// Invoke has an idle or a new instance handle payload, and returns when the
+// instance is ready for its next event, has ended or has exceeded its timeout. A
+// failure of the function is in the Result; the error is [ErrThrottled],
+// [ErrClosed], [ErrRequestTooLarge] or ctx's. As in AWS, the end of ctx does not end
+// the invocation.
 //
-// Where Lambda repeats a failed initialization once before it reports it,
-// Invoke reports it at once; the next Invoke initializes anew.
+// Lambda retries a failed initialization once before it reports it. Invoke reports
+// it at once; the next Invoke initializes again.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) {
 	if len(payload) > maxRequestSize {
 		return nil, ErrRequestTooLarge
@@ -151,9 +149,9 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) 
 	}
 }
 
-// Start initializes an idle instance ahead of any event, as provisioned
-// concurrency does, and returns its process ID when it asks for its first
-// event. A failed initialization is a [*FunctionError].
+// Start initializes an idle instance, as provisioned concurrency does, and returns
+// its process ID when it requests its first event. A failed initialization is a
+// [*FunctionError].
 func (f *Function) Start(ctx context.Context) (pid int, err error) {
 	inst, _, err := f.acquire(provisioned)
 	if err != nil {
@@ -177,8 +175,8 @@ func (f *Function) PIDs() []int {
 	return pids
 }
 
-// Close kills every instance and returns when all have ended. Invocations under
-// way fail with [ErrClosed].
+// Close kills all instances and waits for their end. Invocations under way fail
+// with [ErrClosed].
 func (f *Function) Close() error {
 	f.mu.Lock()
 	f.closed = true
@@ -190,7 +188,7 @@ func (f *Function) Close() error {
 	return nil
 }
 
-// begin runs work in a goroutine Close waits for, unless f is closed.
+// begin runs work in a goroutine that Close waits for, unless f is closed.
 func (f *Function) begin(work func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -201,7 +199,7 @@ func (f *Function) begin(work func()) bool {
 	return true
 }
 
-// acquire takes the idle instance last used, or starts one. A provisioned
+// acquire takes the most recently used idle instance, or starts one. A provisioned
 // instance is always a new one.
 func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err error) {
 	f.mu.Lock()
@@ -216,7 +214,7 @@ func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err 
 	if len(f.instances) >= f.cfg.MaxInstances {
 		return nil, false, ErrThrottled
 	}
-	// Starting under the lock lets Close find every process there is.
+	// Starting under the lock, so that Close finds every process.
 	inst, err = start(f, kind)
 	if err != nil {
 		return nil, true, &FunctionError{"Runtime.InvalidEntrypoint", err.Error()}
@@ -234,7 +232,7 @@ func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err 
 	return inst, true, nil
 }
 
-// release makes inst idle, unless its process ended meanwhile.
+// release makes inst idle, unless its process has ended.
 func (f *Function) release(inst *instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -243,8 +241,8 @@ func (f *Function) release(inst *instance) {
 	}
 }
 
-// initialize waits until inst asks for its first event, and ends it if it does
-// not. The error is a *FunctionError, ErrClosed or ctx's.
+// initialize waits until inst requests its first event, and kills it if it does not
+// in time. The error is a *FunctionError, ErrClosed or ctx's.
 func (f *Function) initialize(ctx context.Context, inst *instance, requestID string) error {
 	timer := time.NewTimer(f.initLimit)
 	defer timer.Stop()
@@ -292,7 +290,7 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 		}
 		if err == errUndelivered {
 			if !cold {
-				continue // it died idle, and another can serve the event
+				continue // it ended while idle; another can handle the event
 			}
 			err = inst.exitError(inv.id)
 		}
@@ -307,8 +305,8 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 	}
 }
 
-// handle has inst handle inv and puts the function's answer in res. The error
-// is a *FunctionError if there is no answer, errUndelivered or ErrClosed.
+// handle has inst handle inv and puts the answer in res. The error is a
+// *FunctionError if there is no answer, errUndelivered or ErrClosed.
 func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
 	defer cancel()
@@ -348,9 +346,9 @@ func (f *Function) errIfClosed() error {
 	return nil
 }
 
-// payload returns e as Lambda answers an error of its own.
+// payload returns e as JSON.
 func (e *FunctionError) payload() []byte {
-	payload, _ := json.Marshal(e) // two strings always marshal
+	payload, _ := json.Marshal(e) // strings always marshal
 	return payload
 }
 

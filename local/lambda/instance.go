@@ -1,12 +1,10 @@
 package lambda
 
-// This file holds one instance of a function: a process, and the Runtime API
-// that only this process talks to.
+// This file has an instance: a process with a Runtime API of its own.
 //
-// The process is in a group of its own, so that an interrupt typed at the
-// terminal reaches only the program that started it, which then ends its
-// instances in order. Should that program be killed instead, the connection to
-// the Runtime API breaks and the function's runtime exits by itself.
+// The process is in its own process group, so that Ctrl-C reaches only the program
+// that started it, which then ends its instances. If that program is killed, the
+// connection to the Runtime API breaks and the function exits.
 
 import (
 	"fmt"
@@ -33,13 +31,13 @@ type instance struct {
 	output *lineWriter
 
 	ready  chan struct{}    // closed by the first request for an event
-	work   chan *invocation // received by each request for an event
+	work   chan *invocation // to the requests for an event
 	exited chan struct{}    // closed when the process has ended and left the pool
 
 	mu      sync.Mutex // guards the fields below and the answer of current
 	started bool       // ready is closed
 	failure *FunctionError
-	current *invocation // delivered, and the next one not yet asked for
+	current *invocation // delivered; the next one was not requested yet
 }
 
 // start starts a process of f.
@@ -63,7 +61,7 @@ func start(f *Function, kind initialization) (*instance, error) {
 		Stdout:      inst.output,
 		Stderr:      inst.output,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
-		// A process the function left behind could hold its output open.
+		// A child process of the function could keep its output open.
 		WaitDelay: time.Second,
 	}
 	f.logInitStart(kind)
@@ -79,18 +77,18 @@ func (inst *instance) pid() int { return inst.cmd.Process.Pid }
 
 // kill ends the process without waiting for it.
 func (inst *instance) kill() {
-	_ = inst.cmd.Process.Kill() // it fails only if the process has ended
+	_ = inst.cmd.Process.Kill() // fails only if the process has ended
 }
 
-// wait returns when the process has ended and all its output was written.
+// wait waits until the process has ended and all its output was written.
 func (inst *instance) wait() {
-	_ = inst.cmd.Wait() // how it ended is in the ProcessState
+	_ = inst.cmd.Wait() // exitError reads the ProcessState
 	inst.server.Close()
 	inst.output.flush()
 }
 
-// exitError words the end of the process as Lambda does. It may be called once
-// exited is closed.
+// exitError returns Lambda's error for the end of the process. It may be called
+// once exited is closed.
 func (inst *instance) exitError(requestID string) *FunctionError {
 	how := "Runtime exited without providing a reason"
 	if state := inst.cmd.ProcessState; !state.Success() {
@@ -99,8 +97,7 @@ func (inst *instance) exitError(requestID string) *FunctionError {
 	return &FunctionError{"Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: %s", requestID, how)}
 }
 
-// initError returns the error the runtime reported of its initialization, as an
-// error that is nil if it reported none.
+// initError returns the initialization error that the runtime reported, or nil.
 func (inst *instance) initError() error {
 	inst.mu.Lock()
 	defer inst.mu.Unlock()
@@ -110,7 +107,7 @@ func (inst *instance) initError() error {
 	return inst.failure
 }
 
-// answer returns what the runtime answered to inv, nil if nothing.
+// answer returns the runtime's answer to inv, or nil.
 func (inst *instance) answer(inv *invocation) *answer {
 	inst.mu.Lock()
 	defer inst.mu.Unlock()

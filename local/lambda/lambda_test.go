@@ -94,8 +94,8 @@ func TestOutcome(t *testing.T) {
 		reused  bool   // the instance serves the next event
 	}{
 		{name: "echo", payload: `{"a":1}`, reused: true},
-		{name: "error", payload: `{"do":"error"}`, err: `errorString: as told`, reused: true},
-		{name: "panic", payload: `{"do":"panic"}`, err: `string: as told`},
+		{name: "error", payload: `{"do":"error"}`, err: `errorString: as ordered`, reused: true},
+		{name: "panic", payload: `{"do":"panic"}`, err: `string: as ordered`},
 		{name: "exit", payload: `{"do":"exit"}`, err: `Runtime\.ExitError: RequestId: ` + id + ` Error: Runtime exited with error: exit status 7`},
 		{name: "timeout", payload: `{"do":"hang"}`, timeout: 200 * time.Millisecond, err: `Sandbox\.Timedout: ` + when + id + ` Task timed out after 0\.20 seconds`},
 		{name: "largest response", payload: size(maxResponseSize), reused: true},

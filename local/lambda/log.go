@@ -1,7 +1,7 @@
 package lambda
 
-// This file writes a function's log: its own output in whole lines, so that
-// instances do not break each other's, and Lambda's platform lines.
+// This file writes a function's log: its output, in whole lines because several
+// instances write, and Lambda's platform lines.
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A lockedWriter is written to by one goroutine at a time.
+// A lockedWriter serializes writes.
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -23,13 +23,13 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// A lineWriter passes on whole lines, and the last one when flushed.
+// A lineWriter writes whole lines, and the last one when flushed.
 type lineWriter struct {
 	w    io.Writer
-	line []byte // begun and not ended
+	line []byte // incomplete
 }
 
-// Write always succeeds: on a failing log a function runs on.
+// Write always succeeds, for a failing log must not end the function.
 func (l *lineWriter) Write(p []byte) (int, error) {
 	l.line = append(l.line, p...)
 	if end := bytes.LastIndexByte(l.line, '\n') + 1; end > 0 {
@@ -45,7 +45,7 @@ func (l *lineWriter) flush() {
 	}
 }
 
-// platform writes a line of Lambda's own.
+// platform writes one of Lambda's platform lines.
 func (f *Function) platform(event string, record map[string]any) {
 	line, _ := json.Marshal(map[string]any{ // strings and numbers always marshal
 		"time":   time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),

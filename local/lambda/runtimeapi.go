@@ -1,6 +1,6 @@
 package lambda
 
-// This file serves the Lambda Runtime API of 2018-06-01 to one instance.
+// This file serves the Lambda Runtime API, 2018-06-01, to one instance.
 
 import (
 	"bytes"
@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// An invocation is one event on its way through an instance.
+// An invocation is one event and its answer.
 type invocation struct {
 	id, arn, trace string
 	payload        []byte
 	deadline       time.Time
-	done           chan struct{} // closed when the runtime, having answered, asks for the next event
+	done           chan struct{} // closed when the runtime, after its answer, requests the next event
 
 	answer *answer // guarded by the instance's mutex
 }
@@ -78,20 +78,20 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
 		w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", inv.arn)
 		w.Header().Set("Lambda-Runtime-Trace-Id", inv.trace)
-		_, _ = w.Write(inv.payload) // a runtime that is gone has exited, and that is noticed
+		_, _ = w.Write(inv.payload) // fails only if the runtime has exited
 	}
 }
 
 func (inst *instance) serveResponse(w http.ResponseWriter, r *http.Request) {
 	var body bytes.Buffer
 	if _, err := body.ReadFrom(io.LimitReader(r.Body, maxResponseSize+1)); err != nil {
-		return // the runtime broke off, so there is nobody to answer
+		return // the runtime closed the connection
 	}
 	if body.Len() <= maxResponseSize {
 		inst.accept(w, r, &answer{payload: body.Bytes()})
 		return
 	}
-	// Lambda reads to the end before it refuses, so that its refusal is seen.
+	// Reading to the end, so that the runtime reads the refusal.
 	_, _ = io.Copy(io.Discard, r.Body)
 	err := &FunctionError{"Function.ResponseSizeTooLarge",
 		fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponseSize)}
@@ -124,15 +124,15 @@ func (inst *instance) serveInitError(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
 }
 
-// accept records the answer and tells the runtime so.
+// accept records the answer and confirms it.
 func (inst *instance) accept(w http.ResponseWriter, r *http.Request, a *answer) {
 	if inst.record(w, r, a) {
 		reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
 	}
 }
 
-// record makes a the answer to the event named in r's path, or refuses it: it
-// must be the event under way, and have no answer yet.
+// record makes a the answer to the event in r's path, or refuses it: the event must
+// be under way and have no answer yet.
 func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) bool {
 	inst.mu.Lock()
 	defer inst.mu.Unlock()
@@ -148,15 +148,15 @@ func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) 
 	return false
 }
 
-// readError reads an error as a runtime reports it. A runtime that gives no
-// type in the body may give it in a header.
+// readError reads an error that a runtime reports. Its type is in the body or in a
+// header.
 func readError(r *http.Request) (payload []byte, failure *FunctionError, ok bool) {
 	payload, err := io.ReadAll(io.LimitReader(r.Body, maxResponseSize))
 	if err != nil {
 		return nil, nil, false
 	}
 	failure = &FunctionError{}
-	_ = json.Unmarshal(payload, failure) // the body may be anything
+	_ = json.Unmarshal(payload, failure) // the body may be anything; then the type is the header's
 	failure.Type = cmp.Or(failure.Type, r.Header.Get("Lambda-Runtime-Function-Error-Type"), "Runtime.Unknown")
 	return payload, failure, true
 }
@@ -168,7 +168,7 @@ func refuse(w http.ResponseWriter, status int, errorType, message string) {
 func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // a runtime that is gone has exited, and that is noticed
+	_ = json.NewEncoder(w).Encode(body) // fails only if the runtime has exited
 }
 
 // newUUID returns a random UUID, of version 4.

@@ -1,9 +1,7 @@
-// Package network is a TCP listener whose connections can be made to
-// misbehave. A function that is frozen between two invocations does not see
-// what happens to its idle connections meanwhile: peers close them, middle
-// boxes forget them, hosts go away. The listener plays these parts on the
-// loopback interface, below TLS and HTTP, so that what a client does next can
-// be observed.
+// Package network is a TCP listener that injects faults into its connections,
+// below TLS and HTTP. While a function is frozen between two invocations, peers
+// close its idle connections, middleboxes drop them and hosts disappear. With the
+// listener a test does the same and observes how the client recovers.
 package network
 
 import (
@@ -15,20 +13,18 @@ import (
 	"time"
 )
 
-// Drop is a way in which an open connection ends without its client having
-// asked for it.
+// Drop is how an open connection ends without its client having closed it.
 type Drop int
 
 const (
-	// FIN closes the connection orderly: the client's next read is an EOF.
+	// FIN closes the connection: the client's next read is an EOF.
 	FIN Drop = iota
 
-	// Reset forgets the connection without telling the client: nothing is sent
-	// until the client writes, which is answered by an RST.
+	// Reset drops the connection without notice: only when the client writes, it
+	// receives an RST.
 	Reset
 
-	// Silence answers nothing any more: what the client sends is swallowed,
-	// what the server sends is lost, and the connection stays open.
+	// Silence keeps the connection open, but discards all data in both directions.
 	Silence
 )
 
@@ -56,9 +52,8 @@ func Listen() (*Listener, error) {
 	return l, nil
 }
 
-// Accept waits for the next connection, also through times in which
-// connections are refused. The connections have the SetLinger method of
-// [net.TCPConn].
+// Accept waits for the next connection, also while connections are refused. The
+// connections have the method SetLinger of [net.TCPConn].
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		l.mu.Lock()
@@ -72,7 +67,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		accepted, err := inner.Accept()
 		if err != nil {
-			// A listener closed by Refuse or Close is no error of Accept's.
+			// Refuse or Close closed inner.
 			if errors.Is(err, net.ErrClosed) {
 				continue
 			}
@@ -82,7 +77,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// add counts a connection in.
+// add registers a connection.
 func (l *Listener) add(tcp *net.TCPConn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,8 +87,7 @@ func (l *Listener) add(tcp *net.TCPConn) *conn {
 	return c
 }
 
-// Close stops listening. Like other listeners' it leaves the accepted
-// connections to whom they were given.
+// Close stops listening. It does not close accepted connections.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,20 +102,19 @@ func (l *Listener) Close() error {
 	return l.inner.Close()
 }
 
-// Addr is the listener's address, also while it refuses connections.
+// Addr returns the listener's address, also while it refuses connections.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// Delay makes every connection accepted from now on wait for d before its
-// first byte is read or written, as opening a TLS connection to a far-away
-// host would.
+// Delay makes each connection accepted from now on wait for d before its first
+// byte is read or written, like a TLS handshake with a distant host.
 func (l *Listener) Delay(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.delay = d
 }
 
-// Drop ends all connections that are open now in the given way, those with a
-// request under way too, and leaves later ones alone.
+// Drop ends all connections that are open now, including those with a request
+// under way. It does not affect later ones.
 func (l *Listener) Drop(how Drop) {
 	l.mu.Lock()
 	conns := make([]*conn, 0, len(l.conns))
@@ -141,9 +134,9 @@ func (l *Listener) Drop(how Drop) {
 	}
 }
 
-// Refuse stops listening, so that new connections are refused, or listens
-// again on the same port. Open connections are not touched. The error is that
-// of listening: somebody else may have taken the port.
+// Refuse stops listening, so that new connections are refused, or listens again on
+// the same port. It does not affect open connections. It fails if another process
+// has taken the port.
 func (l *Listener) Refuse(on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,27 +159,27 @@ func (l *Listener) Refuse(on bool) error {
 	return nil
 }
 
-// Accepted is the number of connections accepted so far.
+// Accepted returns the number of connections accepted so far.
 func (l *Listener) Accepted() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.accepted
 }
 
-// Open is the number of connections accepted and not closed on this side.
-// Connections under [Reset] and [Silence] count until they are.
+// Open returns the number of accepted connections that this side has not closed.
+// These include connections under [Reset] and [Silence].
 func (l *Listener) Open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.conns)
 }
 
-// conn is an accepted connection. It embeds the interface, not *net.TCPConn,
-// whose ReadFrom would pass by Write.
+// conn is an accepted connection. It does not embed *net.TCPConn, whose ReadFrom
+// would bypass Write.
 type conn struct {
 	net.Conn
 	listener *Listener
-	ready    time.Time     // when the first byte may pass
+	ready    time.Time     // when the first byte may be read or written
 	closing  sync.Once     // guards done
 	done     chan struct{} // closed by Close
 
@@ -235,7 +228,7 @@ func (c *conn) SetLinger(seconds int) error {
 	return c.Conn.(*net.TCPConn).SetLinger(seconds)
 }
 
-// wait lets the delay of a new connection pass.
+// wait waits for the rest of the delay of a new connection.
 func (c *conn) wait() {
 	d := time.Until(c.ready)
 	if d <= 0 {
@@ -249,8 +242,7 @@ func (c *conn) wait() {
 	}
 }
 
-// reset answers the client with an RST, and the server with what it would
-// have met.
+// reset sends the client an RST, and returns the error that the server would get.
 func (c *conn) reset() error {
 	if err := c.SetLinger(0); err != nil {
 		return err

@@ -1,7 +1,6 @@
-// Command authorizer is a Lambda authorizer that does as the Authorization of a
-// request tells it: it answers the JSON that is there, fails or hangs. Where the
-// JSON is true it lets the request in and says which of its requests this is, and
-// what it was asked.
+// Command authorizer is a Lambda authorizer that follows the order in a request's
+// Authorization: it fails, hangs or answers the JSON that is there. On true it
+// authorizes the request and returns the number of its invocation and the event.
 package main
 
 import (
@@ -27,7 +26,7 @@ func main() {
 		case "true":
 			return map[string]any{"isAuthorized": true, "context": map[string]any{"count": count, "event": event}}, nil
 		case "error":
-			return nil, errors.New("as told")
+			return nil, errors.New("as ordered")
 		case "hang":
 			time.Sleep(time.Hour)
 			return nil, nil

@@ -1,5 +1,5 @@
-// Command function is a Lambda function that does as the event, or the body of
-// an HTTP request's event, tells it. At initialization the variable INIT does.
+// Command function is a Lambda function that follows the order in its event, or in
+// the body of an HTTP request's event. At initialization the order is in INIT.
 package main
 
 import (
@@ -58,14 +58,14 @@ func handle(_ context.Context, event json.RawMessage) (any, error) {
 	if err := json.Unmarshal(event, &order); err != nil {
 		return nil, err
 	}
-	_ = json.Unmarshal([]byte(order.Body), &order) // most bodies are no order
+	_ = json.Unmarshal([]byte(order.Body), &order) // a body need not be an order
 	switch order.Do {
 	case "answer":
 		return order.Answer, nil
 	case "env":
 		return os.Environ(), nil
 	case "error":
-		return nil, errors.New("as told")
+		return nil, errors.New("as ordered")
 	case "exit":
 		os.Exit(7)
 	case "hang":
@@ -74,7 +74,7 @@ func handle(_ context.Context, event json.RawMessage) (any, error) {
 		os.Stdout.WriteString("to stdout\n")
 		os.Stderr.WriteString("to stderr\n")
 	case "panic":
-		panic("as told")
+		panic("as ordered")
 	case "size":
 		return strings.Repeat("x", order.Size-len(`""`)), nil
 	case "wait": // until the other end closes
