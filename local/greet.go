@@ -8,7 +8,7 @@ import (
 	"membercard/local/stack"
 )
 
-// greet prints where the stack is and, for each operation, a line to paste.
+// greet prints the stack's address and a curl command for each operation.
 func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintf(w, "membercard runs at %s\n", s.URL)
 	if s.WeChatPay == nil || s.OfficialAccount == nil {
@@ -16,7 +16,7 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	}
 	switch s.Auth {
 	case stack.NoAuth:
-		fmt.Fprintln(w, "NO AUTH: whoever reaches this address may call. In AWS nobody may without; try -auth iam, jwt or wechat.")
+		fmt.Fprintln(w, "NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat.")
 	default:
 		fmt.Fprintf(w, "auth: %s\n", s.Auth)
 	}
@@ -30,7 +30,7 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
 }
 
-// example is a request for an operation, its document's own.
+// example is a request from an operation's document.
 type example struct {
 	says       string
 	parameters map[string]string
@@ -68,7 +68,7 @@ var examples = map[string]example{
 	},
 }
 
-// path is the path of a route with the example's parameters in it.
+// path returns the path of a route with the example's parameters.
 func (e example) path(route string) string {
 	_, path, _ := strings.Cut(route, " ")
 	for name, value := range e.parameters {
@@ -77,7 +77,7 @@ func (e example) path(route string) string {
 	return path
 }
 
-// curl is a line to paste, with what the route requires of a caller.
+// curl returns a curl command with the authorization that the route requires.
 func (e example) curl(s *stack.Stack, route string) string {
 	var auth string
 	switch {

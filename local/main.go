@@ -1,7 +1,7 @@
-// Command local runs the whole stack on one machine, with nothing but Go: the
-// functions as Lambda runs them, API Gateway in front of them, Secrets Manager,
-// S3, and sandboxes of WeChat Pay and of an official account behind them. Routes,
-// environment and timeouts are template.yaml's.
+// Command local runs the whole stack on one machine with only Go: the functions as
+// Lambda runs them, an API Gateway, Secrets Manager, S3, and sandboxes of WeChat
+// Pay and of an official account. Routes, environment and timeouts are read from
+// template.yaml.
 package main
 
 import (
@@ -21,10 +21,10 @@ import (
 	"membercard/shared/signing"
 )
 
-// planFile is the card plan that is served if no other is named.
+// planFile is the default card plan.
 const planFile = "local/plan.json"
 
-// options are the command line's.
+// options are the command line's flags.
 type options struct {
 	address  string
 	merchant string // file
@@ -40,28 +40,28 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is a free one")
+	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is any free port")
 	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
 	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
 	flag.StringVar(&o.plan, "plan", planFile, "`file` with the card plan")
 	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
-	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens, which is another origin than the API's")
-	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr carry out the card plan, show its report, and stop")
-	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would be done")
-	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and stop")
+	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
+	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr apply the card plan, show the report, and exit")
+	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would change")
+	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and exit")
 	flag.StringVar(&o.against, "against", "", "with -bench: another function's `binary` to measure beside them")
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
-		usage("there is no argument %q", flag.Arg(0))
+		usage("unexpected argument %q", flag.Arg(0))
 	case o.rounds < 0:
-		usage("-bench wants a number of cold starts")
+		usage("-bench must not be negative")
 	case o.against != "" && o.rounds == 0:
-		usage("-against goes with -bench")
+		usage("-against requires -bench")
 	case o.sync && o.plan != planFile:
-		usage("-plan goes with the stack, not with -sync")
+		usage("-plan is a flag of the stack, not of -sync")
 	case o.dryRun && !o.sync:
-		usage("-dry-run goes with -sync")
+		usage("-dry-run requires -sync")
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -72,19 +72,19 @@ func main() {
 	}
 }
 
-// keepTicket plays card-ext's schedule.
+// keepTicket renews the card ticket, as card-ext's schedule does.
 func keepTicket(ctx context.Context, s *stack.Stack) {
 	for {
 		select {
 		case <-time.After(5 * time.Minute):
-			_ = s.RenewTicket(ctx) // the function's log says what is wrong
+			_ = s.RenewTicket(ctx) // the function logs errors
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// usage says what is wrong with the command line, and stops.
+// usage reports a wrong command line and exits.
 func usage(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "local: "+format+"; -h lists the flags\n", args...)
 	os.Exit(2)
@@ -137,7 +137,7 @@ func run(ctx context.Context, o options) error {
 	defer s.Close()
 	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
 	if err := s.RenewTicket(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "local: there is no card ticket:", err)
+		fmt.Fprintln(os.Stderr, "local: no card ticket:", err)
 	}
 	go keepTicket(ctx, s)
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })

@@ -13,8 +13,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// measure runs the functions, an empty one and, if there is one, another
-// implementation of the first against the same WeChat Pay and Secrets Manager.
+// measure measures the functions, an empty one and, if against is not empty,
+// another implementation of the first.
 func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds int, against string) error {
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey})
 	if err != nil {
@@ -30,29 +30,29 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	if err != nil {
 		return err
 	}
-	var contestants []bench.Contestant
+	var targets []bench.Target
 	seen := map[string]bool{}
 	for _, route := range s.Routes {
 		if example, ok := examples[route.Key]; ok && !seen[route.Folder] {
 			seen[route.Folder] = true
-			contestants = append(contestants, bench.Contestant{Name: route.Folder, Config: s.Configs[route.Folder], Event: example.event(route.Key)})
+			targets = append(targets, bench.Target{Name: route.Folder, Config: s.Configs[route.Folder], Event: example.event(route.Key)})
 		}
 	}
-	empty := contestants[0]
+	empty := targets[0]
 	empty.Name, empty.Config.Binary = "an empty function", floor
-	contestants = append([]bench.Contestant{empty}, contestants...)
+	targets = append([]bench.Target{empty}, targets...)
 	if against != "" {
-		other := contestants[1]
+		other := targets[1]
 		other.Name, other.Config.Binary = against, against
-		// It gets Lambda's environment without what this template adds to it.
+		// SSL_CERT_DIR is this template's, not Lambda's.
 		other.Config.Environment = maps.Clone(other.Config.Environment)
 		delete(other.Config.Environment, "SSL_CERT_DIR")
-		contestants = append(contestants, other)
+		targets = append(targets, other)
 	}
-	return bench.Run(ctx, w, contestants, rounds, against)
+	return bench.Run(ctx, w, targets, rounds, against)
 }
 
-// event is the example as API Gateway sends it.
+// event returns the example as an event of API Gateway.
 func (e example) event(route string) []byte {
 	event := events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",

@@ -15,11 +15,11 @@ import (
 	"membercard/local/stack"
 )
 
-// syncPath is beside the API, for this command's own -sync.
+// syncPath is the route of -sync, which is not part of the API.
 const syncPath = "/-/sync"
 
-// synced is what came of a sync: the function's report, and what the official
-// account received meanwhile.
+// synced is the function's report, and what the official account received
+// meanwhile.
 type synced struct {
 	Report   json.RawMessage `json:"report"`
 	Received []received      `json:"received"`
@@ -33,7 +33,7 @@ type received struct {
 // serveSync invokes card-sync as its schedule does.
 func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	if r.Header.Get("Origin") != "" {
-		http.Error(w, "this is for go run ./local -sync, not for pages", http.StatusForbidden)
+		http.Error(w, "this route is for go run ./local -sync, not for pages", http.StatusForbidden)
 		return
 	}
 	event, err := json.Marshal(map[string]any{"action": "sync", "dry_run": r.URL.Query().Get("dry_run") == "true"})
@@ -65,7 +65,7 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// requestSync has the stack at an address sync, and prints the report.
+// requestSync requests a sync of the stack at an address, and prints the report.
 func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) error {
 	url := fmt.Sprintf("http://%s%s?dry_run=%t", address, syncPath, dryRun)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
@@ -91,7 +91,7 @@ func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) 
 	return answer.print(w)
 }
 
-// print writes the report as a table, then what was sent.
+// print writes the report as a table, then the requests.
 func (a *synced) print(w io.Writer) error {
 	var report struct {
 		Updated, Unchanged, Failed, Deferred int
@@ -117,7 +117,7 @@ func (a *synced) print(w io.Writer) error {
 		for _, fault := range e.Faults {
 			fmt.Fprintf(w, "  %s %s\n", cmp.Or(fault.Path, "the plan"), fault.Issue)
 		}
-		return errors.New("the plan was not carried out")
+		return errors.New("the plan was not applied")
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "card\tstatus\tfields\tremark")

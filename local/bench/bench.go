@@ -1,5 +1,5 @@
-// Package bench measures functions as a caller meets them: from the start of the
-// process to the first answer, and warm, with what it costs in CPU and memory.
+// Package bench measures cold starts, from the start of the process to the first
+// answer, and warm requests, with their CPU time and memory.
 package bench
 
 import (
@@ -19,8 +19,8 @@ import (
 	"membercard/local/lambda"
 )
 
-// Contestant is a function to measure, and the event that it is given.
-type Contestant struct {
+// Target is a function to measure, and its event.
+type Target struct {
 	Name   string
 	Config lambda.Config
 	Event  []byte
@@ -29,16 +29,16 @@ type Contestant struct {
 // warmCalls is how many warm requests follow each cold start.
 const warmCalls = 20
 
-// samples are what was measured of one contestant, in milliseconds and MiB.
+// samples are the measurements of one target, in milliseconds and MiB.
 type samples struct{ cold, init, first, warm, cpu, rss []float64 }
 
-// Run starts each contestant n times, in turn, and writes a table to w: minimum
-// and median, since the machine is noisy, and the ratio of each cold start to
-// that of the contestant named against, if there is one.
-func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int, against string) error {
-	measured := make([]samples, len(contestants))
+// Run starts the targets n times in turn and writes a table to w: the minimum and
+// the median, since the machine is noisy, and the ratio of each cold start to that
+// of the target named against, if there is one.
+func Run(ctx context.Context, w io.Writer, targets []Target, n int, against string) error {
+	measured := make([]samples, len(targets))
 	for range n {
-		for i, c := range contestants {
+		for i, c := range targets {
 			if err := measured[i].start(ctx, c); err != nil {
 				return fmt.Errorf("%s: %w", c.Name, err)
 			}
@@ -48,8 +48,8 @@ func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int, agai
 		n, warmCalls, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "function\tMB\tcold start\tof it init\tfirst request\twarm request\tCPU\tRSS MiB\tratio")
-	of := slices.IndexFunc(contestants, func(c Contestant) bool { return c.Name == against })
-	for i, c := range contestants {
+	of := slices.IndexFunc(targets, func(c Target) bool { return c.Name == against })
+	for i, c := range targets {
 		info, err := os.Stat(c.Config.Binary)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func Run(ctx context.Context, w io.Writer, contestants []Contestant, n int, agai
 }
 
 // start measures one cold start and the warm requests after it.
-func (s *samples) start(ctx context.Context, c Contestant) error {
+func (s *samples) start(ctx context.Context, c Target) error {
 	function, err := lambda.New(c.Config)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (s *samples) start(ctx context.Context, c Contestant) error {
 	return nil
 }
 
-// invoke wants a success: a measured error would flatter.
+// invoke fails if the answer is an error, which would seem fast.
 func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lambda.Result, error) {
 	result, err := function.Invoke(ctx, event)
 	if err != nil {
@@ -109,8 +109,8 @@ func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lamb
 	return result, nil
 }
 
-// usage is what a process has used so far: CPU time in ms, and the most memory
-// it had, in MiB. Only Linux tells.
+// usage returns the CPU time in ms and the peak memory in MiB of a process. Only
+// Linux has these.
 func usage(pid int) (cpu, rss float64, ok bool) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	threads, err := filepath.Glob(filepath.Join(dir, "task", "*", "schedstat"))

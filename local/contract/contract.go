@@ -1,6 +1,6 @@
-// Package contract holds exchanges with the API against openapi.yaml, which is
-// what frontends are promised: what succeeds must be allowed by it, what we
-// refuse must not, and every answer must look as it says.
+// Package contract checks exchanges with the API against openapi.yaml: a request
+// that succeeds must be valid by it, one that we refuse must not be, and every
+// answer must have the form that it describes.
 package contract
 
 import (
@@ -31,7 +31,7 @@ type route struct {
 	operation *openapi3.Operation
 }
 
-// Load reads a contract, which must be valid itself, its examples included.
+// Load reads a contract and validates it, including its examples.
 func Load(file string) (*Contract, error) {
 	document, err := openapi3.NewLoader().LoadFromFile(file)
 	if err != nil {
@@ -50,7 +50,7 @@ func Load(file string) (*Contract, error) {
 	return c, nil
 }
 
-// Routes are the keys of the routes, "POST /card/update", sorted.
+// Routes returns the sorted keys of the routes, such as "POST /card/update".
 func (c *Contract) Routes() []string {
 	var keys []string
 	for _, r := range c.routes {
@@ -59,8 +59,8 @@ func (c *Contract) Routes() []string {
 	return keys
 }
 
-// find returns the route that API Gateway would take, and the parameters of the
-// path, which is decoded. It is nil if there is none.
+// find returns the route that API Gateway would choose, or nil, and the parameters
+// in the decoded path.
 func (c *Contract) find(method, path string) (*route, map[string]string) {
 	segments := strings.Split(path, "/")
 	for i := range c.routes {
@@ -87,19 +87,19 @@ func match(template, segments []string) (map[string]string, bool) {
 	return parameters, true
 }
 
-// beyond are the rules that no schema can state: requests that break them may be
-// refused although the contract's schemas allow them. A field is a pattern of
+// unstated are rules that no schema can state: requests that break them may be
+// refused although they are valid by their schema. A field is a pattern of
 // path.Match; an empty one is any.
-var beyond = []struct{ field, issue string }{
+var unstated = []struct{ field, issue string }{
 	{"", "must not be given twice"},
 	{"", "must be valid Unicode"},
 	{"/body", "must have at most 16 KiB"},
 	{"/body/openid", "is required"},                                     // without a WeChat login only
-	{"/body/fixed_begintimestamp", "must be a whole number"},            // 1e9 is one for a schema
+	{"/body/fixed_begintimestamp", "must be a whole number"},            // a schema accepts 1e9
 	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
 }
 
-// answer is what tells kinds of answers apart.
+// answer has the fields that distinguish kinds of answers.
 type answer struct {
 	Code      string `json:"code"`
 	RequestID string `json:"request_id"`
@@ -109,12 +109,11 @@ type answer struct {
 	} `json:"detail"`
 }
 
-// refusal says whether the answer is ours to a request that breaks a rule, and
-// not WeChat's.
+// refusal reports whether our validation refused the request, not WeChat.
 func (a *answer) refusal() bool { return a.Code == "PARAM_ERROR" && a.RequestID == "" }
 
-func (a *answer) isBeyond() bool {
-	for _, rule := range beyond {
+func (a *answer) isUnstated() bool {
+	for _, rule := range unstated {
 		is, _ := path.Match(rule.field, a.Detail.Field) // the patterns are well-formed
 		if (is || rule.field == "") && rule.issue == a.Detail.Issue {
 			return true
@@ -123,7 +122,7 @@ func (a *answer) isBeyond() bool {
 	return false
 }
 
-// Check returns in what an exchange departs from the contract, or nil.
+// Check returns how an exchange violates the contract, or nil.
 func (c *Contract) Check(request *http.Request, requestBody []byte, response *http.Response, responseBody []byte) error {
 	r, parameters := c.find(request.Method, request.URL.Path)
 	if r == nil {
@@ -134,28 +133,28 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 		}
 		return fmt.Errorf("%s %s: answered %d, and is no route of the contract", request.Method, request.URL.Path, response.StatusCode)
 	}
-	var drifts []error
-	drift := func(format string, args ...any) {
-		drifts = append(drifts, fmt.Errorf("%s: %w", r.key, fmt.Errorf(format, args...)))
+	var violations []error
+	violate := func(format string, args ...any) {
+		violations = append(violations, fmt.Errorf("%s: %w", r.key, fmt.Errorf(format, args...)))
 	}
 	var a answer
-	_ = json.Unmarshal(responseBody, &a) // what is wrong with it the schema tells
+	_ = json.Unmarshal(responseBody, &a) // checkResponse reports errors
 	fault := checkRequest(r.operation, parameters, requestBody)
 	switch {
 	case fault != nil && response.StatusCode < 300:
-		drift("answered %d, but the contract does not allow the request: %w", response.StatusCode, fault)
-	case fault == nil && response.StatusCode == http.StatusBadRequest && a.refusal() && !a.isBeyond():
-		drift("the contract allows the request, but it is refused: %s %s", a.Detail.Field, a.Detail.Issue)
+		violate("answered %d, but the contract does not allow the request: %w", response.StatusCode, fault)
+	case fault == nil && response.StatusCode == http.StatusBadRequest && a.refusal() && !a.isUnstated():
+		violate("the contract allows the request, but it is refused: %s %s", a.Detail.Field, a.Detail.Issue)
 	}
 	if err := checkResponse(r.operation, response, responseBody, a.Code != ""); err != nil {
 		const most = 500
-		drift("answered %d, not as the contract has it: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
+		violate("answered %d, not as the contract has it: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
 	}
-	return errors.Join(drifts...)
+	return errors.Join(violations...)
 }
 
-// checkRequest says why the contract does not allow a request. Content-Type is
-// not looked at, as the contract says.
+// checkRequest returns why a request is invalid. The contract does not restrict its
+// Content-Type.
 func checkRequest(operation *openapi3.Operation, parameters map[string]string, body []byte) error {
 	for _, parameter := range operation.Parameters {
 		if p := parameter.Value; p.In == openapi3.ParameterInPath {
@@ -170,9 +169,8 @@ func checkRequest(operation *openapi3.Operation, parameters map[string]string, b
 	return checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
 }
 
-// checkResponse says in what an answer is another than the contract's for its
-// status. What the functions put into each of their answers must be there; API
-// Gateway's own errors don't have it.
+// checkResponse returns how an answer differs from the contract's for its status.
+// The functions' own headers are required, except in API Gateway's errors.
 func checkResponse(operation *openapi3.Operation, response *http.Response, body []byte, hasCode bool) error {
 	promised := operation.Responses.Status(response.StatusCode)
 	if promised == nil {
@@ -198,7 +196,7 @@ func checkResponse(operation *openapi3.Operation, response *http.Response, body 
 	return checkJSON(content.Schema, body)
 }
 
-// checkJSON holds a JSON text against a schema.
+// checkJSON validates a JSON text by a schema.
 func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
@@ -210,8 +208,7 @@ func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
 	return checkValue(schema, value)
 }
 
-// checkValue holds a value against a schema, and texts that are JSON themselves
-// against theirs.
+// checkValue validates a value by a schema, and strings of JSON in it by theirs.
 func checkValue(schema *openapi3.SchemaRef, value any) error {
 	err := schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.SetSchemaErrorMessageCustomizer(brief))
 	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
@@ -223,13 +220,13 @@ func checkValue(schema *openapi3.SchemaRef, value any) error {
 	return checkContent(schema.Value, value)
 }
 
-// brief is what is wrong with a value, without the whole schema and value.
+// brief returns an error without the whole schema and value.
 func brief(e *openapi3.SchemaError) string {
 	return "at /" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
 }
 
-// checkContent looks for contentSchema in the fields and items of a value, which
-// fits the schema otherwise; a validator is free to ignore it.
+// checkContent validates the strings of a valid value that have a contentSchema,
+// which the validator ignores.
 func checkContent(schema *openapi3.Schema, value any) error {
 	switch value := value.(type) {
 	case string:

@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// Transport makes calls of the API by way of base, or http.DefaultTransport if
-// that is nil, and reports each exchange that departs from the contract. It may
-// be used, and report be called, by several goroutines at once.
+// Transport returns a transport that sends requests to the API with base, or with
+// http.DefaultTransport if that is nil, and reports exchanges that violate the
+// contract. It calls report concurrently if it is used so.
 func Transport(c *Contract, base http.RoundTripper, report func(error)) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport

@@ -14,11 +14,11 @@ import (
 	"membercard/local/stack"
 )
 
-// backendPath is where the merchant's backend is.
+// backendPath is the path of the merchant's backend.
 const backendPath = "/backend"
 
-// backend plays the merchant's own system, which has an identity in AWS: it signs
-// what the page asks for and passes it on to the API, and the answer back.
+// backend is the merchant's own backend, which has an identity in AWS: it signs the
+// page's requests and forwards them to the API.
 func backend(api string) http.Handler {
 	identity := aws.Credentials{AccessKeyID: stack.AccessKeyID, SecretAccessKey: stack.SecretAccessKey, SessionToken: stack.SessionToken}
 	signer := v4.NewSigner()
@@ -51,6 +51,6 @@ func backend(api string) http.Handler {
 			}
 		}
 		w.WriteHeader(got.StatusCode)
-		_, _ = io.Copy(w, got.Body) // a page that left needs no answer
+		_, _ = io.Copy(w, got.Body) // fails only if the client closed the connection
 	})
 }

@@ -1,7 +1,7 @@
 // Package playground serves the sample page of examples/h5 from an origin of its
-// own, as a merchant's shop would be, with what a sample page can't have: logins
-// without WeChat, a backend that calls what pages may not, the requests that the
-// sandboxes received, and faults on demand.
+// own, as a merchant's shop has, and what it needs besides: logins without WeChat,
+// a backend for the routes that pages may not call, the requests that the sandboxes
+// received, and fault injection.
 package playground
 
 import (
@@ -15,10 +15,10 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// sampleOpenID is the user who is logged in: the documents' own.
+// sampleOpenID is the user who is logged in, from the documents.
 const sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
 
-// settings tell the page what it is part of.
+// settings are the page's.
 type settings struct {
 	API     string `json:"api"`             // its URL
 	Auth    string `json:"auth"`            // none, iam, jwt or wechat
@@ -28,9 +28,9 @@ type settings struct {
 	Faults  bool   `json:"faults"`          // there is POST /break
 }
 
-// Handler serves the page. The API of s admits callers by auth: none, iam, jwt or
-// wechat. The page is h5 in examplesDir, which is the project's examples. What
-// belongs to a sandbox is not there where s calls the real WeChat.
+// Handler serves the page h5 in examplesDir. The API of s authorizes callers by
+// auth: none, iam, jwt or wechat. Where s calls the real WeChat, the routes that
+// need a sandbox are missing.
 func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(examplesDir, "h5"))))
@@ -52,10 +52,10 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay) })
 	}
 
-	// A page may be edited while it is served, and loads nothing from elsewhere.
+	// No caching, since the page may be edited while it is served.
 	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self' " + s.URL + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	guarded := http.NewCrossOriginProtection().Handler(mux) // no other page presses the buttons
+	guarded := http.NewCrossOriginProtection().Handler(mux) // requests from other pages are refused
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", policy)
@@ -65,14 +65,15 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	})
 }
 
-// faults are what POST /break can do to WeChat Pay, beside heal.
+// faults are those of POST /break, beside heal.
 var faults = map[string]sandbox.Fault{
 	"500":             sandbox.Status(http.StatusInternalServerError, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`),
 	"hang":            sandbox.Hang(),
 	"wrong signature": wechatpay.WrongSignature(),
 }
 
-// serveBreak bends WeChat Pay's answers, at both endpoints, until it is healed.
+// serveBreak injects a fault into WeChat Pay's answers, at both endpoints, until
+// heal.
 func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox) {
 	var order struct {
 		Fault string `json:"fault"`
@@ -96,5 +97,5 @@ func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox) 
 func answer(w http.ResponseWriter, status int, content any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(content) // a page that left needs no answer
+	_ = json.NewEncoder(w).Encode(content) // fails only if the client closed the connection
 }

@@ -14,40 +14,39 @@ import (
 
 // received is a request that a sandbox received, without its body.
 type received struct {
-	N        int64  `json:"n"`    // when, in microseconds since 1970: what ?after= is compared with
+	N        int64  `json:"n"`    // time in microseconds since 1970, for ?after=
 	Side     string `json:"side"` // wechatpay or officialaccount
 	Endpoint int    `json:"endpoint"`
 	Method   string `json:"method"`
 	URI      string `json:"uri"`
-	Status   int    `json:"status"` // 0: nothing was answered
+	Status   int    `json:"status"` // 0: no answer
 
 	// WeChat Pay: the parts of the header Authorization, whether its signature is
-	// the merchant's, and why the request was refused, if it was.
+	// valid, and why the request was refused.
 	Authorization *authorization `json:"authorization,omitempty"`
 	Verified      *bool          `json:"verified,omitempty"`
 	Refusal       string         `json:"refusal,omitempty"`
 
-	// The official account: of what the caller proves itself with, whether it is
-	// valid or dead, never what it is.
+	// The official account: whether the caller's credentials are valid or dead.
 	Proof   map[string]string `json:"proof,omitempty"`
 	Errcode int               `json:"errcode,omitempty"`
 }
 
-// authorization has the names that the header has.
+// authorization has the header's names.
 type authorization struct {
 	MchID     string `json:"mchid"`
 	SerialNo  string `json:"serial_no"`
 	NonceStr  string `json:"nonce_str"`
 	Timestamp string `json:"timestamp"`
-	Signature string `json:"signature"` // its two ends
+	Signature string `json:"signature"` // its beginning and end
 }
 
-// serveReceived answers with the requests received after a moment, and with the
-// moment to ask after next.
+// serveReceived answers with the requests received after a time, and with the time
+// for the next call.
 func serveReceived(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	after, err := strconv.ParseInt(r.FormValue("after"), 10, 64)
 	if err != nil && r.FormValue("after") != "" {
-		answer(w, http.StatusBadRequest, map[string]string{"message": "after wants a number"})
+		answer(w, http.StatusBadRequest, map[string]string{"message": "after must be a number"})
 		return
 	}
 	list := struct {
@@ -85,7 +84,7 @@ func ofOfficialAccount(r *officialaccount.Request) received {
 	for name, values := range r.Query {
 		switch name {
 		case "access_token", "secret", "js_code", "code":
-			if values[0] != "none" { // the log says so where no access token is needed, too
+			if values[0] != "none" { // also where no access token is needed
 				proof[name] = values[0]
 			}
 		case "appid", "grant_type", "type":

@@ -1,6 +1,5 @@
-// Package stack puts the parts together as template.yaml does in AWS: an API in
-// front of functions, the secrets and the card plan that they read, and the WeChat
-// that they call.
+// Package stack runs what template.yaml deploys: an API in front of functions, the
+// secrets and the card plan that they read, and sandboxes of WeChat that they call.
 package stack
 
 import (
@@ -26,8 +25,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// What a role's credentials look like. They are good for nothing but the AWS that
-// is played here.
+// The credentials of the functions' role, which have the form of AWS's and are
+// valid for this stack only.
 const (
 	Region          = "us-east-1"
 	AccessKeyID     = "ASIALOCALLOCALLOCAL0"
@@ -42,8 +41,8 @@ const (
 	LoginSecret           = "membercard/login"
 )
 
-// Who may call the token and card-ext routes, as FrontendAuth of the template has
-// it, and NoAuth, which only this machine has: everybody, and card-update too.
+// Who may call the token and card-ext routes: the values of the template's
+// FrontendAuth, and NoAuth, which is not in the template and opens all routes.
 const (
 	NoAuth     = "none"
 	AuthIAM    = "iam"
@@ -51,24 +50,24 @@ const (
 	AuthWechat = "wechat"
 )
 
-// What a JWT must have here.
+// The claims that a JWT must have.
 const (
 	jwtIssuer   = "https://issuer.example"
 	jwtAudience = "membercard"
 )
 
-// Project is the project at a root, with its functions built for this machine.
+// Project is the project with its functions built for this machine.
 type Project struct {
 	root     string
-	dir      string            // holds what is built and made
+	dir      string            // of temporary files
 	Binaries map[string]string // by folder: functions/merchant-token
 }
 
-// Build reads the template and builds the functions that it has.
+// Build builds the functions of the template in root.
 func Build(ctx context.Context, root string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
 		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
-		"FrontendAuth": "WECHAT", // with these there are all functions
+		"FrontendAuth": "WECHAT", // these parameters create all functions
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (is this the project's root?)", err)
@@ -98,39 +97,39 @@ func (p *Project) Build(ctx context.Context, folder string) (binary string, err 
 	return built[folder], err
 }
 
-// Close removes what was built.
+// Close removes the binaries.
 func (p *Project) Close() error { return os.RemoveAll(p.dir) }
 
-// Config says what differs from one stack to another.
+// Config configures a stack.
 type Config struct {
-	Address  string         // where the API listens; a port of 0 is a free one
-	Keys     wechatpay.Mode // which keys of WeChat Pay the sandbox's merchant holds
-	Merchant string         // the secret of a real merchant: the real WeChat Pay is called
-	Account  string         // the secret of a real official account: the real WeChat is called
+	Address  string         // where the API listens; port 0 is any free port
+	Keys     wechatpay.Mode // which keys of WeChat Pay the sandbox's merchant has
+	Merchant string         // a real merchant's secret, to call the real WeChat Pay
+	Account  string         // a real official account's secret, to call the real WeChat
 	Plan     string         // file with the card plan; read for each sync
 	Auth     string         // who may call; empty is NoAuth
-	Origins  []string       // whose pages may call the API
+	Origins  []string       // origins that may call the API (CORS)
 
-	Parameters map[string]string // more of the template's
-	Log        io.Writer         // what the functions log
+	Parameters map[string]string // further parameters of the template
+	Log        io.Writer         // the functions' log
 }
 
 // Route is a route of the API and the folder of the function behind it.
 type Route struct{ Key, Folder string }
 
-// Stack is running.
+// Stack is a running stack.
 type Stack struct {
 	URL       string                      // of the API
 	Routes    []Route                     // in the template's order
 	Functions map[string]*lambda.Function // by folder
-	Configs   map[string]lambda.Config    // theirs, to run more of them
-	Mux       *http.ServeMux              // serves the API, and what is added
+	Configs   map[string]lambda.Config    // theirs, to start further instances
+	Mux       *http.ServeMux              // serves the API; further handlers may be added
 	Secrets   *aws.Secrets
 	Plans     *aws.S3
 	Auth      string
 	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
-	// The sandboxes, or nil where the real one is called.
+	// The sandboxes; nil if the real one is called.
 	WeChatPay       *wechatpay.Sandbox
 	OfficialAccount *officialaccount.Sandbox
 
@@ -153,7 +152,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	}
 	s.onClose(listener.Close)
 
-	parameters := map[string]string{"AWS::Region": Region} // what a deployment would give
+	parameters := map[string]string{"AWS::Region": Region} // as in a deployment
 	var authorities []byte                                 // of the sandboxes' TLS certificates
 	if cfg.Merchant == "" {
 		if s.WeChatPay, err = wechatpay.Start(); err != nil {
@@ -189,23 +188,23 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		parameters["JwtIssuer"], parameters["JwtAudience"] = jwtIssuer, jwtAudience
 	case AuthWechat:
 		if s.OfficialAccount == nil {
-			return errors.New("logins are played by the sandbox of the official account, which a live one replaces")
+			return errors.New("auth wechat needs the sandbox of the official account, so it does not go with a real account")
 		}
 		parameters["LoginSecretArn"] = s.Secrets.Put(LoginSecret, s.OfficialAccount.LoginSecret())
 	case NoAuth, AuthIAM:
 	default:
-		return fmt.Errorf("there is no auth %q; there are none, iam, jwt and wechat", s.Auth)
+		return fmt.Errorf("unknown auth %q, want none, iam, jwt or wechat", s.Auth)
 	}
 	if s.Auth != NoAuth {
 		parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
 	}
 	maps.Copy(parameters, cfg.Parameters)
 
-	extra := map[string]string{ // what AWS would not set
+	extra := map[string]string{ // not set in AWS
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.URL(),
 		"AWS_ENDPOINT_URL_S3":              cloud.URL(),
 	}
-	if s.WeChatPay == nil || s.OfficialAccount == nil { // the way out of this machine
+	if s.WeChatPay == nil || s.OfficialAccount == nil { // for real calls
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
 			if value := os.Getenv(name); value != "" {
 				extra[name] = value
@@ -229,7 +228,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
 		}
 		if name := f.Environment["CARD_TICKET_SECRET_ID"]; name != "" {
-			s.Secrets.Put(name, "{}") // as the template makes it
+			s.Secrets.Put(name, "{}") // as the template creates it
 		}
 		config := lambda.Config{
 			Name:        f.LogicalID,
@@ -267,7 +266,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	return nil
 }
 
-// authorizer is what lets requests for a route in, made once for all its routes.
+// authorizer returns the authorizer of a route. Routes share it.
 func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Function, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
 	a := route.Authorizer
 	switch {
@@ -284,7 +283,7 @@ func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Fu
 	return made[a]
 }
 
-// RenewTicket does what card-ext's schedule does.
+// RenewTicket invokes card-ext as its schedule does.
 func (s *Stack) RenewTicket(ctx context.Context) error {
 	result, err := s.Functions["functions/card-ext"].Invoke(ctx, []byte(`{"action": "refresh"}`))
 	if err == nil && result.FunctionError != nil {
@@ -293,14 +292,13 @@ func (s *Stack) RenewTicket(ctx context.Context) error {
 	return err
 }
 
-// Token is a JWT that the routes take with AuthJWT, for an hour.
+// Token returns a JWT that is valid for an hour with AuthJWT.
 func (s *Stack) Token() string {
 	return s.JWT.Sign(map[string]any{"aud": jwtAudience, "sub": "somebody", "exp": time.Now().Add(time.Hour).Unix()})
 }
 
-// writeRoots writes the bundle of root certificates that functions trust here:
-// the sandboxes', after the machine's own if it has a bundle, so that there are as
-// many to read as in AWS.
+// writeRoots writes the bundle of root certificates for the functions. It has the
+// machine's certificates too, so that a cold start parses as many as in AWS.
 func (p *Project) writeRoots(pem []byte) (string, error) {
 	file, err := os.CreateTemp(p.dir, "ca-*.pem")
 	if err != nil {
@@ -318,7 +316,7 @@ func (p *Project) writeRoots(pem []byte) (string, error) {
 
 func (s *Stack) onClose(f func() error) { s.closers = append(s.closers, f) }
 
-// Close ends everything, last started first.
+// Close stops the stack, last started first.
 func (s *Stack) Close() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {

@@ -1,10 +1,8 @@
-// Package template reads the functions and the HTTP API in front of them from a
-// SAM template: the functions' settings, and the API's routes, authorizers and
-// CORS.
+// Package template reads functions and an HTTP API from a SAM template: the
+// functions' settings, and the API's routes, authorizers and CORS.
 //
-// Intrinsic functions are resolved in what is read and nowhere else; the rest
-// of the template is not interpreted. A resource whose condition is not met does
-// not exist.
+// Intrinsic functions are resolved in what is read; the rest of the template is
+// ignored. A resource whose condition is false does not exist.
 package template
 
 import (
@@ -26,7 +24,7 @@ const (
 	defaultMemorySize = 128 // MB
 )
 
-// A Template is what was read, never without a function.
+// A Template has at least one function.
 type Template struct {
 	Functions []Function // in the order of the file
 	Routes    []Route    // in the order of the file
