@@ -54,16 +54,12 @@ type Route struct {
 	Authorizer Authorizer // nil: everybody may call
 }
 
-// An Option is a setting of an API.
-type Option func(*gateway)
-
 // New returns the API with the given routes. Literal segments take precedence over
-// parameters. New panics if a key is not of the form "METHOD /path".
-func New(routes []Route, options ...Option) http.Handler {
-	g := &gateway{timeout: integrationTimeout}
-	for _, option := range options {
-		option(g)
-	}
+// parameters. If cors is not nil, the gateway answers preflight requests, whatever
+// their path, and replaces the CORS headers of functions. New panics if a key is not
+// of the form "METHOD /path".
+func New(routes []Route, cors *template.CORS) http.Handler {
+	g := &gateway{cors: cors, timeout: integrationTimeout}
 	for _, r := range routes {
 		method, path, ok := strings.Cut(r.Key, " ")
 		if !ok || method == "" || !strings.HasPrefix(path, "/") {
@@ -77,7 +73,7 @@ func New(routes []Route, options ...Option) http.Handler {
 
 type gateway struct {
 	routes  []route        // literal segments before parameters
-	cors    *template.CORS // nil without
+	cors    *template.CORS // may be nil
 	timeout time.Duration
 }
 

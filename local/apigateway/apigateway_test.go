@@ -61,7 +61,7 @@ func serve(t *testing.T, f *lambda.Function, keys ...string) *httptest.Server {
 	for _, key := range keys {
 		routes = append(routes, Route{Key: key, Function: f})
 	}
-	server := httptest.NewServer(New(routes))
+	server := httptest.NewServer(New(routes, nil))
 	t.Cleanup(server.Close)
 	return server
 }
@@ -324,7 +324,7 @@ func TestUnavailable(t *testing.T) {
 	}
 	defer gate.Close()
 	f := newFunction(t)
-	api := New([]Route{{Key: "POST /", Function: f}}).(*gateway)
+	api := New([]Route{{Key: "POST /", Function: f}}, nil).(*gateway)
 	api.timeout = 100 * time.Millisecond
 	server := httptest.NewServer(api)
 	defer server.Close()
@@ -353,7 +353,7 @@ func TestNewPanics(t *testing.T) {
 					t.Error("New did not panic")
 				}
 			}()
-			New([]Route{{Key: key}})
+			New([]Route{{Key: key}}, nil)
 		})
 	}
 }

@@ -29,7 +29,7 @@ func guard(t *testing.T, a Authorizer) *httptest.Server {
 		{Key: "POST /a/{x}", Function: f, Authorizer: a},
 		{Key: "POST /b", Function: f, Authorizer: a},
 		{Key: "POST /open", Function: f},
-	}))
+	}, nil))
 	t.Cleanup(server.Close)
 	return server
 }

@@ -13,12 +13,6 @@ import (
 
 const corsHeaders = "Access-Control-"
 
-// WithCORS has the gateway answer preflight requests, whatever their path, and
-// replace the CORS headers of functions. With a nil configuration it does neither.
-func WithCORS(cors *template.CORS) Option {
-	return func(g *gateway) { g.cors = cors }
-}
-
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }

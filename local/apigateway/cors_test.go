@@ -66,7 +66,7 @@ func TestPreflight(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			a := IAM("", "", "") // which is not asked
-			server := httptest.NewServer(New([]Route{{Key: "POST /a", Authorizer: a}}, WithCORS(test.cors)))
+			server := httptest.NewServer(New([]Route{{Key: "POST /a", Authorizer: a}}, test.cors))
 			defer server.Close()
 			req, err := http.NewRequest("OPTIONS", server.URL+test.path, nil)
 			if err != nil {
@@ -129,7 +129,7 @@ func TestCORS(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			server := httptest.NewServer(New(routes, WithCORS(test.cors)))
+			server := httptest.NewServer(New(routes, test.cors))
 			defer server.Close()
 			req, err := http.NewRequest(test.method, server.URL+test.path, strings.NewReader(test.order))
 			if err != nil {

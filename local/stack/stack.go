@@ -258,7 +258,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		})
 	}
 	s.Mux = http.NewServeMux()
-	s.Mux.Handle("/", apigateway.New(routes, apigateway.WithCORS(deployed.CORS)))
+	s.Mux.Handle("/", apigateway.New(routes, deployed.CORS))
 	server := &http.Server{Handler: s.Mux}
 	s.onClose(server.Close)
 	go server.Serve(listener)

@@ -39,7 +39,6 @@ func (r Route) single() bool {
 // issuer is for JWTs; one with a function is of type REQUEST, of payload format
 // 2.0 and with simple responses.
 type Authorizer struct {
-	Name           string
 	IdentitySource []string // names of the headers that it reads
 
 	Issuer   string
@@ -172,7 +171,7 @@ func (r *resolver) uri(id string, properties *yaml.Node, name string) (function 
 // authorizer reads the authorizer that a route refers to.
 func (r *resolver) authorizer(route *yaml.Node, name string) *Authorizer {
 	properties := child(r.resource(route, name, typeAuthorizer), "Properties")
-	a := &Authorizer{Name: r.required(name, properties, "Name")}
+	a := &Authorizer{}
 	for _, source := range r.optionalList(properties, "IdentitySource") {
 		header, ok := strings.CutPrefix(source, "$request.header.")
 		if !ok {

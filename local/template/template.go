@@ -39,7 +39,6 @@ type Function struct {
 	Timeout     time.Duration     // 1 s to 900 s
 	MemorySize  int               // MB, 128 to 10240
 	Environment map[string]string // resolved
-	Routes      []Route           // to it, in the order of the file
 }
 
 // Read reads the template at path. Params override the defaults of its
@@ -127,14 +126,6 @@ func (r *resolver) template(root *yaml.Node) *Template {
 	}
 	if len(t.Functions) == 0 {
 		r.fail(r.resources, "no AWS::Serverless::Function in Resources")
-	}
-	for i := range t.Functions {
-		f := &t.Functions[i]
-		for _, route := range t.Routes {
-			if route.Function == f.LogicalID {
-				f.Routes = append(f.Routes, route)
-			}
-		}
 	}
 	return t
 }

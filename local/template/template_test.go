@@ -74,7 +74,6 @@ Resources:
 		Timeout:     30 * time.Second,
 		MemorySize:  256,
 		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "0x10", "FLAG": "yes"},
-		Routes:      routes,
 	}, {
 		LogicalID:   "APIKey2Function",
 		Folder:      "functions/api-key2",
@@ -85,7 +84,7 @@ Resources:
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
 	}
-	if key := got.Functions[0].Routes[0].Key(); key != "POST /v3/{card_id}/y" {
+	if key := got.Routes[0].Key(); key != "POST /v3/{card_id}/y" {
 		t.Errorf("Key = %s", key)
 	}
 }

@@ -360,14 +360,7 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "test")
 	r.Header.Set("Wechatpay-Serial", m.PublicKeyID)
-	for name, value := range c.header {
-		if r.Header.Set(name, value); value == "-" {
-			r.Header.Del(name)
-		}
-	}
-	if r.Header.Get("User-Agent") == "" {
-		r.Header.Set("User-Agent", "") // otherwise Go sends its own
-	}
+	sandboxtest.SetHeader(r, c.header)
 	return r
 }
 

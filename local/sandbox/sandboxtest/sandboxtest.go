@@ -58,6 +58,18 @@ func Client(t *testing.T, s Sandbox) *http.Client {
 
 var errOversized = errors.New("oversized")
 
+// SetHeader sets headers of a request. The value "-" removes one.
+func SetHeader(r *http.Request, header map[string]string) {
+	for name, value := range header {
+		if r.Header.Set(name, value); value == "-" {
+			r.Header.Del(name)
+		}
+	}
+	if r.Header.Get("User-Agent") == "" {
+		r.Header.Set("User-Agent", "") // otherwise Go sends its own
+	}
+}
+
 // Do sends a request and reads its answer, up to 1 MiB of it.
 func Do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
 	resp, err := c.Do(r)
