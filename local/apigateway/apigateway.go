@@ -65,9 +65,11 @@ func New(routes []Route, cors *template.CORS) http.Handler {
 		if !ok || method == "" || !strings.HasPrefix(path, "/") {
 			panic("apigateway: route key " + strconv.Quote(r.Key) + " is not of the form METHOD /path")
 		}
-		g.routes = append(g.routes, route{r.Key, method, strings.Split(path, "/"), r.Function, r.Authorizer})
+		g.routes = append(g.routes, route{r, method, path})
 	}
-	slices.SortStableFunc(g.routes, func(a, b route) int { return slices.CompareFunc(a.segments, b.segments, literalFirst) })
+	slices.SortStableFunc(g.routes, func(a, b route) int {
+		return slices.CompareFunc(strings.Split(a.path, "/"), strings.Split(b.path, "/"), literalFirst)
+	})
 	return g
 }
 
@@ -78,10 +80,8 @@ type gateway struct {
 }
 
 type route struct {
-	key, method string
-	segments    []string
-	function    *lambda.Function
-	authorizer  Authorizer
+	Route
+	method, path string
 }
 
 // parameter returns the name in a segment of the form {name}.
@@ -107,17 +107,18 @@ func literalFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// match returns the parameters in path, which is decoded.
-func (r *route) match(method, path string) (params map[string]string, ok bool) {
-	segments := strings.Split(path, "/")
-	if method != r.method || len(segments) != len(r.segments) {
+// Match returns the parameters in path, which is decoded, if it matches the path of
+// a route.
+func Match(routePath, path string) (params map[string]string, ok bool) {
+	template, segments := strings.Split(routePath, "/"), strings.Split(path, "/")
+	if len(segments) != len(template) {
 		return nil, false
 	}
 	params = make(map[string]string)
 	for i, segment := range segments {
-		if name, ok := parameter(r.segments[i]); ok && segment != "" {
+		if name, ok := parameter(template[i]); ok && segment != "" {
 			params[name] = segment
-		} else if segment != r.segments[i] {
+		} else if segment != template[i] {
 			return nil, false
 		}
 	}
@@ -135,7 +136,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w = newCORSWriter(w, r, g.cors)
 	}
 	for _, route := range g.routes {
-		if params, ok := route.match(r.Method, r.URL.Path); ok {
+		if params, ok := Match(route.path, r.URL.Path); ok && r.Method == route.method {
 			g.serve(w, r, route, params, requestID)
 			return
 		}
@@ -153,9 +154,9 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 		message(w, http.StatusBadRequest, "Bad Request")
 		return
 	}
-	request := newEvent(r, body, route.key, params, requestID)
-	if route.authorizer != nil {
-		caller, refusal := route.authorizer.authorize(r, body, request)
+	request := newEvent(r, body, route.Key, params, requestID)
+	if route.Authorizer != nil {
+		caller, refusal := route.Authorizer.authorize(r, body, request)
 		if refusal != nil {
 			refusal.answer(w)
 			return
@@ -166,7 +167,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 
 	ctx, cancel := context.WithTimeout(r.Context(), g.timeout)
 	defer cancel()
-	res, err := route.function.Invoke(ctx, event)
+	res, err := route.Function.Invoke(ctx, event)
 	switch {
 	case errors.Is(err, lambda.ErrRequestTooLarge): // Lambda's limit is lower than the gateway's
 		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")

@@ -17,6 +17,8 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"membercard/local/apigateway"
 )
 
 // Contract is openapi.yaml.
@@ -26,8 +28,8 @@ type Contract struct {
 }
 
 type route struct {
-	key       string   // "POST /card/update"
-	segments  []string // of the path
+	key       string // "POST /card/update"
+	path      string
 	operation *openapi3.Operation
 }
 
@@ -43,7 +45,7 @@ func Load(file string) (*Contract, error) {
 	c := &Contract{document: document}
 	for path, item := range document.Paths.Map() {
 		for method, operation := range item.Operations() {
-			c.routes = append(c.routes, route{method + " " + path, strings.Split(path, "/"), operation})
+			c.routes = append(c.routes, route{method + " " + path, path, operation})
 		}
 	}
 	slices.SortFunc(c.routes, func(a, b route) int { return strings.Compare(a.key, b.key) })
@@ -62,29 +64,13 @@ func (c *Contract) Routes() []string {
 // find returns the route that API Gateway would choose, or nil, and the parameters
 // in the decoded path.
 func (c *Contract) find(method, path string) (*route, map[string]string) {
-	segments := strings.Split(path, "/")
 	for i := range c.routes {
 		r := &c.routes[i]
-		if parameters, ok := match(r.segments, segments); ok && strings.HasPrefix(r.key, method+" ") {
+		if parameters, ok := apigateway.Match(r.path, path); ok && r.key == method+" "+r.path {
 			return r, parameters
 		}
 	}
 	return nil, nil
-}
-
-func match(template, segments []string) (map[string]string, bool) {
-	if len(template) != len(segments) {
-		return nil, false
-	}
-	parameters := map[string]string{}
-	for i, segment := range segments {
-		if name, ok := strings.CutPrefix(template[i], "{"); ok && segment != "" {
-			parameters[strings.TrimSuffix(name, "}")] = segment
-		} else if segment != template[i] {
-			return nil, false
-		}
-	}
-	return parameters, true
 }
 
 // unstated are rules that no schema can state: requests that break them may be
