@@ -16,8 +16,7 @@ import (
 	"membercard/local/template"
 )
 
-// Each line that is printed to be pasted is answered with a token, and every
-// route of the template has one.
+// Every printed curl command succeeds, and every route has one.
 func TestPrintedLines(t *testing.T) {
 	project, err := stack.Build(t.Context(), "..")
 	if err != nil {
@@ -52,7 +51,7 @@ func TestPrintedLines(t *testing.T) {
 	}
 }
 
-// What can go wrong at the start is one clear line.
+// An error at the start is one clear line.
 func TestStartErrors(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,8 +92,8 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
-// sam build and go run ./local build with the same flags, and the Makefile's rule
-// finds the folder that the template's reader finds.
+// sam build and go run ./local use the same flags, and find a function in the same
+// folder.
 func TestMakefileAgrees(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {

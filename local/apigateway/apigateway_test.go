@@ -23,8 +23,8 @@ import (
 
 // Paths of functions built once by TestMain.
 var (
-	binary           string // echoes its event or does as ordered by the body
-	authorizerBinary string // does as ordered by the Authorization
+	binary           string // echoes its event or follows the order in the body
+	authorizerBinary string // follows the order in the Authorization
 )
 
 func TestMain(m *testing.M) {
@@ -316,7 +316,7 @@ func TestRequestSize(t *testing.T) {
 	}
 }
 
-// TestUnavailable gives a function no time, then finds it busy, then closed.
+// TestUnavailable calls a function that exceeds its time, is busy, and is closed.
 func TestUnavailable(t *testing.T) {
 	gate, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

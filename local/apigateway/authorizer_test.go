@@ -46,7 +46,7 @@ func request(t *testing.T, url, authorization, body string) *http.Request {
 	return req
 }
 
-// known returns what the event in a 200's body says of the caller, or nil.
+// known returns the caller in the event that is a 200's body, or nil.
 func known(t *testing.T, res *http.Response, body string) *caller {
 	t.Helper()
 	var event events.APIGatewayV2HTTPRequest
@@ -58,7 +58,7 @@ func known(t *testing.T, res *http.Response, body string) *caller {
 	return event.RequestContext.Authorizer
 }
 
-// messages are the gateway's own answers.
+// messages are the gateway's answers by status.
 var messages = map[int]string{
 	401: `{"message":"Unauthorized"}`,
 	403: `{"message":"Forbidden"}`,
@@ -213,7 +213,7 @@ func TestJWT(t *testing.T) {
 	}
 }
 
-// TestClaims has claims of every kind, which are strings in an event.
+// TestClaims checks that claims of all types are strings in the event.
 func TestClaims(t *testing.T) {
 	issuer := NewIssuer("https://a")
 	server := guard(t, JWT("Authorization", "https://a", []string{"app"}, issuer))
@@ -279,7 +279,7 @@ func TestLambda(t *testing.T) {
 	}
 }
 
-// TestLambdaUnavailable gives an authorizer no time, then finds it busy, then
+// TestLambdaUnavailable uses an authorizer that exceeds its time, is busy, and is
 // closed.
 func TestLambdaUnavailable(t *testing.T) {
 	a := ask(t, time.Hour, "Authorization")
@@ -336,7 +336,7 @@ func TestLambdaEvent(t *testing.T) {
 	}
 }
 
-// TestCache counts how often a function is asked.
+// TestCache counts the invocations of the function.
 func TestCache(t *testing.T) {
 	const ttl = 30 * time.Minute
 	now := time.Now()

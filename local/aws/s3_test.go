@@ -140,8 +140,8 @@ func TestWrongS3Credentials(t *testing.T) {
 	}
 }
 
-// TestS3Refusal sends requests the SDK does not make: each row spoils a good one
-// before it is signed, or after.
+// TestS3Refusal sends requests that the SDK does not make: each row changes a valid
+// request before or after it is signed.
 func TestS3Refusal(t *testing.T) {
 	s := start(t)
 	s.S3.Put("plans", "plan", []byte("content"))

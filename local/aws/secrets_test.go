@@ -97,7 +97,7 @@ func TestGetSecretValue(t *testing.T) {
 	}
 }
 
-// TestPutSecretValue puts one value after the other.
+// TestPutSecretValue puts several values into one secret.
 func TestPutSecretValue(t *testing.T) {
 	s := start(t)
 	arn := s.Secrets.Put("ticket", "{}")
@@ -190,8 +190,8 @@ func TestWrongSecretsCredentials(t *testing.T) {
 	}
 }
 
-// TestSecretsRefusal sends requests the SDK does not make: each row spoils a good one
-// before it is signed, or after.
+// TestSecretsRefusal sends requests that the SDK does not make: each row changes a valid
+// request before or after it is signed.
 func TestSecretsRefusal(t *testing.T) {
 	s := start(t)
 	s.Secrets.Put("a", "b")

@@ -44,12 +44,12 @@ func TestRoutes(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for _, file := range []string{"nowhere.yaml", "contract.go", "../../template.yaml"} {
 		if _, err := Load(file); err == nil {
-			t.Errorf("%s is taken for a contract", file)
+			t.Errorf("%s was loaded as a contract", file)
 		}
 	}
 }
 
-// Every example fits its schema, and everything that is sent or answered has one.
+// Every example is valid, and every request and response has one.
 func TestExamples(t *testing.T) {
 	for _, r := range load(t).routes {
 		content := func(place string, content openapi3.Content) {
@@ -83,7 +83,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The statuses of the table of errors.
+// Every operation has the statuses of the table of errors.
 func TestStatuses(t *testing.T) {
 	for _, r := range load(t).routes {
 		want := []string{"200", "400", "401", "403", "404", "429", "4XX", "500", "502", "503", "504"}
@@ -105,8 +105,8 @@ const (
 	cardUpdate       = "/card/update"
 )
 
-// What the functions refuse the contract does not allow, and the other way round:
-// a row is a rule of theirs.
+// A request is valid by the contract if and only if the functions accept it. A row
+// is one of their rules.
 func TestRequests(t *testing.T) {
 	c := load(t)
 	card := func(fields string) string { return `{"card_id":"p","member_card":` + fields + `}` }
@@ -221,9 +221,9 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// The schema of outer_str is the rule, character by character. Only in the planes
-// 2 and 3, which are reserved for Chinese characters, it allows those that Unicode
-// has not assigned yet.
+// The schema of outer_str agrees with the functions for every character, except
+// that it allows unassigned characters in the planes 2 and 3, which are reserved for
+// Chinese.
 func TestOuterStr(t *testing.T) {
 	allows := compiled(t, "OuterStr")
 	for c := rune(0); c <= unicode.MaxRune; c++ {
@@ -241,8 +241,8 @@ func TestOuterStr(t *testing.T) {
 	}
 }
 
-// The pattern of URLs is the rule, but for a host with a ] and no [, which
-// net/url takes.
+// The pattern of URLs agrees with the functions, except for a host with a ] and no
+// [, which net/url accepts.
 func TestWebURL(t *testing.T) {
 	pattern := compiled(t, "WebURL")
 	same := func(s string) {
@@ -268,8 +268,8 @@ func TestWebURL(t *testing.T) {
 	}
 }
 
-// compiled is what a schema of strings allows, but for its maxLength. Validating
-// is too slow for a million strings.
+// compiled returns a schema of strings as a function, without its maxLength; the
+// validator is too slow for a million strings.
 func compiled(t *testing.T, name string) func(string) bool {
 	t.Helper()
 	schema := load(t).document.Components.Schemas[name].Value
@@ -323,7 +323,7 @@ func TestCheck(t *testing.T) {
 		status                   int
 		answer                   string
 		headers                  []string
-		drift                    string // a part of what is reported; "" is no drift
+		violation                string // a part of what is reported; "" is none
 	}{
 		{"success", "POST", preAuthTokens, brand, 200, token, []string{"X-WeChat-Request-Id: 1"}, ""},
 		{"a field more of WeChat's", "POST", preAuthTokens, brand, 200, `{"token":"t","expire_time":"2026-11-21T20:17:03+08:00","more":1}`, nil, ""},
@@ -379,16 +379,17 @@ func TestCheck(t *testing.T) {
 			response, answer := answered(row.status, row.answer, row.headers...)
 			err := c.Check(request, []byte(row.body), response, answer)
 			switch {
-			case row.drift == "" && err != nil:
+			case row.violation == "" && err != nil:
 				t.Error(err)
-			case row.drift != "" && (err == nil || !strings.Contains(err.Error(), row.drift)):
-				t.Errorf("reported %v, want %q", err, row.drift)
+			case row.violation != "" && (err == nil || !strings.Contains(err.Error(), row.violation)):
+				t.Errorf("reported %v, want %q", err, row.violation)
 			}
 		})
 	}
 }
 
-// An exchange goes through unchanged, and is reported if it departs.
+// The transport does not change exchanges, and reports those that violate the
+// contract.
 func TestTransport(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)

@@ -47,7 +47,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// newFunction returns a function of the given configuration, completed, that is
+// newFunction returns a function with the given configuration and defaults. It is
 // closed at the end of the test.
 func newFunction(t *testing.T, cfg Config) *Function {
 	t.Helper()
@@ -172,7 +172,7 @@ func TestInvalidEntrypoint(t *testing.T) {
 	}
 }
 
-// A gate holds invocations of the function until they are let through.
+// A gate holds up invocations until it is opened.
 type gate struct {
 	net.Listener
 	event string // the event that waits at this gate
@@ -447,7 +447,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestRuntimeAPI talks to an instance's Runtime API in its runtime's stead.
+// TestRuntimeAPI is the client of an instance's Runtime API.
 func TestRuntimeAPI(t *testing.T) {
 	inst := &instance{ready: make(chan struct{}), work: make(chan *invocation, 2)}
 	for _, id := range []string{"first", "second"} {
@@ -516,8 +516,8 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// TestOrphans kills a program that runs instances, one idle and one busy with
-// an event, and waits for them to end by themselves.
+// TestOrphans kills a program that runs an idle and a busy instance, and waits until
+// they have exited.
 func TestOrphans(t *testing.T) {
 	held, event := newGate(t), newGate(t)
 	program := exec.Command(os.Args[0])
@@ -542,7 +542,7 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// holdInstance is the program TestOrphans kills.
+// holdInstance is the program that TestOrphans kills.
 func holdInstance(path string) {
 	f, err := New(Config{Name: "orphan", Binary: path, Timeout: time.Hour,
 		Environment: map[string]string{"HOLD": os.Getenv("HOLD")}})

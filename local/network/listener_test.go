@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// moment is how long a test looks before it says that nothing came.
+// moment is how long a test waits before it reports that nothing was read.
 const moment = 50 * time.Millisecond
 
 // echo starts a server on a new listener that sends back what it reads.
@@ -58,7 +58,7 @@ func dial(t *testing.T, l *Listener) net.Conn {
 	return c
 }
 
-// see describes what a client reads within d.
+// see returns what a client reads within d, or a word for the error.
 func see(c net.Conn, d time.Duration) string {
 	c.SetReadDeadline(time.Now().Add(d))
 	p := make([]byte, 16)
@@ -76,7 +76,7 @@ func see(c net.Conn, d time.Duration) string {
 	return err.Error()
 }
 
-// ask sends text and describes the answer.
+// ask sends text and returns what see returns.
 func ask(c net.Conn, text string, d time.Duration) string {
 	if _, err := io.WriteString(c, text); err != nil {
 		return err.Error()
@@ -216,8 +216,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestTLS holds the listener under an HTTPS server: a connection dropped without
-// a sign costs one request, and the next one opens another.
+// TestTLS uses the listener for an HTTPS server: a request on a silent connection
+// fails, and the next one opens a new connection.
 func TestTLS(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestGet reads every card, and finds what [Sandbox.Cards] tells.
+// TestGet compares every card with [Sandbox.Cards].
 func TestGet(t *testing.T) {
 	c := newSandbox(t)
 	added := c.AddCards(500)
@@ -52,7 +52,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-// TestUpdate sends changes of a card and finds them, and nothing else, changed.
+// TestUpdate checks that an update changes its fields and no others.
 func TestUpdate(t *testing.T) {
 	const cash = "pbLatjCash"
 	for _, tt := range []struct {
@@ -119,7 +119,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestReview follows a card through reviews, in which two fields change.
+// TestReview has reviews of a card, in which two fields change.
 func TestReview(t *testing.T) {
 	const (
 		url  = `"custom_url":`

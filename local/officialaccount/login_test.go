@@ -29,7 +29,7 @@ type loggedIn struct {
 	Scope        string
 }
 
-// logins are the two ways to log in.
+// logins are the two operations.
 func logins(c client) []login {
 	return []login{
 		{programPath, "mini_program", "js_code", c.LoginCode},
@@ -42,7 +42,7 @@ type login struct {
 	code                 func(openid string) string
 }
 
-// query is that of a right request with a code.
+// query returns the query of a valid request with a code.
 func (l login) query(t *testing.T, c client, code string) url.Values {
 	t.Helper()
 	var secret map[string]struct{ AppID, Secret string }
@@ -60,7 +60,7 @@ func (l login) do(t *testing.T, c client, query url.Values) loggedIn {
 	return got
 }
 
-// TestLogin tells what becomes of a code.
+// TestLogin checks when a code is valid.
 func TestLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -168,7 +168,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestLoginMethod wants GET and a User-Agent, and hides what came nevertheless.
+// TestLoginMethod checks that GET and a User-Agent are required, and that the log
+// hides the credentials of refused requests too.
 func TestLoginMethod(t *testing.T) {
 	c := newSandbox(t)
 	for _, l := range logins(c) {
@@ -190,7 +191,7 @@ func TestLoginMethod(t *testing.T) {
 	}
 }
 
-// TestLoggedIn looks at what the answers have beside the user's openid.
+// TestLoggedIn checks the other fields of the answers.
 func TestLoggedIn(t *testing.T) {
 	c := newSandbox(t)
 	all := logins(c)

@@ -24,7 +24,7 @@ const (
 	ticketPath = "/cgi-bin/ticket/getticket"
 )
 
-// client calls a sandbox whose clock moves only when the test moves it.
+// client calls a sandbox with a clock that only the test moves.
 type client struct {
 	*Sandbox
 	http *http.Client
@@ -39,7 +39,7 @@ func (c client) pass(d time.Duration) {
 func newSandbox(t *testing.T) client {
 	t.Helper()
 	var clock atomic.Pointer[time.Time]
-	// Noon in Beijing, so that a test's minutes are of one day.
+	// Noon in Beijing, so that a test does not cross midnight.
 	noon := time.Now().Truncate(24 * time.Hour).Add(4 * time.Hour)
 	clock.Store(&noon)
 	s, err := start(func() time.Time { return *clock.Load() })
@@ -61,7 +61,7 @@ type reply struct {
 	Card        map[string]json.RawMessage
 }
 
-// call is a request, right unless a field says otherwise.
+// call is a request. Its zero value is valid.
 type call struct {
 	endpoint            int
 	method, path, token string // POST, /card/get, the current token; "-" is none
@@ -143,7 +143,7 @@ func update(card, rest string) call {
 	return call{path: updatePath, body: `{"card_id":"` + card + `",` + rest + `}`}
 }
 
-// TestRefusals sends what WeChat refuses, and beside it what it just accepts.
+// TestRefusals has requests that WeChat refuses, and the closest that it accepts.
 func TestRefusals(t *testing.T) {
 	c := newSandbox(t)
 	secret := c.Secret()
@@ -276,7 +276,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestTokens tells what becomes of a token that is in use.
+// TestTokens checks how long a token is valid.
 func TestTokens(t *testing.T) {
 	const (
 		valid = 0
@@ -348,7 +348,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestFreezeFirst freezes a token before anybody had it.
+// TestFreezeFirst freezes a token before the first request for one.
 func TestFreezeFirst(t *testing.T) {
 	c := newSandbox(t)
 	c.FreezeToken()
@@ -418,7 +418,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 	}
-	// The allow-list is for the secret alone.
+	// The allow-list applies only to requests with the secret.
 	made := get(member)
 	made.token = c.tokens.current.value
 	if got := c.do(t, made); got.Errcode != 0 {
@@ -437,7 +437,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// TestErrcode tells the errcodes of updates, one after another.
+// TestErrcode checks the errcodes of successive updates.
 func TestErrcode(t *testing.T) {
 	type set struct {
 		path, card     string
@@ -495,7 +495,7 @@ func TestErrcode(t *testing.T) {
 	}
 }
 
-// seen describes what a client saw of an answer.
+// seen returns the status of an answer, or a word for the error.
 func seen(resp *http.Response, err error) string {
 	if err != nil {
 		return sandboxtest.Failure(err)
@@ -548,7 +548,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestHeal wants everything to be well again.
+// TestHeal checks that Heal removes all faults.
 func TestHeal(t *testing.T) {
 	c := newSandbox(t)
 	made := get(member)
@@ -561,8 +561,8 @@ func TestHeal(t *testing.T) {
 	}
 }
 
-// TestEndpoints wants one account behind both endpoints, and a client that
-// follows a redirect in the log of the other.
+// TestEndpoints checks that both endpoints have the same account, and that a client
+// that follows a redirect is in the log.
 func TestEndpoints(t *testing.T) {
 	c := newSandbox(t)
 	c.http.CheckRedirect = nil

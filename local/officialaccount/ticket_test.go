@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestTicket tells what becomes of a ticket.
+// TestTicket checks how long a ticket is valid.
 func TestTicket(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

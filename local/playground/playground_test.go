@@ -47,7 +47,7 @@ type page struct {
 
 func open(t *testing.T) *page { return openAs(t, stack.NoAuth) }
 
-// openAs opens the playground of an API that admits callers by auth.
+// openAs opens the playground of an API that authorizes callers by auth.
 func openAs(t *testing.T, auth string) *page {
 	t.Helper()
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Auth: auth})
@@ -84,11 +84,11 @@ func (p *page) call(method, url, body string, header ...string) (status int, ans
 	if err != nil {
 		p.Fatal(err)
 	}
-	_ = json.Unmarshal(content, &answer) // what is not JSON has no answer
+	_ = json.Unmarshal(content, &answer) // nil if it is not JSON
 	return response.StatusCode, answer
 }
 
-// received are the requests that the page is told of.
+// received returns the requests that the page is shown.
 func (p *page) received(after int64) (n int64, requests []map[string]any) {
 	p.Helper()
 	_, answer := p.call("GET", fmt.Sprintf("%s/received?after=%d", p.url, after), "")
@@ -133,7 +133,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// With what the page is given it is let in, and not without.
+// The page is authorized with its settings, and not without.
 func TestThePageIsLetIn(t *testing.T) {
 	for _, auth := range []string{stack.AuthJWT, stack.AuthWechat} {
 		p := openAs(t, auth)
@@ -226,7 +226,7 @@ func TestReceived(t *testing.T) {
 	}
 }
 
-// No secret, token, code or openid is shown, whatever was called.
+// No secret, token, code or openid is shown, whatever the request.
 func TestReceivedHasNoSecrets(t *testing.T) {
 	p := open(t)
 	p.call("POST", p.URL+"/v3/brand/partner/card-member/pre-auth-tokens", `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"`+openid+`"}`)
@@ -322,7 +322,7 @@ func TestBreakRefusesOthers(t *testing.T) {
 	}
 }
 
-// Where the real WeChat is called there is nothing to show, to log in or to break.
+// Where the real WeChat is called there are no requests, logins or faults.
 func TestLive(t *testing.T) {
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
 	if err != nil {

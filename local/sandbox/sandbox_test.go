@@ -39,7 +39,7 @@ func start(t *testing.T) *server {
 	return s
 }
 
-// post is a request to an endpoint.
+// post returns a request to an endpoint.
 func post(t *testing.T, s *server, endpoint int, body string) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Endpoints()[endpoint]+"/a%2Fb?c=d", strings.NewReader(body))
@@ -49,7 +49,7 @@ func post(t *testing.T, s *server, endpoint int, body string) *http.Request {
 	return r
 }
 
-// statuses are those of four requests to an endpoint.
+// statuses returns the statuses of four requests to an endpoint.
 func statuses(t *testing.T, c *http.Client, s *server, endpoint int) string {
 	t.Helper()
 	var got []string
@@ -155,8 +155,8 @@ func TestBreak(t *testing.T) {
 	}
 }
 
-// TestLog wants what was sent in the log, and the newest 10,000 of it. Bodies
-// of more than 1 MiB are not taken at all.
+// TestLog checks that the log has the newest 10,000 requests. Requests of more than
+// 1 MiB are not answered.
 func TestLog(t *testing.T) {
 	s := start(t)
 	sandboxtest.Close(t, s)
@@ -191,7 +191,7 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestCloseHanging closes the server under a request that hangs.
+// TestCloseHanging closes the server while a request hangs.
 func TestCloseHanging(t *testing.T) {
 	s := start(t)
 	c := sandboxtest.Client(t, s)
@@ -214,8 +214,7 @@ func TestCloseHanging(t *testing.T) {
 	}
 }
 
-// TestConnections wants TLS 1.2 or later, HTTP/1.1 and connections that are
-// kept.
+// TestConnections checks for TLS 1.2 or later, HTTP/1.1 and keep-alive.
 func TestConnections(t *testing.T) {
 	s := start(t)
 	sandboxtest.Close(t, s)

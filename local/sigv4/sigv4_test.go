@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestVerify verifies the examples that AWS publishes, then spoils them.
+// TestVerify verifies the examples that AWS publishes, and changed ones.
 func TestVerify(t *testing.T) {
 	const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	type example struct {
@@ -55,7 +55,7 @@ func TestVerify(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		example func() example
-		spoil   func(*example)
+		change  func(*example)
 		age     time.Duration // of the signature
 		want    Reason
 	}{
@@ -87,7 +87,7 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tt.spoil(&e)
+			tt.change(&e)
 			r := httptest.NewRequest(http.MethodGet, e.url, nil)
 			for name, value := range e.header {
 				r.Header.Set(name, value)

@@ -9,7 +9,7 @@ import (
 	"membercard/local/stack"
 )
 
-// as is the header with which a user of WeChat is let in.
+// as returns the header that authorizes a user of WeChat.
 func as(scheme, code string) map[string]string {
 	return map[string]string{"Authorization": scheme + " " + code}
 }
@@ -21,8 +21,8 @@ const (
 	updatePath  = "/card/update"
 )
 
-// A login lets a user of WeChat in, for himself and nobody else, and a code is
-// good once and for as long as API Gateway keeps it.
+// A login authorizes a user of WeChat for their own openid only. A code is valid
+// once, and as long as API Gateway caches the decision.
 func TestWechatLogin(t *testing.T) {
 	t.Parallel()
 	r := startAs(t, stack.Config{Auth: stack.AuthWechat})
@@ -82,7 +82,7 @@ func TestWechatLogin(t *testing.T) {
 	}
 }
 
-// Where API Gateway keeps no answers, a code that was used is refused.
+// Without API Gateway's cache a used code is refused.
 func TestUsedCode(t *testing.T) {
 	t.Parallel()
 	r := startAs(t, stack.Config{Auth: stack.AuthWechat, Parameters: map[string]string{"LoginCacheSeconds": "0"}})
@@ -94,7 +94,8 @@ func TestUsedCode(t *testing.T) {
 	}
 }
 
-// “Try again” is a 500 that is not kept: with the same code the next call works.
+// A temporary failure is a 500 that is not cached: the next call with the same code
+// succeeds.
 func TestLoginTryAgain(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -117,7 +118,7 @@ func TestLoginTryAgain(t *testing.T) {
 	}
 }
 
-// JWT and IAM let in who has a token or a signature, and nobody else.
+// JWT and IAM authorize only callers with a token or a signature.
 func TestOtherAuth(t *testing.T) {
 	t.Parallel()
 	withJWT := startAs(t, stack.Config{Auth: stack.AuthJWT})
@@ -146,8 +147,8 @@ func TestOtherAuth(t *testing.T) {
 	}
 }
 
-// Pages of the configured origins may call the API and read its answers and its
-// errors, others' may not.
+// Only pages of the configured origins may call the API and read its answers and
+// errors.
 func TestOrigins(t *testing.T) {
 	t.Parallel()
 	const ours, others = "https://shop.example.com", "https://evil.example.com"
@@ -177,8 +178,8 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// What card-ext answers goes to wx.addCard as it is, and a burst of new instances
-// costs no ticket.
+// card-ext answers the parameters of wx.addCard, and many new instances request no
+// further ticket.
 func TestCardExt(t *testing.T) {
 	t.Parallel()
 	r := startAs(t, stack.Config{})

@@ -31,11 +31,11 @@ const (
 	// The document's own example, in the form that /card/update takes.
 	cardExample = `{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"立即使用","custom_url":"http://www.qq.com","custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"API/cardPage","custom_url_sub_title":"6个汉字tips","promotion_url_name":"更多优惠","promotion_url":"http://www.qq.com","promotion_app_brand_user_name":"gh_86a091e50ad4@app","promotion_app_brand_pass":"API/cardPage"}}}`
 
-	// One field of the sandbox's membership card in another way.
+	// A change of one field of the sandbox's membership card.
 	passExample = `{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_app_brand_user_name":"gh_86a091e50ad4@app","custom_app_brand_pass":"pages/card"}}}`
 )
 
-// fields are of a card, as a plan has them.
+// fields are a card's in a plan.
 type fields map[string]string
 
 // planned is a card of a plan.
@@ -51,7 +51,7 @@ type campaign struct {
 	Fields fields `json:"fields"`
 }
 
-// planOf gives every card the same fields.
+// planOf returns a plan with the same fields for every card.
 func planOf(f fields, ids ...string) (cards []planned) {
 	for _, id := range ids {
 		cards = append(cards, planned{CardID: id, Fields: f})
@@ -59,7 +59,7 @@ func planOf(f fields, ids ...string) (cards []planned) {
 	return cards
 }
 
-// report is what a sync answers.
+// report is the result of a sync.
 type report struct {
 	Updated, Unchanged, Failed, Deferred int
 	NotApplied                           int  `json:"not_applied"`
@@ -81,8 +81,8 @@ type cardReport struct {
 	Error      *struct{ Code, Message string }
 }
 
-// counts is how the report counts: updated, unchanged, not applied, failed,
-// deferred. It fails the test where the cards say otherwise.
+// counts returns the report's counts: updated, unchanged, not applied, failed,
+// deferred. It fails the test if they differ from the cards' statuses.
 func (r *running) counts(rep *report) string {
 	r.t.Helper()
 	by := map[string]int{}
@@ -100,7 +100,7 @@ func (r *running) counts(rep *report) string {
 	return fmt.Sprintf("%d %d %d %d %d", rep.Updated, rep.Unchanged, rep.NotApplied, rep.Failed, rep.Deferred)
 }
 
-// invoke has a function sync; event has what is beside the action.
+// invoke has a function sync; event has the fields beside action.
 func (r *running) invoke(f *lambda.Function, event map[string]any) *report {
 	r.t.Helper()
 	event = maps.Clone(event)
@@ -126,7 +126,7 @@ func (r *running) invoke(f *lambda.Function, event map[string]any) *report {
 	return rep
 }
 
-// sync carries out a plan by the stack's own function.
+// sync applies a plan with the stack's function.
 func (r *running) sync(cards []planned) *report {
 	r.t.Helper()
 	return r.invoke(r.Functions[cardSync], map[string]any{"plan": map[string]any{"cards": cards}})
@@ -139,7 +139,7 @@ func (r *running) wantCounts(rep *report, want string) {
 	}
 }
 
-// another is one more function like the stack's, with instances of its own.
+// another returns a further function like the stack's, with its own instances.
 func (r *running) another(timeout time.Duration) *lambda.Function {
 	r.t.Helper()
 	config := r.Configs[cardSync]
@@ -154,7 +154,7 @@ func (r *running) another(timeout time.Duration) *lambda.Function {
 	return f
 }
 
-// received are the bodies of the calls of a path since the last ClearRequests.
+// received returns the bodies of the calls of a path since the last ClearRequests.
 func (r *running) received(path string) (bodies []string) {
 	for _, request := range r.OfficialAccount.Requests() {
 		if request.Path == path {
@@ -164,7 +164,7 @@ func (r *running) received(path string) (bodies []string) {
 	return bodies
 }
 
-// wantUpdates fails the test unless these, and no other updates, came since.
+// wantUpdates fails the test unless exactly these updates were received since.
 func (r *running) wantUpdates(want ...string) {
 	r.t.Helper()
 	got := r.received("/card/update")
@@ -191,7 +191,7 @@ func (r *running) update(body string, status int, code string) *answer {
 	return a
 }
 
-// shows fails the test unless a card shows these fields of base_info.
+// shows fails the test unless a card has these fields in base_info.
 func (r *running) shows(id string, want fields) {
 	r.t.Helper()
 	card := r.OfficialAccount.Card(id)
@@ -279,8 +279,8 @@ func TestBadCardUpdates(t *testing.T) {
 	r.update(strings.ReplaceAll(cardExample, `"member_card"`, `"groupon"`), 400, "WECHAT_47001")
 }
 
-// Drift is corrected with the fields that differ, and what is as planned is left
-// alone.
+// An update has only the fields that differ from the plan, and a card without any
+// is not updated.
 func TestDriftIsCorrected(t *testing.T) {
 	r := startCards(t)
 	plan := planOf(fields{
@@ -315,7 +315,7 @@ func TestDriftIsCorrected(t *testing.T) {
 	r.wantUpdates()
 }
 
-// A dry run says what would be done, and sends nothing.
+// A dry run reports what would change, and sends nothing.
 func TestDryRun(t *testing.T) {
 	r := startCards(t)
 	event := map[string]any{"dry_run": true, "plan": map[string]any{"cards": planOf(fields{"custom_url_name": "马上使用"}, memberCard, "pbLatjCash")}}
@@ -330,8 +330,8 @@ func TestDryRun(t *testing.T) {
 	r.shows(memberCard, fields{"custom_url_name": "立即使用"})
 }
 
-// The plan in S3 is read for each sync; one that can't be read or is none changes
-// nothing.
+// The plan in S3 is read for each sync; one that can't be read or is invalid
+// changes nothing.
 func TestThePlanInS3(t *testing.T) {
 	r := startCards(t)
 	env := r.Configs[cardSync].Environment
@@ -364,7 +364,8 @@ func TestThePlanInS3(t *testing.T) {
 	}
 }
 
-// What is neither a request nor a sync is an error, and the instance lives on.
+// An event that is neither a request nor a sync is an error and does not end the
+// instance.
 func TestOtherInvocations(t *testing.T) {
 	r := startCards(t)
 	for _, event := range []string{`{"action":"purge"}`, `{}`, `[]`, `"sync"`, `{"source":"aws.events"}`} {
@@ -397,7 +398,7 @@ func TestOneCardFails(t *testing.T) {
 	r.wantCounts(r.sync(plan[:8]), "2 6 0 0 0")
 }
 
-// A quota that is used up ends the run: the rest waits for the next one.
+// An exhausted quota ends the run: the remaining cards are deferred.
 func TestQuota(t *testing.T) {
 	r := startCards(t)
 	ids := r.OfficialAccount.AddCards(30)
@@ -418,8 +419,7 @@ func TestQuota(t *testing.T) {
 	r.wantCounts(r.sync(plan), fmt.Sprintf("%d %d 0 0 0", len(ids)-before, before))
 }
 
-// A change that went to review is not sent again while it is there, whoever
-// looks.
+// A change in review is not sent again, by no instance.
 func TestReview(t *testing.T) {
 	r := startCards(t)
 	r.OfficialAccount.Review(true)
@@ -439,7 +439,7 @@ func TestReview(t *testing.T) {
 		}
 		r.wantUpdates()
 	}
-	// Nor is another change of the card: it would go to review too.
+	// Another change of the card is not sent either: it would go to review too.
 	r.wantCounts(r.sync(planOf(fields{"custom_url_name": "去使用"}, memberCard)), "0 0 1 0 0")
 	r.wantUpdates()
 	r.OfficialAccount.Review(false)
@@ -448,7 +448,7 @@ func TestReview(t *testing.T) {
 	r.wantCounts(r.sync(planOf(fields{"custom_url_name": "去使用"}, memberCard)), "1 0 0 0 0")
 }
 
-// A change that WeChat takes and never shows is not sent again by the same
+// A change that WeChat accepts but never applies is not sent again by the same
 // instance.
 func TestAChangeThatNeverShows(t *testing.T) {
 	r := startCards(t)
@@ -470,7 +470,7 @@ func TestAChangeThatNeverShows(t *testing.T) {
 	r.wantUpdates(`{"card_id":"` + memberCard + `","member_card":{"base_info":{"custom_url_name":"去使用"}}}`)
 }
 
-// What is in force is what the plan says of now.
+// The fields of the campaigns that are running now are applied.
 func TestCampaigns(t *testing.T) {
 	r := startCards(t)
 	now := time.Now().In(time.FixedZone("", 8*60*60))
@@ -492,8 +492,8 @@ func TestCampaigns(t *testing.T) {
 	}
 }
 
-// What there is no time for is left to the next sync, and is no failure. A few
-// cards are worked on at a time.
+// Cards for which there is no time left are deferred and not failed. A few cards
+// are processed concurrently.
 func TestShortDeadline(t *testing.T) {
 	r := startCards(t)
 	plan := planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(30)...)
@@ -519,7 +519,7 @@ func TestShortDeadline(t *testing.T) {
 	r.wantCounts(r.invoke(f, map[string]any{"plan": map[string]any{"cards": plan}}), fmt.Sprintf("%d 0 0 0 0", len(plan)))
 }
 
-// A plan of 500 cards is carried out, over a few connections.
+// A plan of 500 cards is applied over a few connections.
 func TestManyCards(t *testing.T) {
 	r := startCards(t)
 	plan := planOf(fields{"center_title": "快速买单", "center_url": "http://www.qq.com", "center_app_brand_user_name": "gh_86a091e50ad4@app", "center_app_brand_pass": "pages/pay"}, r.OfficialAccount.AddCards(500)...)
@@ -540,7 +540,7 @@ func TestManyCards(t *testing.T) {
 	}
 }
 
-// A service whose IP is not allowed says which one to allow.
+// The error for an IP that is not on the allow-list names the IP.
 func TestAllowList(t *testing.T) {
 	r := startCards(t)
 	r.OfficialAccount.Allow(false)
@@ -557,7 +557,7 @@ func TestAllowList(t *testing.T) {
 	r.update(passExample, 200, "")
 }
 
-// A dead token costs no request.
+// No request fails because of an invalid access token.
 func TestDeadToken(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -593,8 +593,8 @@ func TestDeadToken(t *testing.T) {
 	}
 }
 
-// A rotated secret costs no request; one that is wrong is CONFIG_ERROR until it is
-// right.
+// No request fails because the secret was rotated. A wrong secret is CONFIG_ERROR
+// until it is corrected.
 func TestAccountSecret(t *testing.T) {
 	rotate := func(r *running) {
 		r.OfficialAccount.RotateSecret()
@@ -644,8 +644,8 @@ func TestAccountSecret(t *testing.T) {
 	})
 }
 
-// What fails in passing at the primary endpoint succeeds at the backup; what is
-// wrong is not tried again.
+// A temporary failure of the primary endpoint fails over to the other one; other
+// failures are not retried.
 func TestCardFailures(t *testing.T) {
 	r := startCards(t)
 	for _, row := range []struct {
@@ -704,15 +704,14 @@ func TestCardFailures(t *testing.T) {
 	})
 }
 
-// A primary endpoint that hangs costs time and no request, also for a token.
+// A hanging primary endpoint delays requests but fails none, also for a token.
 func TestHangingEndpoint(t *testing.T) {
 	r := startCards(t)
 	r.OfficialAccount.Break(0, sandbox.Hang(), -1)
 	r.update(passExample, 200, "")
 }
 
-// What an operator reads has neither the account's secret nor its access tokens
-// in it, and callers do not get to see them either.
+// Neither the log nor an answer has the account's secret or an access token.
 func TestNothingOfTheAccountIsLogged(t *testing.T) {
 	r := startCards(t)
 	roots := x509.NewCertPool()

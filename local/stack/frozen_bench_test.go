@@ -13,8 +13,8 @@ import (
 	"membercard/local/stack"
 )
 
-// BenchmarkFirstRequest is the first request handed to an initialised instance,
-// with 200 ms added to every new connection to WeChat.
+// BenchmarkFirstRequest measures the first request to an initialized instance, with
+// 200 ms added to every new connection to WeChat.
 func BenchmarkFirstRequest(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
@@ -31,8 +31,8 @@ func BenchmarkFirstRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkFrozen is the first request after a freeze of 2 s in which WeChat's
-// end of the connection went away.
+// BenchmarkFrozen measures the first request after a freeze of 2 s in which WeChat's
+// end of the connection disappeared.
 func BenchmarkFrozen(b *testing.B) {
 	for _, row := range []struct {
 		name string
@@ -65,7 +65,7 @@ func BenchmarkFrozen(b *testing.B) {
 	}
 }
 
-// bench starts a stack, and gives what mints a token with it.
+// bench starts a stack and returns a function that requests a token.
 func bench(b *testing.B) (s *stack.Stack, mint func()) {
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// The first request handed to an instance uses the connection that was opened
-// while it initialised, however long opening one takes.
+// An instance's first request uses the connection that was opened during its
+// initialization, however long that took.
 func TestConnectionIsOpenedDuringInit(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -32,8 +32,8 @@ func TestConnectionIsOpenedDuringInit(t *testing.T) {
 	}
 }
 
-// Whatever became of its connections while an instance was frozen, its next
-// request succeeds, and does not wait for the whole time of an attempt.
+// Whatever happened to an instance's connections while it was frozen, its next
+// request succeeds, and before an attempt would time out.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"after a request", "after init"} {

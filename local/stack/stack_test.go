@@ -18,7 +18,7 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// project is built once for all tests, and what goes over HTTP in them is held
+// project is built once for all tests. All their exchanges over HTTP are checked
 // against the contract.
 var (
 	project *stack.Project
@@ -72,8 +72,8 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// waitFor waits until the log has a text: Lambda takes a function's output in its
-// own time.
+// waitFor waits until the log has a text: Lambda reads a function's output
+// asynchronously.
 func (l *logBuffer) waitFor(t *testing.T, text string) {
 	t.Helper()
 	for range 500 {
@@ -82,7 +82,7 @@ func (l *logBuffer) waitFor(t *testing.T, text string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Errorf("the log does not get %s", text)
+	t.Errorf("the log does not have %s", text)
 }
 
 // running is a stack for one test, with its log.
@@ -119,7 +119,7 @@ func startAs(t *testing.T, config stack.Config) *running {
 	return &running{s, t, log}
 }
 
-// answer is what a caller gets.
+// answer is an answer of the API.
 type answer struct {
 	status int
 	header http.Header

@@ -95,7 +95,7 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
-// Bad input is told by name and never reaches WeChat.
+// The error for invalid input names the field, and the input never reaches WeChat.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -125,8 +125,8 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// Each way for an answer to be wrong is an error and never a token, and only
-// what may pass is tried again: at most 4 attempts.
+// Every kind of wrong answer is an error and never a token. Only temporary failures
+// are retried, with at most 4 attempts.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -189,7 +189,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// What fails in passing at the primary endpoint succeeds at the backup.
+// A temporary failure of the primary endpoint fails over to the other one.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -237,7 +237,7 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-// An instance that nothing answers in time says so itself, in its own time.
+// If no endpoint answers in time, the function answers before its own timeout.
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -254,7 +254,7 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// All modes of keys, whichever key signs.
+// Answers are verified in all modes of keys, whichever key signs.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -280,8 +280,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// A platform certificate that is new to a running instance is downloaded, and
-// the answer at hand is good.
+// A running instance downloads a new platform certificate and verifies the answer
+// with it.
 func TestNewPlatformCertificate(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.Certificates)
@@ -301,7 +301,7 @@ func TestNewPlatformCertificate(t *testing.T) {
 	}
 }
 
-// While certificates can't be downloaded, the public key serves.
+// While certificates can't be downloaded, the public key is used.
 func TestDownloadFails(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.Both)
@@ -339,8 +339,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A refused key that Secrets Manager keeps giving costs one reading a minute, not
-// one a request.
+// While WeChat Pay refuses an unchanged key, the secret is read once a minute, not
+// for each request.
 func TestRefusedKeyUnchanged(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)
@@ -354,8 +354,8 @@ func TestRefusedKeyUnchanged(t *testing.T) {
 	}
 }
 
-// A function without a usable secret starts, says CONFIG_ERROR and no more, and
-// works as soon as the secret does.
+// A function without a valid secret starts, answers CONFIG_ERROR without a reason,
+// and works as soon as the secret is valid.
 func TestSecretAtFault(t *testing.T) {
 	t.Parallel()
 	const misspelt = `{"mchid":"1900000001","private_keys":"-----BEGIN"}`
@@ -399,8 +399,7 @@ func TestSecretAtFault(t *testing.T) {
 	}
 }
 
-// What an operator reads has no key, secret, token or openid in it, whatever
-// happened.
+// The log never has a key, secret, token or openid.
 func TestNothingSecretIsLogged(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.Both)
@@ -454,7 +453,7 @@ func TestNothingSecretIsLogged(t *testing.T) {
 	}
 }
 
-// A body that API Gateway passes on as base64 is a body.
+// A base64 body from API Gateway is decoded.
 func TestBase64Body(t *testing.T) {
 	t.Parallel()
 	r := start(t, wechatpay.PublicKey)

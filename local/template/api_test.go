@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// api is a template of an API with one function, one authorizer of each type
-// and one route, which Auth gives the authorization.
+// api is a template with one authorizer of each type and a route whose
+// authorization is the parameter Auth.
 const api = `
 Parameters:
   Auth: {Type: String, Default: IAM}
@@ -160,7 +160,7 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// TestAPIFails spoils the template above: new takes the place of old.
+// TestAPIFails changes the template above: new replaces old.
 func TestAPIFails(t *testing.T) {
 	const notOne = "Route is not of one method, other than any, and one path without {proxy+}"
 	tests := []struct {

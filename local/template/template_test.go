@@ -100,7 +100,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// intrinsics is a template whose one variable, on line 22, is to be filled in.
+// intrinsics is a template without the value of its variable, on line 22.
 const intrinsics = `
 Parameters:
   Stage: {Type: String, Default: prod}

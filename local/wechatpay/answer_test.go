@@ -19,8 +19,7 @@ import (
 	"membercard/local/sandbox/sandboxtest"
 )
 
-// signatureOf tells about the signature of an answer what a careful client
-// would find out.
+// signatureOf returns a word for how an answer is signed.
 func signatureOf(s *Sandbox, resp *http.Response, body []byte) string {
 	h := resp.Header
 	signature := h.Get("Wechatpay-Signature")
@@ -42,7 +41,7 @@ func signatureOf(s *Sandbox, resp *http.Response, body []byte) string {
 		}
 	}
 	if key == nil {
-		return "signed by a stranger"
+		return "signed with an unknown key"
 	}
 	raw, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil {
@@ -59,7 +58,7 @@ func signatureOf(s *Sandbox, resp *http.Response, body []byte) string {
 	return "signed"
 }
 
-// seen describes what a client saw of an answer.
+// seen returns the status and signature of an answer, or a word for the error.
 func seen(s *Sandbox, resp *http.Response, body []byte, err error) string {
 	if err != nil {
 		return sandboxtest.Failure(err)
@@ -82,7 +81,7 @@ func TestFaults(t *testing.T) {
 		{"WrongSignature", WrongSignature(), "200 wrongly signed", 200, "", "", false},
 		{"SignatureProbe", SignatureProbe(), "200 probed", 200, "", "", false},
 		{"Stale", Stale(), "200 stale", 200, "", "", false},
-		{"UnknownKey", UnknownKey(), "200 signed by a stranger", 200, "", "", false},
+		{"UnknownKey", UnknownKey(), "200 signed with an unknown key", 200, "", "", false},
 		{"no timestamp", MissingHeader("Wechatpay-Timestamp"), "200 partly signed", 200, "Wechatpay-Timestamp", "", false},
 		{"no nonce", MissingHeader("Wechatpay-Nonce"), "200 partly signed", 200, "Wechatpay-Nonce", "", false},
 		{"no signature", MissingHeader("Wechatpay-Signature"), "200 partly signed", 200, "Wechatpay-Signature", "", false},
@@ -128,7 +127,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("logged %+v", log)
 			}
 
-			// The fault has passed.
+			// The fault is over.
 			resp, body, err = sandboxtest.Do(hc, call{}.request(t, s, 0))
 			if got := seen(s, resp, body, err); got != "200 signed" {
 				t.Errorf("the next: %s", got)
@@ -145,7 +144,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestGzipOnTheWire looks at what a client that unpacks nothing receives.
+// TestGzipOnTheWire reads compressed answers without decompressing them.
 func TestGzipOnTheWire(t *testing.T) {
 	s := newSandbox(t)
 	hc := sandboxtest.Client(t, s)
@@ -172,8 +171,7 @@ func TestGzipOnTheWire(t *testing.T) {
 	}
 }
 
-// TestRedirectFollowed wants a client that follows in the log of the other
-// endpoint.
+// TestRedirectFollowed checks that a client that follows a redirect is in the log.
 func TestRedirectFollowed(t *testing.T) {
 	s := newSandbox(t)
 	hc := sandboxtest.Client(t, s)

@@ -44,8 +44,8 @@ const (
 	brandBody    = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
 )
 
-// newSandbox starts a sandbox without a limit, whose clock moves only when the
-// test moves it.
+// newSandbox starts a sandbox without a rate limit and with a clock that stands
+// still.
 func newSandbox(t *testing.T) *Sandbox {
 	t.Helper()
 	now := time.Now()
@@ -58,7 +58,7 @@ func newSandbox(t *testing.T) *Sandbox {
 	return s
 }
 
-// secret is what MerchantSecret tells.
+// secret is the JSON of MerchantSecret.
 type secret struct {
 	MchID       string `json:"mchid"`
 	SerialNo    string `json:"certificate_serial_no"`
@@ -86,8 +86,8 @@ func merchant(t *testing.T, s *Sandbox, mode Mode) secret {
 	return m
 }
 
-// toSandbox sends what is meant for WeChat Pay to the sandbox: the library's
-// downloader knows no other host.
+// toSandbox sends requests for WeChat Pay to the sandbox: the host in the library's
+// downloader is fixed.
 type toSandbox struct {
 	http.RoundTripper
 	host string
@@ -99,8 +99,8 @@ func (t toSandbox) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-// libraryClient is a client of the official library, with its own way of
-// verifying answers.
+// libraryClient returns a client of the official library that verifies answers by
+// mode.
 func libraryClient(t *testing.T, s *Sandbox, mode Mode) *core.Client {
 	t.Helper()
 	ctx := context.Background()
@@ -143,7 +143,7 @@ func libraryClient(t *testing.T, s *Sandbox, mode Mode) *core.Client {
 	return c
 }
 
-// post sends a body with the library and returns the members of the answer.
+// post sends a body with the library and returns the answer's fields.
 func post(c *core.Client, url, body string) (map[string]string, error) {
 	result, err := c.Post(context.Background(), url, body)
 	if err != nil {
@@ -212,7 +212,7 @@ func TestLibraryError(t *testing.T) {
 	}
 }
 
-// TestKeys tells which clients understand the answers after a change of keys.
+// TestKeys checks which clients accept the answers after a rotation of keys.
 func TestKeys(t *testing.T) {
 	s := newSandbox(t)
 	endpoint := s.Endpoints()[0]
@@ -309,7 +309,7 @@ func TestMerchantSecret(t *testing.T) {
 	}
 }
 
-// call is a request to be signed, right unless a field says otherwise.
+// call is a request to be signed. Its zero value is valid.
 type call struct {
 	method, path, body string // POST, brandPath, brandBody
 
@@ -320,7 +320,7 @@ type call struct {
 	header                       map[string]string // a value of "-" removes
 }
 
-// request signs a call to an endpoint.
+// request returns a signed request to an endpoint.
 func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 	t.Helper()
 	m := merchant(t, s, PublicKey)
@@ -364,7 +364,7 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 	return r
 }
 
-// TestRefusals sends what WeChat Pay refuses, and beside it what it just
+// TestRefusals has requests that WeChat Pay refuses, and the closest that it
 // accepts. Every answer is signed.
 func TestRefusals(t *testing.T) {
 	const nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
@@ -541,8 +541,8 @@ func TestRefusals(t *testing.T) {
 				l.Header.Get("Accept") != r.Header.Get("Accept") || l.Time != s.now() || l.Endpoint != 0 {
 				t.Errorf("logged %+v", l)
 			}
-			// What is wrong with who sent it shows in the status, except for
-			// what can be wrong with a good signature.
+			// A request with status 401 is not verified, except where the signature is
+			// valid but its timestamp or nonce is not.
 			good := tt.status != 401 || strings.Contains(got.Message, expired) || strings.Contains(got.Message, "nonce_str")
 			if log[0].Verified != good {
 				t.Errorf("verified: %t", log[0].Verified)
@@ -575,7 +575,7 @@ func TestReservedValues(t *testing.T) {
 	}
 }
 
-// TestAuthorizationLogged wants the parts of the header in the log.
+// TestAuthorizationLogged checks that the parts of the header are in the log.
 func TestAuthorizationLogged(t *testing.T) {
 	s := newSandbox(t)
 	c := call{nonce: "593BEC0C930BF1AFEB40B4A08C8FB242"}
