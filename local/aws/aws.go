@@ -87,10 +87,12 @@ type service struct {
 	delay time.Duration
 }
 
-// A protocol says how a service's requests, answers and errors are written.
+// A protocol is how a service's requests, answers and errors are written.
 type protocol interface {
 	operation(r *http.Request) string
-	verify(r *http.Request, body []byte, key sigv4.Key, s *service) *failure
+	// verify returns why r is not authentic; signature verifies its signature.
+	verify(r *http.Request, body []byte, signature func() *sigv4.Refusal) *failure
+	// answer writes the answer to an authentic request, unless it returns a failure.
 	answer(w http.ResponseWriter, r *http.Request, body []byte) *failure
 	refuse(w http.ResponseWriter, f *failure)
 }
@@ -145,10 +147,11 @@ func (s *service) handle(w http.ResponseWriter, r *http.Request, body []byte, ke
 	case <-r.Context().Done():
 		return
 	}
+	signature := func() *sigv4.Refusal { return key.Verify(r, body, s.name, s.maxSkew, time.Now()) }
 	var failed *failure
 	if fault != nil {
 		failed = &failure{fault.Status, fault.Code, "This failure was injected."}
-	} else if failed = s.protocol.verify(r, body, key, s); failed == nil {
+	} else if failed = s.protocol.verify(r, body, signature); failed == nil {
 		failed = s.protocol.answer(w, r, body)
 	}
 	if failed != nil {

@@ -30,7 +30,7 @@ func newJSON(name, contentType string, operations map[string]operation) service 
 	}
 }
 
-// decoding returns the operation that f is for input of type In.
+// decoding returns an operation that decodes its input for f.
 func decoding[In any](f func(In) (any, *failure)) operation {
 	return func(input []byte) (any, *failure) {
 		var in In
@@ -41,8 +41,7 @@ func decoding[In any](f func(In) (any, *failure)) operation {
 	}
 }
 
-// exception returns the failure that a JSON service has for a request of its
-// caller's making.
+// exception returns a failure that is the caller's fault.
 func exception(code, message string) *failure { return &failure{http.StatusBadRequest, code, message} }
 
 // invalid returns the failure of a member that breaks a constraint.
@@ -55,8 +54,8 @@ func (p *jsonProtocol) operation(r *http.Request) string {
 	return name
 }
 
-func (p *jsonProtocol) verify(r *http.Request, body []byte, key sigv4.Key, s *service) *failure {
-	refusal := key.Verify(r, body, s.name, s.maxSkew, time.Now())
+func (p *jsonProtocol) verify(_ *http.Request, _ []byte, signature func() *sigv4.Refusal) *failure {
+	refusal := signature()
 	if refusal == nil {
 		return nil
 	}

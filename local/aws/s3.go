@@ -80,9 +80,9 @@ func (s *S3) operation(r *http.Request) string {
 	return r.Method
 }
 
-// verify also checks the body against the hash that was signed, and that all of
-// AWS's own headers were signed.
-func (s *S3) verify(r *http.Request, body []byte, key sigv4.Key, _ *service) *failure {
+// verify also checks that the signed hash is the body's, and that all of AWS's own
+// headers are signed.
+func (s *S3) verify(r *http.Request, body []byte, signature func() *sigv4.Refusal) *failure {
 	sum := sha256.Sum256(body)
 	hash := r.Header.Get("X-Amz-Content-Sha256")
 	isSigned := r.Header.Get("Authorization") != ""
@@ -92,7 +92,7 @@ func (s *S3) verify(r *http.Request, body []byte, key sigv4.Key, _ *service) *fa
 	case isSigned && hash != "UNSIGNED-PAYLOAD" && hash != hex.EncodeToString(sum[:]):
 		return &failure{http.StatusBadRequest, "XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed."}
 	}
-	if refusal := key.Verify(r, body, s.name, s.maxSkew, time.Now()); refusal != nil {
+	if refusal := signature(); refusal != nil {
 		codes := map[sigv4.Reason]string{
 			sigv4.Missing:    "AccessDenied",
 			sigv4.UnknownKey: "InvalidAccessKeyId",
