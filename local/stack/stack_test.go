@@ -1,7 +1,6 @@
 package stack_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,13 +8,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"membercard/local/contract"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 // project is built once for all tests. All their exchanges over HTTP are checked
@@ -54,23 +53,8 @@ const (
 	brandExample    = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"}`
 )
 
-// logBuffer is a log that several functions write to.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
+// logBuffer is the log of several functions.
+type logBuffer struct{ telemetrytest.Records }
 
 // waitFor waits until the log has a text: Lambda reads a function's output
 // asynchronously.
