@@ -25,7 +25,7 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 			fmt.Fprintf(w, "\n%s:\n%s\n", example.says, example.curl(s, route.Key))
 		}
 	}
-	fmt.Fprintf(w, "\ncards as %s says; -dry-run only shows what would be done:\ngo run ./local -sync -addr %s\n", o.plan, strings.TrimPrefix(s.URL, "http://"))
+	fmt.Fprintf(w, "\napply the card plan %s; -dry-run only shows what would change:\ngo run ./local -sync -addr %s\n", o.plan, strings.TrimPrefix(s.URL, "http://"))
 	fmt.Fprintf(w, "\nplayground: %s\n", page)
 	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
 }
