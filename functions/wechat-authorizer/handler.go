@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -15,6 +16,11 @@ import (
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
+
+// timeout limits an invocation. API Gateway waits 10 s for a decision, init
+// included if the instance is new. Init takes 3 s at most, so that a decision is
+// there after 9 s.
+const timeout = 6 * time.Second
 
 // source returns the apps, and reads them again on demand.
 type source interface {
@@ -55,6 +61,8 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	ctx, record := a.log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))
 	ctx, cancel := invocation.WithReserve(ctx)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	openid, appid, err := a.prove(ctx, r)

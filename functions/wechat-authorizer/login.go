@@ -97,7 +97,7 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 		"secret":     {l.app.Secret},
 		l.query:      {l.code},
 		"grant_type": {"authorization_code"},
-	}, nil, l.app.Secret, l.code)
+	}, nil, []string{l.app.Secret, l.code})
 	if err != nil {
 		return "", err
 	}

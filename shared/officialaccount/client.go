@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -51,9 +52,10 @@ func (c *Client) Warm(ctx context.Context) {
 
 // Post calls an operation, /card/get for instance. The answer has errcode 0; the
 // error is a [apierror.Error]. An access token that WeChat calls invalid is
-// replaced, and the call made once more.
-func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
-	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body)
+// replaced, and the call made once more. For an operation that must not be done
+// twice, such as /card/create, pass [upstream.Once].
+func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
+	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body, options)
 	var errcode int
 	if err == nil && !strictjson.Member(answer.Body, "errcode", &errcode) {
 		return nil, answer.Invalid(errors.New("the answer has no errcode"))
@@ -64,10 +66,10 @@ func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.
 // Get is [Client.Post] for an operation that takes its parameters in the query;
 // the answer may have no errcode at all.
 func (c *Client) Get(ctx context.Context, path string, query url.Values) (*upstream.Answer, error) {
-	return c.withToken(ctx, http.MethodGet, path, query, nil)
+	return c.withToken(ctx, http.MethodGet, path, query, nil, nil)
 }
 
-func (c *Client) withToken(ctx context.Context, method, path string, query url.Values, body []byte) (*upstream.Answer, error) {
+func (c *Client) withToken(ctx context.Context, method, path string, query url.Values, body []byte, options []upstream.Option) (*upstream.Answer, error) {
 	token, err := c.use(ctx)
 	if err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 	call := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		return Call(ctx, c.upstream, method, path, with, body, token, dead)
+		return Call(ctx, c.upstream, method, path, with, body, []string{token, dead}, options...)
 	}
 	answer, err := call()
 	if !IsErrcode(err, 40001, 40014, 42001) {
@@ -92,11 +94,16 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 // Call makes a call that needs no access token, or has it in its query. The
 // answer is JSON and has no errcode but 0. What is private, a token or a secret,
 // gets into no error.
-func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, private ...string) (*upstream.Answer, error) {
+//
+// It is tried again while WeChat is busy (errcode −1). The errcodes for quotas and
+// frequency (45009, 45011) are answers, and are not.
+func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, private []string, options ...upstream.Option) (*upstream.Answer, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
+	var attempts atomic.Int32
 	answer, err := wechat.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+		repeated := attempts.Add(1) > 1
 		request, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
 		if err != nil {
 			return nil, errors.New("the request can't be made") // its text would have the URL in it
@@ -113,16 +120,16 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 			return nil, err
 		}
 		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
-		if refused := judge(answer, private); IsErrcode(refused, -1) {
-			return nil, &passing{refused}
+		if refused := check(answer, private); IsErrcode(refused, busy) || repeated && IsErrcode(refused, codeUsed) {
+			return nil, &transient{refused}
 		}
 		return answer, nil
-	})
-	if again, ok := errors.AsType[*passing](err); ok {
+	}, options...)
+	if again, ok := errors.AsType[*transient](err); ok {
 		return nil, again.refusal
 	}
 	if err == nil {
-		err = judge(answer, private)
+		err = check(answer, private)
 	}
 	if err != nil {
 		return nil, err
@@ -130,17 +137,25 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	return answer, nil
 }
 
-// passing is an answer that is worth another attempt. It is not a apierror.Error,
+const (
+	busy = -1
+	// codeUsed is the errcode for a login code that was used before. If an attempt
+	// is not the first, it was probably the one before it that used the code. That
+	// one may still be under way, and has the answer.
+	codeUsed = 40163
+)
+
+// transient is a refusal that is worth another attempt. It is not a apierror.Error,
 // which would end the call.
-type passing struct{ refusal error }
+type transient struct{ refusal error }
 
-func (p *passing) Error() string { return p.refusal.Error() }
+func (t *transient) Error() string { return t.refusal.Error() }
 
-// judge says what is wrong with an answer, if anything is.
-func judge(answer *upstream.Answer, private []string) error {
+// check returns what is wrong with an answer, if anything is.
+func check(answer *upstream.Answer, private []string) error {
 	switch {
 	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
-		return apierror.FromWeChat(apierror.Answer{Status: answer.Status})
+		return apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()})
 	case answer.Status != http.StatusOK:
 		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))
 	}

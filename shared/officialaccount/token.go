@@ -103,7 +103,7 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	if err != nil {
 		return err
 	}
-	answer, err := Call(ctx, c.upstream, http.MethodPost, "/cgi-bin/stable_token", nil, body, account.Secret, c.token.value)
+	answer, err := Call(ctx, c.upstream, http.MethodPost, "/cgi-bin/stable_token", nil, body, []string{account.Secret, c.token.value})
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 
@@ -63,9 +61,11 @@ func (c *Client) Warm(ctx context.Context) {
 //
 // If WeChat Pay refuses the signature, or signs with a key that the merchant
 // does not have, or encrypts with another APIv3 key, the merchant is read again.
-// If it changed, the call is made once more.
-func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
-	return c.callAsCurrent(ctx, http.MethodPost, path, body)
+// If it changed, the call is made once more. With [upstream.Once] that holds for a
+// refused signature only, because in the other cases WeChat Pay may have carried
+// out the request.
+func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
+	return c.callAsCurrent(ctx, http.MethodPost, path, body, options...)
 }
 
 // Get is [Client.Post] for an operation without a body. The path may have a query;
@@ -81,32 +81,32 @@ func (c *Client) Patch(ctx context.Context, path string, body []byte) (*upstream
 
 // callAsCurrent calls as the merchant of the cached secret and, if that secret
 // proves to be outdated, as the merchant of the current one.
-func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
 		return nil, apierror.Config(err)
 	}
-	answer, err := c.call(ctx, merchant, method, path, body)
+	answer, err := c.call(ctx, merchant, method, path, body, options...)
 	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
 		return answer, err
 	}
 	merchant, changed, unread := c.merchants.Refresh(ctx)
-	if unread != nil || !changed {
+	if unread != nil || !changed || upstream.IsOnce(options) && !errors.Is(err, errRefused) {
 		return nil, err
 	}
 	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
-	return c.call(ctx, merchant, method, path, body)
+	return c.call(ctx, merchant, method, path, body, options...)
 }
 
 // errRefused is WeChat Pay's 401: it does not know the signature.
 var errRefused = errors.New("WeChat Pay answered 401")
 
-// call makes the call as one merchant and judges the answer.
-func (c *Client) call(ctx context.Context, merchant *Merchant, method, path string, body []byte) (*upstream.Answer, error) {
+// call makes the call as one merchant and verifies the answer.
+func (c *Client) call(ctx context.Context, merchant *Merchant, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	if err := c.prepare(ctx, merchant); err != nil {
 		return nil, err
 	}
-	answer, err := c.send(ctx, merchant, method, path, body)
+	answer, err := c.send(ctx, merchant, method, path, body, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -180,11 +180,11 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 
 // send signs and sends a request, anew for each attempt: a nonce is good once.
 // What it returns is not verified, but neither a redirect nor a 401.
-func (c *Client) send(ctx context.Context, merchant *Merchant, method, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) send(ctx context.Context, merchant *Merchant, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	client, err := core.NewClientWithDialSettings(ctx, &core.DialSettings{
 		HTTPClient: c.upstream.HTTP(),
 		Signer:     merchant.signer,
-		Validator:  later{merchant.keys},
+		Validator:  unverified{merchant.keys},
 	})
 	if err != nil {
 		return nil, apierror.Config(err)
@@ -206,7 +206,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 		}
 		content, err := io.ReadAll(result.Response.Body)
 		return &upstream.Answer{Status: result.Response.StatusCode, Header: result.Response.Header, Body: content}, err
-	})
+	}, options...)
 	switch {
 	case err != nil:
 		return nil, err
@@ -218,14 +218,14 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 	return answer, nil
 }
 
-// later is the keys as core.Client's validator, which names the key to answer
-// with and leaves the verifying to [Client.call]: core.Client would verify
+// unverified is a validator that accepts every answer. It only names the key that
+// WeChat Pay shall sign with. [Client.call] verifies: core.Client would verify
 // successes only, and could not say which key is unknown.
-type later struct{ *keyring }
+type unverified struct{ *keyring }
 
-func (l later) Validate(context.Context, *http.Response) error { return nil }
+func (u unverified) Validate(context.Context, *http.Response) error { return nil }
 
-func (l later) GetAcceptSerial(ctx context.Context) (string, error) { return l.GetSerial(ctx) }
+func (u unverified) GetAcceptSerial(ctx context.Context) (string, error) { return u.GetSerial(ctx) }
 
 // verify holds an answer against the keys.
 func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
@@ -252,22 +252,11 @@ func refusal(answer *upstream.Answer, verified bool) error {
 			a.Detail = &detail
 		}
 	}
-	a.RetryAfter = retryAfter(answer.Header.Get("Retry-After"))
+	a.RetryAfter = answer.RetryAfter()
 	if !known && !passes(answer.Status) {
 		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
 	}
 	return apierror.FromWeChat(a)
-}
-
-// retryAfter reads a Retry-After, seconds or a date; an hour at most.
-func retryAfter(value string) time.Duration {
-	var wait time.Duration
-	if seconds, err := strconv.Atoi(value); err == nil {
-		wait = time.Duration(min(seconds, 3600)) * time.Second
-	} else if date, err := http.ParseTime(value); err == nil {
-		wait = time.Until(date).Round(time.Second)
-	}
-	return min(max(wait, 0), time.Hour)
 }
 
 // passes says whether an error status is one that may pass, and was retried.

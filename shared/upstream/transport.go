@@ -26,12 +26,9 @@ const (
 	// WeChat closes one after 8 s; a function that was frozen does not see that.
 	maxIdle = 7 * time.Second
 
-	// A connection that was idle for longer than suspectAfter may have died
-	// while the function was frozen. If it does not show the first byte of an
-	// answer within grace, another attempt is begun beside the one on it: WeChat
-	// may only be slow.
-	suspectAfter = 100 * time.Millisecond
-	grace        = 500 * time.Millisecond
+	// minIdle is how long a connection must have been idle to have died in a
+	// freeze.
+	minIdle = 100 * time.Millisecond
 )
 
 var (
@@ -40,44 +37,41 @@ var (
 	errNoHTTP   = errors.New("the connection broke, or the answer is not HTTP")
 )
 
-// doubtKey is the key of a func() in an attempt's context that is called when its
-// connection seems dead.
-type doubtKey struct{}
-
-// brokenError is an attempt that ended without a whole answer.
-type brokenError struct {
-	err  error
-	kept bool // it was made on a connection that had been kept, not on a new one
-}
-
-func (e *brokenError) Error() string { return e.err.Error() }
-func (e *brokenError) Unwrap() error { return e.err }
-
-// transport makes one attempt: it gives a whole answer or an error, and knows
-// about connections that died while nobody looked.
+// transport makes one attempt: it gives a whole answer or an error, and tells the
+// attempt about its connection.
 type transport struct {
-	base   *http.Transport
 	dialer *tlsdial.Dialer
+	kept   *http.Transport // keeps connections
+	single *http.Transport // opens a connection for each request; see [Once]
 
 	mu       sync.Mutex
-	lastUsed time.Time   // when a connection last did something, by the wall clock
-	ahead    *connection // opened before a request needs it
-	early    net.Conn    // what ahead became: kept from before the request, though new to it
+	lastUsed time.Time              // when a connection last did something, by the wall clock
+	opened   map[string]*connection // by address, opened before a request needs them
 }
 
-// connection is one that is being opened before a request needs it.
+// connection is one that is opened before a request needs it.
 type connection struct {
-	address string
-	ready   chan struct{} // closed when the fields below are set
-	conn    net.Conn
-	err     error
+	ready chan struct{} // closed when the fields below are set
+	conn  net.Conn
+	at    time.Time // by the wall clock
+	err   error
 }
+
+// openedEarly marks a connection that was open before the request that got it.
+type openedEarly struct{ net.Conn }
 
 func newTransport() *transport {
-	t := &transport{dialer: tlsdial.New()}
-	t.base = &http.Transport{
+	t := &transport{dialer: tlsdial.New(), opened: map[string]*connection{}}
+	t.kept = t.http(t.dial)
+	t.single = t.http(t.dialer.DialContext)
+	t.single.DisableKeepAlives = true
+	return t
+}
+
+func (t *transport) http(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	h := &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
-		DialTLSContext:  t.dial,
+		DialTLSContext:  dial,
 		TLSClientConfig: t.dialer.Config,
 		IdleConnTimeout: maxIdle,
 		// A sync has a few requests at a time.
@@ -87,43 +81,36 @@ func newTransport() *transport {
 		// An instance has one request at a time: HTTP/2 would only cost its start.
 		Protocols: new(http.Protocols),
 	}
-	t.base.Protocols.SetHTTP1(true)
-	return t
+	h.Protocols.SetHTTP1(true)
+	return h
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	kept := false
-	doubt, _ := request.Context().Value(doubtKey{}).(func())
-	var watch *time.Timer
+	a, ok := request.Context().Value(attemptKey{}).(*attempt)
+	if !ok {
+		a = new(attempt)
+	}
 	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			kept = info.Reused || info.Conn == t.early
-			if watch != nil {
-				watch.Stop() // it was for a connection that net/http gave up by itself
-			}
-			if kept && doubt != nil && wallclock.Since(t.lastUsed) > suspectAfter {
-				watch = time.AfterFunc(grace, doubt)
-			}
+			_, early := info.Conn.(openedEarly)
+			reused := info.Reused || early
+			a.gotConnection(reused, reused && t.idle() > minIdle)
 		},
-		GotFirstResponseByte: func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			if watch != nil {
-				watch.Stop()
-			}
-		},
+		GotFirstResponseByte: a.gotFirstByte,
 	})
 	request = request.Clone(ctx)
 	request.Header.Set("Accept", "application/json") // what the documents ask for
-	response, err := t.base.RoundTrip(request)
+	through := t.kept
+	if a.once {
+		through = t.single
+	}
+	response, err := through.RoundTrip(request)
 	if err == nil {
 		err = readWhole(response)
 	}
 	if err != nil {
-		return nil, &brokenError{presentable(ctx, err), kept}
+		return nil, withoutQuotes(ctx, err)
 	}
 	// With a Location http.Client would follow a redirect, or fail to parse it.
 	response.Header.Del("Location")
@@ -131,9 +118,9 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// presentable is an error that may be logged. net/http quotes what it can't read,
-// and that may be an answer with a token.
-func presentable(ctx context.Context, err error) error {
+// withoutQuotes returns an error that may be logged. net/http quotes what it can't
+// read, and that may be an answer with a token.
+func withoutQuotes(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -160,27 +147,36 @@ func readWhole(response *http.Response) error {
 	return nil
 }
 
-// open starts opening a connection to the endpoint for the first request to
-// come, and waits until it is there.
-func (t *transport) open(ctx context.Context, endpoint string) {
+// open opens a connection for the first request to come to the endpoint, which
+// waits for it if it is not ready.
+func (t *transport) open(ctx context.Context, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return
+		return err
 	}
-	if proxy, err := t.base.Proxy(&http.Request{URL: u}); proxy != nil || err != nil {
-		return
+	if proxy, err := t.kept.Proxy(&http.Request{URL: u}); proxy != nil || err != nil {
+		return err
 	}
 	address := u.Host
 	if u.Port() == "" {
 		address = net.JoinHostPort(u.Hostname(), "443")
 	}
-	c := &connection{address: address, ready: make(chan struct{})}
+	c := &connection{ready: make(chan struct{})}
 	t.mu.Lock()
-	t.ahead = c
+	t.opened[address] = c
 	t.mu.Unlock()
 	c.conn, c.err = t.dialer.DialContext(ctx, "tcp", address)
+	c.at = wallclock.Now()
 	t.used()
 	close(c.ready)
+	return c.err
+}
+
+// idle is how long no connection did anything.
+func (t *transport) idle() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return wallclock.Since(t.lastUsed)
 }
 
 func (t *transport) used() {
@@ -189,41 +185,24 @@ func (t *transport) used() {
 	t.lastUsed = wallclock.Now()
 }
 
-// dial gives the connection that was opened ahead, once, or a new one.
+// dial returns the connection that was opened before, once, or a new one.
 func (t *transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if c := t.take(address); c != nil {
+	t.mu.Lock()
+	c := t.opened[address]
+	delete(t.opened, address)
+	t.mu.Unlock()
+	if c != nil {
 		select {
 		case <-c.ready:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if c.err == nil && t.trust(c.conn) {
-			return c.conn, nil
+		if c.err == nil && wallclock.Since(c.at) <= maxIdle {
+			return openedEarly{c.conn}, nil
+		}
+		if c.err == nil {
+			c.conn.Close()
 		}
 	}
 	return t.dialer.DialContext(ctx, network, address)
-}
-
-// take hands out the connection opened ahead to the address, if there is one.
-func (t *transport) take(address string) *connection {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ahead == nil || t.ahead.address != address {
-		return nil
-	}
-	c := t.ahead
-	t.ahead = nil
-	return c
-}
-
-// trust says whether a connection that was opened ahead is young enough to use.
-func (t *transport) trust(c net.Conn) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if wallclock.Since(t.lastUsed) > maxIdle {
-		c.Close()
-		return false
-	}
-	t.early = c
-	return true
 }

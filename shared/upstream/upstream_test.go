@@ -120,7 +120,7 @@ func client(t *testing.T, endpoints ...string) *Client {
 	trusted.Close()
 	c.transport.dialer.Config.RootCAs = x509.NewCertPool()
 	c.transport.dialer.Config.RootCAs.AddCert(trusted.Certificate())
-	t.Cleanup(c.transport.base.CloseIdleConnections)
+	t.Cleanup(c.transport.kept.CloseIdleConnections)
 	return c
 }
 
@@ -129,7 +129,7 @@ const private = "ACCESS-TOKEN"
 
 // post is a call as a caller makes it. It also checks what no error or record
 // may have in it, and returns the record.
-func post(t *testing.T, ctx context.Context, c *Client) (*Answer, map[string]any, error) {
+func post(t *testing.T, ctx context.Context, c *Client, options ...Option) (*Answer, map[string]any, error) {
 	t.Helper()
 	var out bytes.Buffer
 	ctx, record := telemetry.New(&out, "MemberCard", "test").Begin(ctx, "")
@@ -145,7 +145,7 @@ func post(t *testing.T, ctx context.Context, c *Client) (*Answer, map[string]any
 		}
 		body, err := io.ReadAll(response.Body)
 		return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
-	})
+	}, options...)
 	record.End(ctx, slog.LevelInfo, "ended", "OK")
 	if err != nil {
 		if _, ok := errors.AsType[*apierror.Error](err); !ok {
@@ -179,8 +179,9 @@ func code(err error) string {
 	return fmt.Sprint(err)
 }
 
-// passing is what fails in passing, and what it is where no endpoint does better.
-var passing = []struct {
+// transient is what is tried elsewhere, and what it comes to where no endpoint does
+// better.
+var transient = []struct {
 	what     string
 	endpoint func(t *testing.T) string
 	alone    string // the code, or the answer's body
@@ -198,11 +199,10 @@ var passing = []struct {
 	{"no handshake", mute, "UPSTREAM_TIMEOUT"},
 	{"500", func(t *testing.T) string { return serve(t, status(500)).URL }, "status 500"},
 	{"503", func(t *testing.T) string { return serve(t, status(503)).URL }, "status 503"},
-	{"429", func(t *testing.T) string { return serve(t, status(429)).URL }, "status 429"},
 }
 
-func TestWhatFailsInPassingIsTriedElsewhere(t *testing.T) {
-	for _, row := range passing {
+func TestFailover(t *testing.T) {
+	for _, row := range transient {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
 			second := serve(t, succeed)
@@ -219,7 +219,7 @@ func TestWhatFailsInPassingIsTriedElsewhere(t *testing.T) {
 }
 
 func TestWhereNoEndpointDoesBetter(t *testing.T) {
-	for _, row := range passing {
+	for _, row := range transient {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
 			answer, _, err := post(t, within(t, 800*time.Millisecond), client(t, row.endpoint(t), row.endpoint(t)))
@@ -231,83 +231,6 @@ func TestWhereNoEndpointDoesBetter(t *testing.T) {
 				t.Errorf("%s, want %s", got, row.alone)
 			}
 		})
-	}
-}
-
-func TestAtMostFourAttempts(t *testing.T) {
-	for endpoints := range 5 {
-		t.Run(fmt.Sprintf("%d endpoints", endpoints+1), func(t *testing.T) {
-			var servers []*server
-			var urls []string
-			for range endpoints + 1 {
-				servers = append(servers, serve(t, status(500)))
-				urls = append(urls, servers[len(servers)-1].URL)
-			}
-			answer, record, err := post(t, t.Context(), client(t, urls...))
-			if err != nil || answer.Status != 500 {
-				t.Errorf("%+v, %v, want the last answer", answer, err)
-			}
-			total := 0
-			for i, s := range servers {
-				n := int(s.requests.Load())
-				if total += n; i > 0 && n > int(servers[i-1].requests.Load()) {
-					t.Errorf("endpoint %d was asked more often than the one before it", i)
-				}
-			}
-			if total != 4 || record["attempts"] != 4.0 {
-				t.Errorf("%d attempts, recorded %v, want 4", total, record["attempts"])
-			}
-		})
-	}
-}
-
-func TestTheFourthAttemptMaySucceed(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
-		if n < 4 {
-			status(503)(w, r, n)
-			return
-		}
-		succeed(w, r, n)
-	})
-	if answer, _, err := post(t, t.Context(), client(t, s.URL)); err != nil || answer.Status != 200 {
-		t.Errorf("%+v, %v", answer, err)
-	}
-	s.asked(t, 4)
-}
-
-func TestAnAnswerIsWorthMoreThanAnError(t *testing.T) {
-	s := serve(t, status(500))
-	if answer, _, err := post(t, t.Context(), client(t, s.URL, refused(t))); err != nil || answer.Status != 500 {
-		t.Errorf("%+v, %v, want the answer of the first", answer, err)
-	}
-}
-
-func TestNoOtherStatusIsTriedAgain(t *testing.T) {
-	for _, code := range []int{200, 204, 302, 304, 400, 401, 403, 404, 408, 409, 428, 430, 499} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			first := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(code) })
-			second := serve(t, succeed)
-			answer, _, err := post(t, t.Context(), client(t, first.URL, second.URL))
-			if err != nil || answer.Status != code {
-				t.Errorf("%+v, %v, want %d", answer, err, code)
-			}
-			first.asked(t, 1)
-			second.asked(t, 0)
-		})
-	}
-}
-
-func TestAFailureOfTheAttemptEndsTheCall(t *testing.T) {
-	want := apierror.Config(io.EOF)
-	for _, given := range []error{want, fmt.Errorf("wrapped: %w", want)} {
-		attempts := 0
-		answer, err := client(t, refused(t), refused(t)).Do(t.Context(), func(context.Context, string) (*Answer, error) {
-			attempts++
-			return nil, given
-		})
-		if got, _ := errors.AsType[*apierror.Error](err); answer != nil || got != want || attempts != 1 {
-			t.Errorf("%+v, %v after %d attempts", answer, err, attempts)
-		}
 	}
 }
 
@@ -382,43 +305,6 @@ func TestAnAnswerHasAtMostOneMiB(t *testing.T) {
 	})
 }
 
-func TestOneThatHangsLeavesTimeForTheOthers(t *testing.T) {
-	for _, hanging := range []int{1, 2, 3} {
-		t.Run(fmt.Sprintf("%d hang", hanging), func(t *testing.T) {
-			t.Parallel()
-			var endpoints []string
-			for range hanging {
-				endpoints = append(endpoints, serve(t, hang).URL)
-			}
-			last := serve(t, succeed)
-			if answer, _, err := post(t, within(t, 2*time.Second), client(t, append(endpoints, last.URL)...)); err != nil || answer.Status != 200 {
-				t.Errorf("%+v, %v", answer, err)
-			}
-		})
-	}
-}
-
-func TestWithoutADeadlineAnAttemptHasItsOwn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes the 3 s of an attempt")
-	}
-	t.Parallel()
-	second := serve(t, succeed)
-	if answer, _, err := post(t, context.Background(), client(t, serve(t, hang).URL, second.URL)); err != nil || answer.Status != 200 {
-		t.Errorf("%+v, %v", answer, err)
-	}
-}
-
-func TestWithoutTimeNothingIsSent(t *testing.T) {
-	for _, left := range []time.Duration{-time.Second, 0, minAttempt / 2} {
-		s := serve(t, succeed)
-		if _, record, err := post(t, within(t, left), client(t, s.URL)); code(err) != "UPSTREAM_TIMEOUT" || record["attempts"] != nil {
-			t.Errorf("with %v left: %v after %v attempts", left, err, record["attempts"])
-		}
-		s.asked(t, 0)
-	}
-}
-
 func TestACancelledCallEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
@@ -465,7 +351,9 @@ func TestTLSIsNotOptional(t *testing.T) {
 		server func(*tls.Config)
 	}{
 		{"an authority that nobody trusts", func(c *Client) { c.transport.dialer.Config.RootCAs = x509.NewCertPool() }, nil},
-		{"a certificate for another name", func(c *Client) { c.endpoints[0] = strings.Replace(c.endpoints[0], "127.0.0.1", "localhost", 1) }, nil},
+		{"a certificate for another name", func(c *Client) {
+			c.breakers.preferred[0] = strings.Replace(c.breakers.preferred[0], "127.0.0.1", "localhost", 1)
+		}, nil},
 		{"TLS 1.1", nil, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -490,44 +378,6 @@ func TestTLSIsNotOptional(t *testing.T) {
 	}
 }
 
-func TestEndpoints(t *testing.T) {
-	for _, row := range []struct {
-		list string
-		want string // joined with a blank; "" if the list is refused
-	}{
-		{"https://api.mch.weixin.qq.com", "https://api.mch.weixin.qq.com"},
-		{"https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com", "https://api.mch.weixin.qq.com https://api2.mch.weixin.qq.com"},
-		{" https://a.example , https://b.example\n", "https://a.example https://b.example"},
-		{"https://a.example/", "https://a.example"},
-		{"HTTPS://a.example", "https://a.example"},
-		{"https://a.example:8443", "https://a.example:8443"},
-		{"https://127.0.0.1:8443,https://[::1]:8443", "https://127.0.0.1:8443 https://[::1]:8443"},
-		{"", ""},
-		{" ", ""},
-		{",", ""},
-		{"https://a.example,", ""},
-		{"https://a.example;https://b.example", ""},
-		{"http://a.example", ""},
-		{"https://a.example,http://b.example", ""},
-		{"a.example", ""},
-		{"//a.example", ""},
-		{"https://", ""},
-		{"https://:443", ""},
-		{"https://a.example/v3", ""},
-		{"https://a.example?a=b", ""},
-		{"https://a.example#a", ""},
-		{"https://me@a.example", ""},
-		{"https://me:secret@a.example", ""},
-		{"https://a.example:port", ""},
-		{"https://a b", ""},
-	} {
-		got, err := Endpoints(row.list)
-		if strings.Join(got, " ") != row.want || (err != nil) != (row.want == "") {
-			t.Errorf("%q: %q, %v, want %q", row.list, got, err, row.want)
-		}
-	}
-}
-
 func TestRequestID(t *testing.T) {
 	for _, row := range []struct{ header, want string }{
 		{"08F78BB5AF0610D302189F80BB5520", "08F78BB5AF0610D302189F80BB5520"},
@@ -549,13 +399,5 @@ func TestRequestID(t *testing.T) {
 		if e.Code != "INVALID_RESPONSE" || e.RequestID != row.want || !errors.Is(e, io.EOF) {
 			t.Errorf("Invalid: %+v", e)
 		}
-	}
-}
-
-// A panic in an attempt is an error of the call, not the end of the process.
-func TestAPanicInAnAttempt(t *testing.T) {
-	_, err := New([]string{"https://127.0.0.1:1"}).Do(t.Context(), func(context.Context, string) (*Answer, error) { panic("at the disco") })
-	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error(), "disco") {
-		t.Errorf("%v", err)
 	}
 }

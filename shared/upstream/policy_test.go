@@ -1,0 +1,471 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"membercard/shared/apierror"
+)
+
+// script is an endpoint that does one thing after the other, and the last one from
+// then on. The words are
+//
+//	200, 400, 429, 500   an answer with that status, after 10 ms
+//	429/5                a 429 with Retry-After: 5
+//	slow:900             200 after 900 ms
+//	hang                 a connection, and then nothing
+//	blackhole            no connection, and no error
+//	refused              no connection
+//	broken               the connection breaks after the request
+//	closed               a connection from before turns out to be closed
+//	silent               a connection from before is dead, and does not say so
+type script []string
+
+// play is what the endpoint does with one attempt. It tells the attempt about its
+// connection, as the transport would.
+func play(ctx context.Context, word string) (*Answer, error) {
+	a := ctx.Value(attemptKey{}).(*attempt)
+	answer := func(after time.Duration, status int, header http.Header) (*Answer, error) {
+		a.gotConnection(false, false)
+		select {
+		case <-time.After(after):
+			a.gotFirstByte()
+			return &Answer{Status: status, Header: header}, nil
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	wait := func() (*Answer, error) {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	word, value, _ := strings.Cut(word, ":")
+	word, retryAfter, _ := strings.Cut(word, "/")
+	switch word {
+	case "slow":
+		ms, _ := strconv.Atoi(value)
+		return answer(time.Duration(ms)*time.Millisecond, 200, nil)
+	case "hang":
+		a.gotConnection(false, false)
+		return wait()
+	case "silent":
+		a.gotConnection(true, true)
+		return wait()
+	case "blackhole":
+		return wait()
+	case "refused":
+		return nil, errors.New("connection refused")
+	case "broken":
+		a.gotConnection(false, false)
+		return nil, errors.New("connection reset by peer")
+	case "closed":
+		a.gotConnection(true, true)
+		return nil, errors.New("EOF")
+	}
+	status, err := strconv.Atoi(word)
+	if err != nil {
+		panic(word)
+	}
+	return answer(10*time.Millisecond, status, http.Header{"Retry-After": {retryAfter}})
+}
+
+// scripted is a client for endpoints a, b, … with scripts.
+type scripted struct {
+	*Client
+	mu      sync.Mutex
+	scripts map[string]script
+	asked   []string // the endpoints of the attempts
+}
+
+func newScripted(scripts ...string) *scripted {
+	s := &scripted{scripts: map[string]script{}}
+	var endpoints []string
+	for i, words := range scripts {
+		endpoint := string(rune('a' + i))
+		endpoints = append(endpoints, endpoint)
+		s.scripts[endpoint] = strings.Fields(words)
+	}
+	s.Client = New(endpoints)
+	return s
+}
+
+// call makes a call, and says what came of it, and which endpoints were tried.
+func (s *scripted) call(ctx context.Context, options ...Option) (result, asked string) {
+	s.asked = nil
+	answer, err := s.Do(ctx, func(ctx context.Context, endpoint string) (*Answer, error) {
+		s.mu.Lock()
+		s.asked = append(s.asked, endpoint)
+		words := s.scripts[endpoint]
+		if len(words) > 1 {
+			s.scripts[endpoint] = words[1:]
+		}
+		s.mu.Unlock()
+		return play(ctx, words[0])
+	}, options...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		return code(err), strings.Join(s.asked, " ")
+	}
+	return fmt.Sprint(answer.Status), strings.Join(s.asked, " ")
+}
+
+const (
+	timeout     = "UPSTREAM_TIMEOUT"
+	unreachable = "UPSTREAM_UNREACHABLE"
+)
+
+// TestPolicy has a row for each rule: what the endpoints a and b do with the first
+// call of an instance, which attempts that leads to, and how long it takes.
+func TestPolicy(t *testing.T) {
+	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	for _, row := range []struct {
+		rule     string
+		a, b     string
+		left     time.Duration // until the deadline; 0: no deadline
+		once     bool
+		result   string
+		attempts string
+		min, max time.Duration // how long the call takes
+	}{
+		// Answers are not tried again.
+		{"a success", "200", "200", 0, false, "200", "a", ms(10), ms(10)},
+		{"a redirect", "302", "200", 0, false, "302", "a", ms(10), ms(10)},
+		{"400", "400", "200", 0, false, "400", "a", ms(10), ms(10)},
+		{"401", "401", "200", 0, false, "401", "a", ms(10), ms(10)},
+		{"404", "404", "200", 0, false, "404", "a", ms(10), ms(10)},
+		{"408", "408", "200", 0, false, "408", "a", ms(10), ms(10)},
+
+		// Failover: the next endpoint at once.
+		{"500", "500", "200", 0, false, "200", "a b", ms(20), ms(20)},
+		{"503", "503", "200", 0, false, "200", "a b", ms(20), ms(20)},
+		{"refused", "refused", "200", 0, false, "200", "a b", ms(10), ms(10)},
+		{"broken", "broken", "200", 0, false, "200", "a b", ms(10), ms(10)},
+		{"a 4xx ends the call at the next endpoint too", "500", "403", 0, false, "403", "a b", ms(20), ms(20)},
+
+		// Then round again after a backoff, at most 4 attempts.
+		{"500 everywhere", "500", "500", 0, false, "500", "a b a b", ms(40), ms(140)},
+		{"refused everywhere", "refused", "refused", 0, false, unreachable, "a b a b", 0, ms(100)},
+		{"broken everywhere", "broken", "broken", 0, false, unreachable, "a b a b", 0, ms(100)},
+		{"the fourth attempt succeeds", "500", "500 200", 0, false, "200", "a b a b", ms(40), ms(140)},
+		{"one endpoint", "500", "", 0, false, "500", "a a a a", ms(40), ms(740)},
+		{"an answer is worth more than an error", "500", "refused", 0, false, "500", "a b a b", ms(20), ms(120)},
+
+		// 429: not failed over, at most one further attempt, after Retry-After.
+		{"429, then a success", "429 200", "200", 0, false, "200", "a a", ms(1020), ms(1270)},
+		{"429 twice", "429", "200", 0, false, "429", "a a", ms(1020), ms(1270)},
+		{"429 with Retry-After", "429/4 200", "200", 0, false, "200", "a a", ms(4020), ms(5020)},
+		{"429 with Retry-After, within the deadline", "429/4 200", "200", ms(6000), false, "200", "a a", ms(4020), ms(5020)},
+		{"429, and the deadline is before Retry-After", "429/10 200", "200", ms(6000), false, "429", "a", ms(10), ms(10)},
+		{"429, and no time for another attempt", "429 200", "200", ms(1000), false, "429", "a", ms(10), ms(10)},
+		{"429 after a failover", "500", "429", 0, false, "429", "a b b", ms(1030), ms(1280)},
+		{"a failure after 429 is failed over", "429 500", "200", 0, false, "200", "a a b", ms(1030), ms(1280)},
+		{"a hanging attempt after 429 is not hedged", "429 hang", "200", 0, false, "200", "a a b", ms(4020), ms(4270)},
+
+		// A slow first byte is hedged.
+		{"fast enough", "slow:799", "200", 0, false, "200", "a", ms(799), ms(799)},
+		{"slow, and the hedge is first", "slow:900", "200", 0, false, "200", "a b", ms(810), ms(810)},
+		{"slow, and the hedge is slower", "slow:900", "slow:500", 0, false, "200", "a b", ms(900), ms(900)},
+		{"slow, and the hedge is refused", "slow:900", "refused", 0, false, "200", "a b", ms(900), ms(900)},
+		{"slow, and the hedge answers 500", "slow:900", "500", 0, false, "200", "a b", ms(900), ms(900)},
+		{"slow, and the hedge answers 429", "slow:900", "429", 0, false, "200", "a b", ms(900), ms(900)},
+		{"hangs", "hang", "200", 0, false, "200", "a b", ms(810), ms(810)},
+		{"hangs without a connection", "blackhole", "200", 0, false, "200", "a b", ms(810), ms(810)},
+		{"an idle connection is silent", "silent", "200", 0, false, "200", "a b", ms(510), ms(510)},
+		{"an idle connection to the only endpoint is silent", "silent 200", "", 0, false, "200", "a a", ms(510), ms(510)},
+		{"the only endpoint is slow", "slow:900", "", 0, false, "200", "a", ms(900), ms(900)},
+
+		// Timeouts: 3 s an attempt, and a deadline is shared.
+		{"all hang", "hang", "hang", 0, false, timeout, "a b a b", ms(7600), ms(7700)},
+		{"all hang, with a deadline", "hang", "hang", ms(5000), false, timeout, "a b a b", ms(4900), ms(5000)},
+		{"the only endpoint hangs", "hang", "", ms(1000), false, timeout, "a", ms(1000), ms(1000)},
+		{"no time", "200", "200", minAttempt / 2, false, timeout, "", 0, 0},
+
+		// A closed connection from before says nothing about its endpoint.
+		{"closed", "closed 200", "200", 0, false, "200", "a a", ms(10), ms(10)},
+		{"closed, then 500", "closed 500", "200", 0, false, "200", "a a b", ms(20), ms(20)},
+
+		// Once: again only where the request was not read, and no hedge.
+		{"once, a success", "200", "200", 0, true, "200", "a", ms(10), ms(10)},
+		{"once, refused", "refused", "200", 0, true, "200", "a b", ms(10), ms(10)},
+		{"once, refused everywhere", "refused", "refused", 0, true, unreachable, "a b a b", 0, ms(100)},
+		{"once, no connection", "blackhole", "200", 0, true, "200", "a b", ms(3010), ms(3010)},
+		{"once, broken", "broken", "200", 0, true, unreachable, "a", 0, 0},
+		{"once, hangs", "hang", "200", 0, true, timeout, "a", ms(3000), ms(3000)},
+		{"once, slow", "slow:2000", "200", 0, true, "200", "a", ms(2000), ms(2000)},
+		{"once, 500", "500", "200", 0, true, "500", "a", ms(10), ms(10)},
+		{"once, 429", "429", "200", 0, true, "429", "a", ms(10), ms(10)},
+		{"once, refused and then 500", "refused", "500", 0, true, "500", "a b", ms(10), ms(10)},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted(row.a, row.b)
+				if row.b == "" {
+					s = newScripted(row.a)
+				}
+				ctx := t.Context()
+				if row.left > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, row.left)
+					defer cancel()
+				}
+				var options []Option
+				if row.once {
+					options = append(options, Once)
+				}
+				begun := time.Now()
+				result, attempts := s.call(ctx, options...)
+				took := time.Since(begun)
+				if result != row.result || attempts != row.attempts {
+					t.Errorf("%s after attempts at %q, want %s after %q", result, attempts, row.result, row.attempts)
+				}
+				if took < row.min || took > row.max {
+					t.Errorf("took %v, want %v to %v", took, row.min, row.max)
+				}
+			})
+		})
+	}
+}
+
+// TestEndpointsAreRemembered has calls one after the other, and how long each one
+// takes. The clock is the bubble's.
+func TestEndpointsAreRemembered(t *testing.T) {
+	type call struct {
+		pause    time.Duration // before the call
+		once     bool
+		attempts string
+		took     time.Duration
+	}
+	const fast, hedged = 10 * time.Millisecond, 810 * time.Millisecond
+	for _, row := range []struct {
+		what  string
+		a, b  string
+		calls []call
+	}{
+		{"one that hangs costs the first call a hedge, and each further 30 s one call", "hang", "200", []call{
+			{0, false, "a b", hedged}, {0, false, "b", fast}, {29 * time.Second, false, "b", fast},
+			{time.Second, false, "a b", hedged}, {0, false, "b", fast}, {20 * time.Second, false, "b", fast},
+		}},
+		{"one that can't be connected to, likewise", "blackhole", "200", []call{
+			{0, false, "a b", hedged}, {0, false, "b", fast}, {30 * time.Second, false, "a b", hedged}, {0, false, "b", fast},
+		}},
+		{"one that is refused", "refused", "200", []call{
+			{0, false, "a b", fast}, {0, false, "b", fast}, {30 * time.Second, false, "a b", fast}, {0, false, "b", fast},
+		}},
+		{"one whose connection is silent", "silent", "200", []call{
+			{0, false, "a b", 510 * time.Millisecond}, {0, false, "b", fast},
+		}},
+		{"one that answers 500 in three calls in a row while the other answers", "500", "200", []call{
+			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "b", fast},
+			{30 * time.Second, false, "a b", 2 * fast}, {0, false, "b", fast},
+		}},
+		{"500 now and then is no reason", "500 500 200 500 500 200", "200", []call{
+			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a", fast},
+			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a", fast},
+		}},
+		{"500 everywhere is no reason", "500", "500", []call{
+			{0, false, "a b a b", -1}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},
+		}},
+		{"one that answers again is preferred again", "hang 200", "200", []call{
+			{0, false, "a b", hedged}, {0, false, "b", fast}, {30 * time.Second, false, "a", fast}, {0, false, "a", fast},
+		}},
+		{"a closed connection is no failure", "closed 200", "200", []call{
+			{0, false, "a a", fast}, {0, false, "a", fast},
+		}},
+		{"429 is no failure", "429 200", "200", []call{
+			{0, true, "a", fast}, {0, false, "a", fast},
+		}},
+		{"what must not be done twice makes no trial", "hang", "200", []call{
+			{0, false, "a b", hedged}, {30 * time.Second, true, "b", fast}, {0, false, "a b", hedged},
+		}},
+		{"if both are behind, the order is that of preference", "refused refused 200", "refused refused 500", []call{
+			{0, false, "a b a b", -1}, {0, false, "a", fast},
+		}},
+		{"while one is behind, the other failing is still failed over", "refused 200", "200 500", []call{
+			{0, false, "a b", fast}, {0, false, "b a", 2 * fast}, {0, false, "a", fast},
+		}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted(row.a, row.b)
+				for i, c := range row.calls {
+					time.Sleep(c.pause)
+					var options []Option
+					if c.once {
+						options = []Option{Once}
+					}
+					begun := time.Now()
+					_, attempts := s.call(t.Context(), options...)
+					if took := time.Since(begun); attempts != c.attempts || took != c.took && c.took >= 0 {
+						t.Errorf("call %d: attempts at %q in %v, want %q in %v", i+1, attempts, took, c.attempts, c.took)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestOneTrialAtATime: of several calls at the same time one tries the endpoint
+// that hung.
+func TestOneTrialAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("hang", "200")
+		s.call(t.Context())
+		time.Sleep(openTime)
+		var all sync.WaitGroup
+		slow := 0
+		for range 5 {
+			all.Go(func() {
+				begun := time.Now()
+				_, err := s.Do(t.Context(), func(ctx context.Context, endpoint string) (*Answer, error) {
+					return play(ctx, map[string]string{"a": "hang", "b": "200"}[endpoint])
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if time.Since(begun) >= hedgeDelay {
+					slow++
+				}
+			})
+		}
+		all.Wait()
+		if slow != 1 {
+			t.Errorf("%d calls tried it, want 1", slow)
+		}
+	})
+}
+
+// TestWithoutBudgetThereIsNoTrial: without a hedge it would cost 3 s.
+func TestWithoutBudgetThereIsNoTrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("hang", "200")
+		s.call(t.Context())
+		time.Sleep(openTime)
+		for range 6 {
+			s.budget.spend(time.Now())
+		}
+		if _, attempts := s.call(t.Context()); attempts != "b" {
+			t.Errorf("attempts at %q", attempts)
+		}
+	})
+}
+
+// TestThreeEndpointsThatHang: each one is hedged at the next.
+func TestThreeEndpointsThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("hang", "blackhole", "hang", "200")
+		begun := time.Now()
+		if result, attempts := s.call(t.Context()); result != "200" || attempts != "a b c d" {
+			t.Errorf("%s after %q", result, attempts)
+		}
+		if took := time.Since(begun); took != 3*hedgeDelay+10*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		if _, attempts := s.call(t.Context()); attempts != "d" {
+			t.Errorf("then attempts at %q", attempts)
+		}
+	})
+}
+
+// TestTheLoserIsCancelled as soon as there is an answer.
+func TestTheLoserIsCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cancelled := make(chan time.Time, 1)
+		begun := time.Now()
+		_, err := New([]string{"a", "b"}).Do(t.Context(), func(ctx context.Context, endpoint string) (*Answer, error) {
+			if endpoint == "b" {
+				return play(ctx, "200")
+			}
+			answer, err := play(ctx, "hang")
+			cancelled <- time.Now()
+			return answer, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := (<-cancelled).Sub(begun); took != 810*time.Millisecond {
+			t.Errorf("cancelled after %v", took)
+		}
+	})
+}
+
+func TestACallerThatGoesAwayIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("blackhole", "200")
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		if result, attempts := s.call(ctx); result == "200" || attempts != "a" {
+			t.Errorf("%s after %q", result, attempts)
+		}
+		if s.budget.tokens != fullBucket || len(s.breakers.openUntil) != 0 {
+			t.Errorf("%d tokens are left, %v are behind", s.budget.tokens, s.breakers.openUntil)
+		}
+	})
+}
+
+func TestAnErrorOfTheCallerEndsTheCall(t *testing.T) {
+	want := apierror.Config(errors.New("none"))
+	for _, given := range []error{want, fmt.Errorf("wrapped: %w", want)} {
+		attempts := 0
+		answer, err := New([]string{"a", "b"}).Do(t.Context(), func(context.Context, string) (*Answer, error) {
+			attempts++
+			return nil, given
+		})
+		if got, _ := errors.AsType[*apierror.Error](err); answer != nil || got != want || attempts != 1 {
+			t.Errorf("%+v, %v after %d attempts", answer, err, attempts)
+		}
+	}
+}
+
+// A panic in an attempt is an error of the call, not the end of the process.
+func TestAPanicInAnAttempt(t *testing.T) {
+	_, err := New([]string{"a"}).Do(t.Context(), func(context.Context, string) (*Answer, error) { panic("at the disco") })
+	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error(), "disco") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // the clock stands still at whole seconds
+		date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+		for _, row := range []struct {
+			header string
+			want   time.Duration
+		}{
+			{"7", 7 * time.Second}, {"0", 0}, {"", 0}, {"-1", 0}, {"soon", 0}, {"1.5", 0},
+			{"3600", time.Hour}, {"99999999", time.Hour}, {"99999999999999999999", 0},
+			{date(90 * time.Second), 90 * time.Second}, {date(-time.Hour), 0}, {date(48 * time.Hour), time.Hour},
+		} {
+			if got := (&Answer{Header: http.Header{"Retry-After": {row.header}}}).RetryAfter(); got != row.want {
+				t.Errorf("%q: %v, want %v", row.header, got, row.want)
+			}
+		}
+	})
+}
+
+// TestAFailingEndpointDoesNotUseUpTheBudget: the other one serves all calls.
+func TestAFailingEndpointDoesNotUseUpTheBudget(t *testing.T) {
+	for _, fault := range []string{"500", "broken", "refused", "hang", "blackhole"} {
+		for _, pause := range []time.Duration{0, time.Second, 31 * time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScripted(fault, "200")
+				for n := range 100 {
+					if result, attempts := s.call(t.Context()); result != "200" {
+						t.Fatalf("%s, call %d, one in %v: %s after %q", fault, n+1, pause, result, attempts)
+					}
+					time.Sleep(pause)
+				}
+			})
+		}
+	}
+}
