@@ -18,9 +18,9 @@ import (
 )
 
 // timeout limits an invocation. API Gateway waits 10 s for a decision, init
-// included if the instance is new. Init takes 3 s at most, so that a decision is
-// there after 9 s.
-const timeout = 6 * time.Second
+// included if the instance is new. Init waits 3 s at most, so that a decision is
+// there within 9 s.
+const timeout = 5500 * time.Millisecond
 
 // source returns the apps, and reads them again on demand.
 type source interface {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -532,7 +533,7 @@ func TestAnswersOfAnotherShape(t *testing.T) {
 		{"400", reply{status: 400, body: good}, 502, "INVALID_RESPONSE", 1},
 		{"403", reply{status: 403, body: "<html>"}, 502, "INVALID_RESPONSE", 1},
 		{"404", reply{status: 404, body: good}, 502, "INVALID_RESPONSE", 1},
-		{"429", reply{status: 429, body: good}, 429, "RATELIMIT_EXCEEDED", 4},
+		{"429", reply{status: 429, body: good}, 429, "RATELIMIT_EXCEEDED", 2},
 		{"500", reply{status: 500, body: good}, 502, "SYSTEM_ERROR", 4},
 		{"502", reply{status: 502, body: "<html>"}, 502, "SYSTEM_ERROR", 4},
 		{"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}, 502, "UPSTREAM_UNREACHABLE", 4},
@@ -592,7 +593,7 @@ func TestFailover(t *testing.T) {
 		what  string
 		fault reply
 	}{
-		{"500", reply{status: 500}}, {"429", reply{status: 429}}, {"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}}, {"none", reply{aborts: true}},
+		{"500", reply{status: 500}}, {"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}}, {"none", reply{aborts: true}},
 	} {
 		first, second := start(t), start(t)
 		first.token = func(int, string, bool) reply { return row.fault }
@@ -601,6 +602,124 @@ func TestFailover(t *testing.T) {
 		if len(second.forced) != 1 || len(second.tokens) != 1 {
 			t.Errorf("%s: %d tokens, %d calls at the second", row.what, len(second.forced), len(second.tokens))
 		}
+	}
+}
+
+// TestA429IsNotFailedOver, but repeated once after Retry-After.
+func TestA429IsNotFailedOver(t *testing.T) {
+	first, second := start(t), start(t)
+	first.answer = func(n int, _ string) reply {
+		if n == 1 {
+			return reply{status: 429, headers: map[string]string{"Retry-After": "1"}}
+		}
+		return says(good)
+	}
+	begun := time.Now()
+	works(t, newClient(newSource(), first, second))
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("repeated after %v", took)
+	}
+	first.counts(t, []bool{false}, 2)
+	second.counts(t, nil, 0)
+}
+
+// TestALong429IsAnsweredAtOnce, with WeChat's Retry-After.
+func TestALong429IsAnsweredAtOnce(t *testing.T) {
+	w := start(t)
+	w.answer = func(int, string) reply { return reply{status: 429, headers: map[string]string{"Retry-After": "30"}} }
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if e := failsIn(t, ctx, newClient(newSource(), w, w), 429, "RATELIMIT_EXCEEDED"); e.RetryAfter != 30*time.Second {
+		t.Errorf("Retry-After is %v", e.RetryAfter)
+	}
+	w.counts(t, []bool{false}, 1)
+}
+
+// TestOnce: with upstream.Once, WeChat carries out a request at most once.
+func TestOnce(t *testing.T) {
+	for _, row := range []struct {
+		what   string
+		answer reply
+		code   string // "": success
+	}{
+		{"a success", says(good), ""},
+		{"busy", errcode(-1), "WECHAT_-1"},
+		{"500", reply{status: 500}, "SYSTEM_ERROR"},
+		{"429", reply{status: 429}, "RATELIMIT_EXCEEDED"},
+		{"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}, "UPSTREAM_UNREACHABLE"},
+		{"none", reply{aborts: true}, "UPSTREAM_UNREACHABLE"},
+	} {
+		first, second := start(t), start(t)
+		first.answer = func(int, string) reply { return row.answer }
+		_, err := newClient(newSource(), first, second).Post(t.Context(), operation, []byte(example), upstream.Once)
+		if e, _ := errors.AsType[*apierror.Error](err); (e == nil) != (row.code == "") || e != nil && e.Code != row.code {
+			t.Errorf("%s: %v, want %s", row.what, err, row.code)
+		}
+		first.counts(t, []bool{false}, 1)
+		second.counts(t, nil, 0)
+	}
+	t.Run("an invalid token", func(t *testing.T) {
+		w := start(t)
+		w.answer = func(n int, _ string) reply {
+			if n == 1 {
+				return errcode(40001)
+			}
+			return says(good)
+		}
+		if _, err := newClient(newSource(), w).Post(t.Context(), operation, []byte(example), upstream.Once); err != nil {
+			t.Error(err)
+		}
+		w.counts(t, []bool{false, false}, 2)
+	})
+	t.Run("no connection", func(t *testing.T) {
+		down, up := start(t), start(t)
+		down.Close()
+		if _, err := newClient(newSource(), down, up).Post(t.Context(), operation, []byte(example), upstream.Once); err != nil {
+			t.Error(err)
+		}
+		up.counts(t, []bool{false}, 1)
+	})
+}
+
+// TestALoginCodeThatWasUsed by an attempt of the same call is no refusal while that
+// attempt is under way.
+func TestALoginCodeThatWasUsed(t *testing.T) {
+	const path, session = "/sns/jscode2session", `{"openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
+	used := errcode(40163).body
+	for _, row := range []struct {
+		what          string
+		first, second string
+		slow          time.Duration // until the first answers
+		code          string        // "": success
+		calls         [2]int32
+	}{
+		{"the first attempt used it, and is slow", session, used, time.Second, "", [2]int32{1, 1}},
+		{"somebody else used it", used, session, 0, "WECHAT_40163", [2]int32{1, 0}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			var calls [2]atomic.Int32
+			var endpoints []string
+			for i, body := range []string{row.first, row.second} {
+				s := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+					calls[i].Add(1)
+					if i == 0 {
+						time.Sleep(row.slow)
+					}
+					_, _ = io.WriteString(out, body)
+				}))
+				defer s.Close()
+				endpoints = append(endpoints, s.URL)
+			}
+			answer, err := Call(t.Context(), upstream.New(endpoints), http.MethodGet, path, nil, nil, nil)
+			e, _ := errors.AsType[*apierror.Error](err)
+			if row.code == "" && (err != nil || string(answer.Body) != session) || row.code != "" && (e == nil || e.Code != row.code) {
+				t.Errorf("%+v, %v, want %q", answer, err, row.code)
+			}
+			if got := [2]int32{calls[0].Load(), calls[1].Load()}; got != row.calls {
+				t.Errorf("calls %v, want %v", got, row.calls)
+			}
+		})
 	}
 }
 

@@ -401,9 +401,9 @@ func TestWhatWeChatPayRefuses(t *testing.T) {
 		{"400 without a code", reply{400, `{"message":"m"}`, signed, nil}, 502, "INVALID_RESPONSE", "", 1},
 		{"400 with a code that is none", reply{400, `{"code":"no code","message":"m"}`, signed, nil}, 502, "INVALID_RESPONSE", "", 1},
 		{"400 of another shape", reply{400, `<html>`, signed, nil}, 502, "INVALID_RESPONSE", "", 1},
-		{"429", reply{429, `{"code":"FREQUENCY_LIMITED","message":"m"}`, signed, nil}, 429, "FREQUENCY_LIMITED", "m", 4},
-		{"429, unsigned", reply{429, `{"code":"FREQUENCY_LIMITED","message":"m"}`, signature{}, nil}, 429, "FREQUENCY_LIMITED", "", 4},
-		{"429 of a gateway", reply{429, ``, signature{}, nil}, 429, "RATELIMIT_EXCEEDED", "", 4},
+		{"429", reply{429, `{"code":"FREQUENCY_LIMITED","message":"m"}`, signed, nil}, 429, "FREQUENCY_LIMITED", "m", 2},
+		{"429, unsigned", reply{429, `{"code":"FREQUENCY_LIMITED","message":"m"}`, signature{}, nil}, 429, "FREQUENCY_LIMITED", "", 2},
+		{"429 of a gateway", reply{429, ``, signature{}, nil}, 429, "RATELIMIT_EXCEEDED", "", 2},
 		{"500", reply{500, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`, signed, nil}, 502, "SYSTEM_ERROR", "系统异常,请稍后重试", 4},
 		{"500, unsigned", reply{500, `{"code":"BANK_ERROR","message":"m"}`, signature{}, nil}, 502, "BANK_ERROR", "", 4},
 		{"503 of a gateway", reply{503, `<html>`, signature{}, nil}, 502, "SYSTEM_ERROR", "", 4},
@@ -746,6 +746,116 @@ func TestTheOtherEndpointStandsIn(t *testing.T) {
 	}
 	down.counts(t, 1, 1)
 	up.counts(t, 1, 1)
+}
+
+// TestA429IsNotFailedOver: at most one further call, at the same endpoint, and only
+// if there is time for it.
+func TestA429IsNotFailedOver(t *testing.T) {
+	limited := func(retryAfter string) reply {
+		return reply{status: 429, body: `{"code":"FREQUENCY_LIMITED","message":"m"}`, headers: map[string]string{"Retry-After": retryAfter}, signed: signature{serial: publicKeyID}}
+	}
+	for _, row := range []struct {
+		what    string
+		answers []reply // in order; the last one again and again
+		left    time.Duration
+		status  int // 200: success
+		calls   int
+		least   time.Duration // how long it takes at least
+	}{
+		{"then a success", []reply{limited(""), ok(publicKeyID)}, 10 * time.Second, 200, 2, time.Second},
+		{"again", []reply{limited("")}, 10 * time.Second, 429, 2, time.Second},
+		{"with Retry-After", []reply{limited("2"), ok(publicKeyID)}, 10 * time.Second, 200, 2, 2 * time.Second},
+		{"with a Retry-After that is too long", []reply{limited("10"), ok(publicKeyID)}, 10 * time.Second, 429, 1, 0},
+		{"with too little time", []reply{limited(""), ok(publicKeyID)}, time.Second, 429, 1, 0},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, func(n int) reply { return row.answers[min(n, len(row.answers))-1] })
+			other := start(t, always(ok(publicKeyID)))
+			ctx, cancel := context.WithTimeout(t.Context(), row.left)
+			defer cancel()
+			begun := time.Now()
+			answer, err := client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w, other).Post(ctx, operation, []byte(example))
+			if took := time.Since(begun); took < row.least {
+				t.Errorf("took %v, want %v at least", took, row.least)
+			}
+			if row.status != 200 {
+				fails(t, answer, err, row.status, "FREQUENCY_LIMITED")
+			} else if err != nil {
+				t.Error(err)
+			}
+			w.counts(t, row.calls, 0)
+			other.counts(t, 0, 0)
+		})
+	}
+}
+
+// TestAnOutageIsNotMadeWorse: calls that all fail are soon made once each.
+func TestAnOutageIsNotMadeWorse(t *testing.T) {
+	for _, row := range []struct {
+		status, posts, calls int
+	}{{500, 30, 33}, {429, 24, 26}} {
+		t.Run(strconv.Itoa(row.status), func(t *testing.T) {
+			t.Parallel()
+			w := start(t, always(reply{status: row.status, body: `{"code":"ERROR","message":"m"}`}))
+			c := client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w, w)
+			for range row.posts {
+				if answer, err := c.Post(t.Context(), operation, []byte(example)); err == nil {
+					t.Errorf("%+v", answer)
+				}
+			}
+			w.counts(t, row.calls, 0)
+		})
+	}
+}
+
+// TestOnce: with upstream.Once, WeChat Pay carries out a request at most once.
+func TestOnce(t *testing.T) {
+	secret := modes["public key"]
+	const newSerial, newPublicKeyID = "2AAE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", publicKeyID + "1"
+	renewed := secret().but("certificate_serial_no", newSerial)
+	rekeyed := secret().but("wechatpay_public_key_id", newPublicKeyID)
+	for _, row := range []struct {
+		what    string
+		answer  reply
+		accepts string // the merchant certificate that WeChat Pay accepts
+		next    fields // what the secret changed to
+		status  int    // 200: success
+		code    string
+		calls   int
+	}{
+		{"a success", ok(publicKeyID), serialNo, nil, 200, "", 1},
+		{"500", reply{status: 500, body: `{"code":"SYSTEM_ERROR","message":"m"}`}, serialNo, nil, 502, "SYSTEM_ERROR", 1},
+		{"429", reply{status: 429, body: `{"code":"FREQUENCY_LIMITED","message":"m"}`}, serialNo, nil, 429, "FREQUENCY_LIMITED", 1},
+		{"cut", reply{status: 200, body: "part", headers: map[string]string{"Content-Length": "100"}}, serialNo, nil, 502, "UPSTREAM_UNREACHABLE", 1},
+		{"the signature is refused, and the secret changed", ok(publicKeyID), newSerial, renewed, 200, "", 2},
+		{"an unknown key, and the secret changed", ok(newPublicKeyID), serialNo, rekeyed, 502, "INVALID_RESPONSE", 1},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			w, other := start(t, always(row.answer)), start(t, always(row.answer))
+			w.accepts = row.accepts
+			v := &versions{merchants: []*Merchant{secret().merchant(t)}}
+			if row.next != nil {
+				v.merchants = append(v.merchants, row.next.merchant(t))
+			}
+			answer, err := client(v, w, other).Post(t.Context(), operation, []byte(example), upstream.Once)
+			if row.status != 200 {
+				fails(t, answer, err, row.status, row.code)
+			} else if err != nil {
+				t.Error(err)
+			}
+			w.counts(t, row.calls, 0)
+			other.counts(t, 0, 0)
+		})
+	}
+	t.Run("no connection", func(t *testing.T) {
+		down, up := start(t, nil), start(t, always(ok(publicKeyID)))
+		down.Close()
+		if _, err := client(&versions{merchants: []*Merchant{secret().merchant(t)}}, down, up).Post(t.Context(), operation, []byte(example), upstream.Once); err != nil {
+			t.Error(err)
+		}
+		up.counts(t, 1, 0)
+	})
 }
 
 func FuzzDecrypt(f *testing.F) {

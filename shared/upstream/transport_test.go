@@ -245,3 +245,34 @@ func TestANewConnectionIsUnderNoSuspicion(t *testing.T) {
 	first.asked(t, 2)
 	second.asked(t, 0)
 }
+
+// Where the preferred endpoint is slow to connect, the next one is opened beside
+// it, and the first request goes there.
+func TestOpenIsHedged(t *testing.T) {
+	t.Parallel()
+	second := serve(t, succeed)
+	c := client(t, mute(t), second.URL)
+	begun := time.Now()
+	c.Open(t.Context())
+	if took := time.Since(begun); took < hedgeDelay || took >= attemptTimeout {
+		t.Errorf("took %v", took)
+	}
+	if answer, record, err := post(t, t.Context(), c); err != nil || answer.Status != 200 || record["attempts"] != 1.0 {
+		t.Errorf("%+v, %v, %v", answer, err, record)
+	}
+	if n := second.connections.Load(); n != 1 {
+		t.Errorf("%d connections, want the one that was opened", n)
+	}
+}
+
+func TestOpenTakesThreeSecondsAtMost(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 3 s")
+	}
+	t.Parallel()
+	begun := time.Now()
+	client(t, mute(t), mute(t)).Open(t.Context())
+	if took := time.Since(begun); took > attemptTimeout+hedgeDelay/2 {
+		t.Errorf("took %v", took)
+	}
+}
