@@ -647,7 +647,6 @@ func TestAccountSecret(t *testing.T) {
 // A temporary failure of the primary endpoint fails over to the other one; other
 // failures are not retried.
 func TestCardFailures(t *testing.T) {
-	r := startCards(t)
 	for _, row := range []struct {
 		name     string
 		fault    sandbox.Fault
@@ -659,7 +658,7 @@ func TestCardFailures(t *testing.T) {
 		{"busy", sandbox.Body(`{"errcode":-1,"errmsg":"system error"}`), true, 502, "WECHAT_-1", 4},
 		{"500", sandbox.Status(500, ""), true, 502, "SYSTEM_ERROR", 4},
 		{"a proxy's 502", sandbox.Status(502, "<html></html>"), true, 502, "SYSTEM_ERROR", 4},
-		{"429", sandbox.Status(429, ""), true, 429, "RATELIMIT_EXCEEDED", 4},
+		{"429", sandbox.Status(429, ""), false, 429, "RATELIMIT_EXCEEDED", 2},
 		{"truncated", sandbox.Truncated(), true, 502, "UPSTREAM_UNREACHABLE", 4},
 		{"reset", sandbox.Reset(), true, 502, "UPSTREAM_UNREACHABLE", 4},
 		{"over 1 MiB", sandbox.Oversized(), false, 502, "INVALID_RESPONSE", 1},
@@ -669,8 +668,7 @@ func TestCardFailures(t *testing.T) {
 		{"no errcode", sandbox.Body("{}"), false, 502, "INVALID_RESPONSE", 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := &running{r.Stack, t, r.log}
-			r.OfficialAccount.Heal()
+			r := startCards(t) // with a full retry budget
 			r.update(passExample, 200, "")
 			r.OfficialAccount.Break(0, row.fault, -1)
 			if row.backup {
@@ -688,9 +686,8 @@ func TestCardFailures(t *testing.T) {
 			}
 		})
 	}
-	r.OfficialAccount.Heal()
 	t.Run("refused", func(t *testing.T) {
-		r := &running{r.Stack, t, r.log}
+		r := startCards(t)
 		for _, row := range []struct {
 			endpoint, status int
 			code             string
