@@ -16,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -91,7 +92,7 @@ func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []
 		return answer, err
 	}
 	merchant, changed, unread := c.merchants.Refresh(ctx)
-	if unread != nil || !changed || upstream.IsOnce(options) && !errors.Is(err, errRefused) {
+	if unread != nil || !changed || slices.Contains(options, upstream.Once) && !errors.Is(err, errRefused) {
 		return nil, err
 	}
 	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))

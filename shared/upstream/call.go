@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,14 +32,10 @@ type call struct {
 }
 
 func (c *Client) newCall(send func(context.Context, string) (*Answer, error), options []Option) *call {
-	call := &call{client: c, send: send}
-	for _, option := range options {
-		option(call)
-	}
+	once, now := slices.Contains(options, Once), wallclock.Now()
 	// A trial of an endpoint that failed must not cost more than a hedge's delay.
-	now := wallclock.Now()
-	call.endpoints = c.breakers.order(now, !call.once && c.budget.allows(now))
-	return call
+	trial := !once && c.budget.allows(now)
+	return &call{client: c, send: send, once: once, endpoints: c.breakers.order(now, trial)}
 }
 
 // attempt is an attempt under way.

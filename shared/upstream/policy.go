@@ -48,44 +48,6 @@ const (
 	stale
 )
 
-// outcome is an attempt with its answer or error.
-type outcome struct {
-	*attempt
-	answer *Answer
-	err    error
-}
-
-func (o outcome) result() result {
-	_, isFinal := errors.AsType[*apierror.Error](o.err)
-	switch {
-	case isFinal, errors.Is(o.err, errTooLarge):
-		return final
-	case o.err == nil && o.answer.Status == http.StatusTooManyRequests:
-		return limited
-	case o.err == nil && o.answer.Status < http.StatusInternalServerError:
-		return final
-	case o.err != nil && o.reused.Load() && !o.answering.Load() && !timedOut(o.err):
-		return stale
-	}
-	return failed
-}
-
-// unread reports whether WeChat surely did not read the request, because there was
-// no connection or its TLS handshake failed.
-func (o outcome) unread() bool { return o.err != nil && !o.connected.Load() }
-
-// hung reports whether an attempt ran into its timeout. One that had less time
-// than a hedge waits for says nothing about the endpoint.
-func (o outcome) hung() bool { return timedOut(o.err) && time.Since(o.begun) >= hedgeDelay }
-
-func timedOut(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
-}
-
 // A step is the next attempt of a call.
 type step struct {
 	pause time.Duration // before it
@@ -181,4 +143,42 @@ func (c *call) spend(a *attempt) {
 	if !a.hedge {
 		c.client.budget.spend(wallclock.Now())
 	}
+}
+
+// outcome is an attempt with its answer or error.
+type outcome struct {
+	*attempt
+	answer *Answer
+	err    error
+}
+
+func (o outcome) result() result {
+	_, isFinal := errors.AsType[*apierror.Error](o.err)
+	switch {
+	case isFinal, errors.Is(o.err, errTooLarge):
+		return final
+	case o.err == nil && o.answer.Status == http.StatusTooManyRequests:
+		return limited
+	case o.err == nil && o.answer.Status < http.StatusInternalServerError:
+		return final
+	case o.err != nil && o.reused.Load() && !o.answering.Load() && !timedOut(o.err):
+		return stale
+	}
+	return failed
+}
+
+// unread reports whether WeChat surely did not read the request, because there was
+// no connection or its TLS handshake failed.
+func (o outcome) unread() bool { return o.err != nil && !o.connected.Load() }
+
+// hung reports whether an attempt ran into its timeout. One that had less time
+// than a hedge waits for says nothing about the endpoint.
+func (o outcome) hung() bool { return timedOut(o.err) && time.Since(o.begun) >= hedgeDelay }
+
+func timedOut(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }

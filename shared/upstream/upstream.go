@@ -109,7 +109,7 @@ func (c *Client) HTTP() *http.Client {
 }
 
 // An Option changes how a call is made.
-type Option func(*call)
+type Option int
 
 // Once is for an operation that must not be done twice, or must not be asked for
 // twice. An attempt is only repeated if WeChat surely did not read the request:
@@ -117,16 +117,7 @@ type Option func(*call)
 // nobody knows whether the operation was done. There are no hedges, and each
 // attempt has a connection of its own, because one that was open before may be
 // dead without anybody knowing how much of the request came through.
-func Once(c *call) { c.once = true }
-
-// IsOnce reports whether [Once] is among options.
-func IsOnce(options []Option) bool {
-	var c call
-	for _, option := range options {
-		option(&c)
-	}
-	return c.once
-}
+const Once Option = 1
 
 // Do makes a call. It has send make an attempt at one endpoint after the other,
 // with [Client.HTTP], until one gives an answer. A failed attempt is an error or a
