@@ -469,3 +469,13 @@ func TestAFailingEndpointDoesNotUseUpTheBudget(t *testing.T) {
 		}
 	}
 }
+
+// TestAHedgeThatIsSlowerIsNoFailure of its endpoint: it had less time.
+func TestAHedgeThatIsSlowerIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("slow:900", "slow:500")
+		if _, attempts := s.call(t.Context()); attempts != "a b" || len(s.breakers.openUntil) != 0 {
+			t.Errorf("attempts at %q, %v are behind", attempts, s.breakers.openUntil)
+		}
+	})
+}
