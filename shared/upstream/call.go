@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -190,10 +191,7 @@ func (c *call) wait(ctx context.Context, s step) bool {
 // note keeps an outcome for the record, for the call's own result, and for the
 // calls to come.
 func (c *call) note(o outcome, underWay map[int]*attempt) {
-	var others []*attempt
-	for _, other := range underWay {
-		others = append(others, other)
-	}
+	others := slices.Collect(maps.Values(underWay))
 	c.learn(o, others)
 	host := strings.TrimPrefix(o.endpoint, "https://")
 	switch {
