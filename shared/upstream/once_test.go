@@ -132,7 +132,7 @@ func TestOnce(t *testing.T) {
 				first = serveRaw(t, row.handle)
 			}
 			c := client(t, first.URL, second.URL)
-			answer, err := create(within(t, 2*time.Second), c)
+			answer, err := create(within(t, 5*time.Second), c)
 			if succeeded := err == nil && answer.Status == 200; succeeded != row.again {
 				t.Errorf("%+v, %v, want an answer of the other endpoint: %v", answer, err, row.again)
 			}
