@@ -39,7 +39,9 @@ func (f Faults) Error() string {
 // Decode decodes a JSON object into the struct that into points to, or returns
 // [Faults]. It refuses unknown fields (names are compared case-sensitively, after
 // unescaping), duplicates, null, values of another type, invalid Unicode, trailing
-// data, and empty strings. A *string or a string in a map may be empty.
+// data, and empty strings. A *string or a string in a map may be empty. A
+// [json.RawMessage] takes any value, null and empty strings included; in it only
+// duplicates, invalid Unicode and more than 100 levels are refused.
 //
 // If the document is valid JSON, into is filled as far as possible even when there
 // are faults, so that the caller can report faults of other kinds as well.
@@ -54,14 +56,23 @@ func Decode(data []byte, into any) error {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Faults{{Issue: "must be one JSON object: " + err.Error()}}
 	}
-	w := walker{tokens: json.NewDecoder(bytes.NewReader(data))}
-	w.tokens.UseNumber()
-	w.value(reflect.TypeOf(into).Elem(), "", false)
-	err := json.Unmarshal(data, into)
-	if len(w.faults) > 0 {
-		return w.faults
+	if faults := DecodeValue(data, "", into); len(faults) > 0 {
+		return faults
 	}
-	return err
+	return nil
+}
+
+// DecodeValue is [Decode] for a value within a document that was decoded as far as
+// a [json.RawMessage]. path is the JSON pointer of the value; into may point to a
+// variable of any type that a field may have.
+func DecodeValue(value json.RawMessage, path string, into any) Faults {
+	w := walker{tokens: json.NewDecoder(bytes.NewReader(value))}
+	w.tokens.UseNumber()
+	w.value(reflect.TypeOf(into).Elem(), path, false)
+	if err := json.Unmarshal(value, into); err != nil && len(w.faults) == 0 { // unreachable: w found every fault
+		w.fault(path, nil, "can't be decoded")
+	}
+	return w.faults
 }
 
 // DecodeSecret is [Decode] for a secret: its error names the keys at fault and
@@ -90,10 +101,17 @@ func Member(object []byte, name string, into any) bool {
 	return utf8.Valid(object) && json.Unmarshal(object, &members) == nil && members[name] != nil && string(members[name]) != "null" && json.Unmarshal(members[name], into) == nil
 }
 
+// IsObject reports whether data is a JSON object.
+func IsObject(data []byte) bool {
+	var members map[string]json.RawMessage
+	return utf8.Valid(data) && json.Unmarshal(data, &members) == nil && members != nil
+}
+
 // walker compares the tokens of a valid document with a Go type.
 type walker struct {
 	tokens *json.Decoder
 	faults Faults
+	depth  int // within a json.RawMessage
 }
 
 func (w *walker) fault(path string, value any, issue string) {
@@ -112,9 +130,12 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 		return
 	}
 	kind, name := kindOf(t)
+	anything := kind == reflect.Interface
 	switch token := token.(type) {
 	case nil:
-		w.fault(path, nil, "must not be null")
+		if !anything {
+			w.fault(path, nil, "must not be null")
+		}
 	case json.Delim:
 		switch {
 		case token == '{' && kind == reflect.Struct:
@@ -122,29 +143,28 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 		case token == '{' && kind == reflect.Map:
 			w.object(path, func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
 		case token == '[' && kind == reflect.Slice:
-			for i := 0; w.tokens.More(); i++ {
-				w.value(t.Elem(), path+"/"+strconv.Itoa(i), false)
-			}
-			w.tokens.Token()
+			w.array(path, t.Elem())
+		case anything:
+			w.nested(token, path, t)
 		default:
 			w.fault(path, nil, "must be "+name)
 			w.skip()
 		}
 	case string:
 		switch {
-		case kind != reflect.String:
+		case kind != reflect.String && !anything:
 			w.fault(path, nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
-			w.fault(path, nil, "must be valid Unicode")
-		case token == "" && !mayBeEmpty:
+			w.faults = append(w.faults, Fault{Path: path, Issue: "must be valid Unicode", Foreign: anything})
+		case token == "" && !mayBeEmpty && !anything:
 			w.fault(path, token, "must not be empty")
 		}
 	case bool:
-		if kind != reflect.Bool {
+		if kind != reflect.Bool && !anything {
 			w.fault(path, nil, "must be "+name)
 		}
 	case json.Number:
-		if _, err := token.Int64(); kind != reflect.Int64 || err != nil {
+		if _, err := token.Int64(); !anything && (kind != reflect.Int64 || err != nil) {
 			w.fault(path, nil, "must be "+name)
 		}
 	}
@@ -163,7 +183,7 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 			w.faults = append(w.faults, Fault{Path: at, Issue: "must be valid Unicode", Foreign: true})
 			w.discard()
 		case seen[key]:
-			w.fault(at, nil, "must not be given twice")
+			w.faults = append(w.faults, Fault{Path: at, Issue: "must not be given twice", Foreign: t == rawMessage})
 			w.discard()
 		case !known:
 			w.faults = append(w.faults, Fault{Path: at, Issue: "is not a field of this document", Foreign: true})
@@ -174,6 +194,30 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 		seen[key] = true
 	}
 	w.tokens.Token()
+}
+
+// array checks the values of an array after its opening bracket.
+func (w *walker) array(path string, t reflect.Type) {
+	for i := 0; w.tokens.More(); i++ {
+		w.value(t, path+"/"+strconv.Itoa(i), false)
+	}
+	w.tokens.Token()
+}
+
+// nested checks an object or an array in a json.RawMessage after its opening bracket.
+func (w *walker) nested(opening json.Delim, path string, t reflect.Type) {
+	const maxDepth = 100 // the path of each level is in memory
+	w.depth++
+	defer func() { w.depth-- }()
+	switch {
+	case w.depth > maxDepth:
+		w.faults = append(w.faults, Fault{Path: path, Issue: "must not be nested deeper than 100 levels", Foreign: true})
+		w.skip()
+	case opening == '{':
+		w.object(path, func(string) (reflect.Type, bool) { return t, true }, true)
+	default:
+		w.array(path, t)
+	}
 }
 
 // discard skips the next value.
@@ -223,8 +267,14 @@ func field(t reflect.Type, name string) (reflect.Type, bool) {
 	return nil, false
 }
 
-// kindOf returns the kind of JSON value that t takes, and its name in messages.
+var rawMessage = reflect.TypeFor[json.RawMessage]()
+
+// kindOf returns the kind of JSON value that t takes, and its name in messages. The
+// kind of any value is [reflect.Interface].
 func kindOf(t reflect.Type) (reflect.Kind, string) {
+	if t == rawMessage {
+		return reflect.Interface, "any value"
+	}
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return t.Kind(), "an object"

@@ -22,6 +22,9 @@ type document struct {
 	Inners       []inner           `json:"inners,omitzero"`
 	Fields       map[string]string `json:"fields,omitzero"`
 	Counts       []int64           `json:"counts,omitzero"`
+	Any          json.RawMessage   `json:"any,omitzero"`
+
+	Anys map[string]json.RawMessage `json:"anys,omitzero"`
 }
 
 type inner struct {
@@ -151,6 +154,18 @@ var refused = []struct{ rule, document, path, issue string }{
 	{"a fraction in an object", `{"inner":{"size":0.1}}`, "/inner/size", inRange},
 	{"a fraction in an array", `{"counts":[1,0.1]}`, "/counts/1", inRange},
 	{"a fraction in an array's object", `{"inners":[{},{"size":0.1}]}`, "/inners/1/size", inRange},
+
+	{"a duplicate in any value", `{"any":{"a":1,"b":2,"\u0061":3}}`, "/any/a", twice},
+	{"a duplicate deep in any value", `{"any":[0,{"x":{"a":null,"a":null}}]}`, "/any/1/x/a", twice},
+	{"a duplicate in a map of any values", `{"anys":{"a":1,"a":2}}`, "/anys/a", twice},
+	{"a duplicate deep in a map of any values", `{"anys":{"a":[{"b":1,"b":1}]}}`, "/anys/a/0/b", twice},
+	{"a lone surrogate in any value", `{"any":{"a":["\ud800"]}}`, "/any/a/0", unicode},
+	{"a lone surrogate as any value", `{"any":"\udc00"}`, "/any", unicode},
+	{"a lone surrogate in a name in any value", `{"any":{"x\ud800":1}}`, "/any/x\ufffd", unicode},
+	{"101 levels in any value", `{"any":` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + `}`, "/any" + strings.Repeat("/0", 100), "must not be nested deeper than 100 levels"},
+	{"9,000 levels in any value", `{"any":` + strings.Repeat(`{"a":`, 9_000) + `1` + strings.Repeat("}", 9_000) + `}`, "/any" + strings.Repeat("/a", 100), "must not be nested deeper than 100 levels"},
+	{"an array for a map of any values", `{"anys":[]}`, "/anys", object},
+	{"null for a map of any values", `{"anys":null}`, "/anys", null},
 }
 
 func TestDecodeRefuses(t *testing.T) {
@@ -257,6 +272,11 @@ func TestDecodeAccepts(t *testing.T) {
 		{"zero", `{"count":0,"limit":-0}`, document{Limit: new(int64(0))}},
 		{"empty containers", `{"list":[],"fields":{},"inner":{}}`,
 			document{List: []string{}, Fields: map[string]string{}, Inner: &inner{}}},
+		{"any value", `{"any":{"n":1.0e999,"s":"","z":null,"t":true,"x":{"n":[{"n":2}]}}}`, document{Any: json.RawMessage(`{"n":1.0e999,"s":"","z":null,"t":true,"x":{"n":[{"n":2}]}}`)}},
+		{"any value as null", `{"any":null}`, document{Any: json.RawMessage(`null`)}},
+		{"any value as it was written", `{"any":[ 0.10, "\u4f1a<" ]}`, document{Any: json.RawMessage(`[ 0.10, "\u4f1a<" ]`)}},
+		{"100 levels", `{"any":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, document{Any: json.RawMessage(strings.Repeat("[", 100) + strings.Repeat("]", 100))}},
+		{"a map of any values", `{"anys":{"a":null,"A":[{"a":1},{"a":1}]}}`, document{Anys: map[string]json.RawMessage{"a": json.RawMessage(`null`), "A": json.RawMessage(`[{"a":1},{"a":1}]`)}}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			var got document
@@ -267,6 +287,68 @@ func TestDecodeAccepts(t *testing.T) {
 				t.Errorf("%+v, want %+v", got, row.want)
 			}
 		})
+	}
+}
+
+// The sender chose the names in what may be any value, and they must not be logged.
+func TestFaultsInAnyValueAreForeign(t *testing.T) {
+	for _, text := range []string{`{"any":{"x":1,"x":2}}`, `{"anys":{"x":1,"x":2}}`, `{"any":{"x":"\ud800"}}`, `{"any":{"x\ud800":1}}`} {
+		err := Decode([]byte(text), new(document))
+		if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || !faults[0].Foreign {
+			t.Errorf("%s: %#v", text, faults)
+		}
+	}
+}
+
+func TestDecodeValue(t *testing.T) {
+	for _, row := range []struct {
+		rule, value string
+		into        any
+		path, issue string
+	}{
+		{"a string", `"x"`, new(string), "", ""},
+		{"an empty string", `""`, new(string), "/a", empty},
+		{"an empty string where it may be", `""`, new(*string), "", ""},
+		{"null", `null`, new(*string), "/a", null},
+		{"a number", `7`, new(int64), "", ""},
+		{"a number for a string", `7`, new(string), "/a", text},
+		{"a fault inside", `{"name":"x","size":true}`, new(inner), "/a/size", whole},
+		{"any values", `{"x":null}`, new(map[string]json.RawMessage), "", ""},
+		{"a string for any values", `"x"`, new(map[string]json.RawMessage), "/a", object},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			faults := DecodeValue(json.RawMessage(row.value), "/a", row.into)
+			if row.issue == "" {
+				if got, err := Encode(row.into); len(faults) > 0 || err != nil || string(got) != row.value {
+					t.Errorf("%v, and %s, %v", faults, got, err)
+				}
+				return
+			}
+			if len(faults) != 1 || faults[0].Path != row.path || faults[0].Issue != row.issue {
+				t.Errorf("%v, want %s %s", faults, row.path, row.issue)
+			}
+		})
+	}
+}
+
+func TestIsObject(t *testing.T) {
+	for _, row := range []struct {
+		data string
+		want bool
+	}{
+		{`{}`, true},
+		{` {"nickname": "张三"} `, true},
+		{``, false},
+		{`null`, false},
+		{`[]`, false},
+		{`"{}"`, false},
+		{`{`, false},
+		{`{}{}`, false},
+		{"{\"a\":\"\xff\"}", false},
+	} {
+		if got := IsObject([]byte(row.data)); got != row.want {
+			t.Errorf("IsObject(%q) = %t", row.data, got)
+		}
 	}
 }
 
@@ -306,6 +388,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"activate_type":"AUTO_ACTIVATE","navigate_back_previous_page":true,"clearable":""}`))
 	f.Add([]byte(`{"count":-1,"limit":0,"list":["会员","\ud83d\ude00"],"fields":{"a":"","A":"<"},"inner":{"name":"x","a/b~c":"&"},"inners":[{},{"size":9}],"counts":[1,2]}`))
 	f.Add([]byte(`{"list":[],"fields":{},"counts":[],"inners":[],"inner":{}}`))
+	f.Add([]byte(`{"any":[null,{"a":"","b":{"a":1.0}}],"anys":{"a":null,"b":[[],"<"]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var first document
 		if err := Decode(data, &first); err != nil {
@@ -323,7 +406,8 @@ func FuzzDecode(f *testing.F) {
 		if !json.Valid(data) {
 			t.Fatalf("accepted, but not JSON: %q", data)
 		}
-		if err := unambiguous(json.NewDecoder(bytes.NewReader(data))); err != nil {
+		anything := first.Any != nil || first.Anys != nil // may have null, and is kept as it was written
+		if err := unambiguous(json.NewDecoder(bytes.NewReader(data)), anything); err != nil {
 			t.Fatalf("accepted %q: %v", data, err)
 		}
 		again, err := Encode(first)
@@ -334,21 +418,24 @@ func FuzzDecode(f *testing.F) {
 		if err := Decode(again, &second); err != nil {
 			t.Fatalf("%s was made of %q, and is refused: %v", again, data, err)
 		}
-		if !reflect.DeepEqual(first, second) {
+		if same, _ := Encode(second); string(same) != string(again) || !anything && !reflect.DeepEqual(first, second) {
 			t.Fatalf("%+v became %+v", first, second)
 		}
 	})
 }
 
-// unambiguous returns an error if a JSON value has a duplicate name or a null.
-func unambiguous(d *json.Decoder) error {
+// unambiguous returns an error if a JSON value has a duplicate name, or a null where
+// none is allowed.
+func unambiguous(d *json.Decoder, nulls bool) error {
 	token, err := d.Token()
 	if err != nil {
 		return err
 	}
 	switch token {
 	case nil:
-		return errors.New("a null")
+		if !nulls {
+			return errors.New("a null")
+		}
 	case json.Delim('{'):
 		seen := map[json.Token]bool{}
 		for d.More() {
@@ -360,14 +447,14 @@ func unambiguous(d *json.Decoder) error {
 				return fmt.Errorf("the name %q twice", name)
 			}
 			seen[name] = true
-			if err := unambiguous(d); err != nil {
+			if err := unambiguous(d, nulls); err != nil {
 				return err
 			}
 		}
 		_, err = d.Token()
 	case json.Delim('['):
 		for d.More() {
-			if err := unambiguous(d); err != nil {
+			if err := unambiguous(d, nulls); err != nil {
 				return err
 			}
 		}
