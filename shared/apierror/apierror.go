@@ -34,10 +34,10 @@ type Error struct {
 
 // Detail names the field at fault, as APIv3 does.
 type Detail struct {
-	Field    string `json:"field"`           // JSON pointer into the request: /body/activate_type, /path/card_id
-	Value    any    `json:"value,omitempty"` // the value sent; never an openid
+	Field    string `json:"field"`           // JSON pointer into the request: /body/activate_type, /path/card_id, /query/encrypt_code
+	Value    any    `json:"value,omitempty"` // the value sent; never an openid or a card's code
 	Issue    string `json:"issue"`           // what is wrong
-	Location string `json:"location"`        // "body" or "path"
+	Location string `json:"location"`        // "body", "path" or "query", as Field begins
 
 	Foreign bool `json:"-"` // the caller chose the field's name, so it must not be logged
 }

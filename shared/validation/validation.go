@@ -77,12 +77,31 @@ func OneOf(values ...string) Rule {
 
 // CardID requires a card_id: 1 to 32 characters, as in all documents. The alphabet
 // is stricter than theirs because the ID becomes part of a signed URL path.
-func CardID(value string) string {
-	foreign := func(c rune) bool {
-		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
+func CardID(value string) string { return Alphanumeric(32, "_-")(value) }
+
+// Code requires the code of a user's card (code, user_card_code). The documents
+// allow 32 digits, letters and half-width punctuation; of the latter only _ and -
+// are accepted because the code becomes part of a signed URL path.
+func Code(value string) string { return Alphanumeric(32, "_-")(value) }
+
+// Alphanumeric requires 1 to n of the characters A-Z, a-z, 0-9 and punctuation.
+func Alphanumeric(n int, punctuation string) Rule {
+	return func(value string) string {
+		foreign := func(c rune) bool {
+			return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune(punctuation, c))
+		}
+		if len(value) > n || strings.ContainsFunc(value, foreign) {
+			return fmt.Sprintf("must be 1 to %d of the characters A-Z a-z 0-9 %s", n, strings.Join(strings.Split(punctuation, ""), " "))
+		}
+		return ""
 	}
-	if len(value) > 32 || strings.ContainsFunc(value, foreign) {
-		return "must be 1 to 32 of the characters A-Z a-z 0-9 _ -"
+}
+
+// HalfWidth requires digits, English letters and half-width punctuation, without
+// blanks.
+func HalfWidth(value string) string {
+	if strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c >= unicode.MaxASCII }) {
+		return "must be digits, letters or half-width punctuation, without blanks"
 	}
 	return ""
 }

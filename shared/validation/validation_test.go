@@ -96,6 +96,63 @@ func TestCardID(t *testing.T) {
 	})
 }
 
+func TestCode(t *testing.T) {
+	hold(t, Code, "must be 1 to 32 of the characters A-Z a-z 0-9 _ -", []row{
+		{"nothing is for Required", "", true},
+		{"24 digits, as WeChat allocates", "478515832665201811291234", true},
+		{"the merchant's own", "VIP-2026_a9", true},
+		{"32 characters", strings.Repeat("1", 32), true},
+		{"33 characters", strings.Repeat("1", 33), false},
+		{"a slash", "1/2", false},
+		{"another way up", "..", false},
+		{"a full stop", "1.2", false},
+		{"an escape", "1%2F", false},
+		{"a query", "1?a=b", false},
+		{"a fragment", "1#2", false},
+		{"a semicolon", "1;2", false},
+		{"a blank", "1 2", false},
+		{"a newline at the end", "1\n", false},
+		{"Chinese", "会员", false},
+		{"a full-width digit", "１", false},
+		{"invalid UTF-8", "1\xff", false},
+	})
+}
+
+func TestAlphanumeric(t *testing.T) {
+	hold(t, Alphanumeric(4, "+/=%"), "must be 1 to 4 of the characters A-Z a-z 0-9 + / = %", []row{
+		{"nothing is for Required", "", true},
+		{"4 of each kind", "Az0+", true},
+		{"the punctuation", "+/=%", true},
+		{"5 characters", "Az09+", false},
+		{"other punctuation", "a-b", false},
+		{"a blank", "a b", false},
+		{"a letter of 2 bytes", "é", false},
+		{"a NUL", "a\x00", false},
+		{"invalid UTF-8", "\xff", false},
+	})
+}
+
+func TestHalfWidth(t *testing.T) {
+	hold(t, HalfWidth, "must be digits, letters or half-width punctuation, without blanks", []row{
+		{"nothing was sent", "", true},
+		{"digits and letters", "0123456789AZaz", true},
+		{"all half-width punctuation", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", true},
+		{"a blank", "a b", false},
+		{"a tab", "a\t", false},
+		{"a newline", "a\n", false},
+		{"a NUL", "\x00", false},
+		{"DEL", "\x7f", false},
+		{"a no-break space", "a\u00a0b", false},
+		{"Chinese", "会员", false},
+		{"a full-width digit", "１", false},
+		{"full-width punctuation", "，", false},
+		{"an emoji", "😀", false},
+		{"an accented letter", "é", false},
+		{"an Arabic digit", "٣", false},
+		{"invalid UTF-8", "a\xff", false},
+	})
+}
+
 func TestWebURL(t *testing.T) {
 	const long = "https://w.url.cn/"
 	hold(t, WebURL, "must be an absolute http or https URL", []row{
