@@ -79,6 +79,20 @@ func (r *Request) Path() string {
 // API decodes the whole path before it matches routes.
 func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
 
+// GreedyPathParameter returns a parameter that takes the rest of the path, as in a
+// route that ends in {name+}, with every slash in it. AWS does not document whether
+// the event's parameter keeps a slash at its ends, or two in a row; the path has them.
+func (r *Request) GreedyPathParameter(name string) string {
+	parameter := r.PathParameter(name)
+	prefix, _, _ := strings.Cut(r.Path(), "{"+name+"+}")
+	_, rest, _ := strings.Cut(r.event.RawPath, prefix)
+	slashless := func(text string) string { return strings.ReplaceAll(text, "/", "") }
+	if len(rest) > len(parameter) && slashless(rest) == slashless(parameter) {
+		return rest
+	}
+	return parameter
+}
+
 // RawQuery returns the query string as it was sent, neither decoded nor encoded.
 func (r *Request) RawQuery() string { return r.event.RawQueryString }
 

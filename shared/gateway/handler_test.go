@@ -87,6 +87,38 @@ func TestTheQueryIsNotDecoded(t *testing.T) {
 	}
 }
 
+func TestAGreedyPathParameterKeepsItsSlashes(t *testing.T) {
+	const route = "/v3/marketing/membercard-open/activate-informations/"
+	for _, row := range []struct{ what, path, parameter, want string }{
+		{"one segment", route + "abc", "abc", "abc"},
+		{"more segments", route + "a/b/c", "a/b/c", "a/b/c"},
+		{"slashes that both have", route + "/a//b/", "/a//b/", "/a//b/"},
+		{"a slash before that only the path has", route + "/a", "a", "/a"},
+		{"a slash behind that only the path has", route + "a/", "a", "a/"},
+		{"two slashes that only the path has", route + "a//b", "a/b", "a//b"},
+		{"behind a stage", "/prod" + route + "/a/", "a", "/a/"},
+		{"a path that is still encoded", route + "a%2Fb", "a/b", "a/b"},
+		{"another path", "/other", "a/b", "a/b"},
+		{"no path", "", "a/b", "a/b"},
+		{"the route's own path within it", route + "a" + route + "b", "a" + route + "b", "a" + route + "b"},
+		{"nothing", route, "", ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			var got string
+			serve(t, Handler{Operation: func(_ context.Context, r *Request) (*Response, error) {
+				got = r.GreedyPathParameter("activate_ticket")
+				return &Response{}, nil
+			}}, events.APIGatewayV2HTTPRequest{
+				RouteKey: "GET " + route + "{activate_ticket+}", RawPath: row.path,
+				PathParameters: map[string]string{"activate_ticket": row.parameter},
+			})
+			if got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
 func TestBodyIsTheBytesSent(t *testing.T) {
 	const limit = 64 << 10
 	encode := base64.StdEncoding.EncodeToString
