@@ -64,9 +64,6 @@ func (r *request) validate() (cardType string, changes cardfields.Fields, err er
 	if err != nil {
 		return "", nil, err
 	}
-	inBaseInfo := func(name string) string { return "/" + cardType + "/base_info/" + name }
-	inCard := func(name string) string { return "/" + cardType + "/" + name }
-
 	changes = cardfields.Fields{}
 	for name, value := range map[string]*string{
 		"activate_url":                 sent.ActivateURL,
@@ -77,16 +74,7 @@ func (r *request) validate() (cardType string, changes cardfields.Fields, err er
 			changes[name] = *value
 		}
 	}
-	if len(changes) > 0 && cardType != cardfields.MemberCard {
-		return "", nil, gateway.Fault(strictjson.Fault{Path: inCard(changes.Sorted()[0]), Issue: "is a field of membership cards only"})
-	}
-	faults := append(changes.Check(inCard), changes.CheckPairs(inCard)...)
-	for _, name := range sent.BaseInfo.Sorted() {
-		if cardfields.OfMemberCard(name) {
-			faults = append(faults, strictjson.Fault{Path: inBaseInfo(name), Issue: "belongs to member_card itself"})
-		}
-	}
-	faults = append(append(faults, sent.BaseInfo.Check(inBaseInfo)...), sent.BaseInfo.CheckPairs(inBaseInfo)...)
+	faults := cardfields.CheckCard("/"+cardType, cardType, changes, sent.BaseInfo)
 	maps.Copy(changes, sent.BaseInfo)
 	if len(changes) == 0 {
 		faults = append(faults, strictjson.Fault{Path: "/" + cardType, Issue: "must have a field to change"})

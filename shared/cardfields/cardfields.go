@@ -94,6 +94,29 @@ func (f Fields) CheckPairs(pointer func(name string) string) (faults strictjson.
 	return faults
 }
 
+// CheckCard returns the faults of a card's fields: own are those of the card's
+// object, which has the key cardType, and baseInfo those of its base_info. path is
+// the JSON pointer of the card's object.
+func CheckCard(path, cardType string, own, baseInfo Fields) (faults strictjson.Faults) {
+	inCard := func(name string) string { return path + "/" + name }
+	inBaseInfo := func(name string) string { return path + "/base_info/" + name }
+	for _, name := range own.Sorted() {
+		switch {
+		case !OfMemberCard(name):
+			faults = append(faults, strictjson.Fault{Path: inCard(name), Issue: "belongs to base_info"})
+		case cardType != MemberCard:
+			faults = append(faults, strictjson.Fault{Path: inCard(name), Issue: "is a field of membership cards only"})
+		}
+	}
+	faults = append(append(faults, own.Check(inCard)...), own.CheckPairs(inCard)...)
+	for _, name := range baseInfo.Sorted() {
+		if OfMemberCard(name) {
+			faults = append(faults, strictjson.Fault{Path: inBaseInfo(name), Issue: "belongs to member_card itself"})
+		}
+	}
+	return append(append(faults, baseInfo.Check(inBaseInfo)...), baseInfo.CheckPairs(inBaseInfo)...)
+}
+
 // Sorted returns the names of the fields: known ones in the documents' order,
 // then unknown ones alphabetically.
 func (f Fields) Sorted() []string {
