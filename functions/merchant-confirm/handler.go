@@ -1,0 +1,68 @@
+package main
+
+import (
+	"cmp"
+	"context"
+
+	"membercard/shared/apierror"
+	"membercard/shared/gateway"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
+)
+
+// request is the body of the confirmation of a user's card (2026-07). The document's
+// DEFAULT is not accepted, as it has no meaning.
+type request struct {
+	UserCardConfirmState string `json:"user_card_confirm_state"`
+	FailReason           string `json:"fail_reason,omitempty"`
+}
+
+// validate checks the document's rules.
+func (r *request) validate(cardID, code string) error {
+	return cmp.Or(
+		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
+		validation.CheckPrivate("/path/code", code, validation.Required, validation.Code),
+		validation.Check("/body/user_card_confirm_state", r.UserCardConfirmState, validation.Required,
+			validation.OneOf("CREATE_CARD_SUCCESS", "CREATE_CARD_FAIL", "CREATE_CARD_ALREADY_EXISTS")),
+		validation.CheckPrivate("/body/fail_reason", r.FailReason, validation.MaxLength(128)),
+		r.validateFailReason(),
+	)
+}
+
+// validateFailReason refuses a reason for what did not fail.
+func (r *request) validateFailReason() error {
+	if r.FailReason == "" || r.UserCardConfirmState == "CREATE_CARD_FAIL" {
+		return nil
+	}
+	return apierror.InvalidParam(apierror.Detail{
+		Field:    "/body/fail_reason",
+		Issue:    "is allowed with CREATE_CARD_FAIL only",
+		Location: "body",
+	})
+}
+
+// confirm tells WeChat Pay whether the merchant's own registration worked:
+// POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm. The
+// document does not describe the answer, so any success is passed on.
+func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	cardID, code := r.PathParameter("card_id"), r.PathParameter("code")
+	r.Redact(code)
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	r.Redact(body.FailReason) // may name the user
+	if err := body.validate(cardID, code); err != nil {
+		return nil, err
+	}
+	content, err := strictjson.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/confirm", content)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.Pass(answer), nil
+}
