@@ -1,0 +1,62 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"membercard/shared/apierror"
+	"membercard/shared/gateway"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
+)
+
+// decrypt returns the code that an encrypt_code stands for:
+// GET /v3/marketing/membercard-open/cards/{card_id}/decrypt-code?encrypt_code=….
+// The document wants encrypt_code as WeChat sent it, neither decoded nor encoded.
+func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
+	cardID := r.PathParameter("card_id")
+	encrypted, err := encryptCode(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(
+		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
+		// 128 characters in the document, each of which may be percent-encoded.
+		validation.CheckPrivate("/query/encrypt_code", encrypted, validation.Required, validation.Alphanumeric(384, "+/=-_%")),
+	); err != nil {
+		return nil, err
+	}
+	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/decrypt-code?encrypt_code="+encrypted)
+	if err != nil {
+		return nil, err
+	}
+	var code string
+	if !strictjson.Member(answer.Body, "code", &code) || code == "" {
+		return nil, answer.Invalid(errors.New("the answer has no code"))
+	}
+	return gateway.Pass(answer), nil
+}
+
+// encryptCode returns the query's only parameter as it was sent, or "".
+func encryptCode(r *gateway.Request) (string, error) {
+	if strings.Contains(r.RawQuery(), "&") {
+		return "", apierror.InvalidParam(apierror.Detail{
+			Field:    "/query/encrypt_code",
+			Issue:    "must be the only parameter of the query",
+			Location: "query",
+		})
+	}
+	encrypted, ok := strings.CutPrefix(r.RawQuery(), "encrypt_code=")
+	if !ok {
+		return "", nil
+	}
+	r.Redact(encrypted)
+	if decoded, err := url.PathUnescape(encrypted); err == nil {
+		r.Redact(decoded) // as WeChat may repeat it
+	}
+	return encrypted, nil
+}
