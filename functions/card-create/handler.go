@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"membercard/shared/apierror"
+	"membercard/shared/cardfields"
+	"membercard/shared/gateway"
+	"membercard/shared/officialaccount"
+	"membercard/shared/strictjson"
+	"membercard/shared/validation"
+)
+
+// request is the body of POST /card/create (创建卡券): card_type, and one object whose
+// key is the type in lower case. Members that no rule here is about are WeChat's
+// business, and may have any value.
+type request struct {
+	Card object `json:"card"`
+}
+
+type object = map[string]json.RawMessage
+
+// texts are the members of base_info that must be texts, in the document's order.
+var texts = []string{"logo_url", "brand_name", "code_type", "title", "color", "notice", "description"}
+
+// validate returns the faults of the request.
+func (r *request) validate() (faults strictjson.Faults) {
+	if r.Card == nil {
+		return strictjson.Faults{{Path: "/card", Issue: "is required"}}
+	}
+	var cardType string
+	if faults := required(r.Card, "/card", "card_type", &cardType); len(faults) > 0 {
+		return faults
+	}
+	key := strings.ToLower(cardType)
+	cardTypes := strings.Fields(strings.ToUpper(strings.Join(cardfields.CardTypes, " ")))
+	if issue := validation.OneOf(cardTypes...)(cardType); issue != "" {
+		return strictjson.Faults{{Path: "/card/card_type", Value: cardType, Issue: issue}}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Card)) {
+		switch {
+		case name == "card_type" || name == key:
+		case slices.Contains(cardfields.CardTypes, name):
+			faults = append(faults, strictjson.Fault{Path: "/card/" + name, Issue: "must not be sent with card_type " + cardType + ": a card has one type"})
+		default:
+			faults = append(faults, strictjson.Fault{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Foreign: true})
+		}
+	}
+	return append(faults, validateCard(r.Card, key)...)
+}
+
+// validateCard returns the faults of the object with the card's type as its key.
+func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
+	var card, baseInfo, sku, dateInfo object
+	var text string
+	var quantity int64
+	path := "/card/" + cardType
+	pathOfInfo := path + "/base_info"
+
+	faults = required(envelope, "/card", cardType, &card)
+	if len(faults) > 0 {
+		return faults
+	}
+	faults = required(card, path, "base_info", &baseInfo)
+	if len(faults) > 0 {
+		return faults
+	}
+	for _, name := range texts {
+		faults = append(faults, required(baseInfo, pathOfInfo, name, &text)...)
+	}
+	if missing := required(baseInfo, pathOfInfo, "sku", &sku); len(missing) > 0 {
+		faults = append(faults, missing...)
+	} else {
+		faults = append(faults, required(sku, pathOfInfo+"/sku", "quantity", &quantity)...)
+	}
+	faults = append(faults, required(baseInfo, pathOfInfo, "date_info", &dateInfo)...)
+	if cardType == cardfields.MemberCard {
+		faults = append(faults, required(card, path, "prerogative", &text)...)
+	}
+
+	own, wrong := fieldsOf(card, path)
+	faults = append(faults, wrong...)
+	ofInfo, wrong := fieldsOf(baseInfo, pathOfInfo)
+	faults = append(faults, wrong...)
+	return append(faults, cardfields.CheckCard(path, cardType, own, ofInfo)...)
+}
+
+// required decodes a member that must be there. path is that of the object.
+func required(members object, path, name string, into any) strictjson.Faults {
+	value, sent := members[name]
+	if !sent {
+		return strictjson.Faults{{Path: path + "/" + name, Issue: "is required"}}
+	}
+	return strictjson.DecodeValue(value, path+"/"+name, into)
+}
+
+// fieldsOf returns those members of an object that are card fields.
+func fieldsOf(members object, path string) (cardfields.Fields, strictjson.Faults) {
+	fields, faults := cardfields.Fields{}, strictjson.Faults(nil)
+	for _, name := range cardfields.Names {
+		if value, sent := members[name]; sent {
+			var text *string // may be empty
+			if wrong := strictjson.DecodeValue(value, path+"/"+name, &text); len(wrong) > 0 {
+				faults = append(faults, wrong...)
+			} else {
+				fields[name] = *text
+			}
+		}
+	}
+	return fields, faults
+}
+
+// unclear is the advice for errors after which the card may exist all the same.
+var unclear = apierror.Advice{
+	{"UPSTREAM_TIMEOUT", "", lookFirst},
+	{"UPSTREAM_UNREACHABLE", "", lookFirst},
+	{"INVALID_RESPONSE", "", lookFirst},
+	{"SYSTEM_ERROR", "", lookFirst},
+	{"WECHAT_-1", "", lookFirst},
+}
+
+const lookFirst = "look whether the official account has the card before trying again: each call makes another card"
+
+// create makes a card: POST /card/create. WeChat gets the body byte for byte.
+func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	if err := r.Decode(&body); err != nil {
+		return nil, err
+	}
+	if faults := body.validate(); len(faults) > 0 {
+		return nil, gateway.Fault(faults[0])
+	}
+	content, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	// TODO: two calls make two cards. Post repeats a call that WeChat may have read;
+	// call what does not.
+	answer, err := wechat.Post(ctx, "/card/create", content)
+	if err != nil {
+		return nil, unclear.Apply(err)
+	}
+	var cardID string
+	if !strictjson.Member(answer.Body, "card_id", &cardID) || cardID == "" {
+		return nil, unclear.Apply(answer.Invalid(errors.New("the answer has no card_id")))
+	}
+	return gateway.Pass(answer), nil
+}

@@ -1,0 +1,26 @@
+// Command card-create is the Lambda function that makes a card of the official
+// account, with its mini-program entries and the H5 links beside them.
+package main
+
+import (
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/accountclient"
+	"membercard/shared/env"
+	"membercard/shared/gateway"
+	"membercard/shared/officialaccount"
+	"membercard/shared/telemetry"
+)
+
+func main() {
+	log := env.Log()
+	lambda.Start(newHandler(log, accountclient.NewWarm(log)))
+}
+
+// newHandler returns the function's handler. A card's texts are long, so a body may
+// have 64 KiB.
+func newHandler(log *telemetry.Log, wechat *officialaccount.Client) gateway.Handler {
+	h := gateway.NewHandler(log, wechat, create)
+	h.MaxBody = 64 << 10
+	return h
+}
