@@ -48,12 +48,16 @@ func NewClient(merchants Source, upstream *upstream.Client) *Client {
 func (c *Client) Warm(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(func() { c.upstream.Open(ctx) })
-	both.Go(func() {
-		if m, err := c.merchants.Get(ctx); err == nil {
-			_ = c.prepare(ctx, m)
-		}
-	})
+	both.Go(func() { c.ReadKeys(ctx) })
 	both.Wait()
+}
+
+// ReadKeys is [Client.Warm] for a function that only verifies notifications: it
+// opens no connection to WeChat Pay, unless platform certificates are needed.
+func (c *Client) ReadKeys(ctx context.Context) {
+	if m, err := c.merchants.Get(ctx); err == nil {
+		_ = c.prepare(ctx, m)
+	}
 }
 
 // Post calls an operation of APIv3 with a JSON body. The path and the body are

@@ -43,6 +43,7 @@ type keyring struct {
 	certificates      *core.CertificateMap // by serial number
 	downloadedAt      time.Time
 	uselessDownloadAt time.Time // when a download last did not bring the certificate that was needed
+	failure           error     // what that download failed with, if a notification caused it
 }
 
 // Verify implements [github.com/wechatpay-apiv3/wechatpay-go/core/auth.Verifier].
@@ -107,6 +108,19 @@ func (k *keyring) setDownloadUseless() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.uselessDownloadAt = wallclock.Now()
+}
+
+// downloadFailure returns what the last useless download failed with, or nil.
+func (k *keyring) downloadFailure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failure
+}
+
+func (k *keyring) setDownloadFailure(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failure = err
 }
 
 // with returns a keyring with these certificates and the same public key.

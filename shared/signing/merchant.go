@@ -75,6 +75,10 @@ func ParseMerchant(secret []byte) (*Merchant, error) {
 	}, nil
 }
 
+// publicKeyPrefix is how the ID of a public key of WeChat Pay begins. What begins
+// otherwise is the serial number of a platform certificate.
+const publicKeyPrefix = "PUB_KEY_ID_"
+
 // check validates the document and returns its private key.
 func (d *secretDocument) check() (*rsa.PrivateKey, error) {
 	switch {
@@ -92,7 +96,7 @@ func (d *secretDocument) check() (*rsa.PrivateKey, error) {
 		return nil, errors.New("wechatpay_public_key is missing beside wechatpay_public_key_id")
 	case d.PublicKeyID == "" && d.PublicKey != "":
 		return nil, errors.New("wechatpay_public_key_id is missing beside wechatpay_public_key")
-	case d.PublicKeyID != "" && !strings.HasPrefix(d.PublicKeyID, "PUB_KEY_ID_"):
+	case d.PublicKeyID != "" && !strings.HasPrefix(d.PublicKeyID, publicKeyPrefix):
 		return nil, errors.New("wechatpay_public_key_id does not begin with PUB_KEY_ID_")
 	case d.PublicKey == "" && d.APIv3Key == "":
 		return nil, errors.New("wechatpay_public_key (with its ID) or apiv3_key is missing: nothing to verify answers with")

@@ -1,0 +1,297 @@
+package signing
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
+	"membercard/shared/wallclock"
+)
+
+// Notification is a notification (回调通知) of WeChat Pay, verified and decrypted.
+type Notification struct {
+	ID           string
+	CreateTime   string    // RFC 3339, as it was sent
+	CreatedAt    time.Time // CreateTime, parsed
+	EventType    string    // 1 to 128 characters
+	Summary      string
+	OriginalType string
+	Resource     json.RawMessage // a JSON object, byte for byte as WeChat Pay encrypted it; personal data
+}
+
+// Notification verifies and decrypts a notification: the headers and the body of a
+// request, byte for byte. The error is an [apierror.Error]:
+//
+//	SIGNATURE_INVALID       401: a header is missing or malformed, the timestamp is off by
+//	                        more than 5 minutes, the key is unknown, the signature is wrong
+//	SIGNATURE_TEST          401: WeChat Pay has signed wrongly on purpose
+//	NOTIFICATION_MALFORMED  400: signed, but not the documented JSON
+//	CONFIG_ERROR            500: the secret is unreadable, or its apiv3_key is missing or wrong
+//
+// An unknown key and an apiv3_key that does not fit have the merchant read again; an
+// unknown certificate has the certificates downloaded. Each happens at most once a
+// minute as long as it does not help. core/notify of wechatpay-go is not used: it
+// decrypts in the same call as it verifies, so that nothing could be checked in
+// between, and its errors quote the whole request.
+func (c *Client) Notification(ctx context.Context, header http.Header, body []byte) (*Notification, error) {
+	serial, err := checkSigned(header)
+	if err != nil {
+		return nil, err
+	}
+	merchant, err := c.merchants.Get(ctx)
+	if err != nil {
+		return nil, apierror.Config(err)
+	}
+	signed := signedRequest{header, body, serial}
+	err = c.verifyAs(ctx, merchant, signed)
+	if errors.Is(err, errUnknownKey) || errors.Is(err, errRefused) || errors.Is(err, errWrongAPIv3Key) {
+		if current, changed := c.current(ctx); changed {
+			merchant = current
+			err = c.verifyAs(ctx, merchant, signed)
+		}
+	}
+	if err != nil {
+		return nil, notVerified(err)
+	}
+	n, resource, err := parseNotification(body)
+	if err != nil {
+		return nil, apierror.NotificationMalformed(err)
+	}
+	n.Resource, err = merchant.keys.open(resource)
+	if err != nil {
+		if current, changed := c.current(ctx); changed {
+			n.Resource, err = current.keys.open(resource)
+		}
+	}
+	if err != nil {
+		return nil, apierror.APIv3KeyUnusable(err)
+	}
+	if !utf8.Valid(n.Resource) || !bytes.HasPrefix(bytes.TrimLeft(n.Resource, " \t\r\n"), []byte("{")) || !json.Valid(n.Resource) {
+		return nil, apierror.NotificationMalformed(errors.New("the decrypted resource is not a JSON object"))
+	}
+	return n, nil
+}
+
+// current reads the merchant again and reports whether it changed.
+func (c *Client) current(ctx context.Context) (*Merchant, bool) {
+	merchant, changed, err := c.merchants.Refresh(ctx)
+	if err != nil || !changed {
+		return nil, false
+	}
+	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
+	return merchant, true
+}
+
+// notVerified is the error for a request that was not verified. That the keys
+// can't be had is the operator's fault, everything else the sender's.
+func notVerified(err error) error {
+	if e, ok := errors.AsType[*apierror.Error](err); ok {
+		e := *e
+		e.Status, e.RetryAfter = http.StatusInternalServerError, 0
+		return &e
+	}
+	return apierror.SignatureInvalid(err)
+}
+
+// signedRequest is a request whose signature is to be verified with the key that
+// serial names.
+type signedRequest struct {
+	header http.Header
+	body   []byte
+	serial string
+}
+
+const (
+	// signatureType is the only value of Wechatpay-Signature-Type; it may be missing.
+	signatureType = "WECHATPAY2-SHA256-RSA2048"
+	// testSignature is how a signature begins that is wrong on purpose.
+	testSignature = "WECHATPAY/SIGNTEST/"
+	// maxClockSkew is how far the timestamp of a notification may be off.
+	maxClockSkew = 5 * time.Minute
+)
+
+// checkSigned checks the headers of a notification before any key is looked up, and
+// returns the serial number of the key. Its errors quote nothing: anybody may have
+// sent the request.
+func checkSigned(header http.Header) (serial string, err error) {
+	serial = header.Get(consts.WechatPaySerial)
+	signature := header.Get(consts.WechatPaySignature)
+	stamp := header.Get(consts.WechatPayTimestamp)
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	at := time.Unix(seconds, 0)
+	switch kind := header.Get("Wechatpay-Signature-Type"); {
+	case kind != "" && kind != signatureType:
+		err = errors.New("Wechatpay-Signature-Type is not " + signatureType)
+	case err != nil || strconv.FormatInt(seconds, 10) != stamp:
+		err = errors.New("Wechatpay-Timestamp is missing or malformed")
+	case wallclock.Since(at).Abs() > maxClockSkew:
+		err = errors.New("Wechatpay-Timestamp is off by more than 5 minutes")
+	case !isVisible(header.Get(consts.WechatPayNonce), 128):
+		err = errors.New("Wechatpay-Nonce is missing or malformed")
+	case !isKeySerial(serial):
+		err = errors.New("Wechatpay-Serial is missing or malformed")
+	case strings.HasPrefix(signature, testSignature):
+		return "", apierror.SignatureTest(errors.New("the signature begins with " + testSignature))
+	case !isVisible(signature, 1024):
+		err = errors.New("Wechatpay-Signature is missing or malformed")
+	}
+	if err != nil {
+		return "", apierror.SignatureInvalid(err)
+	}
+	return serial, nil
+}
+
+// isVisible reports whether a text has 1 to max visible ASCII characters. A line
+// break in a nonce would move the border between nonce and body in what is signed.
+func isVisible(text string, max int) bool {
+	return 0 < len(text) && len(text) <= max && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+}
+
+// isKeySerial reports whether a text looks like the ID of a public key or the serial
+// number of a platform certificate.
+func isKeySerial(text string) bool {
+	id, isPublicKey := strings.CutPrefix(text, publicKeyPrefix)
+	digits := "0123456789abcdefABCDEF"
+	if isPublicKey {
+		digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+	}
+	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
+}
+
+// verifyAs verifies a request with the keys of one merchant. If it names a
+// certificate that is unknown, the certificates are downloaded. If that fails, it
+// is the error only where there is no other key: who sends an unknown serial
+// number must not be able to cause more than a 401.
+func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, r signedRequest) error {
+	keys := merchant.keys
+	if _, must := keys.wants(); !must {
+		_ = c.prepare(ctx, merchant) // certificates that are too old
+	}
+	err := keys.validateRequest(ctx, r)
+	if !errors.Is(err, errUnknownKey) || keys.apiv3Key == "" || strings.HasPrefix(r.serial, publicKeyPrefix) {
+		return err
+	}
+	failure := keys.downloadFailure()
+	if !keys.downloadIsUseless() {
+		failure = c.download(ctx, merchant)
+		if failure == nil {
+			err = keys.validateRequest(ctx, r)
+		} else {
+			telemetry.Annotate(ctx, slog.String("certificates", failure.Error()))
+		}
+		if failure != nil || errors.Is(err, errUnknownKey) {
+			keys.setDownloadUseless()
+			keys.setDownloadFailure(failure)
+		}
+	}
+	if _, must := keys.wants(); must && failure != nil {
+		return failure
+	}
+	return err
+}
+
+// validateRequest verifies the signature of a request. The library's errors quote
+// headers, so other texts take their place.
+func (k *keyring) validateRequest(ctx context.Context, r signedRequest) error {
+	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: r.header, Body: io.NopCloser(bytes.NewReader(r.body))})
+	switch {
+	case errors.Is(err, errUnknownKey):
+		return fmt.Errorf("%w: %s", errUnknownKey, r.serial)
+	case err != nil:
+		return errors.New("the signature is not that of the body, the timestamp and the nonce")
+	}
+	return nil
+}
+
+// encryptedResource is the member resource of a notification.
+type encryptedResource struct{ ciphertext, nonce, associatedData string }
+
+// parseNotification reads the body of a notification. Members that are not known
+// are allowed: WeChat Pay may add some. Names are compared exactly.
+func parseNotification(body []byte) (*Notification, encryptedResource, error) {
+	var document json.RawMessage
+	if faults, ok := errors.AsType[strictjson.Faults](strictjson.Decode(body, &document)); ok {
+		return nil, encryptedResource{}, errors.New("the body " + faults[0].Issue)
+	}
+	var outer, resource map[string]json.RawMessage
+	if json.Unmarshal(document, &outer) != nil || json.Unmarshal(outer["resource"], &resource) != nil {
+		return nil, encryptedResource{}, errors.New("the body has no object resource")
+	}
+	var n Notification
+	var e encryptedResource
+	var resourceType, algorithm string
+	for _, member := range []struct {
+		object   map[string]json.RawMessage
+		name     string
+		into     *string
+		optional bool
+		empty    bool // may be empty
+	}{
+		{object: outer, name: "id", into: &n.ID},
+		{object: outer, name: "create_time", into: &n.CreateTime},
+		{object: outer, name: "event_type", into: &n.EventType},
+		{object: outer, name: "resource_type", into: &resourceType},
+		{object: outer, name: "summary", into: &n.Summary, empty: true},
+		{object: resource, name: "algorithm", into: &algorithm},
+		{object: resource, name: "original_type", into: &n.OriginalType, empty: true},
+		{object: resource, name: "ciphertext", into: &e.ciphertext},
+		{object: resource, name: "nonce", into: &e.nonce},
+		{object: resource, name: "associated_data", into: &e.associatedData, optional: true, empty: true},
+	} {
+		value, there := member.object[member.name]
+		if !there && member.optional {
+			continue
+		}
+		if !there || string(value) == "null" || json.Unmarshal(value, member.into) != nil || *member.into == "" && !member.empty {
+			return nil, e, fmt.Errorf("%s is missing, empty or not a string", member.name)
+		}
+	}
+	const nonceSize = 12 // with another size GCM panics
+	var err error
+	n.CreatedAt, err = time.Parse(time.RFC3339, n.CreateTime)
+	_, corrupt := base64.StdEncoding.DecodeString(e.ciphertext)
+	switch {
+	case err != nil:
+		return nil, e, errors.New("create_time is not RFC 3339")
+	case utf8.RuneCountInString(n.EventType) > 128:
+		return nil, e, errors.New("event_type has more than 128 characters")
+	case resourceType != "encrypt-resource":
+		return nil, e, errors.New("resource_type is not encrypt-resource")
+	case algorithm != "AEAD_AES_256_GCM":
+		return nil, e, errors.New("algorithm is not AEAD_AES_256_GCM")
+	case len(e.nonce) != nonceSize:
+		return nil, e, errors.New("nonce does not have 12 bytes")
+	case corrupt != nil:
+		return nil, e, errors.New("ciphertext is not base64")
+	}
+	return &n, e, nil
+}
+
+// open decrypts the resource of a notification with apiv3_key.
+func (k *keyring) open(e encryptedResource) (json.RawMessage, error) {
+	if k.apiv3Key == "" {
+		return nil, errors.New("the merchant's secret has no apiv3_key, and notifications can't be read without it")
+	}
+	plaintext, err := utils.DecryptAES256GCM(k.apiv3Key, e.associatedData, e.nonce, e.ciphertext)
+	if err != nil {
+		return nil, errors.New("the secret's apiv3_key does not decrypt WeChat Pay's notification")
+	}
+	return json.RawMessage(plaintext), nil
+}
