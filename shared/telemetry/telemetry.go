@@ -45,10 +45,10 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Failure records a failure that the invocation may survive, and counts it as a
-// metric.
-func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string) {
-	attrs := []slog.Attr{slog.String("cause", cause.Error()), slog.String("cure", cure), slog.Int(metric, 1)}
+// Failure records a failure that the invocation may survive, with more attributes if
+// there are any, and counts it as a metric.
+func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string, more ...slog.Attr) {
+	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure), slog.Int(metric, 1))
 	if r := recordOf(ctx); r != nil {
 		attrs = append(attrs, slog.String("requestId", r.requestID))
 	}

@@ -149,7 +149,7 @@ func TestAFailureIsARecordAndAMetricOfItsOwn(t *testing.T) {
 	log := New(&out, "MemberCard", "brand-token")
 	ctx, r := log.Begin(t.Context(), "8f5a")
 	log.Failure(ctx, "SecretFailures", "the secret could not be used", errors.New("private_key\nis missing"), "check it")
-	log.Failure(context.Background(), "SecretFailures", "outside of an invocation", errors.New("c"), "check it")
+	log.Failure(context.Background(), "SecretFailures", "outside of an invocation", errors.New("c"), "check it", slog.String("event_id", "EV-1"))
 	r.End(ctx, slog.LevelInfo, "answered", "OK")
 
 	records := read(t, &out)
@@ -163,6 +163,9 @@ func TestAFailureIsARecordAndAMetricOfItsOwn(t *testing.T) {
 		if records[0][name] != want {
 			t.Errorf("%s is %v, want %v", name, records[0][name], want)
 		}
+	}
+	if records[1]["event_id"] != "EV-1" {
+		t.Errorf("event_id is %v", records[1]["event_id"])
 	}
 	if id, ok := records[1]["requestId"]; ok {
 		t.Errorf("requestId %v outside of an invocation", id)
