@@ -15,8 +15,20 @@ import (
 // the secret and opens a connection at the same time, and returns after 5 s at
 // the latest. What failed is tried again by the requests.
 func New(log *telemetry.Log) *signing.Client {
-	merchant := secret.New(awsconfig.Load(), env.Required("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
-	client := signing.NewClient(merchant, env.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
+	client := unready(log)
 	env.DuringInit(client.Warm)
 	return client
+}
+
+// NewForNotifications is [New] for a function that only verifies notifications: it
+// opens no connection, unless platform certificates are needed.
+func NewForNotifications(log *telemetry.Log) *signing.Client {
+	client := unready(log)
+	env.DuringInit(client.ReadKeys)
+	return client
+}
+
+func unready(log *telemetry.Log) *signing.Client {
+	merchant := secret.New(awsconfig.Load(), env.Required("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
+	return signing.NewClient(merchant, env.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+
+	"membercard/shared/apierror"
+	"membercard/shared/awsconfig"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+)
+
+// source is the Source of all events.
+const source = "membercard"
+
+const (
+	// attemptTimeout limits one attempt to put an event. A connection may have died
+	// while the function was frozen, and then another attempt on a new one succeeds.
+	attemptTimeout = 1200 * time.Millisecond
+	// maxBackoff limits the pause between two attempts, so that all three attempts
+	// of the SDK fit into the time that WeChat Pay waits.
+	maxBackoff = 300 * time.Millisecond
+)
+
+// bus is an EventBridge event bus.
+type bus struct {
+	client *eventbridge.Client
+	name   string
+}
+
+func newBus(config aws.Config, name string) *bus {
+	return &bus{eventbridge.NewFromConfig(config, func(o *eventbridge.Options) {
+		if client, ok := o.HTTPClient.(*http.Client); ok {
+			limited := *client
+			limited.Timeout = attemptTimeout
+			o.HTTPClient = &limited
+		}
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+	}), name}
+}
+
+// detail is the Detail of an event. The decrypted resource follows as its last
+// member, resource.
+type detail struct {
+	ID           string `json:"id"`
+	EventType    string `json:"event_type"`
+	CreateTime   string `json:"create_time"` // RFC 3339
+	Summary      string `json:"summary"`
+	OriginalType string `json:"original_type"`
+}
+
+// put puts a notification on the bus as one event, and returns nil once the bus has
+// taken it (PutEvents). The SDK repeats what fails for a moment, in the time that
+// ctx leaves. The error is an [apierror.Error].
+func (b *bus) put(ctx context.Context, n *signing.Notification) error {
+	detail, err := encode(n)
+	if err != nil {
+		return err
+	}
+	out, err := b.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
+		EventBusName: &b.name,
+		Source:       aws.String(source),
+		DetailType:   &n.EventType,
+		Time:         &n.CreatedAt,
+		Detail:       &detail,
+	}}})
+	switch {
+	case err != nil:
+		return unavailable(awsconfig.Failure("EventBridge", err))
+	case len(out.Entries) == 1 && out.Entries[0].ErrorCode != nil:
+		return unavailable(awsconfig.Refused("EventBridge", *out.Entries[0].ErrorCode))
+	case len(out.Entries) != 1 || out.FailedEntryCount != 0 || out.Entries[0].EventId == nil:
+		return unavailable(errors.New("EventBridge did not confirm that it took the event"))
+	}
+	return nil
+}
+
+// encode returns the Detail of a notification's event. The resource is in it byte
+// for byte. 64 KiB of notification can't exceed EventBridge's limit of 256 KiB.
+func encode(n *signing.Notification) (string, error) {
+	members, err := strictjson.Encode(detail{n.ID, n.EventType, n.CreateTime, n.Summary, n.OriginalType})
+	if err != nil {
+		return "", err
+	}
+	return string(members[:len(members)-1]) + `,"resource":` + string(n.Resource) + "}", nil
+}
+
+// unavailable is a notification that the bus did not take.
+func unavailable(cause error) *apierror.Error {
+	return &apierror.Error{
+		Status:  http.StatusInternalServerError,
+		Code:    "EVENT_BUS_UNAVAILABLE",
+		Message: "the notification could not be passed on",
+		Cause:   cause,
+		Cure:    "check that the bus that EVENT_BUS_NAME names exists and that the function's role may put events on it (events:PutEvents); WeChat Pay sends the notification again",
+	}
+}

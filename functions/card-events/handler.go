@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"membercard/shared/apierror"
+	"membercard/shared/gateway"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
+)
+
+const (
+	// maxBody is the maximum size of a notification.
+	maxBody = 64 << 10
+	// timeout leaves time for the answer within 4.5 s. WeChat Pay waits for 5 s.
+	timeout = 4300 * time.Millisecond
+)
+
+// newHandler returns the handler of POST /wechatpay/notifications.
+func newHandler(log *telemetry.Log, wechatpay *signing.Client, bus *bus) gateway.Handler {
+	h := handler{wechatpay, bus}
+	return gateway.Handler{Operation: h.receive, Log: log, MaxBody: maxBody, Timeout: timeout, ErrorBody: fail}
+}
+
+type handler struct {
+	wechatpay *signing.Client
+	bus       *bus
+}
+
+// receive verifies and decrypts a notification and puts it on the bus. It answers
+// 204 only after the bus has taken it, so that WeChat Pay sends it again otherwise:
+// every notification is on the bus at least once.
+func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	body, err := r.Body()
+	if err != nil {
+		return nil, err
+	}
+	notification, err := h.wechatpay.Notification(ctx, r.Header(), body)
+	if err != nil {
+		return nil, err
+	}
+	telemetry.Annotate(ctx, slog.String("id", notification.ID), slog.String("event_type", notification.EventType))
+	if err := h.bus.put(ctx, notification); err != nil {
+		return nil, err
+	}
+	return &gateway.Response{Status: http.StatusNoContent}, nil
+}
+
+// fail returns the body of an error answer in the form that WeChat Pay documents
+// for the answer to a notification.
+func fail(e *apierror.Error) []byte {
+	body, _ := strictjson.Encode(struct { // strings always encode
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{"FAIL", e.Message})
+	return body
+}

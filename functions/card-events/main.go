@@ -1,0 +1,17 @@
+// Command card-events is the Lambda function that receives WeChat Pay's
+// notifications of membership cards and puts each on an EventBridge bus.
+package main
+
+import (
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
+	"membercard/shared/merchantclient"
+)
+
+func main() {
+	log := env.Log()
+	bus := newBus(awsconfig.Load(), env.Required("EVENT_BUS_NAME"))
+	lambda.Start(newHandler(log, merchantclient.NewForNotifications(log), bus))
+}
