@@ -1,0 +1,445 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/signing"
+	"membercard/shared/signing/signingtest"
+	"membercard/shared/signing/wechatpaytest"
+	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
+	"membercard/shared/upstream"
+)
+
+const (
+	publicKeyID  = "PUB_KEY_ID_0119000000012025062400291234567890"
+	queueURL     = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm"
+	deadLetters  = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm-dead-letters"
+	eventID      = "EV-2018022511223320873"
+	confirmation = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `","user_card_confirm_state":"CREATE_CARD_SUCCESS"}`
+)
+
+// resource is the decrypted resource of an event.
+const resource = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `","user_card_code":"` + userCardCode + `","phone_number":"13800138000","user_card_state":"UNACTIVATED"}`
+
+// event is an event of the bus as SQS gets it from a rule.
+func event(detailType, resource string) string {
+	return `{"version":"0","id":"17793124-05d4-b198-2fde-7ededc63b103","detail-type":"` + detailType + `","source":"membercard","account":"123456789012",` +
+		`"time":"2025-06-22T02:34:56Z","region":"eu-central-1","resources":[],"detail":{"id":"` + eventID + `","event_type":"` + detailType + `",` +
+		`"create_time":"2025-06-22T10:34:56+08:00","summary":"用户开卡","original_type":"user_card","resource":` + resource + `}}`
+}
+
+func createdEvent() string { return event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", resource) }
+
+// answer is what WeChat Pay answers a confirmation with.
+type answer struct {
+	status     int
+	body       string
+	retryAfter string
+	unsigned   bool
+}
+
+var success = answer{status: 200, body: card}
+
+// wechatpay stands for WeChat Pay.
+type wechatpay struct {
+	*httptest.Server
+	mu    sync.Mutex
+	calls []string
+	times []time.Time
+}
+
+func startWeChatPay(t *testing.T, answers ...answer) *wechatpay {
+	w := &wechatpay{}
+	w.Server = tlsdialtest.Start(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		a := answers[min(len(w.calls), len(answers)-1)]
+		w.calls = append(w.calls, r.Method+" "+r.URL.RequestURI()+" "+string(body))
+		w.times = append(w.times, time.Now())
+		if _, key := wechatpaytest.Keys(); !a.unsigned {
+			wechatpaytest.Sign(out.Header(), a.body, publicKeyID, key, time.Now())
+		}
+		if a.retryAfter != "" {
+			out.Header().Set("Retry-After", a.retryAfter)
+		}
+		out.WriteHeader(a.status)
+		_, _ = io.WriteString(out, a.body)
+	}))
+	return w
+}
+
+// sqsServer stands for SQS: ChangeMessageVisibility and SendMessage in AWS JSON 1.0.
+type sqsServer struct {
+	*httptest.Server
+	t       *testing.T
+	refuses bool
+
+	mu      sync.Mutex
+	delays  map[string]time.Duration // by receipt handle
+	letters []letter
+}
+
+type letter struct{ body, code string }
+
+func startSQS(t *testing.T) *sqsServer {
+	s := &sqsServer{t: t, delays: map[string]time.Duration{}}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *sqsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var asked struct {
+		QueueURL          string `json:"QueueUrl"`
+		ReceiptHandle     string
+		VisibilityTimeout *int64
+		MessageBody       string
+		MessageAttributes map[string]struct{ DataType, StringValue string }
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&asked); err != nil || !strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/sqs/aws4_request") {
+		s.t.Errorf("%s: %v", body, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	switch operation := r.Header.Get("X-Amz-Target"); {
+	case s.refuses:
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"com.amazonaws.sqs#AccessDenied","message":"`+openid+`"}`)
+	case operation == "AmazonSQS.ChangeMessageVisibility" && asked.QueueURL == queueURL && asked.VisibilityTimeout != nil && 0 <= *asked.VisibilityTimeout && *asked.VisibilityTimeout <= 43200:
+		s.delays[asked.ReceiptHandle] = time.Duration(*asked.VisibilityTimeout) * time.Second
+		_, _ = io.WriteString(w, `{}`)
+	case operation == "AmazonSQS.SendMessage" && asked.QueueURL == deadLetters && len(asked.MessageAttributes) == 1 && asked.MessageAttributes["Code"].DataType == "String":
+		s.letters = append(s.letters, letter{asked.MessageBody, asked.MessageAttributes["Code"].StringValue})
+		digest := md5.Sum([]byte(asked.MessageBody))
+		fmt.Fprintf(w, `{"MessageId":"1","MD5OfMessageBody":%q}`, hex.EncodeToString(digest[:]))
+	default:
+		s.t.Errorf("%s %s", operation, body)
+	}
+}
+
+func (s *sqsServer) config() aws.Config {
+	return aws.Config{
+		Region: "eu-central-1", BaseEndpoint: &s.URL, HTTPClient: s.Client(),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "a-secret-access-key"}, nil
+		}),
+	}
+}
+
+// batch is the event of messages with these bodies, which were received for the nth
+// time.
+func batch(t *testing.T, received int, bodies ...string) []byte {
+	t.Helper()
+	var e events.SQSEvent
+	for i, body := range bodies {
+		e.Records = append(e.Records, events.SQSMessage{
+			MessageId: fmt.Sprint("message-", i), ReceiptHandle: fmt.Sprint("receipt-", i), Body: body, EventSource: "aws:sqs",
+			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(received)},
+		})
+	}
+	payload, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payload
+}
+
+// result is what an invocation left behind.
+type result struct {
+	kept    []string // the messages that SQS keeps
+	log     string
+	records []map[string]any
+}
+
+// invoke hands a batch to the function, and checks that nothing private is logged.
+func invoke(t *testing.T, ctx context.Context, endpoint string, merchant *signing.Merchant, q *queue, interval time.Duration, payload []byte) (r result) {
+	t.Helper()
+	var log bytes.Buffer
+	client := signing.NewClient(&signingtest.Source{Merchant: merchant}, upstream.New([]string{endpoint}))
+	f := newFunction(telemetry.New(&log, "MemberCard", "test"), client, q)
+	f.batches.interval = interval
+	raw, err := f.Invoke(ctx, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var response struct {
+		BatchItemFailures []struct{ ItemIdentifier string } `json:"batchItemFailures"`
+	}
+	if err := json.Unmarshal(raw, &response); err != nil || !strings.HasPrefix(string(raw), `{"batchItemFailures":[`) {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	for _, failure := range response.BatchItemFailures {
+		r.kept = append(r.kept, failure.ItemIdentifier)
+	}
+	r.log = log.String()
+	for _, private := range []string{openid, userCardCode, "13800138000"} {
+		if strings.Contains(r.log, private) {
+			t.Errorf("%s is logged: %s", private, r.log)
+		}
+	}
+	for line := range strings.Lines(r.log) {
+		var record map[string]any
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			t.Fatal(err)
+		}
+		r.records = append(r.records, record)
+	}
+	return r
+}
+
+// requireCounts checks the record of the batch, which is the last one.
+func (r result) requireCounts(t *testing.T, counts map[string]float64) {
+	t.Helper()
+	last := r.records[len(r.records)-1]
+	for _, name := range []string{"confirmed", "confirmed_before", "kept", "dead_lettered", "deferred"} {
+		if last[name] != counts[name] {
+			t.Errorf("%s: %v, want %v: %s", name, last[name], counts[name], r.log)
+		}
+	}
+}
+
+// requireFailure checks the record of a message, which comes before that of the
+// batch.
+func (r result) requireFailure(t *testing.T, code, event string) {
+	t.Helper()
+	if len(r.records) != 2 || r.records[0]["code"] != code || r.records[0]["event_id"] != event || r.records[0]["cause"] == "" || r.records[0]["cure"] == "" {
+		t.Errorf("%s, want one failure %s", r.log, code)
+	}
+}
+
+func TestABatchIsConfirmed(t *testing.T) {
+	w := startWeChatPay(t, success)
+	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0,
+		batch(t, 1, createdEvent(), event("MEMBERCARDSP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "478515832665000000000002", 1))))
+	want := []string{"POST " + path + userCardCode + "/confirm " + confirmation, "POST " + path + "478515832665000000000002/confirm " + confirmation}
+	if !slices.Equal(w.calls, want) {
+		t.Errorf("WeChat got %q, want %q", w.calls, want)
+	}
+	if len(r.kept) > 0 || len(r.records) != 1 || r.records[0]["level"] != "INFO" || r.records[0]["Code"] != "OK" {
+		t.Errorf("kept %q: %s", r.kept, r.log)
+	}
+	r.requireCounts(t, map[string]float64{"confirmed": 2})
+}
+
+// refusals are answers to the confirmation of one message, and what becomes of the
+// message.
+var refusals = []struct {
+	rule   string
+	answer answer
+	code   string
+	want   outcome
+}{
+	{"too many requests", answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`}, "RATELIMIT_EXCEEDED", kept},
+	{"an error of WeChat's", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, "SYSTEM_ERROR", kept},
+	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
+	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
+	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, "INVALID_RESPONSE", kept},
+	{"a redirect", answer{status: 302}, "INVALID_RESPONSE", kept},
+	{"a bad parameter", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"openid ` + openid + ` 无效"}`}, "PARAM_ERROR", deadLettered},
+	{"no authority", answer{status: 403, body: `{"code":"NO_AUTH","message":"商户暂无权限使用此功能"}`}, "NO_AUTH", deadLettered},
+	{"no such card", answer{status: 404, body: `{"code":"NOT_FOUND","message":"` + userCardCode + `"}`}, "NOT_FOUND", deadLettered},
+	{"confirmed already", answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, "", confirmedBefore},
+	{"confirmed already, by the code", answer{status: 409, body: `{"code":"CARD_ALREADY_CONFIRMED","message":"x"}`}, "", confirmedBefore},
+}
+
+func TestWhatBecomesOfARefusedMessage(t *testing.T) {
+	for _, row := range refusals {
+		for _, queues := range []struct{ name, url, deadLetters string }{
+			{"with both queues", queueURL, deadLetters}, {"without queues", "", ""},
+		} {
+			t.Run(row.rule+", "+queues.name, func(t *testing.T) {
+				t.Parallel()
+				s := startSQS(t)
+				r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, createdEvent()))
+				want := row.want
+				if want == deadLettered && queues.deadLetters == "" {
+					want = kept
+				}
+				r.requireCounts(t, map[string]float64{names[want]: 1})
+				if (want == kept) != slices.Equal(r.kept, []string{"message-0"}) {
+					t.Errorf("SQS keeps %q", r.kept)
+				}
+				if row.want != confirmedBefore {
+					r.requireFailure(t, row.code, eventID)
+				}
+				if delayed := len(s.delays) == 1; delayed != (row.want == kept && queues.url != "") {
+					t.Errorf("delayed: %v", s.delays)
+				}
+				if want != deadLettered && len(s.letters) > 0 || want == deadLettered && !slices.Equal(s.letters, []letter{{createdEvent(), row.code}}) {
+					t.Errorf("dead letters: %v", s.letters)
+				}
+			})
+		}
+	}
+}
+
+func TestWithoutAnAnswerAMessageComesAgain(t *testing.T) {
+	for _, row := range []struct {
+		rule     string
+		merchant *signing.Merchant
+		code     string
+	}{
+		{"WeChat can't be reached", signingtest.Merchant(t), "UPSTREAM_UNREACHABLE"},
+		{"no secret", nil, "CONFIG_ERROR"},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			s := startSQS(t)
+			r := invoke(t, t.Context(), gatewaytest.Nowhere, row.merchant, newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			r.requireFailure(t, row.code, eventID)
+			r.requireCounts(t, map[string]float64{"kept": 1})
+			if !slices.Equal(r.kept, []string{"message-0"}) || len(s.delays) != 1 || len(s.letters) > 0 {
+				t.Errorf("kept %q, delayed %v, dead letters %v", r.kept, s.delays, s.letters)
+			}
+		})
+	}
+}
+
+func TestAnEventThatCanNotBeConfirmedIsADeadLetterAtOnce(t *testing.T) {
+	without := func(member string) string {
+		return event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"`+member+`"`, `"another"`, 1))
+	}
+	for _, row := range []struct{ fault, body, event string }{
+		{"no body", ``, ""},
+		{"not JSON", `<xml/>`, ""},
+		{"another kind of message", `{"Type":"Notification"}`, ""},
+		{"another type of event", event("BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", resource), eventID},
+		{"no brand_id", without("brand_id"), eventID},
+		{"no card_id", without("card_id"), eventID},
+		{"no openid", without("openid"), eventID},
+		{"no user_card_code", without("user_card_code"), eventID},
+		{"a user_card_code for another path", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "../1", 1)), eventID},
+		{"brand_id as a number", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"1004"`, "1004", 1)), eventID},
+	} {
+		t.Run(row.fault, func(t *testing.T) {
+			s := startSQS(t)
+			w := startWeChatPay(t, success)
+			r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, row.body))
+			r.requireFailure(t, "EVENT_MALFORMED", row.event)
+			r.requireCounts(t, map[string]float64{"dead_lettered": 1})
+			if len(r.kept) > 0 || len(w.calls) > 0 || !slices.Equal(s.letters, []letter{{row.body, "EVENT_MALFORMED"}}) {
+				t.Errorf("kept %q, calls %q, dead letters %v", r.kept, w.calls, s.letters)
+			}
+		})
+	}
+}
+
+func TestOneFailureDoesNotHoldUpTheOthers(t *testing.T) {
+	s := startSQS(t)
+	w := startWeChatPay(t, success, answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}, answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, success)
+	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent(), createdEvent(), createdEvent(), `{}`, createdEvent()))
+	r.requireCounts(t, map[string]float64{"confirmed": 2, "confirmed_before": 1, "dead_lettered": 2})
+	if last := r.records[len(r.records)-1]; len(r.kept) > 0 || last["level"] != "WARN" || last["Code"] != "CONFIRMATIONS_FAILED" || last["messages"] != 5.0 {
+		t.Errorf("kept %q: %s", r.kept, r.log)
+	}
+}
+
+func TestIfSQSFailsNothingIsLost(t *testing.T) {
+	for _, row := range refusals {
+		if row.want == confirmedBefore {
+			continue
+		}
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			s := startSQS(t)
+			s.refuses = true
+			r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			r.requireCounts(t, map[string]float64{"kept": 1})
+			if !slices.Equal(r.kept, []string{"message-0"}) || len(r.records) != 3 || r.records[1]["cause"] != "SQS answered AccessDenied" {
+				t.Errorf("kept %q: %s", r.kept, r.log)
+			}
+		})
+	}
+}
+
+func TestTheDelayGrows(t *testing.T) {
+	for _, row := range []struct {
+		received   int
+		retryAfter string
+		from, to   time.Duration
+	}{
+		{1, "", 30 * time.Second, 45 * time.Second},
+		{2, "", time.Minute, 90 * time.Second},
+		{3, "", 2 * time.Minute, 3 * time.Minute},
+		{7, "", 32 * time.Minute, 48 * time.Minute},
+		{8, "", 40 * time.Minute, time.Hour},
+		{1000, "", 40 * time.Minute, time.Hour},
+		{1, "600", 10 * time.Minute, 10 * time.Minute},
+		{1, "5", 30 * time.Second, 45 * time.Second},
+	} {
+		t.Run(fmt.Sprint(row.received, " ", row.retryAfter), func(t *testing.T) {
+			t.Parallel()
+			s := startSQS(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			w := startWeChatPay(t, answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`, retryAfter: row.retryAfter})
+			invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, row.received, createdEvent()))
+			if got := s.delays["receipt-0"]; got < row.from || got > row.to {
+				t.Errorf("%v, want %v to %v", got, row.from, row.to)
+			}
+		})
+	}
+}
+
+func TestCallsKeepTheirInterval(t *testing.T) {
+	w := startWeChatPay(t, success)
+	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(aws.Config{}, "", ""), callInterval, batch(t, 1, createdEvent(), createdEvent(), createdEvent()))
+	end := time.Now()
+	if len(w.times) != 3 || len(r.kept) > 0 {
+		t.Fatalf("%d calls, kept %q", len(w.times), r.kept)
+	}
+	for i, next := range append(w.times[1:], end) {
+		if gap := next.Sub(w.times[i]); gap < callInterval {
+			t.Errorf("%v after call %d, want at least %v", gap, i+1, callInterval)
+		}
+	}
+}
+
+func TestWithoutTimeMessagesAreLeftForTheNextInvocation(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
+	defer cancel()
+	s := startSQS(t)
+	w := startWeChatPay(t, success)
+	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), callInterval, batch(t, 1, createdEvent(), createdEvent()))
+	r.requireCounts(t, map[string]float64{"deferred": 2})
+	if !slices.Equal(r.kept, []string{"message-0", "message-1"}) || len(w.calls) > 0 || len(s.delays) > 0 || len(s.letters) > 0 {
+		t.Errorf("kept %q, calls %q", r.kept, w.calls)
+	}
+}
+
+func TestRequestsAreTakenBesideBatches(t *testing.T) {
+	w := startWeChatPay(t, success)
+	var log bytes.Buffer
+	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
+	f := newFunction(telemetry.New(&log, "MemberCard", "test"), client, newQueue(aws.Config{}, "", ""))
+	if o := gatewaytest.Invoke(t, f, &log, post(userCardCode, example)); o.Status != 200 || o.Body != card {
+		t.Errorf("%d %s", o.Status, o.Body)
+	}
+	for _, event := range []string{`{}`, `null`, `{"Records":null}`, `{"Records":"x"}`, `{"action":"confirm"}`} {
+		if _, err := f.Invoke(t.Context(), []byte(event)); err == nil {
+			t.Errorf("%s is taken", event)
+		}
+	}
+}

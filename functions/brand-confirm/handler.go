@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/apierror"
+	"membercard/shared/gateway"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
+	"membercard/shared/validation"
+)
+
+// function takes requests of API Gateway and batches of messages of SQS.
+type function struct {
+	requests lambda.Handler
+	batches  *batches
+}
+
+func newFunction(log *telemetry.Log, wechatpay *signing.Client, queue *queue) function {
+	return function{
+		requests: gateway.NewHandler(log, wechatpay, confirmRequest),
+		batches:  &batches{wechatpay: wechatpay, queue: queue, log: log, interval: callInterval},
+	}
+}
+
+// Invoke implements [lambda.Handler].
+func (f function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	var messages []events.SQSMessage
+	if strictjson.Member(event, "Records", &messages) {
+		return strictjson.Encode(f.batches.confirm(ctx, messages))
+	}
+	return f.requests.Invoke(ctx, event)
+}
+
+// request is the body of the confirmation (同步会员开通结果, 2025-06-22).
+//
+// The caller has encrypted phone_number and the values in user_information with
+// WeChat Pay's public key, or a platform certificate. It must be the key of the
+// merchant's secret, because Wechatpay-Serial names that one to WeChat Pay.
+type request struct {
+	BrandID              string          `json:"brand_id"`
+	CardID               string          `json:"card_id"`
+	OpenID               string          `json:"openid"`
+	CardColor            string          `json:"card_color,omitempty"`
+	CardPictureURL       string          `json:"card_picture_url,omitempty"`
+	PhoneNumber          string          `json:"phone_number,omitempty"`
+	UserInformation      json.RawMessage `json:"user_information,omitempty"`
+	Level                string          `json:"level,omitempty"`
+	ValidDateInformation *validDate      `json:"valid_date_information,omitempty"`
+	Attach               string          `json:"attach,omitempty"`
+	UserCardConfirmState string          `json:"user_card_confirm_state"`
+}
+
+type validDate struct {
+	Type                     string `json:"type"`
+	AvailableBeginTime       string `json:"available_begin_time,omitempty"` // RFC 3339
+	AvailableEndTime         string `json:"available_end_time,omitempty"`   // RFC 3339
+	AvailableDayAfterReceive *int64 `json:"available_day_after_receive,omitempty"`
+}
+
+// created is the state that confirms a card.
+const created = "CREATE_CARD_SUCCESS"
+
+// validate checks the document's rules. What becomes part of the URL path has a
+// stricter alphabet.
+func (r *request) validate(userCardCode string) error {
+	return cmp.Or(
+		validation.CheckPrivate("/path/user_card_code", userCardCode, validation.Required, validation.CardID),
+		validation.Check("/body/brand_id", r.BrandID, validation.Required, validation.MaxLength(32)),
+		validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID),
+		validation.CheckPrivate("/body/openid", r.OpenID, validation.Required, validation.MaxLength(128)),
+		validation.Check("/body/user_card_confirm_state", r.UserCardConfirmState, validation.Required, validation.OneOf(created, "CREATE_CARD_FAIL")),
+		validation.Check("/body/card_color", r.CardColor, color),
+		validation.Check("/body/card_picture_url", r.CardPictureURL, validation.MaxLength(256), validation.WebURL),
+		validation.CheckPrivate("/body/phone_number", r.PhoneNumber, validation.MaxLength(512)),
+		r.validateUserInformation(),
+		r.ValidDateInformation.validate(),
+	)
+}
+
+func (r *request) validateUserInformation() error {
+	if r.UserInformation == nil || r.UserInformation[0] == '{' {
+		return nil
+	}
+	return gateway.Fault(strictjson.Fault{Path: "/user_information", Issue: "must be an object"})
+}
+
+func (v *validDate) validate() error {
+	if v == nil {
+		return nil
+	}
+	const at = "/body/valid_date_information/"
+	return cmp.Or(
+		validation.Check(at+"type", v.Type, validation.Required, validation.OneOf("FIX_TIME_RANGE", "FIX_TERM", "PERMANENT")),
+		validation.Check(at+"available_begin_time", v.AvailableBeginTime, rfc3339),
+		validation.Check(at+"available_end_time", v.AvailableEndTime, rfc3339),
+	)
+}
+
+// color requires the form #RRGGBB.
+func color(value string) string {
+	if digits, ok := strings.CutPrefix(value, "#"); value != "" && !(ok && len(digits) == 6 && strings.Trim(digits, "0123456789abcdefABCDEF") == "") {
+		return "must have the form #RRGGBB"
+	}
+	return ""
+}
+
+// rfc3339 requires a time such as 2025-06-22T13:29:35+08:00.
+func rfc3339(value string) string {
+	if _, err := time.Parse(time.RFC3339, value); value != "" && err != nil {
+		return "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00"
+	}
+	return ""
+}
+
+// confirmRequest tells WeChat Pay whether the user has become a member, and returns
+// the user's card: POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm.
+func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
+	var body request
+	userCardCode := r.PathParameter("user_card_code")
+	err := r.Decode(&body)
+	for _, private := range []string{userCardCode, body.OpenID, body.PhoneNumber} {
+		r.Redact(private)
+	}
+	if err := cmp.Or(err, body.validate(userCardCode)); err != nil {
+		return nil, err
+	}
+	answer, err := confirm(ctx, wechatpay, userCardCode, body)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.Pass(answer), nil
+}
+
+// confirm makes the call. It is the only place that does, for requests and for
+// messages.
+func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request) (*upstream.Answer, error) {
+	content, err := strictjson.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	return wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content)
+}
+
+// isConfirmedAlready reports whether WeChat Pay refused a confirmation because the
+// card is confirmed. No document states that answer. So it is recognised by what the
+// code or the message says: "ALREADY", or "已" followed by a word such as "确认".
+func isConfirmedAlready(refusal *apierror.Error) bool {
+	if strings.Contains(refusal.Code, "ALREADY") || strings.Contains(strings.ToLower(refusal.Message), "already") {
+		return true
+	}
+	for _, rest := range strings.Split(refusal.Message, "已")[1:] {
+		// The word belongs to 已 if nothing in between ends the clause, negates it or
+		// says that something else has happened, such as 已失效 or 已过期.
+		clause := rest
+		if end := strings.IndexAny(clause, "，。,.;；、！!未无不非失过删退停禁"); end >= 0 {
+			clause = clause[:end]
+		}
+		for _, word := range []string{"确认", "同步", "生效", "开卡", "激活", "领取"} {
+			if strings.Contains(clause, word) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,20 @@
+// Command brand-confirm is the Lambda function that confirms to WeChat Pay that a
+// user has become a member with a brand card: on request, and for each card in a
+// queue.
+package main
+
+import (
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
+	"membercard/shared/merchantclient"
+)
+
+func main() {
+	log := env.Log()
+	queue := newQueue(awsconfig.Load(), os.Getenv("CONFIRM_QUEUE_URL"), os.Getenv("CONFIRM_DEAD_LETTER_QUEUE_URL"))
+	lambda.Start(newFunction(log, merchantclient.New(log), queue))
+}
