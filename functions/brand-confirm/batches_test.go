@@ -23,7 +23,7 @@ import (
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/signing/wechatpaytest"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -177,9 +177,9 @@ type result struct {
 // invoke hands a batch to the function, and checks that nothing private is logged.
 func invoke(t *testing.T, ctx context.Context, endpoint string, merchant *signing.Merchant, q *queue, interval time.Duration, payload []byte) (r result) {
 	t.Helper()
-	var log bytes.Buffer
+	log, records := telemetrytest.New()
 	client := signing.NewClient(&signingtest.Source{Merchant: merchant}, upstream.New([]string{endpoint}))
-	f := newFunction(telemetry.New(&log, "MemberCard", "test"), client, q)
+	f := newFunction(log, client, q)
 	f.batches.interval = interval
 	raw, err := f.Invoke(ctx, payload)
 	if err != nil {
@@ -194,18 +194,11 @@ func invoke(t *testing.T, ctx context.Context, endpoint string, merchant *signin
 	for _, failure := range response.BatchItemFailures {
 		r.kept = append(r.kept, failure.ItemIdentifier)
 	}
-	r.log = log.String()
+	r.log, r.records = records.String(), records.All(t)
 	for _, private := range []string{openid, userCardCode, "13800138000"} {
 		if strings.Contains(r.log, private) {
 			t.Errorf("%s is logged: %s", private, r.log)
 		}
-	}
-	for line := range strings.Lines(r.log) {
-		var record map[string]any
-		if err := json.Unmarshal([]byte(line), &record); err != nil {
-			t.Fatal(err)
-		}
-		r.records = append(r.records, record)
 	}
 	return r
 }
@@ -431,10 +424,10 @@ func TestWithoutTimeMessagesAreLeftForTheNextInvocation(t *testing.T) {
 
 func TestRequestsAreTakenBesideBatches(t *testing.T) {
 	w := startWeChatPay(t, success)
-	var log bytes.Buffer
+	log, records := telemetrytest.New()
 	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
-	f := newFunction(telemetry.New(&log, "MemberCard", "test"), client, newQueue(aws.Config{}, "", ""))
-	if o := gatewaytest.Invoke(t, f, &log, post(userCardCode, example)); o.Status != 200 || o.Body != card {
+	f := newFunction(log, client, newQueue(aws.Config{}, "", ""))
+	if o := gatewaytest.Invoke(t, f, records, post(userCardCode, example)); o.Status != 200 || o.Body != card {
 		t.Errorf("%d %s", o.Status, o.Body)
 	}
 	for _, event := range []string{`{}`, `null`, `{"Records":null}`, `{"Records":"x"}`, `{"action":"confirm"}`} {

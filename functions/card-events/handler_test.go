@@ -19,7 +19,7 @@ import (
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
-	"membercard/shared/telemetry"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
@@ -162,15 +162,12 @@ func start(t *testing.T, answer func(http.ResponseWriter, int), secrets ...strin
 // last record, and checks that nothing private is in either.
 func (i *instance) receive(t *testing.T, event gatewaytest.Event) (o gatewaytest.Outcome, record map[string]any) {
 	t.Helper()
-	var log bytes.Buffer
+	log, records := telemetrytest.New()
 	wechatpay := signing.NewClient(&i.secret, upstream.New([]string{gatewaytest.Nowhere}))
-	o = gatewaytest.Invoke(t, newHandler(telemetry.New(&log, "MemberCard", "test"), wechatpay, newBus(i.bus.config(), busName)), &log, event)
+	o = gatewaytest.Invoke(t, newHandler(log, wechatpay, newBus(i.bus.config(), busName)), records, event)
 	o.RequireNotRepeated(t, private...)
-	lines := strings.Split(strings.TrimSpace(o.Log), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &record); err != nil {
-		t.Fatal(err)
-	}
-	return o, record
+	all := records.All(t)
+	return o, all[len(all)-1]
 }
 
 // fails checks an error: WeChat Pay gets FAIL, the operator the code and the cause,
