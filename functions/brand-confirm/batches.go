@@ -25,8 +25,10 @@ const (
 	// allows. So WeChat Pay gets at most 4 calls in any second. Counted from the
 	// beginning of a call, a slow one and the next could come closer together.
 	callInterval = 500 * time.Millisecond
-	// callTimeout limits one confirmation.
+	// callTimeout limits one confirmation, minCallTime is the least time for which
+	// one is begun.
 	callTimeout = 5 * time.Second
+	minCallTime = time.Second
 )
 
 // batches confirms the cards in batches of an SQS queue. Each message is an event of
@@ -78,7 +80,7 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	var counts [outcomes]int
 	for _, m := range messages {
 		result := deferred
-		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) >= b.interval+callTimeout {
+		if b.timeout(ctx) >= minCallTime {
 			result = b.settle(ctx, m)
 		}
 		counts[result]++
@@ -150,10 +152,18 @@ func (b *batches) try(ctx context.Context, body string, event *message) (err err
 		return malformed(err)
 	}
 	defer wait(ctx, b.interval)
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
 	_, err = confirm(ctx, b.wechatpay, card.UserCardCode, r)
 	return err
+}
+
+// timeout returns the time for a call, which leaves time for the interval after it.
+func (b *batches) timeout(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(callTimeout, time.Until(deadline)-b.interval)
+	}
+	return callTimeout
 }
 
 // malformed is an event that can't be confirmed, however often it comes.
