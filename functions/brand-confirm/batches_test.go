@@ -247,6 +247,7 @@ var refusals = []struct {
 }{
 	{"too many requests", answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`}, "RATELIMIT_EXCEEDED", kept},
 	{"an error of WeChat's", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, "SYSTEM_ERROR", kept},
+	{"an error of WeChat's that says that the card is confirmed", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"会员卡已确认"}`}, "SYSTEM_ERROR", kept},
 	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
 	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
 	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, "INVALID_RESPONSE", kept},

@@ -97,7 +97,6 @@ var refusedHeaders = []struct{ fault, header, value, cause string }{
 	{"no timestamp", "Wechatpay-Timestamp", "", "Wechatpay-Timestamp"},
 	{"a timestamp in words", "Wechatpay-Timestamp", "yesterday", "Wechatpay-Timestamp"},
 	{"a timestamp with a fraction", "Wechatpay-Timestamp", "1750559696.5", "Wechatpay-Timestamp"},
-	{"a timestamp with a zero in front", "Wechatpay-Timestamp", "01750559696", "Wechatpay-Timestamp"},
 	{"a timestamp beyond int64", "Wechatpay-Timestamp", "99999999999999999999", "Wechatpay-Timestamp"},
 	{"the least timestamp", "Wechatpay-Timestamp", "-9223372036854775808", "5 minutes"},
 	{"the greatest timestamp", "Wechatpay-Timestamp", "9223372036854775807", "5 minutes"},
@@ -125,6 +124,14 @@ func TestHeadersAreCheckedBeforeAnythingElse(t *testing.T) {
 			if never.refreshes > 0 {
 				t.Error("the secret was read")
 			}
+		})
+	}
+	for _, sign := range []string{"0", "+", " "} {
+		t.Run(fmt.Sprintf("a timestamp with %q in front", sign), func(t *testing.T) {
+			n := signed(publicKeyID, good())
+			n.header.Set("Wechatpay-Timestamp", sign+n.header.Get("Wechatpay-Timestamp"))
+			got, err := n.to(t, client(&versions{}))
+			notAccepted(t, got, err, 401, "SIGNATURE_INVALID", "malformed")
 		})
 	}
 	for _, age := range []time.Duration{-6 * time.Minute, -301 * time.Second, 301 * time.Second, 6 * time.Minute, 24 * time.Hour} {
@@ -431,20 +438,43 @@ func TestAFloodOfUnknownSerialsDownloadsOnce(t *testing.T) {
 	})
 }
 
-// FuzzNotification is whatever WeChat Pay may sign.
+func TestWhileNoCertificateCanBeHadNothingIsProven(t *testing.T) {
+	c := NewClient(&versions{merchants: []*Merchant{modes["certificates"]().merchant(t)}}, upstream.New([]string{"https://127.0.0.1:1"}))
+	got, err := signed(certA, good()).to(t, c)
+	notAccepted(t, got, err, 500, "UPSTREAM_UNREACHABLE", "")
+}
+
+func TestOldCertificatesAreDownloadedAgainForANotification(t *testing.T) {
+	w := start(t, nil)
+	w.list = always(certificates(cert{serial: certA}))
+	m := modes["certificates"]().merchant(t)
+	c := client(&versions{merchants: []*Merchant{m}}, w)
+	for _, row := range []struct {
+		passed    time.Duration
+		downloads int
+	}{{0, 1}, {certificateTTL - time.Minute, 1}, {2 * time.Minute, 2}, {0, 2}} {
+		m.keys.downloadedAt = m.keys.downloadedAt.Add(-row.passed)
+		if _, err := signed(certA, good()).to(t, c); err != nil {
+			t.Fatal(err)
+		}
+		w.counts(t, 0, row.downloads)
+	}
+}
+
+// FuzzNotification parses and decrypts whatever WeChat Pay may sign.
 func FuzzNotification(f *testing.F) {
 	f.Add(good())
 	f.Add(resealed("fdasflkja48", ""))
 	f.Add(member("resource", "ciphertext", "YQ=="))
-	merchant, err := ParseMerchant(modes["both"]().json())
-	if err != nil {
-		f.Fatal(err)
-	}
-	c := NewClient(&versions{merchants: []*Merchant{merchant}}, upstream.New([]string{"https://127.0.0.1:1"}))
+	f.Add(member("resource", "associated_data", nil))
+	keys := &keyring{apiv3Key: apiv3Key}
 	f.Fuzz(func(t *testing.T, body string) {
-		n, err := signed(publicKeyID, body).to(t, c)
+		n, resource, err := parseNotification([]byte(body))
 		if (n == nil) == (err == nil) {
-			t.Errorf("%+v, %v", n, err)
+			t.Fatalf("%+v, %v", n, err)
+		}
+		if err == nil {
+			_, _ = keys.open(resource)
 		}
 	})
 }
