@@ -34,23 +34,59 @@ ROLES = {
         "secretsmanager:PutSecretValue": [{"Ref": "CardTicket"}],
     },
     "WechatAuthorizer": reads({"Ref": "LoginSecretArn"}),
+    "CardEvents": {
+        **reads({"Ref": "MerchantSecretArn"}),
+        "events:PutEvents": [{"Fn::GetAtt": ["EventBus", "Arn"]}],
+    },
+    "BrandConfirm": reads({"Ref": "MerchantSecretArn"}),
+}
+# What a role may do only under a condition.
+CONDITIONAL = {
+    "BrandConfirm": {
+        "ConfirmsCards": {
+            **{action: [{"Fn::GetAtt": ["ConfirmQueue", "Arn"]}] for action in (
+                "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility")},
+            "sqs:SendMessage": [{"Fn::GetAtt": ["ConfirmDeadLetters", "Arn"]}],
+        },
+        "HasEventsKey": {action: ["key"] for action in ("kms:Decrypt", "kms:GenerateDataKey")},
+    },
 }
 # Every function, its role, and the condition under which it exists.
 FUNCTIONS = {
     "MerchantToken": ("Merchant", "HasMerchant"),
     "BrandToken": ("Merchant", "HasMerchant"),
+    "CardEvents": ("CardEvents", "HasMerchant"),
+    "BrandConfirm": ("BrandConfirm", "HasMerchant"),
+    "MerchantConfirm": ("Merchant", "HasMerchant"),
+    "MerchantActivate": ("Merchant", "HasMerchant"),
+    "MerchantActivateInformation": ("Merchant", "HasMerchant"),
+    "MerchantDecryptCode": ("Merchant", "HasMerchant"),
     "CardUpdate": ("OfficialAccount", "HasOfficialAccount"),
+    "CardCreate": ("OfficialAccount", "HasOfficialAccount"),
+    "CardCode": ("OfficialAccount", "HasOfficialAccount"),
     "CardSync": ("CardSync", "HasOfficialAccount"),
     "CardExt": ("CardExt", "HasOfficialAccount"),
     "WechatAuthorizer": ("WechatAuthorizer", "AuthIsWechat"),
 }
-# Every route, its function, and whether it is open to frontends at all.
+# Every route, its function, and who may call it: frontends as FrontendAuth says,
+# callers with AWS credentials, or everybody.
+FRONTEND, CREDENTIALS, EVERYBODY = "frontend", "credentials", "everybody"
+OPEN = "/v3/marketing/membercard-open"
+BRAND = "/v3/brand/partner/card-member"
 ROUTES = {
-    "POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": ("MerchantToken", True),
-    "POST /v3/brand/partner/card-member/open-user-card-tokens": ("BrandToken", True),
-    "POST /v3/brand/partner/card-member/pre-auth-tokens": ("BrandToken", True),
-    "POST /card/ext": ("CardExt", True),
-    "POST /card/update": ("CardUpdate", False),
+    f"POST {OPEN}/cards/{{card_id}}/permission-tokens": ("MerchantToken", FRONTEND),
+    f"POST {BRAND}/open-user-card-tokens": ("BrandToken", FRONTEND),
+    f"POST {BRAND}/pre-auth-tokens": ("BrandToken", FRONTEND),
+    "POST /card/ext": ("CardExt", FRONTEND),
+    "POST /card/code/decrypt": ("CardCode", FRONTEND),
+    "POST /card/update": ("CardUpdate", CREDENTIALS),
+    "POST /card/create": ("CardCreate", CREDENTIALS),
+    f"POST {BRAND}/user-cards/{{user_card_code}}/confirm": ("BrandConfirm", CREDENTIALS),
+    f"POST {OPEN}/cards/{{card_id}}/codes/{{code}}/confirm": ("MerchantConfirm", CREDENTIALS),
+    f"POST {OPEN}/cards/{{card_id}}/codes/{{code}}/activate": ("MerchantActivate", CREDENTIALS),
+    f"GET {OPEN}/activate-informations/{{activate_ticket+}}": ("MerchantActivateInformation", CREDENTIALS),
+    f"GET {OPEN}/cards/{{card_id}}/decrypt-code": ("MerchantDecryptCode", CREDENTIALS),
+    "POST /wechatpay/notifications": ("CardEvents", EVERYBODY),  # WeChat Pay's signature decides
 }
 # What a frontend's route requires: its authorization and its authorizer.
 AUTHORIZATION = {
@@ -129,6 +165,8 @@ class Deployment:
             return self.holds(self.template["Conditions"][argument])
         if key == "Fn::Not":
             return not self.holds(argument[0])
+        if key == "Fn::And":
+            return all(self.holds(part) for part in argument)
         if key == "Fn::Equals":
             return self.value(argument[0]) == self.value(argument[1])
         raise ValueError(f"a condition with {key}")
@@ -155,9 +193,11 @@ def check_template(region):
     roles = of_type(template, "AWS::IAM::Role")
     check(set(roles) == {f"{name}Role" for name in ROLES}, f"{region}: roles are {sorted(roles)}")
     for name, role in roles.items():
-        check_role(name.removesuffix("Role"), role["Properties"])
+        for parameters in ({}, {"ConfirmCards": "OWN"}, {"EventsKmsKeyArn": "key"}):
+            check_role(name.removesuffix("Role"), role["Properties"], Deployment(template, MerchantSecretArn="m", **parameters))
     check_identities(template)
     check_plan(template)
+    check_notifications(template)
     check_rules(template)
     check_api(template)
     for auth, required in AUTHORIZATION.items():
@@ -175,18 +215,25 @@ def check_function(name, function):
     check(properties["Role"] == {"Fn::GetAtt": [f"{role}Role", "Arn"]}, f"{name}: has the role {properties['Role']}")
 
 
-def check_role(name, role):
+def check_role(name, role, deployment):
     check(role.get("ManagedPolicyArns") in (None, VPC_POLICIES), f"{name}: no managed policies but for a VPC")
     log = {"Fn::GetAtt": ["FunctionLogs", "Arn"]}
     allowed = ROLES[name] | {"logs:CreateLogStream": [log], "logs:PutLogEvents": [log]}
+    for condition, actions in CONDITIONAL.get(name, {}).items():
+        if deployment.holds({"Condition": condition}):
+            allowed = allowed | actions
+    allowed = {action: [deployment.value(resource) for resource in resources] for action, resources in allowed.items()}
     granted = {}
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
+            statement = deployment.value(statement)
+            if statement is None:
+                continue
             check(set(statement) == {"Effect", "Action", "Resource"} and statement["Effect"] == "Allow", f"{name}: plain statements")
             for action in as_list(statement["Action"]):
                 if action not in TRACE:  # X-Ray has no resources to name
                     check("*" not in as_list(statement["Resource"]), f"{name}: {action} on everything")
-                    granted.setdefault(action, []).extend(as_list(statement["Resource"]))
+                    granted.setdefault(action, []).extend(map(deployment.value, as_list(statement["Resource"])))
     check(granted == allowed, f"{name}: may do {granted}")
 
 
@@ -258,8 +305,40 @@ def check_plan(template):
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
 
 
+def check_notifications(template):
+    """Where notifications go, who confirms cards, and that all of it is encrypted."""
+    resources = {name: resource["Properties"] for name, resource in template["Resources"].items()}
+    queues = of_type(template, "AWS::SQS::Queue")
+    check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters"}, f"queues are {sorted(queues)}")
+    for key in ("", "key"):
+        deployment = Deployment(template, MerchantSecretArn="m", EventsKmsKeyArn=key)
+        for name in queues:
+            got = deployment.value(resources[name]["SqsManagedSseEnabled"]), deployment.value(resources[name]["KmsMasterKeyId"])
+            check(got == ((None, "key") if key else (True, None)), f"{name}: is encrypted with {got}")
+        for name in ("EventBus", "EventArchive"):  # without a key of the customer's EventBridge uses its own
+            got = deployment.value(resources[name]["KmsKeyIdentifier"])
+            check(got == (key or None), f"{name}: is encrypted with {got}")
+    check(resources["EventArchive"]["RetentionDays"] == {"Ref": "EventArchiveDays"}, "the archive's days are the parameter's")
+    for confirm, exist in (("AUTO", True), ("OWN", False)):
+        deployment = Deployment(template, MerchantSecretArn="m", ConfirmCards=confirm)
+        for name in ("ConfirmRule", "ConfirmQueue", "ConfirmDeadLetters", "ConfirmQueuePolicy", "ConfirmQueueMapping"):
+            check(deployment.exists(name) == exist, f"with ConfirmCards={confirm}: {name}")
+        check(deployment.exists("EventBus"), f"with ConfirmCards={confirm} there is a bus")
+    queue, function = resources["ConfirmQueue"], resources["BrandConfirmFunction"]
+    check(queue["RedrivePolicy"]["deadLetterTargetArn"] == {"Fn::GetAtt": ["ConfirmDeadLetters", "Arn"]}, "the queue has dead letters")
+    check(queue["VisibilityTimeout"] >= 6 * function["Timeout"], "a message stays invisible for six timeouts of the function")
+    check(resources["ConfirmDeadLetters"]["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"], "dead letters outlive the queue's messages")
+    mapping = resources["ConfirmQueueMapping"]
+    check(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], "a batch can fail in part")
+    check(mapping["ScalingConfig"] == {"MaximumConcurrency": 2}, "two instances of 2 confirms a second stay under WeChat's limit of 5")
+    target, = resources["ConfirmRule"]["Targets"]
+    check(target["Arn"] == {"Fn::GetAtt": ["ConfirmQueue", "Arn"]} and "DeadLetterConfig" in target, "the rule fills the queue, and loses nothing")
+    check(resources["ConfirmRule"]["EventBusName"] == {"Ref": "EventBus"}, "the rule listens to the bus")
+    check(resources["CardEventsFunction"]["Timeout"] >= 5, "card-events has its 4.5 s")
+
+
 def check_rules(template):
-    rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values()]
+    rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values() if "EventBusName" not in rule["Properties"]]
     check(len(rules) == 3, f"{len(rules)} rules")
     for rule in rules:
         for target in rule["Targets"]:
@@ -291,9 +370,9 @@ def check_routes(deployment, auth, authorization, authorizer):
     found = set()
     for name, resource in of_type(template, "AWS::ApiGatewayV2::Route").items():
         route = resource["Properties"]
-        function, frontend = ROUTES.get(route["RouteKey"], (None, False))
+        function, caller = ROUTES.get(route["RouteKey"], (None, None))
         found.add(route["RouteKey"])
-        want = (authorization, authorizer) if frontend else ("AWS_IAM", None)
+        want = {FRONTEND: (authorization, authorizer), EVERYBODY: ("NONE", None)}.get(caller, ("AWS_IAM", None))
         got = deployment.value(route["AuthorizationType"]), deployment.value(route.get("AuthorizerId"))
         check(got == want, f"{auth}: {route['RouteKey']} requires {got}")
         integration = route["Target"]["Fn::Sub"].removeprefix("integrations/${").removesuffix("}")
