@@ -158,10 +158,11 @@ func (b *batches) try(ctx context.Context, body string, event *message) (err err
 	return err
 }
 
-// timeout returns the time for a call, which leaves time for the interval after it.
+// timeout returns the time for a call. It leaves time for the interval after the call
+// and for delaying or moving the message.
 func (b *batches) timeout(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		return min(callTimeout, time.Until(deadline)-b.interval)
+		return min(callTimeout, time.Until(deadline)-b.interval-queueTimeout)
 	}
 	return callTimeout
 }

@@ -411,8 +411,26 @@ func TestCallsKeepTheirInterval(t *testing.T) {
 	}
 }
 
+// answerTime is what an invocation leaves for its own answer.
+const answerTime = 500 * time.Millisecond
+
+func TestAMessageWithoutAnAnswerInTimeIsDelayed(t *testing.T) {
+	release := make(chan struct{})
+	w := tlsdialtest.Start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(func() { close(release) }) // before the server closes
+	ctx, cancel := context.WithTimeout(t.Context(), answerTime+queueTimeout+minCallTime+200*time.Millisecond)
+	defer cancel()
+	s := startSQS(t)
+	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent(), createdEvent()))
+	r.requireFailure(t, "UPSTREAM_TIMEOUT", eventID)
+	r.requireCounts(t, map[string]float64{"kept": 1, "deferred": 1})
+	if !slices.Equal(r.kept, []string{"message-0", "message-1"}) || len(s.delays) != 1 {
+		t.Errorf("kept %q, delayed %v", r.kept, s.delays)
+	}
+}
+
 func TestWithoutTimeMessagesAreLeftForTheNextInvocation(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond+callInterval+minCallTime) // 500 ms are for the answer
+	ctx, cancel := context.WithTimeout(t.Context(), answerTime+callInterval+queueTimeout+minCallTime)
 	defer cancel()
 	s := startSQS(t)
 	w := startWeChatPay(t, success)

@@ -60,7 +60,7 @@ type detail struct {
 // taken it (PutEvents). The SDK repeats what fails for a moment, in the time that
 // ctx leaves. The error is an [apierror.Error].
 func (b *bus) put(ctx context.Context, n *signing.Notification) error {
-	detail, err := encode(n)
+	text, err := encode(n)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *bus) put(ctx context.Context, n *signing.Notification) error {
 		Source:       aws.String(source),
 		DetailType:   &n.EventType,
 		Time:         &n.CreatedAt,
-		Detail:       &detail,
+		Detail:       &text,
 	}}})
 	switch {
 	case err != nil:

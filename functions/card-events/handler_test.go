@@ -6,17 +6,20 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/secret"
 	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/telemetry/telemetrytest"
@@ -56,8 +59,8 @@ func (v *versions) Refresh(ctx context.Context) (*signing.Merchant, bool, error)
 	return m, changed, err
 }
 
-// secret is a merchant's secret with more keys.
-func secret(more ...string) string {
+// merchantSecret is a merchant's secret with more keys.
+func merchantSecret(more ...string) string {
 	merchant, wechatpay := wechatpaytest.Keys()
 	members := map[string]string{
 		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2",
@@ -150,8 +153,8 @@ func (b *eventBridge) took(t *testing.T) entry {
 
 // instance is an instance of the function, as main makes it.
 type instance struct {
-	secret versions
-	bus    *eventBridge
+	merchant versions
+	bus      *eventBridge
 }
 
 func start(t *testing.T, answer func(http.ResponseWriter, int), secrets ...string) *instance {
@@ -163,7 +166,7 @@ func start(t *testing.T, answer func(http.ResponseWriter, int), secrets ...strin
 func (i *instance) receive(t *testing.T, event gatewaytest.Event) (o gatewaytest.Outcome, record map[string]any) {
 	t.Helper()
 	log, records := telemetrytest.New()
-	wechatpay := signing.NewClient(&i.secret, upstream.New([]string{gatewaytest.Nowhere}))
+	wechatpay := signing.NewClient(&i.merchant, upstream.New([]string{gatewaytest.Nowhere}))
 	o = gatewaytest.Invoke(t, newHandler(log, wechatpay, newBus(i.bus.config(), busName)), records, event)
 	o.RequireNotRepeated(t, private...)
 	all := records.All(t)
@@ -218,7 +221,7 @@ func tampered(name, value string) gatewaytest.Event {
 }
 
 func TestANotificationBecomesAnEvent(t *testing.T) {
-	i := start(t, nil, secret("apiv3_key", apiv3Key))
+	i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
 	o, record := i.receive(t, signed(good()))
 	if o.Status != 204 || o.Body != "" || o.Headers["Content-Type"] != "" {
 		t.Errorf("%d %q %v, want 204", o.Status, o.Body, o.Headers)
@@ -259,7 +262,7 @@ func TestWhatIsTaken(t *testing.T) {
 		{"a timestamp of 4:50 ago", signedAt(good(), time.Now().Add(-290*time.Second)), cardCreated},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			i := start(t, nil, secret("apiv3_key", apiv3Key))
+			i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
 			if o, _ := i.receive(t, row.event); o.Status != 204 {
 				t.Errorf("%d %s", o.Status, o.Body)
 			}
@@ -302,7 +305,7 @@ func TestWhatIsNotProvenToBeWeChatPays(t *testing.T) {
 		{"WeChat Pay's own probe", tampered("wechatpay-signature", "WECHATPAY/SIGNTEST/YWFhYWFhYWFhYWFhYWFhYWE="), "INFO", "SIGNATURE_TEST", "SIGNTEST"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			start(t, nil, secret("wechatpay_public_key_id", publicKeyID)).fails(t, row.event, 401, row.level, row.code, row.cause)
+			start(t, nil, merchantSecret("wechatpay_public_key_id", publicKeyID)).fails(t, row.event, 401, row.level, row.code, row.cause)
 		})
 	}
 }
@@ -329,13 +332,13 @@ func TestWhatCanNotBeRead(t *testing.T) {
 		{"over 64 KiB", signed(strings.Repeat(" ", maxBody) + good()), 400, "WARN", "PARAM_ERROR", "64 KiB", nil},
 		{"marked as base64", notBase64, 400, "WARN", "PARAM_ERROR", "base64", nil},
 		{"encrypted with another key", signed(wechatpaytest.Notification(cardCreated, `{}`, strings.Repeat("0", 32))), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", nil},
-		{"no apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "no apiv3_key", []string{secret()}},
-		{"a wrong apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", []string{secret("apiv3_key", strings.Repeat("0", 32))}},
+		{"no apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "no apiv3_key", []string{merchantSecret()}},
+		{"a wrong apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", []string{merchantSecret("apiv3_key", strings.Repeat("0", 32))}},
 		{"no secret", signed(good()), 500, "ERROR", "CONFIG_ERROR", "AccessDeniedException", []string{}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			if row.secrets == nil {
-				row.secrets = []string{secret("apiv3_key", apiv3Key)}
+				row.secrets = []string{merchantSecret("apiv3_key", apiv3Key)}
 			}
 			start(t, nil, row.secrets...).fails(t, row.event, row.status, row.level, row.code, row.cause)
 		})
@@ -343,11 +346,11 @@ func TestWhatCanNotBeRead(t *testing.T) {
 }
 
 func TestANewKeyServesAtOnce(t *testing.T) {
-	now := secret("apiv3_key", apiv3Key)
+	now := merchantSecret("apiv3_key", apiv3Key)
 	for rule, before := range map[string]string{
-		"an apiv3_key at last": secret(),
-		"a new apiv3_key":      secret("apiv3_key", strings.Repeat("0", 32)),
-		"a new public key":     secret("apiv3_key", apiv3Key, "wechatpay_public_key_id", publicKeyID+"0"),
+		"an apiv3_key at last": merchantSecret(),
+		"a new apiv3_key":      merchantSecret("apiv3_key", strings.Repeat("0", 32)),
+		"a new public key":     merchantSecret("apiv3_key", apiv3Key, "wechatpay_public_key_id", publicKeyID+"0"),
 	} {
 		t.Run(rule, func(t *testing.T) {
 			i := start(t, nil, before, now)
@@ -356,6 +359,43 @@ func TestANewKeyServesAtOnce(t *testing.T) {
 			}
 			i.bus.took(t)
 		})
+	}
+}
+
+// TestRubbishCostsOneDownloadAndOneReadOfTheSecret has requests of unknown serial
+// numbers, each with another one, and the secret as AWS hands it out.
+func TestRubbishCostsOneDownloadAndOneReadOfTheSecret(t *testing.T) {
+	var reads, downloads atomic.Int64
+	manager := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reads.Add(1)
+		answer, _ := json.Marshal(map[string]string{"ARN": "a", "Name": "n", "VersionId": "v", "SecretString": merchantSecret("apiv3_key", apiv3Key)})
+		_, _ = w.Write(answer)
+	}))
+	t.Cleanup(manager.Close)
+	wechat := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		downloads.Add(1)
+		http.NotFound(w, r)
+	}))
+	b := startEventBridge(t, nil)
+	config := b.config()
+	config.BaseEndpoint = &manager.URL
+	log, records := telemetrytest.New()
+	client := signing.NewClient(secret.New(config, "merchant", signing.ParseMerchant, log), upstream.New([]string{wechat.URL}))
+	function := newHandler(log, client, newBus(b.config(), busName))
+	for i := range 100 {
+		serial := fmt.Sprintf("%040X", i)
+		if i%2 == 1 {
+			serial = fmt.Sprintf("PUB_KEY_ID_%040d", i)
+		}
+		if o := gatewaytest.Invoke(t, function, records, tampered("wechatpay-serial", serial)); o.Status != 401 {
+			t.Fatalf("%d %s", o.Status, o.Log)
+		}
+	}
+	if reads.Load() != 2 || downloads.Load() != 1 { // the first read is the one that any request needs
+		t.Errorf("%d reads of the secret, %d downloads", reads.Load(), downloads.Load())
+	}
+	if o := gatewaytest.Invoke(t, function, records, signed(good())); o.Status != 204 {
+		t.Errorf("afterwards: %d %s", o.Status, o.Body)
 	}
 }
 
@@ -389,12 +429,12 @@ func TestWithoutTheBusWeChatPaySendsItAgain(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			t.Parallel()
-			start(t, row.answer, secret("apiv3_key", apiv3Key)).fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", row.cause)
+			start(t, row.answer, merchantSecret("apiv3_key", apiv3Key)).fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", row.cause)
 		})
 	}
 	t.Run("the bus can't be reached", func(t *testing.T) {
 		t.Parallel()
-		i := start(t, nil, secret("apiv3_key", apiv3Key))
+		i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
 		i.bus.Close()
 		i.fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", "could not be reached")
 	})
@@ -410,7 +450,7 @@ func TestABusThatHangs(t *testing.T) {
 				<-release
 			}
 			_, _ = io.WriteString(w, `{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}`)
-		}, secret("apiv3_key", apiv3Key))
+		}, merchantSecret("apiv3_key", apiv3Key))
 		t.Cleanup(func() { close(release) }) // before the server closes
 		if o, _ := i.receive(t, signed(good())); o.Status != 204 {
 			t.Errorf("%d %s", o.Status, o.Log)
@@ -419,7 +459,7 @@ func TestABusThatHangs(t *testing.T) {
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
 		release := make(chan struct{})
-		i := start(t, func(http.ResponseWriter, int) { <-release }, secret("apiv3_key", apiv3Key))
+		i := start(t, func(http.ResponseWriter, int) { <-release }, merchantSecret("apiv3_key", apiv3Key))
 		t.Cleanup(func() { close(release) })
 		i.fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", "in time")
 	})
@@ -429,7 +469,7 @@ func TestABusThatHangs(t *testing.T) {
 // in the notification and 6 in the event.
 func TestTheLargestEventFits(t *testing.T) {
 	const maxEvent = 256 << 10 // what EventBridge has taken of one event since 2020
-	i := start(t, nil, secret("apiv3_key", apiv3Key))
+	i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
 	outer, _ := wechatpaytest.Document(cardCreated, `{}`, apiv3Key)
 	room := maxBody - len(wechatpaytest.Encode(outer))
 	body := strings.Replace(wechatpaytest.Encode(outer), "用户开卡", strings.Repeat("\u2028", room/3), 1)
