@@ -16,6 +16,7 @@ import (
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
 	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
 )
 
 const (
@@ -154,7 +155,8 @@ func (b *batches) try(ctx context.Context, body string, event *message) (err err
 	defer wait(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
-	_, err = confirm(ctx, b.wechatpay, card.UserCardCode, r)
+	// The queue repeats it, at a rate that WeChat Pay allows.
+	_, err = confirm(ctx, b.wechatpay, card.UserCardCode, r, upstream.Once)
 	return err
 }
 

@@ -143,12 +143,12 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 
 // confirm makes the call. It is the only place that does, for requests and for
 // messages.
-func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request) (*upstream.Answer, error) {
+func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request, options ...upstream.Option) (*upstream.Answer, error) {
 	content, err := strictjson.Encode(body)
 	if err != nil {
 		return nil, err
 	}
-	return wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content)
+	return wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content, options...)
 }
 
 // isConfirmedAlready reports whether WeChat Pay refused a confirmation because the

@@ -13,6 +13,7 @@ import (
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
+	"membercard/shared/upstream"
 	"membercard/shared/validation"
 )
 
@@ -139,9 +140,8 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	// TODO: two calls make two cards. Post repeats a call that WeChat may have read;
-	// call what does not.
-	answer, err := wechat.Post(ctx, "/card/create", content)
+	// Two calls make two cards.
+	answer, err := wechat.Post(ctx, "/card/create", content, upstream.Once)
 	if err != nil {
 		return nil, unclear.Apply(err)
 	}

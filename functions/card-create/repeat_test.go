@@ -83,7 +83,6 @@ func send(t *testing.T, wechat *officialaccount.Client, timeout time.Duration) g
 
 // TestACallThatWeChatMayHaveReadIsNotRepeated: two calls would make two cards.
 func TestACallThatWeChatMayHaveReadIsNotRepeated(t *testing.T) {
-	t.Skip("until the call of /card/create has the option of not being repeated")
 	reset := func(c net.Conn) {
 		if tls, ok := c.(interface{ NetConn() net.Conn }); ok {
 			_ = tls.NetConn().(*net.TCPConn).SetLinger(0)
