@@ -4,6 +4,9 @@ package template
 
 import (
 	"cmp"
+	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +19,7 @@ const (
 	typeFunction    = "AWS::Serverless::Function"
 	typeIntegration = "AWS::ApiGatewayV2::Integration"
 	typeRoute       = "AWS::ApiGatewayV2::Route"
+	typeStage       = "AWS::ApiGatewayV2::Stage"
 )
 
 // A Route is a method and a path with its parameters in braces: an event of type
@@ -25,14 +29,22 @@ type Route struct {
 	Function      string      // logical ID
 	Authorization string      // NONE, AWS_IAM, JWT or CUSTOM
 	Authorizer    *Authorizer // of JWT and CUSTOM; routes share it
+	Throttling    *Throttling // nil: none
+}
+
+// Throttling limits the requests of a route.
+type Throttling struct {
+	Rate  float64 // requests per second
+	Burst int     // requests at once
 }
 
 // Key returns API Gateway's route key, "POST /v3/x/{card_id}/y".
 func (r Route) Key() string { return r.Method + " " + r.Path }
 
-// single returns whether r is for one method and one path.
+// single returns whether r is for one method and one path, which may end with a
+// greedy parameter, {name+}.
 func (r Route) single() bool {
-	return r.Method != "" && r.Method != "ANY" && strings.HasPrefix(r.Path, "/") && !strings.Contains(r.Path, "+}")
+	return r.Method != "" && r.Method != "ANY" && strings.HasPrefix(r.Path, "/") && !strings.Contains(strings.TrimSuffix(r.Path, "+}"), "+}")
 }
 
 // An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer. One with an
@@ -122,7 +134,7 @@ func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Author
 	var route Route
 	route.Method, route.Path, _ = strings.Cut(r.required(id.Value, properties, "RouteKey"), " ")
 	if !route.single() {
-		r.fail(id, "%s is not of one method, other than any, and one path without {proxy+}", id.Value)
+		r.fail(id, "%s is not of one method, other than any, and one path", id.Value)
 	}
 	route.Function = r.target(id, properties)
 	route.Authorization = cmp.Or(r.optional(properties, "AuthorizationType"), "NONE")
@@ -199,4 +211,44 @@ func (r *resolver) authorizer(route *yaml.Node, name string) *Authorizer {
 		r.fail(properties, "%s has the AuthorizerType %s, not JWT or REQUEST", name, kind)
 	}
 	return a
+}
+
+// throttle sets the throttling of routes as the stage says: that of a route, or else
+// the default.
+func (r *resolver) throttle(routes []Route, stage *yaml.Node) {
+	byDefault := r.throttling(r.child(stage, "DefaultRouteSettings"))
+	own := make(map[string]*Throttling)
+	for key, node := range pairs(r.child(stage, "RouteSettings")) {
+		settings := r.eval(node)
+		if settings == nil {
+			continue
+		}
+		for name, value := range pairs(settings) {
+			// CloudFormation passes the settings on as free-form JSON, in which a
+			// parameter is a string.
+			if function, _ := call(value); function != "" {
+				r.fail(value, "%s of a route must be a literal", name.Value)
+			}
+		}
+		if !slices.ContainsFunc(routes, func(route Route) bool { return route.Key() == key.Value }) {
+			r.fail(key, "RouteSettings have the route %s, which does not exist", key.Value)
+		}
+		own[key.Value] = r.throttling(settings)
+	}
+	for i := range routes {
+		routes[i].Throttling = cmp.Or(own[routes[i].Key()], byDefault)
+	}
+}
+
+// throttling returns the throttling in a route's settings, or nil.
+func (r *resolver) throttling(settings *yaml.Node) *Throttling {
+	rate := r.optional(settings, "ThrottlingRateLimit")
+	if rate == "" {
+		return nil
+	}
+	limit, err := strconv.ParseFloat(rate, 64)
+	if err != nil || limit < 0 {
+		r.fail(settings, "ThrottlingRateLimit %q is not a rate", rate)
+	}
+	return &Throttling{limit, r.number("ThrottlingBurstLimit", 0, 0, math.MaxInt32, settings)}
 }

@@ -75,9 +75,9 @@ Resources:
 
 func TestRoutes(t *testing.T) {
 	first := func(authorization string, authorizer *Authorizer) Route {
-		return Route{"POST", "/v3/{id}", "DoFunction", authorization, authorizer}
+		return Route{"POST", "/v3/{id}", "DoFunction", authorization, authorizer, nil}
 	}
-	open := Route{"GET", "/open", "DoFunction", "NONE", nil}
+	open := Route{"GET", "/open", "DoFunction", "NONE", nil, nil}
 	request := func(ttl time.Duration) *Authorizer {
 		return &Authorizer{IdentitySource: []string{"Authorization", "X-Login"}, Function: "AskFunction", TTL: ttl}
 	}
@@ -89,7 +89,7 @@ func TestRoutes(t *testing.T) {
 		routes    []Route
 		functions int
 	}{
-		{nil, []Route{first("AWS_IAM", nil), open, {"GET", "/iam", "DoFunction", "AWS_IAM", nil}}, 1},
+		{nil, []Route{first("AWS_IAM", nil), open, {"GET", "/iam", "DoFunction", "AWS_IAM", nil, nil}}, 1},
 		{map[string]string{"Auth": "JWT"}, []Route{first("JWT", jwt("")), open}, 1},
 		{map[string]string{"Auth": "JWT", "Audience": "a"}, []Route{first("JWT", jwt("a")), open}, 1},
 		{map[string]string{"Auth": "JWT", "Audience": "a, b"}, []Route{first("JWT", jwt("a", "b")), open}, 1},
@@ -162,7 +162,7 @@ func TestCORS(t *testing.T) {
 
 // TestAPIFails changes the template above: new replaces old.
 func TestAPIFails(t *testing.T) {
-	const notOne = "Route is not of one method, other than any, and one path without {proxy+}"
+	const notOne = "Route is not of one method, other than any, and one path"
 	tests := []struct {
 		name     string
 		auth     string
@@ -172,7 +172,7 @@ func TestAPIFails(t *testing.T) {
 		{"no route key", "IAM", "      RouteKey: POST /v3/{id}\n", "", "Route has no RouteKey"},
 		{"default route", "IAM", "POST /v3/{id}", "$default", notOne},
 		{"any method", "IAM", "POST /v3/{id}", "ANY /v3", notOne},
-		{"greedy path", "IAM", "POST /v3/{id}", "GET /{proxy+}", notOne},
+		{"greedy parameter before the end", "IAM", "POST /v3/{id}", "GET /{id+}/v3", notOne},
 		{"same route", "IAM", "POST /v3/{id}", "GET /open", "DoFunction has the route GET /open of DoFunction"},
 		{"no target", "IAM", "      Target: !Sub integrations/${Integration}\n", "", "Route has no Target"},
 		{"no integration", "IAM", "integrations/${Integration}", "${Integration}", "Route has a Target that is no integration"},
@@ -209,6 +209,45 @@ func TestAPIFails(t *testing.T) {
 			_, err := read(t, text, map[string]string{"Auth": test.auth})
 			if err == nil || !strings.HasPrefix(err.Error(), "template.yaml:") || !strings.HasSuffix(err.Error(), ": "+test.err) {
 				t.Errorf("error %v, want %s", err, test.err)
+			}
+		})
+	}
+}
+
+func TestThrottling(t *testing.T) {
+	limit := func(rate float64, burst int) *Throttling { return &Throttling{rate, burst} }
+	const byDefault = "DefaultRouteSettings: {ThrottlingRateLimit: !Ref Seconds, ThrottlingBurstLimit: 7}"
+	for _, test := range []struct {
+		name        string
+		properties  string // of the stage
+		first, open *Throttling
+		err         string
+	}{
+		{"none", "StageName: $default", nil, nil, ""},
+		{"default", byDefault, limit(1800, 7), limit(1800, 7), ""},
+		{"one route", `RouteSettings: {"GET /open": {ThrottlingRateLimit: 0.5, ThrottlingBurstLimit: 5}}`, nil, limit(0.5, 5), ""},
+		{"both", byDefault + `, RouteSettings: {"POST /v3/{id}": {ThrottlingRateLimit: 5, ThrottlingBurstLimit: 5}}`, limit(5, 5), limit(1800, 7), ""},
+		{"other settings of a route", byDefault + `, RouteSettings: {"GET /open": {DetailedMetricsEnabled: true}}`, limit(1800, 7), limit(1800, 7), ""},
+		{"a route's that is left out", byDefault + `, RouteSettings: {"GET /none": !If [IsJWT, {ThrottlingRateLimit: 5}, !Ref AWS::NoValue]}`, limit(1800, 7), limit(1800, 7), ""},
+		{"all routes' that are left out", `RouteSettings: !If [IsJWT, {"GET /none": {ThrottlingRateLimit: 5}}, !Ref AWS::NoValue]`, nil, nil, ""},
+		{"unknown route", `RouteSettings: {"GET /none": {ThrottlingRateLimit: 5}}`, nil, nil, "RouteSettings have the route GET /none, which does not exist"},
+		{"a parameter", `RouteSettings: {"GET /open": {ThrottlingRateLimit: !Ref Seconds}}`, nil, nil, "ThrottlingRateLimit of a route must be a literal"},
+		{"no number", `DefaultRouteSettings: {ThrottlingRateLimit: x}`, nil, nil, `ThrottlingRateLimit "x" is not a rate`},
+		{"no burst", `DefaultRouteSettings: {ThrottlingRateLimit: 1, ThrottlingBurstLimit: x}`, nil, nil, `ThrottlingBurstLimit "x" is not a number from 0 to 2147483647`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := read(t, api+"  Stage: {Type: AWS::ApiGatewayV2::Stage, Properties: {"+test.properties+"}}\n", nil)
+			if test.err != "" {
+				if err == nil || !strings.HasSuffix(err.Error(), ": "+test.err) {
+					t.Errorf("error %v, want %s", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first, open := got.Routes[0].Throttling, got.Routes[1].Throttling; !reflect.DeepEqual(first, test.first) || !reflect.DeepEqual(open, test.open) {
+				t.Errorf("got %+v and %+v, want %+v and %+v", first, open, test.first, test.open)
 			}
 		})
 	}

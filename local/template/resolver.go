@@ -235,7 +235,12 @@ func (r *resolver) ref(at *yaml.Node, name string) *yaml.Node {
 	if child(r.resources, name) == nil {
 		r.fail(at, "%s is no parameter and no resource", name)
 	}
-	r.refer(at, name)
+	switch kind := child(r.refer(at, name), "Type"); {
+	case kind != nil && kind.Value == typeBus:
+		return scalar(at, r.busName(at, name))
+	case kind != nil && kind.Value == typeQueue:
+		return scalar(at, r.queueURL(name))
+	}
 	return scalar(at, name)
 }
 
@@ -279,17 +284,25 @@ func (r *resolver) exists(resource *yaml.Node) bool {
 // attribute returns a placeholder for an attribute of a resource. An ARN has the
 // form of one, but names nothing in AWS.
 func (r *resolver) attribute(at *yaml.Node, resource, name string) *yaml.Node {
-	r.refer(at, resource)
+	kind := child(r.refer(at, resource), "Type")
 	if name != "Arn" {
 		return scalar(at, resource+"."+name)
 	}
-	arn := []string{"arn", "AWS::Partition", "local", "AWS::Region", "AWS::AccountId", resource}
-	for i, part := range arn {
-		if value, ok := pseudo(part, r.params); ok {
-			arn[i] = value
-		}
+	service := "local"
+	if kind != nil && kind.Value == typeQueue {
+		service = "sqs"
 	}
-	return scalar(at, strings.Join(arn, ":"))
+	return scalar(at, r.arn(service, resource))
+}
+
+func (r *resolver) arn(service, resource string) string {
+	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", r.pseudo("AWS::Partition"), service, r.pseudo("AWS::Region"), r.pseudo("AWS::AccountId"), resource)
+}
+
+// pseudo returns the value of a pseudo parameter that has one.
+func (r *resolver) pseudo(name string) string {
+	value, _ := pseudo(name, r.params)
+	return value
 }
 
 // sub replaces ${x}, and ${!x} by ${x}.

@@ -1,5 +1,6 @@
-// Package template reads functions and an HTTP API from a SAM template: the
-// functions' settings, and the API's routes, authorizers and CORS.
+// Package template reads functions, an HTTP API and what carries events from a SAM
+// template: the functions' settings; the API's routes, authorizers, throttling and
+// CORS; event buses, rules, queues and event source mappings.
 //
 // Intrinsic functions are resolved in what is read; the rest of the template is
 // ignored. A resource whose condition is false does not exist.
@@ -9,7 +10,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +29,11 @@ type Template struct {
 	Functions []Function // in the order of the file
 	Routes    []Route    // in the order of the file
 	CORS      *CORS      // of the API; nil without
+
+	Buses        []string // names of the event buses, besides default
+	Rules        []Rule
+	Queues       []Queue
+	EventSources []EventSource
 }
 
 // A Function is a resource of type AWS::Serverless::Function, merged with
@@ -96,9 +101,10 @@ func (r *resolver) template(root *yaml.Node) *Template {
 	t := &Template{}
 	hasAPI := false
 	authorizers := make(map[string]*Authorizer)
+	var stages []*yaml.Node
 	for id, resource := range pairs(r.resources) {
 		kind := child(resource, "Type")
-		if kind == nil || !slices.Contains([]string{typeAPI, typeFunction, typeRoute}, kind.Value) || !r.exists(resource) {
+		if kind == nil || !r.exists(resource) {
 			continue
 		}
 		var routes []Route
@@ -114,6 +120,16 @@ func (r *resolver) template(root *yaml.Node) *Template {
 			hasAPI, t.CORS = true, r.cors(resource)
 		case typeRoute:
 			routes = []Route{r.route(id, resource, authorizers)}
+		case typeStage:
+			stages = append(stages, resource)
+		case typeBus:
+			t.Buses = append(t.Buses, r.busName(id, id.Value))
+		case typeRule:
+			t.Rules = append(t.Rules, r.rule(id, resource))
+		case typeQueue:
+			t.Queues = append(t.Queues, r.queue(id, resource))
+		case typeEventSource:
+			t.EventSources = append(t.EventSources, r.eventSource(id, resource))
 		}
 		for _, route := range routes {
 			for _, other := range t.Routes {
@@ -123,6 +139,9 @@ func (r *resolver) template(root *yaml.Node) *Template {
 			}
 			t.Routes = append(t.Routes, route)
 		}
+	}
+	for _, stage := range stages {
+		r.throttle(t.Routes, child(stage, "Properties"))
 	}
 	if len(t.Functions) == 0 {
 		r.fail(r.resources, "no AWS::Serverless::Function in Resources")
@@ -195,7 +214,7 @@ func (r *resolver) eventRoutes(function string, properties *yaml.Node) (routes [
 			Authorization: "AWS_IAM",
 		}
 		if !route.single() {
-			r.fail(name, "event %s is not of one method, other than any, and one path without {proxy+}", name.Value)
+			r.fail(name, "event %s is not of one method, other than any, and one path", name.Value)
 		}
 		routes = append(routes, route)
 	}

@@ -199,7 +199,7 @@ func TestReadFails(t *testing.T) {
 	event := func(properties string) string {
 		return function + "Events:\n        E:\n          Type: HttpApi\n          Properties: {" + properties + "}\n"
 	}
-	const oneRoute = "template.yaml:6: event E is not of one method, other than any, and one path without {proxy+}"
+	const oneRoute = "template.yaml:6: event E is not of one method, other than any, and one path"
 	tests := []struct {
 		name, text string
 		params     map[string]string
@@ -218,7 +218,7 @@ func TestReadFails(t *testing.T) {
 		{"no method", event("Path: /a"), nil, oneRoute},
 		{"any method", event("Path: /a, Method: any"), nil, oneRoute},
 		{"no path", event("Method: GET"), nil, oneRoute},
-		{"greedy path", event("Method: GET, Path: '/{proxy+}'"), nil, oneRoute},
+		{"greedy parameter before the end", event("Method: GET, Path: '/{id+}/v3'"), nil, oneRoute},
 		{"same route", event("Method: GET, Path: /a") + "  G:\n    Type: AWS::Serverless::Function\n    Properties: {Events: {E: {Type: HttpApi, Properties: {Method: get, Path: /a}}}}",
 			nil, "template.yaml:10: G has the route GET /a of F"},
 	}
