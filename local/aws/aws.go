@@ -1,7 +1,7 @@
 // Package aws serves the parts of AWS that functions call, on one port of the
-// loopback interface: Secrets Manager and S3. It is as strict as the original: a
-// request must be signed for its service and the server's region, with the
-// server's key, now.
+// loopback interface: Secrets Manager, S3, EventBridge and SQS. It is as strict as
+// the original: a request must be signed for its service and the server's region,
+// with the server's key, now.
 //
 // A service that speaks one of the JSON protocols is one file like secrets.go,
 // and a line in [Start].
@@ -28,6 +28,8 @@ const (
 type Server struct {
 	Secrets *Secrets
 	S3      *S3
+	Events  *Events
+	Queues  *Queues
 
 	key      sigv4.Key
 	url      string
@@ -45,10 +47,16 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 	s := &Server{
 		Secrets: newSecrets(region),
 		S3:      newS3(),
+		Events:  newEvents(region),
+		Queues:  newQueues(region),
 		key:     sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
 		url:     "http://" + listener.Addr().String(),
 	}
-	s.services = map[string]*service{"secretsmanager": &s.Secrets.service}
+	s.services = map[string]*service{
+		"secretsmanager": &s.Secrets.service,
+		"AWSEvents":      &s.Events.service,
+		"AmazonSQS":      &s.Queues.service,
+	}
 	s.server = &http.Server{Handler: s}
 	go s.server.Serve(listener) // until Close
 	return s, nil
@@ -106,7 +114,7 @@ type failure struct {
 // A Fault is an outage of a service.
 type Fault struct {
 	Status int    // HTTP status of the answers
-	Code   string // their error, such as InternalServiceError or SlowDown
+	Code   string // their error, such as InternalServiceError, SlowDown or ThrottlingException
 	Hang   bool   // no answer at all, until the client gives up or the server is closed
 }
 

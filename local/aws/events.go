@@ -1,0 +1,259 @@
+package aws
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"membercard/local/template"
+)
+
+const (
+	maxEntries    = 10
+	maxEventsSize = 256 << 10 // bytes of the entries of a request
+	maxHistory    = 10000     // events that are kept
+)
+
+// Events is EventBridge: PutEvents, and rules that send events to queues.
+//
+// The event bus default always exists. A request that names another bus that does
+// not exist is refused as a whole, as a role that may put events on one bus only
+// meets it.
+type Events struct {
+	service
+	region    string
+	buses     []string
+	rules     []rule
+	history   []Event
+	observers []*func(Event)
+	entryCode string // of FailEntries
+}
+
+type rule struct {
+	bus     string
+	matches matcher
+	targets []*Queue
+}
+
+// An Event is an event that a bus has taken. Its JSON is what a target gets.
+type Event struct {
+	Version    string          `json:"version"`
+	ID         string          `json:"id"`
+	DetailType string          `json:"detail-type"`
+	Source     string          `json:"source"`
+	Account    string          `json:"account"`
+	Time       string          `json:"time"` // RFC 3339, whole seconds
+	Region     string          `json:"region"`
+	Resources  []string        `json:"resources"`
+	Detail     json.RawMessage `json:"detail"`
+	Bus        string          `json:"-"`
+}
+
+func newEvents(region string) *Events {
+	e := &Events{region: region, buses: []string{"default"}}
+	e.service = newJSON("events", "application/x-amz-json-1.1", map[string]operation{"PutEvents": decoding(e.putEvents)})
+	return e
+}
+
+// CreateBus creates an event bus.
+func (e *Events) CreateBus(name string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.buses = append(e.buses, name)
+}
+
+// PutRule adds a rule. It fails if the pattern is not supported; see newMatcher.
+func (e *Events) PutRule(r template.Rule, targets []*Queue) error {
+	matches, err := newPattern(r.Pattern)
+	if err != nil {
+		return fmt.Errorf("aws: the EventPattern of %s: %w", r.LogicalID, err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !slices.Contains(e.buses, r.Bus) {
+		return fmt.Errorf("aws: %s is of the event bus %s, which does not exist", r.LogicalID, r.Bus)
+	}
+	e.rules = append(e.rules, rule{r.Bus, matches, targets})
+	return nil
+}
+
+// History returns the last events that were taken, 10,000 at most, oldest first.
+// Events of notifications contain personal data.
+func (e *Events) History() []Event {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.history)
+}
+
+// Subscribe has f called with each event that is taken from now on, before the
+// answer to its PutEvents, until cancel is called.
+func (e *Events) Subscribe(f func(Event)) (cancel func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	observer := &f
+	e.observers = append(e.observers, observer)
+	return func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.observers = slices.DeleteFunc(e.observers, func(other *func(Event)) bool { return other == observer })
+	}
+}
+
+// FailEntries has the first entry of each request refused with an error code, such
+// as InternalFailure, though the request itself succeeds. An empty code ends that.
+func (e *Events) FailEntries(code string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.entryCode = code
+}
+
+type eventEntry struct {
+	EventBusName, Source, DetailType, Detail string
+	Resources                                []string
+	Time                                     *float64 // seconds since 1970
+}
+
+// size is that of the quota.
+func (e *eventEntry) size() int {
+	n := len(e.Source) + len(e.DetailType) + len(e.Detail)
+	for _, resource := range e.Resources {
+		n += len(resource)
+	}
+	if e.Time != nil {
+		n += 14
+	}
+	return n
+}
+
+// check returns the error code and message of an entry that is refused.
+func (e *eventEntry) check() (code, message string) {
+	for _, required := range []struct{ name, value string }{{"Source", e.Source}, {"DetailType", e.DetailType}, {"Detail", e.Detail}} {
+		if required.value == "" {
+			return "InvalidArgument", fmt.Sprintf("Parameter %s is not valid. Reason: %[1]s is a required argument.", required.name)
+		}
+	}
+	var detail map[string]json.RawMessage
+	switch {
+	case json.Unmarshal([]byte(e.Detail), &detail) != nil || detail == nil:
+		return "MalformedDetail", "Detail is malformed."
+	case strings.HasPrefix(e.Source, "aws."):
+		return "NotAuthorizedForSourceException", "Not authorized for the source."
+	}
+	return "", ""
+}
+
+// eventResult is the outcome of an entry.
+type eventResult struct {
+	EventID      string `json:"EventId,omitempty"`
+	ErrorCode    string `json:",omitempty"`
+	ErrorMessage string `json:",omitempty"`
+}
+
+func (e *Events) putEvents(in struct{ Entries []eventEntry }) (any, *failure) {
+	switch {
+	case len(in.Entries) == 0:
+		return nil, invalid("entries", "have length greater than or equal to 1")
+	case len(in.Entries) > maxEntries:
+		return nil, invalid("entries", fmt.Sprintf("have length less than or equal to %d", maxEntries))
+	}
+	size := 0
+	for i := range in.Entries {
+		entry := &in.Entries[i]
+		size += entry.size()
+		if entry.EventBusName == "" {
+			entry.EventBusName = "default"
+		}
+		prefix := fmt.Sprintf("arn:aws:events:%s:%s:event-bus/", e.region, account)
+		entry.EventBusName = strings.TrimPrefix(entry.EventBusName, prefix)
+		e.mu.Lock()
+		exists := slices.Contains(e.buses, entry.EventBusName)
+		e.mu.Unlock()
+		if !exists {
+			return nil, exception("AccessDeniedException", "The caller is not authorized to perform: events:PutEvents on resource: "+prefix+entry.EventBusName)
+		}
+	}
+	if size > maxEventsSize {
+		return nil, exception("ValidationException", "Total size of the entries in the request is over the limit.")
+	}
+	var out struct {
+		FailedEntryCount int
+		Entries          []eventResult
+	}
+	for i, entry := range in.Entries {
+		result := e.put(entry, i == 0)
+		if result.ErrorCode != "" {
+			out.FailedEntryCount++
+		}
+		out.Entries = append(out.Entries, result)
+	}
+	return out, nil
+}
+
+func (e *Events) put(entry eventEntry, first bool) eventResult {
+	if code, message := entry.check(); code != "" {
+		return eventResult{ErrorCode: code, ErrorMessage: message}
+	}
+	at := time.Now()
+	if entry.Time != nil {
+		at = time.UnixMilli(int64(*entry.Time * 1000))
+	}
+	event := Event{
+		Version: "0", ID: newUUID(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
+		Time: at.UTC().Format("2006-01-02T15:04:05Z"), Region: e.region, Resources: append([]string{}, entry.Resources...),
+		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName,
+	}
+	text := encode(event)
+
+	e.mu.Lock()
+	if first && e.entryCode != "" {
+		defer e.mu.Unlock()
+		return eventResult{ErrorCode: e.entryCode, ErrorMessage: "This failure was injected."}
+	}
+	e.history = append(e.history, event)
+	if len(e.history) > maxHistory {
+		e.history = slices.Clone(e.history[len(e.history)-maxHistory:])
+	}
+	rules, observers := slices.Clone(e.rules), slices.Clone(e.observers)
+	e.mu.Unlock()
+
+	var document map[string]any
+	_ = json.Unmarshal(text, &document) // encode has made it
+	for _, rule := range rules {
+		if rule.bus != event.Bus || !rule.matches(document, true) {
+			continue
+		}
+		for _, target := range rule.targets {
+			target.Send(string(text), map[string]events.SQSMessageAttribute{}, target.config.Delay)
+		}
+	}
+	for _, observer := range observers {
+		(*observer)(event)
+	}
+	return eventResult{EventID: event.ID}
+}
+
+// encode returns v as JSON, without escapes for HTML.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // events are checked before
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// newUUID returns a random UUID, of version 4.
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

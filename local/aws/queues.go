@@ -1,0 +1,344 @@
+package aws
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"membercard/local/template"
+)
+
+const (
+	maxVisibilityTimeout = 12 * time.Hour
+	maxDelay             = 15 * time.Minute
+	maxAttributes        = 10
+)
+
+// Queues is SQS, standard queues only: SendMessage and ChangeMessageVisibility for
+// functions, and the methods of a [Queue] for an event source mapping.
+//
+// Messages are kept until they are deleted, whatever the retention period.
+type Queues struct {
+	service
+	region string
+	speed  int
+	queues []*Queue
+}
+
+func newQueues(region string) *Queues {
+	s := &Queues{region: region, speed: 1}
+	s.service = newJSON("sqs", "application/x-amz-json-1.0", map[string]operation{
+		"SendMessage":             decoding(s.sendMessage),
+		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
+	})
+	return s
+}
+
+// Speed divides visibility timeouts and delays by n from now on, so that nobody has
+// to wait for them. A message that is being processed stays invisible for that time,
+// even if its visibility timeout is over sooner now.
+func (s *Queues) Speed(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.speed = n
+}
+
+// Create creates the queues, which may be dead-letter queues of each other.
+func (s *Queues) Create(configs []template.Queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, config := range configs {
+		s.queues = append(s.queues, &Queue{config: config, service: s, changed: make(chan struct{})})
+	}
+}
+
+// Get returns the queue with the given logical ID, or nil.
+func (s *Queues) Get(logicalID string) *Queue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find(func(q *Queue) bool { return q.config.LogicalID == logicalID })
+}
+
+func (s *Queues) find(is func(*Queue) bool) *Queue {
+	if i := slices.IndexFunc(s.queues, is); i >= 0 {
+		return s.queues[i]
+	}
+	return nil
+}
+
+// after returns when a time d from now is over. The caller holds s.mu.
+func (s *Queues) after(d time.Duration) time.Time { return time.Now().Add(d / time.Duration(s.speed)) }
+
+// A Queue is a queue of SQS.
+type Queue struct {
+	config  template.Queue
+	service *Queues // whose mutex guards the fields below
+
+	messages []*message
+	changed  chan struct{} // closed and replaced when a message may be visible sooner
+}
+
+type message struct {
+	events.SQSMessage
+	visible    time.Time // from then on
+	sent       time.Time
+	first      time.Time // when it was first received
+	received   int
+	processing bool // received, and not finished
+}
+
+// A Message is a message in a queue.
+type Message struct {
+	ID, Body   string
+	Attributes map[string]string // those that the sender set
+	Sent       time.Time
+	Received   int       // how many times
+	Visible    time.Time // from then on, unless it is being processed
+	Processing bool      // a function has it
+}
+
+// Messages returns the messages in the queue, oldest first. Those of notifications
+// contain personal data.
+func (q *Queue) Messages() []Message {
+	q.service.mu.Lock()
+	defer q.service.mu.Unlock()
+	messages := make([]Message, len(q.messages))
+	for i, m := range q.messages {
+		messages[i] = Message{m.MessageId, m.Body, map[string]string{}, m.sent, m.received, m.visible, m.processing}
+		for name, attribute := range m.MessageAttributes {
+			if attribute.StringValue != nil {
+				messages[i].Attributes[name] = *attribute.StringValue
+			}
+		}
+	}
+	return messages
+}
+
+// VisibilityTimeout returns the queue's own, whatever [Queues.Speed] is.
+func (q *Queue) VisibilityTimeout() time.Duration { return q.config.VisibilityTimeout }
+
+// Send sends a message, which is invisible for a delay, and returns its ID.
+func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute, delay time.Duration) (id string) {
+	q.service.mu.Lock()
+	defer q.service.mu.Unlock()
+	m := &message{sent: time.Now(), visible: q.service.after(delay), SQSMessage: events.SQSMessage{
+		MessageId: newUUID(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
+	}}
+	q.add(m)
+	return m.MessageId
+}
+
+// add adds a message. The caller holds the mutex.
+func (q *Queue) add(m *message) {
+	m.EventSourceARN = q.config.ARN
+	q.messages = append(q.messages, m)
+	q.wake()
+}
+
+func (q *Queue) wake() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// Receive waits until a message is visible and returns up to n of them, in the form
+// of an event for a function. Each must be finished. It returns nil when ctx ends.
+func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
+	for {
+		received, changed, next := q.take(n)
+		if len(received) > 0 {
+			return received
+		}
+		timer := time.NewTimer(time.Until(next))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil
+		}
+		timer.Stop()
+	}
+}
+
+// take receives up to n messages, and moves those that were received too often to
+// the dead-letter queue. If there are none, one may become visible at the time next,
+// or when changed is closed.
+func (q *Queue) take(n int) (received []events.SQSMessage, changed <-chan struct{}, next time.Time) {
+	s := q.service
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	next = now.Add(time.Hour)
+	deadLetters := s.find(func(other *Queue) bool { return other.config.LogicalID == q.config.DeadLetters })
+	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
+		if m.processing || m.visible.After(now) {
+			if !m.processing && m.visible.Before(next) {
+				next = m.visible
+			}
+			return false
+		}
+		if deadLetters != nil && m.received >= q.config.MaxReceiveCount {
+			deadLetters.add(m)
+			return true
+		}
+		if len(received) == n {
+			return false
+		}
+		m.received++
+		if m.first.IsZero() {
+			m.first = now
+		}
+		m.processing, m.visible, m.ReceiptHandle = true, s.after(q.config.VisibilityTimeout), newUUID()
+		m.Attributes = map[string]string{
+			"ApproximateReceiveCount":          strconv.Itoa(m.received),
+			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),
+			"SenderId":                         account,
+			"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.first.UnixMilli(), 10),
+		}
+		received = append(received, m.SQSMessage)
+		return false
+	})
+	return received, q.changed, next
+}
+
+// Finish ends the processing of a received message. A message that is not done is
+// visible again when its visibility timeout is over.
+func (q *Queue) Finish(receiptHandle string, done bool) {
+	q.service.mu.Lock()
+	defer q.service.mu.Unlock()
+	i := slices.IndexFunc(q.messages, func(m *message) bool { return m.ReceiptHandle == receiptHandle })
+	if i < 0 {
+		return
+	}
+	if done {
+		q.messages = slices.Delete(q.messages, i, i+1)
+		return
+	}
+	q.messages[i].processing = false
+	q.wake()
+}
+
+// queue returns the queue that a request names.
+func (s *Queues) queue(url string) (*Queue, *failure) {
+	if url == "" {
+		return nil, missing("QueueUrl")
+	}
+	if q := s.find(func(q *Queue) bool { return q.config.URL == url }); q != nil {
+		return q, nil
+	}
+	return nil, exception("QueueDoesNotExist", "The specified queue does not exist.")
+}
+
+func missing(parameter string) *failure {
+	return exception("MissingParameter", "The request must contain the parameter "+parameter+".")
+}
+
+func wrongValue(parameter, reason string, args ...any) *failure {
+	return exception("InvalidParameterValue", "Value for parameter "+parameter+" is invalid. Reason: "+fmt.Sprintf(reason, args...)+".")
+}
+
+// between refuses a parameter that is not a number of seconds up to most.
+func between(parameter string, seconds int64, most time.Duration) *failure {
+	if high := int64(most / time.Second); seconds < 0 || seconds > high {
+		return wrongValue(parameter, "Must be between 0 and %d", high)
+	}
+	return nil
+}
+
+func (s *Queues) sendMessage(in struct {
+	QueueURL          string `json:"QueueUrl"`
+	MessageBody       string
+	DelaySeconds      *int64
+	MessageAttributes map[string]struct {
+		DataType    string
+		StringValue *string
+		BinaryValue []byte
+	}
+}) (any, *failure) {
+	s.mu.Lock()
+	queue, failed := s.queue(in.QueueURL)
+	s.mu.Unlock()
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.MessageBody == "":
+		return nil, missing("MessageBody")
+	case !isMessageText(in.MessageBody):
+		return nil, exception("InvalidMessageContents", "Invalid characters found in the message body.")
+	case len(in.MessageAttributes) > maxAttributes:
+		return nil, wrongValue("MessageAttributes", "A message has at most %d attributes", maxAttributes)
+	}
+	delay := queue.config.Delay
+	if in.DelaySeconds != nil {
+		if failed := between("DelaySeconds", *in.DelaySeconds, maxDelay); failed != nil {
+			return nil, failed
+		}
+		delay = time.Duration(*in.DelaySeconds) * time.Second
+	}
+	attributes := make(map[string]events.SQSMessageAttribute)
+	for name, a := range in.MessageAttributes {
+		kind, _, _ := strings.Cut(a.DataType, ".") // a custom type such as Number.int
+		isText := kind == "String" || kind == "Number"
+		switch {
+		case !isText && kind != "Binary":
+			return nil, wrongValue(name, "The type of message (user) attribute is invalid")
+		case isText && (a.StringValue == nil || *a.StringValue == "" || !isMessageText(*a.StringValue)), !isText && len(a.BinaryValue) == 0:
+			return nil, wrongValue(name, "The message (user) attribute must contain a non-empty value of its type")
+		}
+		attributes[name] = events.SQSMessageAttribute{DataType: a.DataType, StringValue: a.StringValue, BinaryValue: a.BinaryValue}
+	}
+	id := queue.Send(in.MessageBody, attributes, delay)
+	return map[string]string{"MessageId": id, "MD5OfMessageBody": md5Hex(in.MessageBody)}, nil
+}
+
+func (s *Queues) changeMessageVisibility(in struct {
+	QueueURL          string `json:"QueueUrl"`
+	ReceiptHandle     string
+	VisibilityTimeout *int64
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queue, failed := s.queue(in.QueueURL)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.ReceiptHandle == "":
+		return nil, missing("ReceiptHandle")
+	case in.VisibilityTimeout == nil:
+		return nil, missing("VisibilityTimeout")
+	}
+	if failed := between("VisibilityTimeout", *in.VisibilityTimeout, maxVisibilityTimeout); failed != nil {
+		return nil, failed
+	}
+	for _, m := range queue.messages {
+		if m.ReceiptHandle != in.ReceiptHandle {
+			continue
+		}
+		if !m.processing && !m.visible.After(time.Now()) {
+			return nil, exception("MessageNotInflight", "The message is not in flight.")
+		}
+		m.visible = s.after(time.Duration(*in.VisibilityTimeout) * time.Second)
+		queue.wake()
+		return struct{}{}, nil
+	}
+	return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+}
+
+// isMessageText returns whether s has only characters that SQS allows.
+func isMessageText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool {
+		return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0xfffe || c == 0xffff
+	})
+}
+
+func md5Hex(s string) string {
+	sum := md5.Sum([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
