@@ -1,5 +1,6 @@
-// Command function is a Lambda function that follows the order in its event, or in
-// the body of an HTTP request's event. At initialization the order is in INIT.
+// Command function is a Lambda function that follows the order in its event, in the
+// body of an HTTP request's event, or in the first message of a queue's event, where
+// ID stands for that message's. At initialization the order is in INIT.
 package main
 
 import (
@@ -54,9 +55,15 @@ func handle(_ context.Context, event json.RawMessage) (any, error) {
 		Size   int
 		Answer json.RawMessage
 		Body   string
+
+		Records []struct{ MessageID, Body string }
 	}
 	if err := json.Unmarshal(event, &order); err != nil {
 		return nil, err
+	}
+	if len(order.Records) > 0 {
+		first := order.Records[0]
+		order.Body = strings.ReplaceAll(first.Body, "ID", first.MessageID)
 	}
 	_ = json.Unmarshal([]byte(order.Body), &order) // a body need not be an order
 	switch order.Do {
