@@ -3,8 +3,11 @@
 //
 // Like the original:
 //
-//   - The path is percent-decoded once, before it is matched. So %2F separates
-//     segments, and rawPath and the path parameters of an event are decoded.
+//   - The path is percent-decoded once, before it is matched, and ends at a decoded
+//     question mark. So %2F separates segments, and rawPath and the path parameters
+//     of an event are decoded. The query is as it was sent.
+//   - Request line and headers have at most 10,240 bytes; others are 431.
+//   - A request over the limit of its route is 429, before anybody is asked.
 //   - A method or path without a route is 404, also with a trailing slash.
 //   - A body is base64-encoded unless its content type is text, JSON, JavaScript or
 //     XML or missing. A body that is not valid UTF-8 is always encoded.
@@ -14,11 +17,10 @@
 //   - The [Authorizer] of a route decides first. What it knows of the caller is in
 //     the event.
 //   - The gateway handles CORS; CORS headers of functions are replaced.
-//
-// Unlike the original it does not throttle.
 package apigateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -37,25 +39,28 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
+	"golang.org/x/time/rate"
 
 	"membercard/local/lambda"
 	"membercard/local/template"
 )
 
 const (
+	maxHeaderSize      = 10240    // bytes of the request line and the headers
 	maxBodySize        = 10 << 20 // bytes
 	integrationTimeout = 30 * time.Second
 )
 
 // A Route sends the requests that match Key to Function.
 type Route struct {
-	Key        string // method and path, "POST /v3/x/{card_id}/y"
+	Key        string // method and path, "POST /v3/x/{card_id}/y" or "GET /v3/{ticket+}"
 	Function   *lambda.Function
-	Authorizer Authorizer // nil: everybody may call
+	Authorizer Authorizer           // nil: everybody may call
+	Throttling *template.Throttling // nil: none
 }
 
 // New returns the API with the given routes. Literal segments take precedence over
-// parameters. If cors is not nil, the gateway answers preflight requests, whatever
+// parameters, and these over greedy ones. If cors is not nil, the gateway answers preflight requests, whatever
 // their path, and replaces the CORS headers of functions. New panics if a key is not
 // of the form "METHOD /path".
 func New(routes []Route, cors *template.CORS) http.Handler {
@@ -65,7 +70,11 @@ func New(routes []Route, cors *template.CORS) http.Handler {
 		if !ok || method == "" || !strings.HasPrefix(path, "/") {
 			panic("apigateway: route key " + strconv.Quote(r.Key) + " is not of the form METHOD /path")
 		}
-		g.routes = append(g.routes, route{r, method, path})
+		limiter := rate.NewLimiter(rate.Inf, 0)
+		if r.Throttling != nil {
+			limiter = rate.NewLimiter(rate.Limit(r.Throttling.Rate), r.Throttling.Burst)
+		}
+		g.routes = append(g.routes, route{r, method, path, limiter})
 	}
 	slices.SortStableFunc(g.routes, func(a, b route) int {
 		return slices.CompareFunc(strings.Split(a.path, "/"), strings.Split(b.path, "/"), literalFirst)
@@ -82,41 +91,52 @@ type gateway struct {
 type route struct {
 	Route
 	method, path string
+	limiter      *rate.Limiter
 }
 
-// parameter returns the name in a segment of the form {name}.
-func parameter(segment string) (name string, ok bool) {
+// parameter returns the name in a segment of the form {name} or, if it is greedy,
+// {name+}.
+func parameter(segment string) (name string, greedy, ok bool) {
 	name, ok = strings.CutPrefix(segment, "{")
 	if !ok {
-		return "", false
+		return "", false, false
 	}
-	return strings.CutSuffix(name, "}")
+	name, ok = strings.CutSuffix(name, "}")
+	name, greedy = strings.CutSuffix(name, "+")
+	return name, greedy, ok
 }
 
+// literalFirst orders segments: literals, parameters, greedy parameters.
 func literalFirst(a, b string) int {
-	_, aParam := parameter(a)
-	_, bParam := parameter(b)
-	switch {
-	case aParam && bParam:
+	rank := func(segment string) int {
+		switch _, greedy, ok := parameter(segment); {
+		case greedy:
+			return 2
+		case ok:
+			return 1
+		}
 		return 0
-	case aParam:
-		return 1
-	case bParam:
-		return -1
+	}
+	if order := cmp.Compare(rank(a), rank(b)); order != 0 || rank(a) > 0 {
+		return order
 	}
 	return strings.Compare(a, b)
 }
 
 // Match returns the parameters in path, which is decoded, if it matches the path of
-// a route.
+// a route. A greedy parameter, which is the last segment, has the rest of the path.
 func Match(routePath, path string) (params map[string]string, ok bool) {
 	template, segments := strings.Split(routePath, "/"), strings.Split(path, "/")
+	last := len(template) - 1
+	if _, greedy, _ := parameter(template[last]); greedy && len(segments) > len(template) {
+		segments = append(segments[:last], strings.Join(segments[last:], "/"))
+	}
 	if len(segments) != len(template) {
 		return nil, false
 	}
 	params = make(map[string]string)
 	for i, segment := range segments {
-		if name, ok := parameter(template[i]); ok && segment != "" {
+		if name, _, ok := parameter(template[i]); ok && segment != "" {
 			params[name] = segment
 		} else if segment != template[i] {
 			return nil, false
@@ -135,13 +155,41 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w = newCORSWriter(w, r, g.cors)
 	}
+	if headerSize(r) > maxHeaderSize {
+		message(w, http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
+		return
+	}
 	for _, route := range g.routes {
-		if params, ok := Match(route.path, r.URL.Path); ok && r.Method == route.method {
+		params, ok := Match(route.path, decodedPath(r))
+		switch {
+		case !ok || r.Method != route.method:
+			continue
+		case !route.limiter.Allow():
+			message(w, http.StatusTooManyRequests, "Too Many Requests")
+		default:
 			g.serve(w, r, route, params, requestID)
-			return
 		}
+		return
 	}
 	message(w, http.StatusNotFound, "Not Found")
+}
+
+// decodedPath returns the path that routes are matched with and functions get.
+func decodedPath(r *http.Request) string {
+	path, _, _ := strings.Cut(r.URL.Path, "?")
+	return path
+}
+
+// headerSize returns the bytes of the request line and the headers.
+func headerSize(r *http.Request) int {
+	const separators = len(": ") + len("\r\n")
+	size := len(r.Method) + len(r.RequestURI) + len(r.Proto) + separators + len("Host") + len(r.Host) + separators
+	for name, values := range r.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + separators
+		}
+	}
+	return size
 }
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, params map[string]string, requestID string) {
@@ -191,7 +239,7 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 	event := &events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",
 		RouteKey:       routeKey,
-		RawPath:        r.URL.Path,
+		RawPath:        decodedPath(r),
 		RawQueryString: r.URL.RawQuery,
 		Headers:        headers(r, sourceIP, len(body)),
 		PathParameters: params,
@@ -207,7 +255,7 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 			TimeEpoch:    now.UnixMilli(),
 			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
 				Method:    r.Method,
-				Path:      r.URL.Path,
+				Path:      decodedPath(r),
 				Protocol:  r.Proto,
 				SourceIP:  sourceIP,
 				UserAgent: r.UserAgent(),

@@ -1,6 +1,7 @@
 package apigateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -19,6 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/lambda"
+	"membercard/local/template"
 )
 
 // Paths of functions built once by TestMain.
@@ -97,7 +99,7 @@ func send(t *testing.T, req *http.Request) (*http.Response, string) {
 }
 
 func TestRouting(t *testing.T) {
-	server := serve(t, newFunction(t), "POST /a/{x}", "GET /a/{x}", "GET /a/{x}/b/{y}", "GET /a/b", "GET /a/{x}/b/c", "GET /")
+	server := serve(t, newFunction(t), "POST /a/{x}", "GET /a/{x}", "GET /a/{x}/b/{y}", "GET /a/b", "GET /a/{x}/b/c", "GET /", "GET /g/{t+}", "GET /g/{x}", "GET /g/{x}/z", "POST /g/{t+}")
 	tests := []struct {
 		method, path string
 		key          string // empty: not found
@@ -112,6 +114,19 @@ func TestRouting(t *testing.T) {
 		{"GET", "/a/%62", "GET /a/b", nil},
 		{"GET", "/a/1%2Fb%2F2", "GET /a/{x}/b/{y}", map[string]string{"x": "1", "y": "2"}},
 		{"GET", "/", "GET /", nil},
+		{"GET", "/a/1%3Fx=2/b/3", "GET /a/{x}", map[string]string{"x": "1"}},
+		{"GET", "/a/1%3Fx=2?y=3", "GET /a/{x}", map[string]string{"x": "1"}},
+		{"GET", "/a/1%253F", "GET /a/{x}", map[string]string{"x": "1%3F"}},
+		{"GET", "/g/1", "GET /g/{x}", map[string]string{"x": "1"}},
+		{"GET", "/g/1/2", "GET /g/{t+}", map[string]string{"t": "1/2"}},
+		{"GET", "/g/1/z", "GET /g/{x}/z", map[string]string{"x": "1"}},
+		{"GET", "/g/1%2F2%2F%2F3", "GET /g/{t+}", map[string]string{"t": "1/2//3"}},
+		{"GET", "/g/1//", "GET /g/{t+}", map[string]string{"t": "1//"}},
+		{"POST", "/g/1", "POST /g/{t+}", map[string]string{"t": "1"}},
+		{"POST", "/g/a+b%2B%20=", "POST /g/{t+}", map[string]string{"t": "a+b+ ="}},
+		{"POST", "/g/", "", nil},
+		{"POST", "/g", "", nil},
+		{"POST", "/g/%3Fx", "", nil},
 		{"GET", "/a/1/", "", nil},
 		{"GET", "/a/", "", nil},
 		{"GET", "/a//b/c", "", nil},
@@ -355,5 +370,99 @@ func TestNewPanics(t *testing.T) {
 			}()
 			New([]Route{{Key: key}}, nil)
 		})
+	}
+}
+
+// TestQuery sends queries and paths and checks what the function gets of them.
+func TestQuery(t *testing.T) {
+	server := serve(t, newFunction(t), "GET /a/{x+}")
+	for _, test := range []struct{ sent, path, query string }{
+		{"/a/1?code=a%2Fb%2B+c==&x", "/a/1", "code=a%2Fb%2B+c==&x"},
+		{"/a/1?a=%3f&&b", "/a/1", "a=%3f&&b"},
+		{"/a/1?a=1?b=2", "/a/1", "a=1?b=2"},
+		{"/a/1?", "/a/1", ""},
+		{"/a/1%2F%E5%8D%A1%25?", "/a/1/卡%", ""},
+		{"/a/1%3Fb%2Fc?d=%3F", "/a/1", "d=%3F"},
+	} {
+		t.Run(test.sent, func(t *testing.T) {
+			res, body := do(t, "GET", server.URL+test.sent, "", nil)
+			var event events.APIGatewayV2HTTPRequest
+			if err := json.Unmarshal([]byte(body), &event); err != nil {
+				t.Fatalf("%d %s: %v", res.StatusCode, body, err)
+			}
+			if event.RawPath != test.path || event.RequestContext.HTTP.Path != test.path || event.RawQueryString != test.query {
+				t.Errorf("path %q and %q, query %q, want %q and %q", event.RawPath, event.RequestContext.HTTP.Path, event.RawQueryString, test.path, test.query)
+			}
+		})
+	}
+}
+
+// TestHeaderSize sends requests of a size over a plain connection, counting every
+// byte of the request line and the headers.
+func TestHeaderSize(t *testing.T) {
+	server := serve(t, newFunction(t), "GET /{x+}")
+	for _, test := range []struct {
+		name, request string // in which * is as much as fits
+		size, status  int
+	}{
+		{"header", "GET /a HTTP/1.1\r\nHost: a\r\nX: *\r\n", 10240, 200},
+		{"a byte more in a header", "GET /a HTTP/1.1\r\nHost: a\r\nX: *\r\n", 10241, 431},
+		{"path", "GET /* HTTP/1.1\r\nHost: a\r\n", 10240, 200},
+		{"a byte more in the path", "GET /* HTTP/1.1\r\nHost: a\r\n", 10241, 431},
+		{"a byte more in the query", "GET /a?* HTTP/1.1\r\nHost: a\r\n", 10241, 431},
+		{"a byte more in the host", "GET /a HTTP/1.1\r\nHost: *\r\n", 10241, 431},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fill := strings.Repeat("x", test.size-len(test.request)+1)
+			if _, err := fmt.Fprint(conn, strings.Replace(test.request, "*", fill, 1)+"\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if want := `{"message":"Request Header Fields Too Large"}`; err != nil || res.StatusCode != test.status || test.status == 431 && string(body) != want {
+				t.Errorf("%d %.80s %v, want %d", res.StatusCode, body, err, test.status)
+			}
+		})
+	}
+}
+
+// TestThrottling exhausts a route's burst. The other routes have their own.
+func TestThrottling(t *testing.T) {
+	f := newFunction(t)
+	const day = 24 * 60 * 60
+	server := httptest.NewServer(New([]Route{
+		{Key: "GET /a", Function: f, Throttling: &template.Throttling{Rate: 1.0 / day, Burst: 2}},
+		{Key: "GET /b", Function: f, Throttling: &template.Throttling{Rate: 1.0 / day, Burst: 1}, Authorizer: IAM("eu-west-1", "AKIDEXAMPLE", "secret")},
+		{Key: "GET /c", Function: f, Throttling: &template.Throttling{Rate: 1000, Burst: 1}},
+		{Key: "GET /d", Function: f},
+	}, nil))
+	defer server.Close()
+	for i, step := range []struct {
+		path   string
+		status int
+	}{
+		{"/a", 200}, {"/a", 200}, {"/a", 429}, {"/a", 429},
+		{"/b", 403}, {"/b", 429}, // before the authorizer
+		{"/d", 200}, {"/d", 200}, {"/d", 200},
+	} {
+		res, body := do(t, "GET", server.URL+step.path, "", nil)
+		if res.StatusCode != step.status || step.status == 429 && body != `{"message":"Too Many Requests"}` {
+			t.Errorf("request %d of %s: %d %s, want %d", i, step.path, res.StatusCode, body, step.status)
+		}
+	}
+	for range 3 { // a token comes back in a millisecond
+		time.Sleep(10 * time.Millisecond)
+		if res, body := do(t, "GET", server.URL+"/c", "", nil); res.StatusCode != 200 {
+			t.Errorf("after a pause: %d %s", res.StatusCode, body)
+		}
 	}
 }
