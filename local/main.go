@@ -1,7 +1,7 @@
 // Command local runs the whole stack on one machine with only Go: the functions as
-// Lambda runs them, an API Gateway, Secrets Manager, S3, and sandboxes of WeChat
-// Pay and of an official account. Routes, environment and timeouts are read from
-// template.yaml.
+// Lambda runs them, an API Gateway, Secrets Manager, S3, an event bus with its
+// queues, and sandboxes of WeChat Pay and of an official account. Routes, environment
+// and timeouts are read from template.yaml.
 package main
 
 import (
@@ -21,8 +21,13 @@ import (
 	"membercard/shared/signing"
 )
 
-// planFile is the default card plan.
-const planFile = "local/plan.json"
+const (
+	// planFile is the default card plan.
+	planFile = "local/plan.json"
+	// queueSpeed makes the first further attempt to confirm a card come after 3
+	// seconds, and not after 30.
+	queueSpeed = 10
+)
 
 // options are the command line's flags.
 type options struct {
@@ -94,7 +99,7 @@ func run(ctx context.Context, o options) error {
 	if o.sync {
 		return requestSync(ctx, os.Stdout, o.address, o.dryRun)
 	}
-	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, Log: os.Stderr}
+	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: os.Stderr}
 	for _, live := range []struct {
 		file   string
 		secret *string

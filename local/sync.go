@@ -45,15 +45,12 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	if s.OfficialAccount != nil {
 		before = len(s.OfficialAccount.Requests())
 	}
-	result, err := s.Functions["functions/card-sync"].Invoke(r.Context(), event)
-	if err == nil && result.FunctionError != nil {
-		err = result.FunctionError
-	}
+	report, err := s.Invoke(r.Context(), "functions/card-sync", event)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	answer := synced{Report: result.Payload}
+	answer := synced{Report: report}
 	if s.OfficialAccount != nil {
 		for _, request := range s.OfficialAccount.Requests()[before:] {
 			if strings.HasPrefix(request.Path, "/card/") {

@@ -1,5 +1,6 @@
 // Package stack runs what template.yaml deploys: an API in front of functions, the
-// secrets and the card plan that they read, and sandboxes of WeChat that they call.
+// secrets and the card plan that they read, the event bus and the queues between
+// them, and sandboxes of WeChat that they call.
 package stack
 
 import (
@@ -110,6 +111,13 @@ type Config struct {
 	Auth     string         // who may call; empty is NoAuth
 	Origins  []string       // origins that may call the API (CORS)
 
+	// QueueSpeed divides the queues' visibility timeouts and delays, so that nobody
+	// has to wait for the next attempt to confirm a card, which is 30 seconds to an
+	// hour away. 0 is 1, as in AWS.
+	QueueSpeed int
+	// Unthrottled lifts the limits that the template sets for each route.
+	Unthrottled bool
+
 	Parameters map[string]string // further parameters of the template
 	Log        io.Writer         // the functions' log
 }
@@ -123,9 +131,11 @@ type Stack struct {
 	Routes    []Route                     // in the template's order
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // theirs, to start further instances
-	Mux       *http.ServeMux              // serves the API; further handlers may be added
+	Mux       *http.ServeMux              // further handlers, which take precedence over the API
 	Secrets   *aws.Secrets
 	Plans     *aws.S3
+	Events    *aws.Events
+	Queues    *aws.Queues
 	Auth      string
 	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
@@ -177,7 +187,8 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		return err
 	}
 	s.onClose(cloud.Close)
-	s.Secrets, s.Plans = cloud.Secrets, cloud.S3
+	s.Secrets, s.Plans, s.Events, s.Queues = cloud.Secrets, cloud.S3, cloud.Events, cloud.Queues
+	s.Queues.Speed(max(cfg.QueueSpeed, 1))
 	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)
 	parameters["OfficialAccountSecretArn"] = s.Secrets.Put(OfficialAccountSecret, cfg.Account)
 	parameters["AllowedOrigins"] = strings.Join(cfg.Origins, ",")
@@ -203,6 +214,8 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	extra := map[string]string{ // not set in AWS
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.URL(),
 		"AWS_ENDPOINT_URL_S3":              cloud.URL(),
+		"AWS_ENDPOINT_URL_EVENTBRIDGE":     cloud.URL(),
+		"AWS_ENDPOINT_URL_SQS":             cloud.URL(),
 	}
 	if s.WeChatPay == nil || s.OfficialAccount == nil { // for real calls
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
@@ -255,11 +268,26 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			Key:        route.Key(),
 			Function:   functions[route.Function],
 			Authorizer: s.authorizer(route, functions, authorizers),
+			Throttling: route.Throttling,
 		})
+		if cfg.Unthrottled {
+			routes[len(routes)-1].Throttling = nil
+		}
+	}
+	if err := s.connect(deployed, functions); err != nil {
+		return err
 	}
 	s.Mux = http.NewServeMux()
-	s.Mux.Handle("/", apigateway.New(routes, deployed.CORS))
-	server := &http.Server{Handler: s.Mux}
+	api := apigateway.New(routes, deployed.CORS)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The mux would redirect a path such as /a//b, which an API Gateway takes as
+		// it is.
+		if _, pattern := s.Mux.Handler(r); pattern == "" {
+			api.ServeHTTP(w, r)
+			return
+		}
+		s.Mux.ServeHTTP(w, r)
+	})}
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
@@ -270,7 +298,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Function, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
 	a := route.Authorizer
 	switch {
-	case s.Auth == NoAuth:
+	case s.Auth == NoAuth || route.Authorization == "NONE":
 		return nil
 	case a == nil:
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
@@ -283,12 +311,51 @@ func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Fu
 	return made[a]
 }
 
+// connect connects the event buses, the queues and the functions.
+func (s *Stack) connect(deployed *template.Template, functions map[string]*lambda.Function) error {
+	s.Queues.Create(deployed.Queues)
+	for _, bus := range deployed.Buses {
+		s.Events.CreateBus(bus)
+	}
+	for _, rule := range deployed.Rules {
+		var targets []*aws.Queue
+		for _, target := range rule.Targets {
+			targets = append(targets, s.Queues.Get(target))
+		}
+		if err := s.Events.PutRule(rule, targets); err != nil {
+			return err
+		}
+	}
+	for _, source := range deployed.EventSources {
+		stop, err := functions[source.Function].Poll(s.Queues.Get(source.Queue), source)
+		if err != nil {
+			return err
+		}
+		s.onClose(func() error { stop(); return nil })
+	}
+	return nil
+}
+
+// Invoke invokes the function of a folder as a schedule or an operator does, and
+// returns its answer. An error of the function is a [*lambda.FunctionError].
+func (s *Stack) Invoke(ctx context.Context, folder string, event []byte) ([]byte, error) {
+	function := s.Functions[folder]
+	if function == nil {
+		return nil, fmt.Errorf("there is no function %s", folder)
+	}
+	result, err := function.Invoke(ctx, event)
+	switch {
+	case err != nil:
+		return nil, err
+	case result.FunctionError != nil:
+		return nil, result.FunctionError
+	}
+	return result.Payload, nil
+}
+
 // RenewTicket invokes card-ext as its schedule does.
 func (s *Stack) RenewTicket(ctx context.Context) error {
-	result, err := s.Functions["functions/card-ext"].Invoke(ctx, []byte(`{"action": "refresh"}`))
-	if err == nil && result.FunctionError != nil {
-		err = result.FunctionError
-	}
+	_, err := s.Invoke(ctx, "functions/card-ext", []byte(`{"action": "refresh"}`))
 	return err
 }
 
