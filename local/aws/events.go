@@ -53,6 +53,7 @@ type Event struct {
 	Resources  []string        `json:"resources"`
 	Detail     json.RawMessage `json:"detail"`
 	Bus        string          `json:"-"`
+	Taken      time.Time       `json:"-"` // when the bus took it
 }
 
 func newEvents(region string) *Events {
@@ -199,14 +200,15 @@ func (e *Events) put(entry eventEntry, first bool) eventResult {
 	if code, message := entry.check(); code != "" {
 		return eventResult{ErrorCode: code, ErrorMessage: message}
 	}
-	at := time.Now()
+	now := time.Now()
+	at := now
 	if entry.Time != nil {
 		at = time.UnixMilli(int64(*entry.Time * 1000))
 	}
 	event := Event{
 		Version: "0", ID: newUUID(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
 		Time: at.UTC().Format("2006-01-02T15:04:05Z"), Region: e.region, Resources: append([]string{}, entry.Resources...),
-		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName,
+		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName, Taken: now,
 	}
 	text := encode(event)
 

@@ -57,7 +57,7 @@ func TestPutEvents(t *testing.T) {
 	if messages := s.Queues.Get("Q").Messages(); len(messages) != 1 || messages[0].Body != want {
 		t.Errorf("in the queue: %+v, want %s", messages, want)
 	}
-	if history := s.Events.History(); len(history) != 1 || history[0].ID != *out.Entries[0].EventId || history[0].Bus != "cards" {
+	if history := s.Events.History(); len(history) != 1 || history[0].ID != *out.Entries[0].EventId || history[0].Bus != "cards" || time.Since(history[0].Taken).Abs() > time.Minute {
 		t.Errorf("history: %+v", history)
 	}
 }

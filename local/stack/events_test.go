@@ -241,3 +241,24 @@ func TestInvoke(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The template limits the requests of each route, unless that is lifted.
+func TestThrottling(t *testing.T) {
+	t.Parallel()
+	for _, lifted := range []bool{false, true} {
+		s := startAs(t, stack.Config{Unthrottled: lifted, Parameters: map[string]string{"ThrottlingRateLimit": "0.001", "ThrottlingBurstLimit": "1"}})
+		for i, want := range []int{200, 429} {
+			response, err := http.Post(s.URL+permissionTokens, "application/json", strings.NewReader(merchantExample))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if lifted {
+				want = 200
+			}
+			if response.StatusCode != want {
+				t.Errorf("lifted %v, request %d: %d, want %d", lifted, i, response.StatusCode, want)
+			}
+		}
+	}
+}
