@@ -33,7 +33,7 @@ Resources:
     Condition: Confirms
     Properties:
       EventBusName: !Ref Bus
-      EventPattern: {source: [!Sub "a-${Confirm}", "1"], detail-type: [{suffix: .CREATE}], detail: {n: [1, true, null, 1.5]}, resources: !If [Confirms, !Ref AWS::NoValue, [x]]}
+      EventPattern: {source: [!Ref Count, a], detail-type: [{suffix: .CREATE}], detail: {n: [1, true, null, 1.5]}, resources: !If [Confirms, !Ref AWS::NoValue, [x]]}
       Targets: [{Id: a, Arn: !GetAtt Queue.Arn, DeadLetterConfig: {Arn: !GetAtt Dead.Arn}}]
   Queue:
     Type: AWS::SQS::Queue
@@ -58,7 +58,7 @@ func TestCarriers(t *testing.T) {
 	const arn, url = "arn:aws:sqs:eu-west-1:123456789012:", "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 	want := Template{
 		Buses: []string{"stack-cards"},
-		Rules: []Rule{{"Rule", "stack-cards", []byte(`{"detail":{"n":[1,true,null,1.5]},"detail-type":[{"suffix":".CREATE"}],"source":["a-AUTO","1"]}`), []string{"Queue"}}},
+		Rules: []Rule{{"Rule", "stack-cards", []byte(`{"detail":{"n":[1,true,null,1.5]},"detail-type":[{"suffix":".CREATE"}],"source":["12","a"]}`), []string{"Queue"}}},
 		Queues: []Queue{
 			{LogicalID: "Queue", ARN: arn + "Queue", URL: url + "Queue", VisibilityTimeout: 3 * time.Minute, Delay: 5 * time.Second, DeadLetters: "Dead", MaxReceiveCount: 12},
 			{LogicalID: "Dead", ARN: arn + "Dead", URL: url + "Dead", VisibilityTimeout: 30 * time.Second},
@@ -105,7 +105,7 @@ func TestCarriersFail(t *testing.T) {
 		{"visibility", "180", "43201", `VisibilityTimeout "43201" is not a number from 0 to 43200`},
 		{"delay", "DelaySeconds: 5", "DelaySeconds: 901", `DelaySeconds "901" is not a number from 0 to 900`},
 		{"no count", ", maxReceiveCount: !Ref Count", "", "Queue has no maxReceiveCount"},
-		{"count", "!Ref Count", "0", `maxReceiveCount "0" is not a number from 1 to 1000`},
+		{"count", "maxReceiveCount: !Ref Count", "maxReceiveCount: 0", `maxReceiveCount "0" is not a number from 1 to 1000`},
 		{"dead letters", "deadLetterTargetArn: !GetAtt Dead.Arn", "deadLetterTargetArn: !GetAtt Bus.Arn", `"Bus" is no AWS::SQS::Queue`},
 		{"other source", "EventSourceArn: !GetAtt Queue.Arn", "EventSourceArn: !GetAtt Bus.Arn", `"Bus" is no AWS::SQS::Queue`},
 		{"other function", "FunctionName: !Ref DoFunction", "FunctionName: !Ref Bus", `"local-cards" is no AWS::Serverless::Function`},
