@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -17,8 +18,6 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-
-	"membercard/local/apigateway"
 )
 
 // Contract is openapi.yaml.
@@ -28,8 +27,9 @@ type Contract struct {
 }
 
 type route struct {
-	key       string // "POST /card/update"
-	path      string
+	key       string // of API Gateway: "POST /card/update"
+	method    string
+	path      string // of the contract: "/card/update"
 	operation *openapi3.Operation
 }
 
@@ -45,14 +45,26 @@ func Load(file string) (*Contract, error) {
 	c := &Contract{document: document}
 	for path, item := range document.Paths.Map() {
 		for method, operation := range item.Operations() {
-			c.routes = append(c.routes, route{method + " " + path, path, operation})
+			c.routes = append(c.routes, route{method + " " + greedy(path, operation), method, path, operation})
 		}
 	}
 	slices.SortFunc(c.routes, func(a, b route) int { return strings.Compare(a.key, b.key) })
 	return c, nil
 }
 
-// Routes returns the sorted keys of the routes, such as "POST /card/update".
+// greedy returns the path as API Gateway has it. API Gateway decodes the path before
+// it looks for the route, so a parameter that may have a slash takes the rest of the
+// path there: {name+}. OpenAPI has no such parameters; a slash is sent as %2F.
+func greedy(path string, operation *openapi3.Operation) string {
+	for _, parameter := range operation.Parameters {
+		if p := parameter.Value; p.In == openapi3.ParameterInPath && checkValue(p.Schema, "/") == nil {
+			path = strings.Replace(path, "{"+p.Name+"}", "{"+p.Name+"+}", 1)
+		}
+	}
+	return path
+}
+
+// Routes returns the sorted keys of API Gateway's routes, such as "POST /card/update".
 func (c *Contract) Routes() []string {
 	var keys []string
 	for _, r := range c.routes {
@@ -61,16 +73,38 @@ func (c *Contract) Routes() []string {
 	return keys
 }
 
-// find returns the route that API Gateway would choose, or nil, and the parameters
-// in the decoded path.
-func (c *Contract) find(method, path string) (*route, map[string]string) {
+// find returns the route of a request, or nil, and the decoded parameters in its
+// path. A segment without a parameter is preferred, as by API Gateway.
+func (c *Contract) find(method string, u *url.URL) (found *route, parameters map[string]string) {
 	for i := range c.routes {
 		r := &c.routes[i]
-		if parameters, ok := apigateway.Match(r.path, path); ok && r.key == method+" "+r.path {
-			return r, parameters
+		values, ok := match(r.path, u.EscapedPath())
+		if ok && r.method == method && (found == nil || len(values) < len(parameters)) {
+			found, parameters = r, values
 		}
 	}
-	return nil, nil
+	return found, parameters
+}
+
+// match compares a path of the contract, such as /cards/{card_id}, with an escaped
+// one, segment by segment, and returns the decoded parameters.
+func match(template, escaped string) (parameters map[string]string, ok bool) {
+	names, segments := strings.Split(template, "/"), strings.Split(escaped, "/")
+	if len(names) != len(segments) {
+		return nil, false
+	}
+	parameters = map[string]string{}
+	for i, segment := range segments {
+		value, err := url.PathUnescape(segment)
+		name, isParameter := strings.CutPrefix(names[i], "{")
+		switch {
+		case err != nil, !isParameter && value != names[i], isParameter && value == "":
+			return nil, false
+		case isParameter:
+			parameters[strings.TrimSuffix(name, "}")] = value
+		}
+	}
+	return parameters, true
 }
 
 // unstated are rules that no schema can state: requests that break them may be
@@ -79,10 +113,15 @@ func (c *Contract) find(method, path string) (*route, map[string]string) {
 var unstated = []struct{ field, issue string }{
 	{"", "must not be given twice"},
 	{"", "must be valid Unicode"},
+	{"", "must not be nested deeper than 100 levels"},
 	{"/body", "must have at most 16 KiB"},
+	{"/body", "must have at most 64 KiB"},                               // of /card/create
 	{"/body/openid", "is required"},                                     // without a WeChat login only
 	{"/body/fixed_begintimestamp", "must be a whole number"},            // a schema accepts 1e9
 	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
+	{"/body/card/*/base_info/sku/quantity", "must be a whole number"},
+	{"/body/valid_date_information/available_day_after_receive", "must be a whole number"},
+	{"/body/valid_date_information/available_*_time", "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00"}, // 30 February
 }
 
 // answer has the fields that distinguish kinds of answers.
@@ -110,7 +149,7 @@ func (a *answer) isUnstated() bool {
 
 // Check returns how an exchange violates the contract, or nil.
 func (c *Contract) Check(request *http.Request, requestBody []byte, response *http.Response, responseBody []byte) error {
-	r, parameters := c.find(request.Method, request.URL.Path)
+	r, parameters := c.find(request.Method, request.URL)
 	if r == nil {
 		isUnknown := response.StatusCode == http.StatusNotFound && string(bytes.TrimSpace(responseBody)) == `{"message":"Not Found"}`
 		isPreflight := request.Method == http.MethodOptions && response.StatusCode == http.StatusNoContent && len(responseBody) == 0
@@ -125,7 +164,7 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 	}
 	var a answer
 	_ = json.Unmarshal(responseBody, &a) // checkResponse reports errors
-	fault := checkRequest(r.operation, parameters, requestBody)
+	fault := checkRequest(r.operation, request, parameters, requestBody)
 	switch {
 	case fault != nil && response.StatusCode < 300:
 		violate("answered %d, but the contract does not allow the request: %w", response.StatusCode, fault)
@@ -139,17 +178,31 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 	return errors.Join(violations...)
 }
 
-// checkRequest returns why a request is invalid. The contract does not restrict its
-// Content-Type.
-func checkRequest(operation *openapi3.Operation, parameters map[string]string, body []byte) error {
+// checkRequest returns why a request is invalid; parameters are those in its path.
+// The contract does not restrict its Content-Type.
+func checkRequest(operation *openapi3.Operation, request *http.Request, parameters map[string]string, body []byte) error {
 	for _, parameter := range operation.Parameters {
-		if p := parameter.Value; p.In == openapi3.ParameterInPath {
-			if err := checkValue(p.Schema, parameters[p.Name]); err != nil {
-				return fmt.Errorf("%s: %w", p.Name, err)
-			}
+		p := parameter.Value
+		value, sent := parameters[p.Name]
+		switch p.In {
+		case openapi3.ParameterInHeader:
+			value, sent = request.Header.Get(p.Name), request.Header.Get(p.Name) != ""
+		case openapi3.ParameterInQuery:
+			// As it was sent: the pattern is that of the encoded value. It has no &, so
+			// that a second parameter is a violation.
+			value, sent = strings.CutPrefix(request.URL.RawQuery, p.Name+"=")
+		}
+		if !sent && !p.Required {
+			continue
+		}
+		if !sent {
+			return fmt.Errorf("%s is missing", p.Name)
+		}
+		if err := checkValue(p.Schema, value); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	if operation.RequestBody == nil {
+	if operation.RequestBody == nil || len(body) == 0 && !operation.RequestBody.Value.Required {
 		return nil
 	}
 	return checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
@@ -175,6 +228,12 @@ func checkResponse(operation *openapi3.Operation, response *http.Response, body 
 		}
 	}
 	contentType := response.Header.Get("Content-Type")
+	if len(promised.Value.Content) == 0 {
+		if len(body) > 0 || contentType != "" {
+			return errors.New("it has no body and no Content-Type")
+		}
+		return nil
+	}
 	content := promised.Value.Content.Get(contentType)
 	if content == nil {
 		return fmt.Errorf("it does not have the Content-Type %q", contentType)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,16 +29,31 @@ func load(t *testing.T) *Contract {
 	return c
 }
 
+// The contract has every route of the template, with its authentication, and no other.
 func TestRoutes(t *testing.T) {
-	want := []string{
-		"POST /card/ext",
-		"POST /card/update",
-		"POST /v3/brand/partner/card-member/open-user-card-tokens",
-		"POST /v3/brand/partner/card-member/pre-auth-tokens",
-		"POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens",
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := load(t).Routes(); !slices.Equal(got, want) {
-		t.Errorf("the routes are %q", got)
+	want := map[string]string{}
+	for _, found := range regexp.MustCompile(`RouteKey: "([^"]+)"[^}]+\}[^}]*?AuthorizationType: (AWS_IAM|NONE|!If)`).FindAllStringSubmatch(strings.ReplaceAll(string(template), "${", "$("), -1) {
+		want[strings.NewReplacer("$(", "${").Replace(found[1])] = found[2]
+	}
+	c := load(t)
+	if len(want) < 13 || strings.Count(string(template), "RouteKey: ") != len(want) || len(c.Routes()) != len(want) {
+		t.Errorf("the template has the routes %v, the contract %q", want, c.Routes())
+	}
+	for _, r := range c.routes {
+		got := "!If" // FrontendAuth decides
+		if security := r.operation.Security; security != nil {
+			got = "NONE"
+			if len(*security) == 1 && (*security)[0]["awsSigV4"] != nil {
+				got = "AWS_IAM"
+			}
+		}
+		if want[r.key] != got {
+			t.Errorf("%s has the authorization %q in the contract, %q in the template", r.key, got, want[r.key])
+		}
 	}
 }
 
@@ -69,9 +85,13 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: %s: %v", r.key, parameter.Value.Name, err)
 			}
 		}
-		content("request", r.operation.RequestBody.Value.Content)
+		if r.method != "GET" {
+			content("request", r.operation.RequestBody.Value.Content)
+		}
 		for status, response := range r.operation.Responses.Map() {
-			content(status, response.Value.Content)
+			if status != "204" {
+				content(status, response.Value.Content)
+			}
 			for name, header := range response.Value.Headers {
 				if example := header.Value.Example; example != nil {
 					if err := checkValue(header.Value.Schema, example); err != nil {
@@ -87,8 +107,15 @@ func TestExamples(t *testing.T) {
 func TestStatuses(t *testing.T) {
 	for _, r := range load(t).routes {
 		want := []string{"200", "400", "401", "403", "404", "429", "4XX", "500", "502", "503", "504"}
-		if r.key == "POST /card/ext" { // which does not call WeChat
+		switch {
+		case r.key == "POST /card/ext": // which does not call WeChat
 			want = []string{"200", "400", "401", "403", "404", "429", "4XX", "500", "503"}
+		case r.key == "POST /wechatpay/notifications": // nobody logs in, and WeChat is not called
+			want = []string{"204", "400", "401", "404", "429", "4XX", "500", "503"}
+		case strings.HasSuffix(r.key, "/activate"):
+			want[0] = "204"
+		case strings.HasSuffix(r.key, "/codes/{code}/confirm"): // whose answer is not documented
+			want = slices.Insert(want, 1, "204")
 		}
 		got := r.operation.Responses.Keys()
 		slices.Sort(got)
@@ -103,6 +130,14 @@ const (
 	preAuthTokens    = "/v3/brand/partner/card-member/pre-auth-tokens"
 	cardExt          = "/card/ext"
 	cardUpdate       = "/card/update"
+	cardCreate       = "/card/create"
+	cardCode         = "/card/code/decrypt"
+	notifications    = "/wechatpay/notifications"
+	brandConfirm     = "/v3/brand/partner/card-member/user-cards/478515832665/confirm"
+	merchantConfirm  = "/v3/marketing/membercard-open/cards/p/codes/478515832665/confirm"
+	merchantActivate = "/v3/marketing/membercard-open/cards/p/codes/478515832665/activate"
+	informations     = "/v3/marketing/membercard-open/activate-informations/"
+	decryptCode      = "/v3/marketing/membercard-open/cards/p/decrypt-code"
 )
 
 // A request is valid by the contract if and only if the functions accept it. A row
@@ -111,6 +146,17 @@ func TestRequests(t *testing.T) {
 	c := load(t)
 	card := func(fields string) string { return `{"card_id":"p","member_card":` + fields + `}` }
 	info := func(fields string) string { return card(`{"base_info":` + fields + `}`) }
+	const needed = `"logo_url":"l","brand_name":"b","code_type":"c","title":"t","color":"c","notice":"n","description":"d","sku":{"quantity":1},"date_info":{}`
+	made := func(info, more string) string {
+		return `{"card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + info + `},"prerogative":"p"` + more + `}}}`
+	}
+	coupon := func(cardType, key, more string) string {
+		return `{"card":{"card_type":"` + cardType + `","` + key + `":{"base_info":{` + needed + `}` + more + `}}}`
+	}
+	confirmed := func(more string) string {
+		return `{"brand_id":"1","card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_SUCCESS"` + more + `}`
+	}
+	valid := func(fields string) string { return confirmed(`,"valid_date_information":{` + fields + `}`) }
 	for _, row := range []struct {
 		path, body string
 		allowed    bool
@@ -144,7 +190,7 @@ func TestRequests(t *testing.T) {
 		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_path":"p"}`, false},
 		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_url":"https://x.cn"}`, true},
 		{permissionTokens, `{"activate_type":"JUMP_ACTIVATE","activate_appid":"wx1"}`, true},
-		{strings.Replace(permissionTokens, "pbLatj", "a b", 1), `{"activate_type":"AUTO_ACTIVATE"}`, false},
+		{strings.Replace(permissionTokens, "pbLatj", "a%20b", 1), `{"activate_type":"AUTO_ACTIVATE"}`, false},
 		{strings.Replace(permissionTokens, "pbLatj", strings.Repeat("p", 32), 1), `{"activate_type":"AUTO_ACTIVATE"}`, true},
 		{strings.Replace(permissionTokens, "pbLatj", strings.Repeat("p", 33), 1), `{"activate_type":"AUTO_ACTIVATE"}`, false},
 
@@ -213,9 +259,140 @@ func TestRequests(t *testing.T) {
 		{cardUpdate, info(`{"promotion_app_brand_user_name":"","promotion_app_brand_pass":""}`), true},
 		{cardUpdate, info(`{"promotion_app_brand_user_name":"gh_@app","promotion_app_brand_pass":"p"}`), false},
 		{cardUpdate, info(`{"promotion_app_brand_user_name":"gh_1","promotion_app_brand_pass":"p"}`), false},
+
+		{cardCreate, made(needed, ""), true},
+		{cardCreate, `{}`, false},
+		{cardCreate, `{"card":{}}`, false},
+		{cardCreate, `{"card":{"card_type":"MEMBER_CARD"}}`, false},
+		{cardCreate, `{"card":{"card_type":"GROUPON","member_card":{"base_info":{` + needed + `},"prerogative":"p"}}}`, false},
+		{cardCreate, `{"card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + needed + `}}}}`, false},
+		{cardCreate, `{"card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + needed + `},"prerogative":"p"},"cash":{}}}`, false},
+		{cardCreate, `{"card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{` + needed + `},"prerogative":"p"},"more":1}}`, false},
+		{cardCreate, coupon("GROUPON", "groupon", ""), true},
+		{cardCreate, coupon("GROUPON", "groupon", `,"deal_detail":null`), true},
+		{cardCreate, coupon("groupon", "groupon", ""), false},
+		{cardCreate, coupon("COUPON", "coupon", ""), false},
+		{cardCreate, coupon("CASH", "cash", `,"activate_url":"http://x.cn"`), false},
+		{cardCreate, coupon("CASH", "cash", `,"center_url":"http://x.cn"`), false},
+		{cardCreate, made(strings.Replace(needed, `"title":"t",`, "", 1), ""), false},
+		{cardCreate, made(strings.Replace(needed, `"title":"t"`, `"title":""`, 1), ""), false},
+		{cardCreate, made(strings.Replace(needed, `"title":"t"`, `"title":1`, 1), ""), false},
+		{cardCreate, made(strings.Replace(needed, `{"quantity":1}`, `{}`, 1), ""), false},
+		{cardCreate, made(strings.Replace(needed, `{"quantity":1}`, `{"quantity":1.5}`, 1), ""), false},
+		{cardCreate, made(strings.Replace(needed, `{"quantity":1}`, `{"quantity":1,"more":null}`, 1), ""), true},
+		{cardCreate, made(strings.Replace(needed, `"date_info":{}`, `"date_info":[]`, 1), ""), false},
+		{cardCreate, made(needed+`,"use_limit":null,"more":{"a":[1]}`, `,"supply_bonus":true`), true},
+		{cardCreate, made(needed+`,"center_url":"www.qq.com"`, ""), false},
+		{cardCreate, made(needed+`,"center_url":""`, ""), true},
+		{cardCreate, made(needed+`,"center_url":null`, ""), false},
+		{cardCreate, made(needed+`,"custom_app_brand_user_name":"gh_1@app"`, ""), false},
+		{cardCreate, made(needed+`,"custom_app_brand_user_name":"gh_1@app","custom_app_brand_pass":""`, ""), false},
+		{cardCreate, made(needed+`,"custom_app_brand_user_name":"gh_1@app","custom_app_brand_pass":"p"`, ""), true},
+		{cardCreate, made(needed+`,"custom_app_brand_user_name":"gh_1","custom_app_brand_pass":"p"`, ""), false},
+		{cardCreate, made(needed+`,"activate_url":""`, ""), false},
+		{cardCreate, made(needed, `,"activate_url":"http://x.cn"`), true},
+		{cardCreate, made(needed, `,"activate_url":"x.cn"`), false},
+		{cardCreate, made(needed, `,"activate_app_brand_pass":"p"`), false},
+		{cardCreate, made(needed, `,"activate_app_brand_user_name":"gh_1@app","activate_app_brand_pass":"p"`), true},
+		{cardCreate, made(needed, `,"promotion_url":"http://x.cn"`), false},
+
+		{cardCode, `{"encrypt_code":"` + strings.Repeat("码", 256) + `"}`, true},
+		{cardCode, `{"encrypt_code":"` + strings.Repeat("c", 257) + `"}`, false},
+		{cardCode, `{"encrypt_code":""}`, false},
+		{cardCode, `{"code":"1"}`, false},
+		{cardCode, ``, false},
+
+		{brandConfirm, confirmed(""), true},
+		{brandConfirm, `{"card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_FAIL"}`, false},
+		{brandConfirm, `{"brand_id":"1","card_id":"p","user_card_confirm_state":"CREATE_CARD_FAIL"}`, false},
+		{brandConfirm, `{"brand_id":"1","card_id":"p","openid":"o"}`, false},
+		{brandConfirm, `{"brand_id":"1","card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_FAIL"}`, true},
+		{brandConfirm, `{"brand_id":"1","card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_ALREADY_EXISTS"}`, false},
+		{brandConfirm, confirmed(`,"card_color":"#F0c14B"`), true},
+		{brandConfirm, confirmed(`,"card_color":"F0C14B"`), false},
+		{brandConfirm, confirmed(`,"card_color":"#F0C14"`), false},
+		{brandConfirm, confirmed(`,"card_picture_url":"https://x.cn/` + strings.Repeat("p", 256-len("https://x.cn/")) + `"`), true},
+		{brandConfirm, confirmed(`,"card_picture_url":"https://x.cn/` + strings.Repeat("p", 257-len("https://x.cn/")) + `"`), false},
+		{brandConfirm, confirmed(`,"card_picture_url":"p.png"`), false},
+		{brandConfirm, confirmed(`,"phone_number":"` + strings.Repeat("p", 512) + `"`), true},
+		{brandConfirm, confirmed(`,"phone_number":"` + strings.Repeat("p", 513) + `"`), false},
+		{brandConfirm, confirmed(`,"user_information":{"common_field_list":[null]}`), true},
+		{brandConfirm, confirmed(`,"user_information":null`), false},
+		{brandConfirm, confirmed(`,"user_information":[]`), false},
+		{brandConfirm, confirmed(`,"level":"gold","attach":"a"`), true},
+		{brandConfirm, confirmed(`,"level":""`), false},
+		{brandConfirm, confirmed(`,"mchid":"1"`), false},
+		{brandConfirm, valid(`"type":"PERMANENT"`), true},
+		{brandConfirm, valid(``), false},
+		{brandConfirm, valid(`"type":"NEVER"`), false},
+		{brandConfirm, valid(`"type":"FIX_TERM","available_day_after_receive":30`), true},
+		{brandConfirm, valid(`"type":"FIX_TERM","available_day_after_receive":"30"`), false},
+		{brandConfirm, valid(`"type":"FIX_TIME_RANGE","available_begin_time":"2026-01-01T00:00:00+08:00","available_end_time":"2026-12-31T23:59:59.999Z"`), true},
+		{brandConfirm, valid(`"type":"FIX_TIME_RANGE","available_end_time":"2026-12-31T23:59:60Z"`), false},
+		{brandConfirm, valid(`"type":"FIX_TIME_RANGE","available_end_time":"2026-12-31t23:59:59z"`), false},
+		{brandConfirm, valid(`"type":"FIX_TIME_RANGE","available_end_time":"2026-12-31"`), false},
+		{strings.Replace(brandConfirm, "478515832665", strings.Repeat("1", 32), 1), confirmed(""), true},
+		{strings.Replace(brandConfirm, "478515832665", strings.Repeat("1", 33), 1), confirmed(""), false},
+		{strings.Replace(brandConfirm, "478515832665", "1.2", 1), confirmed(""), false},
+
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_SUCCESS"}`, true},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_ALREADY_EXISTS"}`, true},
+		{merchantConfirm, `{"user_card_confirm_state":"DEFAULT"}`, false},
+		{merchantConfirm, `{}`, false},
+		{merchantConfirm, ``, false},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_FAIL","fail_reason":"` + strings.Repeat("因", 128) + `"}`, true},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_FAIL","fail_reason":"` + strings.Repeat("r", 129) + `"}`, false},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_FAIL","fail_reason":""}`, false},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_SUCCESS","fail_reason":"r"}`, false},
+		{strings.Replace(merchantConfirm, "/p/", "/a.b/", 1), `{"user_card_confirm_state":"CREATE_CARD_SUCCESS"}`, false},
+		{strings.Replace(merchantConfirm, "478515832665", "a%2Fb", 1), `{"user_card_confirm_state":"CREATE_CARD_SUCCESS"}`, false},
+
+		{merchantActivate, ``, true},
+		{merchantActivate, `{}`, true},
+		{merchantActivate, ` `, false},
+		{merchantActivate, `[]`, false},
+		{merchantActivate, `{"membership_number":"!VIP~0001"}`, true},
+		{merchantActivate, `{"membership_number":"` + strings.Repeat("1", 32) + `"}`, true},
+		{merchantActivate, `{"membership_number":"` + strings.Repeat("1", 33) + `"}`, false},
+		{merchantActivate, `{"membership_number":""}`, false},
+		{merchantActivate, `{"membership_number":"1 2"}`, false},
+		{merchantActivate, `{"membership_number":"会员"}`, false},
+		{merchantActivate, `{"code":"1"}`, false},
+		{strings.Replace(merchantActivate, "478515832665", "a~b", 1), ``, false},
+
+		{informations + "Az09+/=-_", "", false}, // a slash is not sent as one
+		{informations + "Az09+%2F=-_", "", true},
+		{informations + "a%252Fb", "", true}, // encoded twice
+		{informations + "a%2525b", "", false},
+		{informations + "a%252b%25", "", false},
+		{informations + "a.b", "", false},
+		{informations + "a%20b", "", false},
+		{informations + strings.Repeat("%2F", 256), "", true},
+		{informations + strings.Repeat("t", 257), "", false},
+
+		{decryptCode, "", false},
+		{decryptCode + "?encrypt_code=", "", false},
+		{decryptCode + "?encrypt_code=Az09+/=-_%2F", "", true},
+		{decryptCode + "?encrypt_code=a~b", "", false},
+		{decryptCode + "?encrypt_code=" + strings.Repeat("c", 384), "", true},
+		{decryptCode + "?encrypt_code=" + strings.Repeat("c", 385), "", false},
+		{decryptCode + "?encrypt_code=a&b=c", "", false},
+		{decryptCode + "?b=c&encrypt_code=a", "", false},
+		{decryptCode + "?code=a", "", false},
 	} {
-		r, parameters := c.find("POST", row.path)
-		if err := checkRequest(r.operation, parameters, []byte(row.body)); (err == nil) != row.allowed {
+		method := "POST"
+		if strings.HasPrefix(row.path, informations) || strings.HasPrefix(row.path, decryptCode) {
+			method = "GET"
+		}
+		request := httptest.NewRequest(method, row.path, nil)
+		r, parameters := c.find(method, request.URL)
+		if r == nil {
+			if row.allowed {
+				t.Errorf("%s %s: there is no such route", method, row.path)
+			}
+			continue
+		}
+		if err := checkRequest(r.operation, request, parameters, []byte(row.body)); (err == nil) != row.allowed {
 			t.Errorf("%s %.200s: allowed is %v, want %v: %v", row.path, row.body, err == nil, row.allowed, err)
 		}
 	}
@@ -309,7 +486,12 @@ func TestCheck(t *testing.T) {
 		noBrand     = `{"card_id":"p","openid":"o"}`
 		token       = `{"token":"t","expire_time":"2026-11-21T20:17:03.120+08:00"}`
 		unavailable = `{"code":"TICKET_UNAVAILABLE","message":"m"}`
+
+		success      = `{"user_card_confirm_state":"CREATE_CARD_SUCCESS"}`
+		confirmation = `{"brand_id":"1","card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_SUCCESS"}`
+		fail         = `{"code":"FAIL","message":"m"}`
 	)
+	noContent := []string{"Content-Type: "}
 	refused := func(field, issue string) string {
 		return `{"code":"PARAM_ERROR","message":"m","detail":{"field":"` + field + `","issue":"` + issue + `","location":"body"}}`
 	}
@@ -344,6 +526,17 @@ func TestCheck(t *testing.T) {
 		{"preflight", "OPTIONS", preAuthTokens, "", 204, "", []string{"Cache-Control: "}, ""},
 		{"no ticket", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, []string{"Retry-After: 60"}, ""},
 		{"cardExt", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{` + signed + `}`), nil, ""},
+		{"activated", "POST", merchantActivate, "", 204, "", noContent, ""},
+		{"confirmed, without a body", "POST", merchantConfirm, success, 204, "", noContent, ""},
+		{"confirmed, with a body", "POST", merchantConfirm, success, 200, `{"more":1}`, nil, ""},
+		{"a user's card", "POST", brandConfirm, confirmation, 200, `{"user_card_state":"EFFECTIVE","more":1}`, nil, ""},
+		{"a form", "GET", informations + "t", "", 200, `{"user_information":{"common_field_list":[{"name":"n","value":"v"}]}}`, nil, ""},
+		{"a code", "GET", decryptCode + "?encrypt_code=c", "", 200, `{"code":"1"}`, nil, ""},
+		{"a code of the official account", "POST", cardCode, `{"encrypt_code":"c"}`, 200, `{"errcode":0,"errmsg":"ok","code":"1"}`, nil, ""},
+		{"a notification without a signature", "POST", notifications, `{}`, 401, fail, nil, ""},
+		{"a notification that is no JSON", "POST", notifications, `x`, 400, fail, nil, ""},
+		{"a notification that the bus did not take", "POST", notifications, `{}`, 500, fail, nil, ""},
+		{"a query refused", "GET", decryptCode, "", 400, refused("/query/encrypt_code", "is required"), nil, ""},
 
 		{"a route that there is not", "GET", preAuthTokens, "", 200, token, nil, "no route"},
 		{"a preflight with a token", "OPTIONS", preAuthTokens, "", 204, token, nil, "no route"},
@@ -370,6 +563,16 @@ func TestCheck(t *testing.T) {
 		{"no ticket, no Retry-After", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, nil, "Retry-After is missing"},
 		{"a Retry-After that is none", "POST", cardExt, `{"card_id":"p"}`, 503, unavailable, []string{"Retry-After: soon"}, "Retry-After"},
 		{"an errcode", "POST", cardUpdate, `{"card_id":"p","cash":{"base_info":{"center_title":"x"}}}`, 200, `{"errcode":40053,"errmsg":"no"}`, nil, "errcode"},
+		{"a 204 with a body", "POST", merchantActivate, "", 204, "{}", noContent, "no body"},
+		{"a 204 with a type", "POST", merchantActivate, "", 204, "", nil, "no body"},
+		{"a 204 to be cached", "POST", merchantActivate, "", 204, "", []string{"Content-Type: ", "Cache-Control: "}, "Cache-Control"},
+		{"an empty 200", "POST", merchantConfirm, success, 200, "", nil, "not JSON"},
+		{"a form that is a list", "GET", informations + "t", "", 200, `[]`, nil, "answered 200"},
+		{"no code", "GET", decryptCode + "?encrypt_code=c", "", 200, `{}`, nil, "code"},
+		{"two parameters answered", "GET", decryptCode + "?encrypt_code=c&d=e", "", 200, `{"code":"1"}`, nil, "encrypt_code"},
+		{"a notification without a signature, taken", "POST", notifications, `{}`, 204, "", noContent, "Wechatpay-"},
+		{"a notification's error in another form", "POST", notifications, `{}`, 401, `{"code":"SIGNATURE_INVALID","message":"m"}`, nil, "401"},
+		{"a notification's error with a reason", "POST", notifications, `{}`, 401, `{"code":"FAIL","message":"m","cause":"c"}`, nil, "cause"},
 		{"a cardExt that is no JSON", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{`), nil, "not JSON"},
 		{"a cardExt with an empty field", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{"code":"",` + signed + `}`), nil, "code"},
 		{"a cardExt with a field more", "POST", cardExt, `{"card_id":"p"}`, 200, ext(`{"api_ticket":"secret",` + signed + `}`), nil, "api_ticket"},
