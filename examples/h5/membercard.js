@@ -2,6 +2,8 @@
 //
 //   const membercard = new Membercard({ api: "https://….amazonaws.com", authorization: () => "WeChat-OAuth " + code });
 //   const { token } = await membercard.mintBrandToken({ brand_id: "1004", card_id: "pbLatj…" });
+//   await openBrandCard(token);
+//   const member = await untilMember(() => fetch("/me/member").then((answer) => answer.json()));
 //
 // What is wrong is thrown as a MembercardError, whose words can be shown.
 
@@ -15,6 +17,7 @@ const paths = /** @type {const} @satisfies {Record<string, keyof paths>} */ ({
   brandToken: "/v3/brand/partner/card-member/pre-auth-tokens",
   brandTokenOld: "/v3/brand/partner/card-member/open-user-card-tokens",
   cardExt: "/card/ext",
+  cardCode: "/card/code/decrypt",
   cardUpdate: "/card/update",
 });
 
@@ -125,6 +128,17 @@ export class Membercard {
   }
 
   /**
+   * The code that wx.openCard takes, for the encrypted one that wx.addCard gave.
+   * @param {string} encryptCode
+   * @returns {Promise<schemas["CodeDecrypted"]>}
+   */
+  decryptCode(encryptCode) {
+    /** @type {schemas["CodeToDecrypt"]} */
+    const body = { encrypt_code: encryptCode };
+    return this.#post(paths.cardCode, body);
+  }
+
+  /**
    * 更改卡券信息: the links of a card. For the merchant's own tools; shops have no right to it.
    * @param {schemas["CardUpdate"]} body
    * @returns {Promise<schemas["CardUpdated"]>}
@@ -206,4 +220,79 @@ function keep(key, answer) {
   } catch {
     // See recall.
   }
+}
+
+/**
+ * Brings up WeChat's component for a merchant card (商家会员卡) with a permission_token.
+ * Ends when the user has come back. That does not say that the user is a member; see
+ * {@link untilMember}.
+ * @param {string} permissionToken
+ * @returns {Promise<void>}
+ */
+export const openMerchantCard = (permissionToken) => openBusinessView("wxpaymktMemberOpen", { permission_token: permissionToken });
+
+/**
+ * Brings up WeChat's component for a brand card (品牌会员卡) with a token, and ends like
+ * {@link openMerchantCard}.
+ * @param {string} token
+ * @returns {Promise<void>}
+ */
+export const openBrandCard = (token) => openBusinessView("wxpayCardMember", { token, scene: "CARD_MEMBER" });
+
+/**
+ * Asks the merchant's backend until the user is a member. Only WeChat's notification to
+ * the merchant tells whether the user is one: what the component hands back to the page
+ * does not, and anybody can forge it.
+ * @param {() => Promise<boolean>} ask asks the backend, which learns it from the event bus
+ * @param {number} [seconds] how long to ask; the confirmation may take longer than that
+ * @param {number} [pause] seconds between two questions
+ * @returns {Promise<boolean>} false: it is not known yet
+ */
+export async function untilMember(ask, seconds = 30, pause = 2) {
+  for (const end = Date.now() + seconds * 1000; ; ) {
+    if (await ask().catch(() => false)) return true;
+    if (Date.now() + pause * 1000 > end) return false;
+    await sleep(pause);
+  }
+}
+
+const oldest = [7, 0, 5]; // the first version of WeChat that has openBusinessView
+
+/**
+ * Needs jweixin 1.5.0 or later on the page.
+ * @param {string} businessType
+ * @param {Record<string, string>} query
+ * @returns {Promise<void>}
+ */
+async function openBusinessView(businessType, query) {
+  const version = /MicroMessenger\/([\d.]+)/i.exec(globalThis.navigator?.userAgent ?? "")?.[1];
+  const wx = /** @type {any} */ (globalThis).wx;
+  if (!version || !wx?.checkJsApi || !wx.invoke) {
+    throw new MembercardError(0, { code: "NOT_IN_WECHAT", message: "the card is opened in WeChat", solution: "open this page in WeChat" });
+  }
+  const old = new MembercardError(0, { code: "WECHAT_TOO_OLD", message: "this version of WeChat can't open the card", solution: "update WeChat" });
+  const numbers = version.split(".").map(Number);
+  const differs = oldest.findIndex((number, i) => number !== (numbers[i] ?? 0));
+  if (differs >= 0 && (numbers[differs] ?? 0) < (oldest[differs] ?? 0)) throw old;
+
+  const isThere = await new Promise((resolve) =>
+    wx.checkJsApi({
+      jsApiList: ["openBusinessView"],
+      success: (/** @type {any} */ result) => resolve(result?.checkResult?.openBusinessView === true),
+      fail: () => resolve(false),
+    }),
+  );
+  if (!isThere) throw old;
+
+  const queryString = Object.entries(query)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join("&");
+  await new Promise((resolve, reject) =>
+    wx.invoke("openBusinessView", { businessType, queryString }, (/** @type {any} */ result) => {
+      const message = String(result?.err_msg ?? result?.errMsg ?? "");
+      // Whether the component came up is all that the result is asked for.
+      if (/:(?!ok|cancel)/.test(message)) reject(new MembercardError(0, { code: "NOT_OPENED", message }));
+      else resolve(undefined);
+    }),
+  );
 }

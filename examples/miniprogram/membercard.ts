@@ -50,6 +50,73 @@ export async function cardExt(cards: schemas["CardToSign"][]): Promise<schemas["
   return (await post<schemas["CardExtAnswer"]>("/card/ext", body)).cardList;
 }
 
+/** Newer than the typings: opens a component of WeChat Pay. */
+type WithBusinessView = {
+  openBusinessView?: (input: {
+    businessType: string;
+    queryString: string;
+    success: () => void;
+    fail: (result: { errMsg: string }) => void;
+  }) => void;
+};
+
+/**
+ * Brings up WeChat's component for a brand card (品牌会员卡) with a token. That the user
+ * comes back does not say that the user is a member; see untilMember.
+ */
+export function openBrandCard(token: string): Promise<void> {
+  const { openBusinessView } = wx as WithBusinessView;
+  if (!openBusinessView) return Promise.reject(new MembercardError(0, { code: "WECHAT_TOO_OLD", message: "请升级微信后再试" }));
+  return new Promise((success, fail) =>
+    openBusinessView({
+      businessType: "wxpayCardMember",
+      queryString: `token=${encodeURIComponent(token)}&scene=CARD_MEMBER`,
+      success,
+      fail: ({ errMsg }) => (errMsg.includes("cancel") ? success() : fail(new MembercardError(0, { code: "NOT_OPENED", message: errMsg }))),
+    }),
+  );
+}
+
+/** What WeChat's mini program for merchant cards takes. */
+export interface MerchantCard {
+  create_card_appid: string; // AppID that the card was created with
+  card_id: string;
+  outer_str: string; // a label of your own
+  activate_type?: "ACTIVATE_TYPE_JUMP"; // the user activates the card at jump_url
+  jump_url?: string;
+}
+
+/**
+ * Brings up WeChat's component for a merchant card (商家会员卡), a mini program of
+ * WeChat's. It needs no token. Call it when the user taps: WeChat asks the user first.
+ * That the user comes back does not say that the user is a member; see untilMember.
+ */
+export function openMerchantCard(card: MerchantCard): Promise<void> {
+  return new Promise((success, fail) =>
+    wx.navigateToMiniProgram({
+      appId: "wxeb490c6f9b154ef9",
+      path: "pages/card_open/card_open",
+      extraData: { ...card },
+      success: () => success(),
+      fail: ({ errMsg }) => (errMsg.includes("cancel") ? success() : fail(new MembercardError(0, { code: "NOT_OPENED", message: errMsg }))),
+    }),
+  );
+}
+
+/**
+ * Asks the merchant's backend until the user is a member. Only WeChat's notification to
+ * the merchant tells whether the user is one: what a component hands back does not.
+ * Returns false if that is not known after 30 s; the confirmation may take longer.
+ */
+export async function untilMember(ask: () => Promise<boolean>): Promise<boolean> {
+  const pause = 2; // seconds
+  for (const end = Date.now() + 30_000; ; ) {
+    if (await ask().catch(() => false)) return true;
+    if (Date.now() + pause * 1000 > end) return false;
+    await new Promise<void>((wake) => setTimeout(wake, pause * 1000));
+  }
+}
+
 /** Sends a request; waits where the API says so, and logs in again where the login was forgotten. */
 async function post<Answer>(path: string, body: WechatMiniprogram.IAnyObject): Promise<Answer> {
   let fresh = !login;
