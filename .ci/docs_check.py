@@ -75,7 +75,9 @@ def shape(block):
     if language == "sh":
         return language, [re.sub(r"(^|\s+)# .*$", "", line).rstrip() for line in lines]
     if language == "mermaid":
-        return language, [re.sub(r'"[^"]*"|\|[^|]*\||-\. .* \.->', "", line) for line in lines]
+        sequence = lines[0] == "sequenceDiagram"
+        text = r"(?<=: ).*|(?<= as ).*" if sequence else r'"[^"]*"|\|[^|]*\||-\. .* \.->'
+        return language, [re.sub(text, "", line) for line in lines]
     if language == "json":
         return language, keys(json.loads("\n".join(lines)))
     return language, lines
