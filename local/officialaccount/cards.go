@@ -105,6 +105,67 @@ func (s *Sandbox) updateCard(r *Request) (any, *refusal) {
 	return ok("send_check", check), nil
 }
 
+// createCard is 创建卡券.
+func (s *Sandbox) createCard(r *Request) (any, *refusal) {
+	kind, made, refused := s.parseCreate(r.Body)
+	if refused != nil {
+		return nil, refused
+	}
+	c := &card{id: "p" + sandbox.RandomText(27), kind: kind, shown: made}
+	maps.Copy(c.shown.base, map[string]any{
+		"id": c.id, "status": passed, "create_time": r.Time.Unix(), "update_time": r.Time.Unix(),
+	})
+	if s.review {
+		c.propose(content{})
+	}
+	s.cards = append(s.cards, c)
+	return ok("card_id", c.id), nil
+}
+
+// parseCreate reads the type of a new card and its fields. The caller holds s.mu.
+func (s *Sandbox) parseCreate(body []byte) (kind string, made content, refused *refusal) {
+	object, refused := parse(body, fields{"card": "object"})
+	if refused != nil {
+		return "", made, refused
+	}
+	envelope, _ := object["card"].(map[string]any)
+	cardType, _ := envelope["card_type"].(string)
+	kind = strings.ToLower(cardType)
+	// The account has a card of every type.
+	if cardType != strings.ToUpper(kind) || !slices.ContainsFunc(s.cards, func(c *card) bool { return c.kind == kind }) {
+		return "", made, malformed("card.card_type")
+	}
+	for name := range envelope {
+		if name != "card_type" && name != kind {
+			return "", made, malformed("card." + name)
+		}
+	}
+	path := "card." + kind
+	made.special, _ = envelope[kind].(map[string]any)
+	if made.base, _ = made.special["base_info"].(map[string]any); made.base == nil {
+		return "", made, malformed(path + ".base_info")
+	}
+	delete(made.special, "base_info")
+	for name := range strings.FieldsSeq("logo_url brand_name code_type title color notice description") {
+		if text, _ := made.base[name].(string); text == "" {
+			return "", made, malformed(path + ".base_info." + name)
+		}
+	}
+	if sku, _ := made.base["sku"].(map[string]any); typeOf(sku["quantity"]) != "number" {
+		return "", made, malformed(path + ".base_info.sku.quantity")
+	}
+	if typeOf(made.base["date_info"]) != "object" {
+		return "", made, malformed(path + ".base_info.date_info")
+	}
+	if text, _ := made.special["prerogative"].(string); kind == "member_card" && text == "" {
+		return "", made, malformed(path + ".prerogative")
+	}
+	if refused := checkTypes(path, kind, made.special, false); refused != nil {
+		return "", made, refused
+	}
+	return kind, made, checkTypes(path+".base_info", "base_info", made.base, false)
+}
+
 // parseCard reads a body that names a card. The caller holds s.mu.
 func (s *Sandbox) parseCard(body []byte) (map[string]any, *card, *refusal) {
 	object, refused := parse(body, fields{"card_id": "string"})
@@ -145,21 +206,22 @@ func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
 	if len(changes.base)+len(changes.special) == 0 {
 		return nil, changes, malformed(c.kind)
 	}
-	for _, level := range []struct {
-		path    string
-		allowed fields
-		changes map[string]any
-	}{
-		{c.kind, changeable(c.kind), changes.special},
-		{c.kind + ".base_info", changeable("base_info"), changes.base},
-	} {
-		for name, value := range level.changes {
-			if level.allowed[name] != typeOf(value) {
-				return nil, changes, malformed(level.path + "." + name)
-			}
+	if refused := checkTypes(c.kind, c.kind, changes.special, true); refused != nil {
+		return nil, changes, refused
+	}
+	return c, changes, checkTypes(c.kind+".base_info", "base_info", changes.base, true)
+}
+
+// checkTypes checks the types of an object's fields. If only is set, it may have no
+// others than the changeable ones.
+func checkTypes(path, object string, given map[string]any, only bool) *refusal {
+	types := changeable(object)
+	for name, value := range given {
+		if want, known := types[name]; (known || only) && typeOf(value) != want {
+			return malformed(path + "." + name)
 		}
 	}
-	return c, changes, nil
+	return nil
 }
 
 // changeable returns the fields of an object that /card/update takes, with their

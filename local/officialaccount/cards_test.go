@@ -165,6 +165,35 @@ func TestReview(t *testing.T) {
 	}
 }
 
+// TestCreate makes the same card twice: these are two cards.
+func TestCreate(t *testing.T) {
+	c := newSandbox(t)
+	first, second := c.do(t, call{path: createPath, body: newCard}), c.do(t, call{path: createPath, body: newCard})
+	if first.Errmsg != "ok" || second.Errmsg != "ok" || first.CardID == second.CardID {
+		t.Fatalf("%+v, %+v", first, second)
+	}
+	for _, id := range []string{first.CardID, second.CardID} {
+		got := c.do(t, get(id))
+		card := c.Card(id)
+		if got.Errcode != 0 || card.Type != "MEMBER_CARD" || card.Special["prerogative"] != "会员专享价" || card.Special["base_info"] != nil ||
+			card.BaseInfo["promotion_app_brand_pass"] != "API/cardPage" || card.BaseInfo["id"] != id || card.BaseInfo["status"] != passed {
+			t.Errorf("%+v", card)
+		}
+		if got := c.do(t, update(id, `"member_card":{"base_info":{"custom_url":"x"}}`)); got.Errcode != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	c.Review(true)
+	third := c.do(t, call{path: createPath, body: newCard}).CardID
+	if got := c.Card(third).BaseInfo["status"]; got != inReview {
+		t.Errorf("in review: %v", got)
+	}
+	c.ApproveReviews()
+	if got := c.Card(third).BaseInfo["status"]; got != passed {
+		t.Errorf("approved: %v", got)
+	}
+}
+
 func TestQuota(t *testing.T) {
 	const right, wrong = `"member_card":{"base_info":{"custom_url":"x"}}`, `"member_card":{}`
 	c := newSandbox(t)

@@ -34,6 +34,8 @@ func operations() map[string]operation {
 		"/cgi-bin/stable_token":     {http.MethodPost, appSecret, (*Sandbox).stableToken},
 		"/card/get":                 {http.MethodPost, accessToken, (*Sandbox).getCard},
 		"/card/update":              {http.MethodPost, accessToken, (*Sandbox).updateCard},
+		"/card/create":              {http.MethodPost, accessToken, (*Sandbox).createCard},
+		"/card/code/decrypt":        {http.MethodPost, accessToken, (*Sandbox).decryptCode},
 		"/cgi-bin/ticket/getticket": {http.MethodGet, accessToken, (*Sandbox).getTicket},
 		"/sns/jscode2session":       {http.MethodGet, loginCode, (*Sandbox).programLogin},
 		"/sns/oauth2/access_token":  {http.MethodGet, loginCode, (*Sandbox).pageLogin},

@@ -8,6 +8,8 @@
 //	POST /cgi-bin/stable_token      (获取稳定版接口调用凭据)
 //	POST /card/get                  (查看卡券详情)
 //	POST /card/update               (更改卡券信息)
+//	POST /card/create               (创建卡券)
+//	POST /card/code/decrypt         (Code解码)
 //	GET  /cgi-bin/ticket/getticket  (获取api_ticket)
 //	GET  /sns/jscode2session        (小程序登录)
 //	GET  /sns/oauth2/access_token   (网页授权)
@@ -52,6 +54,8 @@ type Sandbox struct {
 	review      bool            // updates go to review
 	ignored     map[string]bool // fields whose updates have no effect
 	updateQuota quota           // of /card/update
+	taken       []takenCard     // the first is from the start
+	nonces      map[string]bool // of wx.addCard
 	errors      []injection
 }
 
@@ -73,6 +77,8 @@ func start(now func() time.Time) (*Sandbox, error) {
 		cards:       sampleCards(now()),
 		ignored:     make(map[string]bool),
 		updateQuota: -1,
+		taken:       []takenCard{newTakenCard("")},
+		nonces:      make(map[string]bool),
 	}
 	var err error
 	s.server, err = sandbox.Start("WeChat official account sandbox CA", now, s.serve)

@@ -21,6 +21,8 @@ const (
 	tokenPath  = "/cgi-bin/stable_token"
 	getPath    = "/card/get"
 	updatePath = "/card/update"
+	createPath = "/card/create"
+	codePath   = "/card/code/decrypt"
 	ticketPath = "/cgi-bin/ticket/getticket"
 )
 
@@ -59,6 +61,8 @@ type reply struct {
 	Ticket      string
 	SendCheck   *bool `json:"send_check"`
 	Card        map[string]json.RawMessage
+	CardID      string `json:"card_id"`
+	Code        string
 }
 
 // call is a request. Its zero value is valid.
@@ -143,6 +147,12 @@ func update(card, rest string) call {
 	return call{path: updatePath, body: `{"card_id":"` + card + `",` + rest + `}`}
 }
 
+// newCard is a body of /card/create.
+const newCard = `{"card":{"card_type":"MEMBER_CARD","member_card":{"prerogative":"会员专享价","supply_bonus":true,"base_info":{` +
+	`"logo_url":"http://mmbiz.qpic.cn/mmbiz/sandbox/0","brand_name":"微信餐厅","code_type":"CODE_TYPE_TEXT","title":"会员卡","color":"Color010",` +
+	`"notice":"使用时向服务员出示此券","description":"不可与其他优惠同享","sku":{"quantity":50000000},"date_info":{"type":"DATE_TYPE_PERMANENT"},` +
+	`"promotion_url_name":"更多优惠","promotion_url":"http://www.qq.com","promotion_app_brand_user_name":"gh_86a091e50ad4@app","promotion_app_brand_pass":"API/cardPage"}}}}`
+
 // TestRefusals has requests that WeChat refuses, and the closest that it accepts.
 func TestRefusals(t *testing.T) {
 	c := newSandbox(t)
@@ -161,6 +171,13 @@ func TestRefusals(t *testing.T) {
 		return token(strings.Replace(right, old, new, 1))
 	}
 	base := func(fields string) call { return update(member, `"member_card":{"base_info":{`+fields+`}}`) }
+	create := func(old, new string) call {
+		if strings.Count(newCard, old) != 1 {
+			t.Errorf("%s is not in the card once", old)
+		}
+		return call{path: createPath, body: strings.Replace(newCard, old, new, 1)}
+	}
+	code := func(body string) call { return call{path: codePath, body: body} }
 	special := func(fields string) call { return update(member, `"member_card":{`+fields+`}`) }
 	for _, tt := range []struct {
 		name    string
@@ -169,7 +186,7 @@ func TestRefusals(t *testing.T) {
 		errmsg  string // a part of it
 	}{
 		// Paths, methods and headers.
-		{"unknown path", call{path: "/card/create", body: "{}"}, 40066, "invalid url"},
+		{"unknown path", call{path: "/card/delete", body: "{}"}, 40066, "invalid url"},
 		{"GET", call{method: "GET"}, 43002, "require POST method"},
 		{"no User-Agent", header("User-Agent", "-"), 40097, "User-Agent"},
 		{"no Content-Type", header("Content-Type", "-"), 47001, "Content-Type"},
@@ -226,6 +243,36 @@ func TestRefusals(t *testing.T) {
 		{"field of base_info beside it", special(`"custom_url":"x"`), 47001, "member_card.custom_url"},
 		{"field beside base_info in it", base(`"activate_url":"x"`), 47001, "member_card.base_info.activate_url"},
 		{"field of another type", update("pbLatjCash", `"cash":{"activate_url":"x"}`), 47001, "cash.activate_url"},
+
+		// 创建卡券.
+		{"create", call{path: createPath, body: newCard}, 0, ""},
+		{"create, another type", call{path: createPath, body: strings.NewReplacer("MEMBER_CARD", "GIFT", "member_card", "gift", `"prerogative"`, `"gift"`).Replace(newCard)}, 0, ""},
+		{"create, fields that are not known", create(`"supply_bonus"`, `"a_new_field"`), 0, ""},
+		{"create, a known field of another type", create(`"supply_bonus":true`, `"supply_bonus":"true"`), 47001, "card.member_card.supply_bonus"},
+		{"create, no card", call{path: createPath, body: `{}`}, 47001, "card_type"},
+		{"create, string for card", call{path: createPath, body: `{"card":"x"}`}, 47001, "card"},
+		{"create, unknown type", create("MEMBER_CARD", "CLUB_CARD"), 47001, "card.card_type"},
+		{"create, type in small letters", create("MEMBER_CARD", "member_card"), 47001, "card.card_type"},
+		{"create, another type's object", create("MEMBER_CARD", "GIFT"), 47001, "card.member_card"},
+		{"create, no base_info", create("base_info", "base"), 47001, "card.member_card.base_info"},
+		{"create, no logo_url", create("logo_url", "logo"), 47001, "card.member_card.base_info.logo_url"},
+		{"create, no brand_name", create("brand_name", "brand"), 47001, "base_info.brand_name"},
+		{"create, no code_type", create("code_type", "type"), 47001, "base_info.code_type"},
+		{"create, empty title", create(`"会员卡"`, `""`), 47001, "base_info.title"},
+		{"create, number for color", create(`"Color010"`, "10"), 47001, "base_info.color"},
+		{"create, no notice", create(`"notice"`, `"note"`), 47001, "base_info.notice"},
+		{"create, no description", create("description", "text"), 47001, "base_info.description"},
+		{"create, no sku", create("sku", "stock"), 47001, "base_info.sku.quantity"},
+		{"create, string for quantity", create("50000000", `"50000000"`), 47001, "base_info.sku.quantity"},
+		{"create, no date_info", create("date_info", "date"), 47001, "base_info.date_info"},
+		{"create, no prerogative", create("prerogative", "privilege"), 47001, "card.member_card.prerogative"},
+		{"create, number for a link", create(`"http://www.qq.com"`, "1"), 47001, "base_info.promotion_url"},
+
+		// Code解码.
+		{"code", code(`{"encrypt_code":"` + c.SampleEncryptCode() + `"}`), 0, ""},
+		{"code, unknown", code(`{"encrypt_code":"x` + c.SampleEncryptCode() + `"}`), 40056, "invalid serial code"},
+		{"code, none", code(`{}`), 47001, "encrypt_code"},
+		{"code, a number", code(`{"encrypt_code":1}`), 47001, "encrypt_code"},
 
 		// 获取api_ticket.
 		{"ticket", ticket("type=wx_card"), 0, ""},

@@ -8,11 +8,15 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -263,6 +267,23 @@ func RandomText(n int) string {
 		text += rand.Text()
 	}
 	return text[:n]
+}
+
+// RandomDigits returns n random digits.
+func RandomDigits(n int) string {
+	most := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil)
+	return fmt.Sprintf("%0*d", n, Must(rand.Int(rand.Reader, most)))
+}
+
+// RandomBase64 returns n random bytes, at least 8, in base64 that has + and /.
+func RandomBase64(n int) string {
+	b := make([]byte, n)
+	for {
+		rand.Read(b)
+		if text := base64.StdEncoding.EncodeToString(b); strings.Contains(text, "+") && strings.Contains(text, "/") {
+			return text
+		}
+	}
 }
 
 // MustUnmarshal decodes JSON that the program itself wrote.
