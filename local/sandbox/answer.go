@@ -48,7 +48,9 @@ func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	if a.Status != http.StatusNoContent {
+		h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	}
 	maps.Copy(h, a.Header)
 	wire := a.Body
 	if a.cut {

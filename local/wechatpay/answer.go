@@ -1,7 +1,7 @@
 package wechatpay
 
-// This file signs the answers and has the faults of signatures. The other faults
-// are those of the package sandbox.
+// This file signs answers and notifications, and has the faults of signatures. The
+// other faults are those of the package sandbox.
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	"membercard/local/sandbox"
 )
 
-// signing is how an answer is signed.
+// signing is how an answer or a notification is signed.
 type signing struct {
 	time    time.Time // of the signature
 	key     signingKey
@@ -37,7 +37,7 @@ type signing struct {
 func (s *signing) finish(a *sandbox.Answer) {
 	a.Header.Set("Request-ID", sandbox.RandomText(32))
 	if !s.unsigned {
-		s.sign(a)
+		s.sign(a.Header, a.Body)
 	}
 	if s.gzip {
 		var b bytes.Buffer
@@ -55,9 +55,8 @@ func (s *signing) finish(a *sandbox.Answer) {
 	}
 }
 
-// sign adds the headers of the answer's signature.
-func (s *signing) sign(a *sandbox.Answer) {
-	body := a.Body
+// sign adds the headers of the signature.
+func (s *signing) sign(h http.Header, body []byte) {
 	if s.forged {
 		body = append([]byte("forged "), body...)
 	}
@@ -68,11 +67,11 @@ func (s *signing) sign(a *sandbox.Answer) {
 	if s.probe {
 		signature = "WECHATPAY/SIGNTEST/" + signature
 	}
-	a.Header.Set("Wechatpay-Timestamp", timestamp)
-	a.Header.Set("Wechatpay-Nonce", nonce)
-	a.Header.Set("Wechatpay-Signature", signature)
-	a.Header.Set("Wechatpay-Serial", s.key.id)
-	a.Header.Set("Wechatpay-Signature-Type", scheme)
+	h.Set("Wechatpay-Timestamp", timestamp)
+	h.Set("Wechatpay-Nonce", nonce)
+	h.Set("Wechatpay-Signature", signature)
+	h.Set("Wechatpay-Serial", s.key.id)
+	h.Set("Wechatpay-Signature-Type", scheme)
 }
 
 // fault returns a fault of the signature.

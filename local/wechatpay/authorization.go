@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,10 +176,9 @@ func acceptsJSON(accept []string) bool {
 // checkSerial refuses a request for an answer signed with an unknown key.
 func (s *Sandbox) checkSerial(h http.Header) *refusal {
 	serial := h.Get("Wechatpay-Serial")
-	named := func(k signingKey) bool { return k.id == serial }
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if serial == "" || slices.ContainsFunc(s.publicKeys, named) || slices.ContainsFunc(s.certificates, named) {
+	if _, ok := s.keyNamed(serial); ok || serial == "" {
 		return nil
 	}
 	refused := refuse(http.StatusBadRequest, "PARAM_ERROR", "Http头Wechatpay-Serial错误，不是有效的微信支付公钥ID或平台证书序列号")

@@ -7,11 +7,14 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1" // of RSA-OAEP, as WeChat Pay uses it
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"membercard/local/sandbox"
@@ -82,23 +85,60 @@ func publicKeyPEM(key *rsa.PublicKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// encryptedCertificate is a platform certificate in the list, encrypted with the
-// merchant's APIv3 key (AES-256-GCM).
-type encryptedCertificate struct {
+func certificatePEM(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+}
+
+// encrypted is what is encrypted with the merchant's APIv3 key (AES-256-GCM).
+type encrypted struct {
 	Algorithm      string `json:"algorithm"`
 	Nonce          string `json:"nonce"` // 12 characters
 	AssociatedData string `json:"associated_data"`
 	Ciphertext     []byte `json:"ciphertext"` // standard base64 in JSON
 }
 
-func encryptCertificate(apiv3Key string, c *x509.Certificate) encryptedCertificate {
-	e := encryptedCertificate{
+func encrypt(apiv3Key string, plain []byte, associatedData string) encrypted {
+	e := encrypted{
 		Algorithm:      "AEAD_AES_256_GCM",
 		Nonce:          sandbox.RandomText(12),
-		AssociatedData: "certificate",
+		AssociatedData: associatedData,
 	}
 	gcm := sandbox.Must(cipher.NewGCM(sandbox.Must(aes.NewCipher([]byte(apiv3Key)))))
-	plain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 	e.Ciphertext = gcm.Seal(nil, []byte(e.Nonce), plain, []byte(e.AssociatedData))
 	return e
+}
+
+// keyNamed returns WeChat Pay's key with an ID or a serial number. The caller holds
+// s.mu.
+func (s *Sandbox) keyNamed(id string) (signingKey, bool) {
+	keys := slices.Concat(s.publicKeys, s.certificates)
+	i := slices.IndexFunc(keys, func(k signingKey) bool { return k.id == id })
+	if i < 0 {
+		return signingKey{}, false
+	}
+	return keys[i], true
+}
+
+// decrypt decrypts a text of a request (RSA-OAEP), which the merchant has encrypted
+// with the key that Wechatpay-Serial names. pointer is where it was sent.
+func (s *Sandbox) decrypt(r *Request, pointer, ciphertext string) ([]byte, *refusal) {
+	s.mu.Lock()
+	key, ok := s.keyNamed(r.Header.Get("Wechatpay-Serial"))
+	s.mu.Unlock()
+	if !ok {
+		return nil, serialRequired()
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(ciphertext)
+	if err == nil {
+		raw, err = rsa.DecryptOAEP(sha1.New(), nil, key.key, raw, nil)
+	}
+	if err != nil {
+		return nil, invalid("body", pointer, "", "敏感信息解密失败，请使用Wechatpay-Serial对应的公钥加密")
+	}
+	return raw, nil
+}
+
+// serialRequired refuses a request without the header Wechatpay-Serial.
+func serialRequired() *refusal {
+	return invalid("header", "Wechatpay-Serial", "", "Http头缺少Wechatpay-Serial")
 }

@@ -3,68 +3,103 @@ package wechatpay
 // This file has the operations: the rules of their documents, and their answers.
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"membercard/local/sandbox"
 )
 
 // process returns the answer to a request, or its refusal, and fills in who sent
-// it.
+// it. An answer of nil is 204.
 func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
-	op, refused := route(r.Method, r.URL.EscapedPath())
+	serve, refused := received.route(r.Method, r.URL.EscapedPath())
 	// All checks are made, so that the log always has the result of authorize.
 	refused = cmp.Or(refused, checkHeader(r.Header), s.authorize(received), s.checkSerial(r.Header))
+	if refused == nil {
+		refused = s.injected(received)
+	}
 	if refused != nil {
 		return nil, refused
 	}
-	return op(s, received)
+	return serve(s, received)
 }
 
 // operation serves an authorized request.
 type operation func(*Sandbox, *Request) (any, *refusal)
 
-// route returns the operation of a path, which is still escaped.
-func route(method, path string) (operation, *refusal) {
-	allow := http.MethodPost
-	var op operation
-	switch path {
-	case "/v3/certificates":
-		allow, op = http.MethodGet, (*Sandbox).listCertificates
-	case "/v3/brand/partner/card-member/open-user-card-tokens", "/v3/brand/partner/card-member/pre-auth-tokens":
-		op = (*Sandbox).makeBrandToken
-	default:
-		id, ok := strings.CutPrefix(path, "/v3/marketing/membercard-open/cards/")
-		id, ok2 := strings.CutSuffix(id, "/permission-tokens")
-		cardID, err := url.PathUnescape(id)
-		if !ok || !ok2 || strings.Contains(id, "/") || err != nil {
-			return nil, refuse(http.StatusNotFound, "NOT_FOUND", "请求的资源不存在")
+// routes are the operations. A name in braces stands for one segment of the path.
+var routes = []struct {
+	method, path string
+	serve        operation
+}{
+	{"GET", "/v3/certificates", (*Sandbox).listCertificates},
+	{"POST", "/v3/security/echo", (*Sandbox).echo},
+	{"POST", "/v3/brand/partner/card-member/open-user-card-tokens", (*Sandbox).makeBrandToken},
+	{"POST", "/v3/brand/partner/card-member/pre-auth-tokens", (*Sandbox).makeBrandToken},
+	{"POST", "/v3/brand/partner/card-member/user-cards/{user_card_code}/confirm", (*Sandbox).confirmBrandCard},
+	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/permission-tokens", (*Sandbox).makePermissionToken},
+	{"GET", "/v3/marketing/membercard-open/cards/{card_id}/decrypt-code", (*Sandbox).decryptCode},
+	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate", (*Sandbox).activateCard},
+	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm", (*Sandbox).confirmMerchantCard},
+	{"GET", "/v3/marketing/membercard-open/activate-informations/{activate_ticket}", (*Sandbox).activateInformation},
+	{"GET", "/v3/marketing/membercard-open/callback", (*Sandbox).getCallback},
+	{"PATCH", "/v3/marketing/membercard-open/callback", (*Sandbox).setCallback},
+}
+
+// route returns the operation for a method and a path, which is still escaped, and
+// fills in r.segments.
+func (r *Request) route(method, path string) (operation, *refusal) {
+	var allowed []string
+	for _, route := range routes {
+		segments, ok := match(route.path, path)
+		if ok && route.method == method {
+			r.segments = segments
+			return route.serve, nil
 		}
-		op = func(s *Sandbox, r *Request) (any, *refusal) { return s.makePermissionToken(cardID, r) }
+		if ok {
+			allowed = append(allowed, route.method)
+		}
 	}
-	if method != allow {
-		refused := refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "不支持的请求方法%s", method)
-		refused.allow = allow
-		return nil, refused
+	if allowed == nil {
+		return nil, refuse(http.StatusNotFound, "NOT_FOUND", "请求的资源不存在")
 	}
-	return op, nil
+	refused := refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "不支持的请求方法%s", method)
+	refused.allow = strings.Join(allowed, ", ")
+	return nil, refused
+}
+
+// match returns the segments of a path that stand for the names in a pattern.
+func match(pattern, path string) (segments map[string]string, ok bool) {
+	names, values := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(names) != len(values) {
+		return nil, false
+	}
+	segments = make(map[string]string)
+	for i, name := range names {
+		if strings.HasPrefix(name, "{") {
+			segments[strings.Trim(name, "{}")] = values[i]
+		} else if name != values[i] {
+			return nil, false
+		}
+	}
+	return segments, true
+}
+
+// segment returns a segment of the path, unescaped.
+func (r *Request) segment(name string) string {
+	return sandbox.Must(url.PathUnescape(r.segments[name])) // the server has parsed the path
 }
 
 // listCertificates is 获取平台证书列表.
 func (s *Sandbox) listCertificates(*Request) (any, *refusal) {
 	type item struct {
-		SerialNo    string               `json:"serial_no"`
-		Effective   string               `json:"effective_time"`
-		Expire      string               `json:"expire_time"`
-		Certificate encryptedCertificate `json:"encrypt_certificate"`
+		SerialNo    string    `json:"serial_no"`
+		Effective   string    `json:"effective_time"`
+		Expire      string    `json:"expire_time"`
+		Certificate encrypted `json:"encrypt_certificate"`
 	}
 	var list struct {
 		Data []item `json:"data"`
@@ -74,22 +109,23 @@ func (s *Sandbox) listCertificates(*Request) (any, *refusal) {
 	for _, k := range s.certificates {
 		list.Data = append(list.Data, item{
 			SerialNo:    k.id,
-			Effective:   beijing(k.certificate.NotBefore).Format(time.RFC3339),
-			Expire:      beijing(k.certificate.NotAfter).Format(time.RFC3339),
-			Certificate: encryptCertificate(s.apiv3Key, k.certificate),
+			Effective:   rfc3339(k.certificate.NotBefore),
+			Expire:      rfc3339(k.certificate.NotAfter),
+			Certificate: encrypt(s.apiv3Key, certificatePEM(k.certificate), "certificate"),
 		})
 	}
 	return list, nil
 }
 
 // makePermissionToken is 商户预授权.
-func (s *Sandbox) makePermissionToken(cardID string, r *Request) (any, *refusal) {
-	if n := utf8.RuneCountInString(cardID); n < 1 || n > 32 {
-		return nil, invalid("url", "card_id", cardID, lengthIssue("/url/card_id", "会员卡ID", n, 1, 32))
+func (s *Sandbox) makePermissionToken(r *Request) (any, *refusal) {
+	cardID := r.segment("card_id")
+	if refused := checkPath("card_id", "会员卡ID", cardID); refused != nil {
+		return nil, refused
 	}
 	given, refused := parse(r, []field{
-		{name: "activate_type", title: "激活类型", required: true, max: 32, check: checkActivateType},
-		{name: "navigate_back_previous_page", title: "设置用户在开卡完成后，是否返回拉起开卡组件的商家页面", boolean: true},
+		{name: "activate_type", title: "激活类型", required: true, max: 32, check: checkOneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")},
+		{name: "navigate_back_previous_page", title: "设置用户在开卡完成后，是否返回拉起开卡组件的商家页面", kind: boolean},
 		{name: "activate_url", title: "跳转激活的URL", max: 128},
 		{name: "activate_appid", title: "跳转激活的AppID", max: 32},
 		{name: "activate_path", title: "跳转激活的path", max: 128},
@@ -105,7 +141,11 @@ func (s *Sandbox) makePermissionToken(cardID string, r *Request) (any, *refusal)
 	if refused := reserved(PermissionTokens, map[string]string{"card_id": cardID}); refused != nil {
 		return nil, refused
 	}
-	return map[string]string{"permission_token": sandbox.RandomText(104)}, nil
+	value := sandbox.RandomText(104)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokens[value] = &token{cardID: cardID, permission: given}
+	return map[string]string{"permission_token": value}, nil
 }
 
 // makeBrandToken is 入会组件预授权.
@@ -119,123 +159,24 @@ func (s *Sandbox) makeBrandToken(r *Request) (any, *refusal) {
 		return nil, refused
 	}
 	s.mu.Lock()
-	allowed := s.brandTokens.allow(r.Time)
-	s.mu.Unlock()
-	if !allowed {
-		return nil, refuse(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "请求频率超过限制，请稍后重试")
+	defer s.mu.Unlock()
+	if refused := s.brandTokens.take(r.Time); refused != nil {
+		return nil, refused
 	}
 	if refused := reserved(BrandTokens, given); refused != nil {
 		return nil, refused
 	}
+	value, expires := strings.ToLower(sandbox.RandomText(32)), r.Time.Add(time.Hour)
+	s.tokens[value] = &token{brandID: given["brand_id"], cardID: given["card_id"], openid: given["openid"], expires: expires}
 	return map[string]string{
-		"token":       strings.ToLower(sandbox.RandomText(32)),
-		"expire_time": beijing(r.Time).Add(time.Hour).Format("2006-01-02T15:04:05.000-07:00"),
+		"token":       value,
+		"expire_time": beijing(expires).Format("2006-01-02T15:04:05.000-07:00"),
 	}, nil
 }
 
 func beijing(t time.Time) time.Time { return t.In(time.FixedZone("", 8*60*60)) }
 
-// field is a rule of a document for a member of the body's JSON object: a
-// string of at most max characters, or a boolean.
-type field struct {
-	name     string
-	title    string // what the document calls it
-	required bool
-	boolean  bool
-	max      int
-	check    func(value string) (issue string) // of a value that is not empty
-}
-
-// parse reads the string fields of a JSON object. Unknown members are ignored.
-func parse(r *Request, fields []field) (map[string]string, *refusal) {
-	if refused := checkContentType(r.Header); refused != nil {
-		return nil, refused
-	}
-	var members map[string]json.RawMessage
-	if !utf8.Valid(r.Body) || json.Unmarshal(r.Body, &members) != nil || members == nil {
-		return nil, invalid("body", "", "", "请求报文不是合法的JSON对象")
-	}
-	given := make(map[string]string)
-	for _, f := range fields {
-		pointer := "/" + f.name
-		raw, sent := members[f.name]
-		if !sent || bytes.Equal(raw, []byte("null")) {
-			if f.required {
-				return nil, invalid("body", pointer, "",
-					fmt.Sprintf("输入源“/body%s”映射到字段“%s”必填性规则校验失败，此字段为必填项", pointer, f.title))
-			}
-			continue
-		}
-		var value string
-		var to, kind any = &value, "字符串"
-		if f.boolean {
-			to, kind = new(bool), "布尔值"
-		}
-		if json.Unmarshal(raw, to) != nil {
-			return nil, invalid("body", pointer, string(raw),
-				fmt.Sprintf("无法将 JSON 输入源“/body%s”映射到目标字段“%s”中，此字段需要一个合法的%s", pointer, f.title, kind))
-		}
-		if f.boolean {
-			continue
-		}
-		least := 0
-		if f.required {
-			least = 1
-		}
-		if n := utf8.RuneCountInString(value); n < least || n > f.max {
-			return nil, invalid("body", pointer, value, lengthIssue("/body"+pointer, f.title, n, least, f.max))
-		}
-		if f.check != nil && value != "" {
-			if issue := f.check(value); issue != "" {
-				return nil, invalid("body", pointer, value,
-					fmt.Sprintf("输入源“/body%s”映射到值字段“%s”校验失败，%s", pointer, f.title, issue))
-			}
-		}
-		given[f.name] = value
-	}
-	return given, nil
-}
-
-func checkActivateType(value string) string {
-	if value == "AUTO_ACTIVATE" || value == "JUMP_ACTIVATE" {
-		return ""
-	}
-	return "取值应为AUTO_ACTIVATE或JUMP_ACTIVATE"
-}
-
-func checkOuterStr(value string) string {
-	for _, c := range value {
-		if c <= unicode.MaxASCII && unicode.IsGraphic(c) && c != ' ' || unicode.Is(unicode.Han, c) {
-			continue
-		}
-		return "只能录入数字及中英文/半角标点"
-	}
-	return ""
-}
-
-func lengthIssue(source, title string, n, least, most int) string {
-	limit := fmt.Sprintf("大于最大值 %d", most)
-	if n < least {
-		limit = fmt.Sprintf("小于最小值 %d", least)
-	}
-	return fmt.Sprintf("输入源“%s”映射到值字段“%s”字符串规则校验失败，字符数 %d，%s", source, title, n, limit)
-}
-
-// detail names the parameter at fault: by a JSON pointer into the body, or by its
-// name if the location is elsewhere.
-type detail struct {
-	Field    string `json:"field"`
-	Value    string `json:"value"`
-	Issue    string `json:"issue"`
-	Location string `json:"location"`
-}
-
-// invalid refuses a parameter.
-func invalid(location, field, value, issue string) *refusal {
-	refused := refuse(http.StatusBadRequest, "PARAM_ERROR", "%s", issue)
-	refused.Detail = detail{Field: field, Value: value, Issue: issue, Location: location}
-	return refused
-}
+func rfc3339(t time.Time) string { return beijing(t).Format(time.RFC3339) }
 
 // The operations that [ReservedValue] names.
 const (

@@ -2,21 +2,31 @@
 // membercard calls, over TLS on two endpoints of the loopback interface, like
 // api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It checks requests as strictly
 // as the original, logs them, signs its answers, and can be told to fail in the
-// ways that a client must expect.
+// ways that a client must expect. It sends notifications, signed and encrypted.
 //
 // The operations are
 //
-//	POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens (商户预授权, 2023-11-28)
-//	POST /v3/brand/partner/card-member/open-user-card-tokens             (入会组件预授权, 2025-06-24)
-//	POST /v3/brand/partner/card-member/pre-auth-tokens                   (the same, 2025-11-19)
-//	GET  /v3/certificates                                                (获取平台证书列表)
+//	POST  /v3/marketing/membercard-open/cards/{card_id}/permission-tokens             (商户预授权, 2023-11-28)
+//	POST  /v3/brand/partner/card-member/open-user-card-tokens                         (入会组件预授权, 2025-06-24)
+//	POST  /v3/brand/partner/card-member/pre-auth-tokens                               (the same, 2025-11-19)
+//	POST  /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm           (同步会员开通结果, 2025-06-22)
+//	GET   /v3/marketing/membercard-open/cards/{card_id}/decrypt-code                  (解密code)
+//	GET   /v3/marketing/membercard-open/activate-informations/{activate_ticket}       (查询用户填写的激活信息)
+//	POST  /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate         (激活会员卡)
+//	POST  /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm          (确认开卡结果, 2026-07)
+//	GET   /v3/marketing/membercard-open/callback                                      (查询回调地址)
+//	PATCH /v3/marketing/membercard-open/callback                                      (设置回调地址)
+//	POST  /v3/security/echo                                                           (商户签名验签/加解密测试, 2026-04-08)
+//	GET   /v3/certificates                                                            (获取平台证书列表)
 //
-// All cards, brands and users exist, but the values that [ReservedValues] lists are
-// answered with the business errors of the documents.
+// All card templates, brands and users exist, but the values that [ReservedValues]
+// lists are answered with the business errors of the documents. A user's card exists
+// once it was opened with [Sandbox.OpenCard].
 package wechatpay
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +50,9 @@ const (
 
 	// Both is a merchant that is migrating from Certificates to PublicKey.
 	Both
+	// PublicKeyOnly is a merchant of PublicKey without an APIv3 key, who can't read
+	// notifications.
+	PublicKeyOnly
 )
 
 // Sandbox is a running sandbox. Its faults change an answer before it is signed.
@@ -49,14 +62,19 @@ type Sandbox struct {
 	unknown signingKey // a key that no merchant knows
 	now     func() time.Time
 
-	mu           sync.Mutex
-	merchant     merchantKey
-	apiv3Key     string
-	publicKeys   []signingKey // the last is in use
-	certificates []signingKey // the same
-	signWith     Mode
-	nonces       nonces
-	brandTokens  limiter
+	mu            sync.Mutex
+	merchant      merchantKey
+	apiv3Key      string
+	publicKeys    []signingKey // the last is in use
+	certificates  []signingKey // the same
+	signWith      Mode
+	nonces        nonces
+	brandTokens   limiter
+	confirmations limiter
+	refuse        func(*Request) (status int, code, message string)
+	tokens        map[string]*token
+	cards         []*UserCard
+	notifier
 }
 
 type (
@@ -72,8 +90,11 @@ func start(now func() time.Time) (*Sandbox, error) {
 		now:      now,
 		apiv3Key: sandbox.RandomText(32),
 		signWith: Both,
+		tokens:   make(map[string]*token),
 	}
-	s.brandTokens.perSecond = 5
+	s.brandTokens.perSecond, s.confirmations.perSecond = 5, 5
+	s.cards = sampleCards(now())
+	s.notifier.start()
 	var making sync.WaitGroup
 	making.Go(func() { s.merchant = newMerchantKey() })
 	making.Go(func() { s.publicKeys = []signingKey{newPublicKey(now())} })
@@ -87,9 +108,9 @@ func start(now func() time.Time) (*Sandbox, error) {
 }
 
 // MerchantSecret returns the JSON object of the merchant's current secret: mchid,
-// certificate_serial_no and private_key (PKCS #8 in PEM); by mode
-// wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM), or apiv3_key
-// (32 bytes), or all of them.
+// certificate_serial_no and private_key (PKCS #8 in PEM); except for Certificates
+// wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM); except for
+// PublicKeyOnly apiv3_key (32 bytes).
 func (s *Sandbox) MerchantSecret(mode Mode) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +124,7 @@ func (s *Sandbox) MerchantSecret(mode Mode) string {
 		secret["wechatpay_public_key_id"] = newest.id
 		secret["wechatpay_public_key"] = publicKeyPEM(&newest.key.PublicKey)
 	}
-	if mode != PublicKey {
+	if mode != PublicKeyOnly {
 		secret["apiv3_key"] = s.apiv3Key
 	}
 	return string(sandbox.JSON(secret))
@@ -140,8 +161,9 @@ func (s *Sandbox) RotateCertificate() {
 	s.certificates = append(s.certificates, newCertificate(key, previous.Add(time.Hour)))
 }
 
-// SignWith sets the kind of key that signs the answers. With Both, the default, a
-// request chooses it with Wechatpay-Serial; without one it is the certificate.
+// SignWith sets the kind of key that signs answers and notifications. With Both, the
+// default, a request chooses it with Wechatpay-Serial; without one it is the
+// certificate, and for notifications the public key.
 func (s *Sandbox) SignWith(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,6 +179,54 @@ func (s *Sandbox) LimitBrandTokens(perSecond int) {
 	s.brandTokens.perSecond = perSecond
 }
 
+// LimitConfirmations is [Sandbox.LimitBrandTokens] for confirmations of brand cards.
+func (s *Sandbox) LimitConfirmations(perSecond int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.confirmations.perSecond = perSecond
+}
+
+// LimitedConfirmations returns how many confirmations of brand cards were refused
+// because there were too many in a second.
+func (s *Sandbox) LimitedConfirmations() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.confirmations.refused
+}
+
+// RefuseIf has f decide about each authorized request before it takes effect: a
+// status other than 0 refuses it. A nil f ends that. f must not call the sandbox.
+func (s *Sandbox) RefuseIf(f func(r *Request) (status int, code, message string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = f
+}
+
+// injected returns the refusal that [Sandbox.RefuseIf] set, or nil.
+func (s *Sandbox) injected(r *Request) *refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse == nil {
+		return nil
+	}
+	status, code, message := s.refuse(r)
+	if status == 0 {
+		return nil
+	}
+	return refuse(status, code, "%s", message)
+}
+
+// Close stops the deliveries and the server.
+func (s *Sandbox) Close() error {
+	err := s.server.Close()
+	s.mu.Lock()
+	s.stop()
+	s.mu.Unlock()
+	s.deliveries.Wait()
+	s.client.CloseIdleConnections()
+	return err
+}
+
 // Request is a request that was received, and its outcome.
 type Request struct {
 	sandbox.Request
@@ -165,6 +235,8 @@ type Request struct {
 	Authorization Authorization
 	Verified      bool   // the signature is the merchant's
 	Refusal       string // the message of the refusal, empty if there was none
+
+	segments map[string]string // of the path, escaped, by their names in routes
 }
 
 func (s *Sandbox) serve(x *exchange) {
@@ -180,7 +252,12 @@ func (s *Sandbox) serve(x *exchange) {
 		}
 		content = refused
 	}
-	a.Body = sandbox.JSON(content)
+	if content == nil {
+		a.Status = http.StatusNoContent
+		a.Header.Del("Content-Type")
+	} else {
+		a.Body = sandbox.JSON(content)
+	}
 	signing := &signing{time: received.Time, key: s.signingKey(received.Header.Get("Wechatpay-Serial")), unknown: s.unknown}
 	a.Signing = signing
 	if fault, ok := x.Fault(); ok {
@@ -195,7 +272,7 @@ func (s *Sandbox) serve(x *exchange) {
 func (s *Sandbox) signingKey(serial string) signingKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.signWith == PublicKey || s.signWith == Both && strings.HasPrefix(serial, publicKeyPrefix) {
+	if s.signWith != Certificates && (s.signWith != Both || strings.HasPrefix(serial, publicKeyPrefix)) {
 		return s.publicKeys[len(s.publicKeys)-1]
 	}
 	return s.certificates[len(s.certificates)-1]
@@ -219,6 +296,7 @@ func refuse(status int, code, format string, args ...any) *refusal {
 type limiter struct {
 	perSecond int // 0 is no limit
 	recent    []time.Time
+	refused   int
 }
 
 func (l *limiter) allow(now time.Time) bool {
@@ -227,8 +305,17 @@ func (l *limiter) allow(now time.Time) bool {
 	}
 	l.recent = slices.DeleteFunc(l.recent, func(t time.Time) bool { return now.Sub(t) >= time.Second })
 	if len(l.recent) >= l.perSecond {
+		l.refused++
 		return false
 	}
 	l.recent = append(l.recent, now)
 	return true
+}
+
+// take counts a request.
+func (l *limiter) take(now time.Time) *refusal {
+	if !l.allow(now) {
+		return refuse(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "请求频率超过限制，请稍后重试")
+	}
+	return nil
 }

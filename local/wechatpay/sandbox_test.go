@@ -55,6 +55,7 @@ func newSandbox(t *testing.T) *Sandbox {
 	}
 	sandboxtest.Close(t, s)
 	s.LimitBrandTokens(0)
+	s.LimitConfirmations(0)
 	return s
 }
 
@@ -293,9 +294,9 @@ func TestCertificates(t *testing.T) {
 func TestMerchantSecret(t *testing.T) {
 	s := newSandbox(t)
 	for _, tt := range []struct {
-		mode                   Mode
-		publicKey, certificate bool
-	}{{PublicKey, true, false}, {Certificates, false, true}, {Both, true, true}} {
+		mode                Mode
+		publicKey, apiv3Key bool
+	}{{PublicKey, true, true}, {Certificates, false, true}, {Both, true, true}, {PublicKeyOnly, true, false}} {
 		m := merchant(t, s, tt.mode)
 		if m.MchID != mchID || len(m.SerialNo) != 40 || strings.Trim(m.SerialNo, "0123456789ABCDEF") != "" {
 			t.Errorf("mode %d: mchid %q, serial number %q", tt.mode, m.MchID, m.SerialNo)
@@ -303,7 +304,7 @@ func TestMerchantSecret(t *testing.T) {
 		if got := strings.HasPrefix(m.PublicKeyID, "PUB_KEY_ID_") && m.PublicKey != ""; got != tt.publicKey {
 			t.Errorf("mode %d: public key %q %q", tt.mode, m.PublicKeyID, m.PublicKey)
 		}
-		if got := len(m.APIv3Key) == 32; got != tt.certificate {
+		if got := len(m.APIv3Key) == 32; got != tt.apiv3Key {
 			t.Errorf("mode %d: APIv3 key %q", tt.mode, m.APIv3Key)
 		}
 	}
@@ -369,7 +370,6 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 func TestRefusals(t *testing.T) {
 	const nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
 	s := newSandbox(t)
-	hc := sandboxtest.Client(t, s)
 	now := s.now().Unix()
 	foreign := newMerchantKey()
 	permission := func(body string) call { return call{path: permissionPath, body: body} }
@@ -393,18 +393,8 @@ func TestRefusals(t *testing.T) {
 			return strings.Replace(right, old, new, 1)
 		}}
 	}
-	const (
-		malformed = "Http头Authorization值格式错误"
-		expired   = "timestamp与当前时间相差超过5分钟"
-	)
-	for _, tt := range []struct {
-		name    string
-		call    call
-		status  int
-		code    string
-		message string // a part of it
-		field   string // location and field of the detail
-	}{
+	const malformed = "Http头Authorization值格式错误"
+	checkAnswers(t, s, []row{
 		// The documents' examples.
 		{"merchant example", permission(permissionBody), 200, "", "", ""},
 		{"brand example", call{body: brandBody}, 200, "", "", ""},
@@ -500,7 +490,25 @@ func TestRefusals(t *testing.T) {
 		{"no permission", card("pNoAuth"), 403, "NO_AUTH", "商户暂无权限使用此功能", ""},
 		{"other brand's card", brand("9999", "p", "o"), 400, "INVALID_REQUEST", "会员卡模版ID不属于该品牌", ""},
 		{"wrong openid", brand("1004", "p", "oWrong"), 400, "PARAM_ERROR", "OpenID有误", "body /openid"},
-	} {
+	})
+}
+
+// row is a request and its answer.
+type row struct {
+	name    string
+	call    call
+	status  int
+	code    string
+	message string // a part of it
+	field   string // location and field of the detail
+}
+
+const expired = "timestamp与当前时间相差超过5分钟"
+
+// checkAnswers sends requests. Every answer must be signed, and every request logged.
+func checkAnswers(t *testing.T, s *Sandbox, rows []row) {
+	hc := sandboxtest.Client(t, s)
+	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
 			s.ClearRequests()
 			r := tt.call.request(t, s, 0)
@@ -512,7 +520,11 @@ func TestRefusals(t *testing.T) {
 				Code, Message string
 				Detail        struct{ Field, Location string }
 			}
-			if err := json.Unmarshal(body, &got); err != nil {
+			if tt.status == http.StatusNoContent {
+				if len(body) != 0 || resp.Header.Get("Content-Type") != "" {
+					t.Errorf("%v %s", resp.Header, body)
+				}
+			} else if err := json.Unmarshal(body, &got); err != nil {
 				t.Error(err)
 			}
 			if resp.StatusCode != tt.status || got.Code != tt.code || !strings.Contains(got.Message, tt.message) {

@@ -1,0 +1,367 @@
+package wechatpay
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/downloader"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/notify"
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
+	"membercard/local/sandbox"
+	"membercard/local/sandbox/sandboxtest"
+)
+
+// receiver is a merchant's server, which verifies and decrypts notifications with the
+// official library and answers 401 if it can't.
+type receiver struct {
+	*httptest.Server
+	handler *notify.Handler
+	answer  func(w http.ResponseWriter, n int) // to the n-th verified one; nil: 204
+
+	mu       sync.Mutex
+	verified []received
+}
+
+// received is a notification.
+type received struct {
+	event, id string
+	header    http.Header
+	resource  map[string]any
+}
+
+// newReceiver starts a receiver that verifies by mode, and has the sandbox notify it.
+func newReceiver(t *testing.T, s *Sandbox, mode Mode) *receiver {
+	t.Helper()
+	m := merchant(t, s, mode)
+	var verifier auth.Verifier
+	if mode == Certificates {
+		d, err := downloader.NewCertificateDownloaderWithClient(context.Background(), libraryClient(t, s, mode), m.APIv3Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verifier = verifiers.NewSHA256WithRSAVerifier(d)
+	} else {
+		key, err := utils.LoadPublicKey(m.PublicKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verifier = verifiers.NewSHA256WithRSAPubkeyVerifier(m.PublicKeyID, *key)
+	}
+	handler, err := notify.NewRSANotifyHandler(m.APIv3Key, verifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &receiver{handler: handler}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	s.NotifyAt(r.URL + "/wechatpay/notifications")
+	return r
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	var resource map[string]any
+	n, err := r.handler.ParseNotifyRequest(request.Context(), request, &resource)
+	if err != nil || request.Method != http.MethodPost || request.URL.Path != "/wechatpay/notifications" {
+		w.WriteHeader(http.StatusUnauthorized)
+		io.WriteString(w, `{"code":"FAIL","message":"not verified"}`)
+		return
+	}
+	r.mu.Lock()
+	r.verified = append(r.verified, received{n.EventType, n.ID, request.Header, resource})
+	count := len(r.verified)
+	r.mu.Unlock()
+	if r.answer != nil {
+		r.answer(w, count)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// all returns the notifications that were verified, once there are n.
+func (r *receiver) all(t *testing.T, n int) []received {
+	t.Helper()
+	return sandboxtest.Eventually(t, func() []received {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return slices.Clone(r.verified)
+	}, n)
+}
+
+// TestJourneys takes cards from the token to a member, with each kind of key.
+func TestJourneys(t *testing.T) {
+	for _, mode := range []struct {
+		name string
+		mode Mode
+	}{{"public key", PublicKey}, {"certificates", Certificates}} {
+		t.Run(mode.name, func(t *testing.T) {
+			s := newSandbox(t)
+			s.SignWith(mode.mode)
+			r := newReceiver(t, s, mode.mode)
+			state := func(code, want string) {
+				t.Helper()
+				if c, ok := s.UserCard(code); !ok || c.State != want {
+					t.Errorf("%+v, want %s", c, want)
+				}
+			}
+			// expect takes the next notifications of a card, in any order.
+			seen := 0
+			expect := func(code string, events ...string) []received {
+				t.Helper()
+				got := r.all(t, seen+len(events))[seen:]
+				seen += len(events)
+				slices.SortFunc(got, func(a, b received) int { return cmp.Compare(a.event, b.event) })
+				for i, event := range events {
+					n := got[i]
+					if n.event != event || n.resource["openid"] != openID || n.resource["card_id"] != cardID ||
+						n.resource["code"] != code && n.resource["user_card_code"] != code {
+						t.Errorf("%+v, want %s of %s", n, event, code)
+					}
+					if len(n.id) != 36 || n.header.Get("Request-Id") == "" || n.header.Get("Wechatpay-Signature-Type") != scheme || n.header.Get("Content-Type") != "application/json" {
+						t.Errorf("%s %v", n.id, n.header)
+					}
+				}
+				return got
+			}
+
+			// A brand card: token, component, notification, confirmation.
+			brand, _, err := s.OpenCard(brandToken(t, s), openID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := expect(brand.Code, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE")[0]
+			if n.resource["user_card_state"] != Unactivated || n.resource["brand_id"] != "1004" {
+				t.Errorf("%+v", n.resource)
+			}
+			state(brand.Code, Unactivated)
+			if status, got := confirm(brand, confirmBody(brand, "CREATE_CARD_SUCCESS", "")).do(t, s); status != 200 || got["user_card_state"] != Effective {
+				t.Errorf("%d %v", status, got)
+			}
+			state(brand.Code, Effective)
+			s.DeleteCard(brand.Code)
+			expect(brand.Code, "BRAND_MEMBER_CARD_SP.USER_CARD.DELETE")
+			state(brand.Code, Invalid)
+
+			// A merchant card that WeChat Pay activates.
+			auto, _, err := s.OpenCard(permissionToken(t, s, permissionBody), openID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state(auto.Code, Effective)
+			both := expect(auto.Code, "MEMBERCARD.ACCEPT_CARD", "MEMBERCARD.ACTIVATE_CARD")
+			if both[0].resource["outer_str"] != "szwxtd" || both[1].resource["activate_scene"] != "NEW_ACTIVATE" || both[1].resource["event_type"] != "MEMBER_CARD_ACTIVATE" {
+				t.Errorf("%+v", both)
+			}
+			s.DeleteCard(auto.Code)
+			if n := expect(auto.Code, "MEMBERCARD.USERCARD_MANAGE")[0]; n.resource["event_type"] != "USER_DELETE_MEMBERCARD" {
+				t.Errorf("%+v", n)
+			}
+
+			// A merchant card that the merchant activates: jump, code, form, activation.
+			opened, jump, err := s.OpenCard(permissionToken(t, s, `{"activate_type":"JUMP_ACTIVATE","activate_url":"https://a.example/b"}`), openID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(opened.Code, "MEMBERCARD.ACCEPT_CARD")
+			state(opened.Code, Unactivated)
+			_, query, _ := strings.Cut(jump.URL, "?")
+			_, encrypted, _ := strings.Cut(query, "encrypt_code=") // as it came
+			encrypted, _, _ = strings.Cut(encrypted, "&")
+			_, got := call{method: "GET", path: cardsPath + cardID + "/decrypt-code?encrypt_code=" + encrypted}.do(t, s)
+			values, _ := url.ParseQuery(query)
+			_, form := call{method: "GET", path: "/v3/marketing/membercard-open/activate-informations/" + url.QueryEscape(values.Get("activate_ticket"))}.do(t, s)
+			if form["user_information"] == nil {
+				t.Errorf("%v", form)
+			}
+			if status, _ := (call{path: cardsPath + cardID + "/codes/" + fmt.Sprint(got["code"]) + "/activate", body: "{}"}).do(t, s); status != 204 {
+				t.Errorf("%d", status)
+			}
+			expect(opened.Code, "MEMBERCARD.ACTIVATE_CARD")
+			state(opened.Code, Effective)
+
+			// The self-test.
+			call{path: "/v3/security/echo", body: `{"echo_message":"hello","notify_url":"` + r.URL + `/wechatpay/notifications"}`}.do(t, s)
+			if n := r.all(t, seen+1)[seen]; n.event != "SECURITY_ECHO.SUCCESS" || n.resource["echo_message"] != "hello" {
+				t.Errorf("%+v", n)
+			}
+		})
+	}
+}
+
+// TestDelivery delivers a notification on ways that have troubles.
+func TestDelivery(t *testing.T) {
+	status := func(codes ...int) func(http.ResponseWriter, int) {
+		return func(w http.ResponseWriter, n int) { w.WriteHeader(codes[min(n, len(codes))-1]) }
+	}
+	late := func(w http.ResponseWriter, n int) {
+		if n == 1 {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	for _, tt := range []struct {
+		name     string
+		next     []Trouble
+		delivery Delivery // added to 50 ms, 1 ms, 2 retries
+		answer   func(http.ResponseWriter, int)
+		want     string // kind, number and status of the attempts
+	}{
+		{"204", nil, Delivery{}, nil, "regular 1 204"},
+		{"200", nil, Delivery{}, status(200), "regular 1 200"},
+		{"500", nil, Delivery{}, status(500, 204), "regular 1 500, regular 2 204"},
+		{"400", nil, Delivery{}, status(400, 204), "regular 1 400, regular 2 204"},
+		{"redirected", nil, Delivery{}, status(302, 204), "regular 1 302, regular 2 204"},
+		{"late", nil, Delivery{}, late, "regular 1 0, regular 2 200"},
+		{"never", nil, Delivery{}, status(500), "regular 1 500, regular 2 500, regular 3 500"},
+		{"lost", []Trouble{LostAnswer}, Delivery{}, nil, "regular 1 204 lost, regular 2 204"},
+		{"lost twice", []Trouble{LostAnswer, LostAnswer}, Delivery{}, nil, "regular 1 204 lost, regular 2 204 lost, regular 3 204"},
+		{"twice", []Trouble{Twice}, Delivery{}, nil, "regular 1 204, duplicate 0 204"},
+		{"probe", []Trouble{Probe}, Delivery{}, nil, "probe 0 401, regular 1 204"},
+		{"all", []Trouble{Probe, LostAnswer, Twice}, Delivery{}, nil, "probe 0 401, regular 1 204 lost, regular 2 204, duplicate 0 204"},
+		{"always", nil, Delivery{Rates: map[Trouble]float64{Probe: 1, LostAnswer: 1, Twice: 1}}, nil, "probe 0 401, regular 1 204 lost, regular 2 204 lost, regular 3 204 lost"},
+		{"delayed", nil, Delivery{Delay: 10 * time.Millisecond}, nil, "regular 1 204"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSandbox(t)
+			r := newReceiver(t, s, PublicKey)
+			r.answer = tt.answer
+			d := tt.delivery
+			d.Timeout, d.Interval, d.Retries = 50*time.Millisecond, time.Millisecond, 2
+			s.Deliver(d)
+			for _, trouble := range tt.next {
+				s.Next(trouble)
+			}
+			began := time.Now()
+			c, _, err := s.OpenCard(brandToken(t, s), openID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			attempts := sandboxtest.Eventually(t, s.Deliveries, strings.Count(tt.want, ",")+1)
+			if took := time.Since(began); took < d.Delay {
+				t.Errorf("after %v", took)
+			}
+			for _, a := range attempts {
+				got = append(got, fmt.Sprint(a.Kind, " ", a.Number, " ", a.Status)+map[bool]string{true: " lost"}[a.Lost])
+				if a.Code != c.Code || a.Event != brandCardCreated || a.ID != attempts[0].ID || a.URL != r.URL+"/wechatpay/notifications" || a.Time != s.now() {
+					t.Errorf("%+v", a)
+				}
+				if strings.HasPrefix(a.Header.Get("Wechatpay-Signature"), "WECHATPAY/SIGNTEST/") != (a.Kind == Probing) {
+					t.Errorf("%v", a.Header)
+				}
+			}
+			if strings.Join(got, ", ") != tt.want {
+				t.Errorf("%s, want %s", strings.Join(got, ", "), tt.want)
+			}
+			// Nothing secret is in the log.
+			text := string(sandbox.JSON(attempts))
+			if strings.Contains(text, openID) || strings.Contains(text, s.apiv3Key) {
+				t.Error(text)
+			}
+			// The next one has no troubles left.
+			if tt.next != nil {
+				if s.OpenCard(brandToken(t, s), openID); sandboxtest.Eventually(t, s.Deliveries, len(attempts)+1)[len(attempts)].Status != 204 {
+					t.Error("the next one was not delivered")
+				}
+			}
+		})
+	}
+}
+
+// TestForgery checks that a forged notification is the original in all but its
+// signature.
+func TestForgery(t *testing.T) {
+	s := newSandbox(t)
+	r := newReceiver(t, s, PublicKey)
+	c := s.Forge("1004", cardID, openID)
+	a := sandboxtest.Eventually(t, s.Deliveries, 1)[0]
+	if a.Kind != Forgery || a.Status != 401 || a.Code != c.Code || a.Header.Get("Wechatpay-Serial") != s.publicKeys[0].id {
+		t.Errorf("%+v", a)
+	}
+	if got, _ := s.UserCard(c.Code); got.State != Unactivated || len(r.all(t, 0)) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestSeed checks that the troubles are the same for the same seed, and that there are
+// as many as the rates say.
+func TestSeed(t *testing.T) {
+	const cards = 200
+	run := func(seed uint64) map[int]string {
+		s := newSandbox(t)
+		newReceiver(t, s, PublicKey)
+		d := NewDelivery()
+		d.Interval, d.Seed, d.Rates = time.Millisecond, seed, map[Trouble]float64{LostAnswer: 0.1, Twice: 0.1, Probe: 0.1}
+		s.Deliver(d)
+		numbers := make(map[string]int)
+		for i := range cards {
+			c, _, err := s.OpenCard(brandToken(t, s), openID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			numbers[c.Code] = i
+		}
+		s.deliveries.Wait()
+		story := make(map[int]string)
+		for _, a := range s.Deliveries() {
+			story[numbers[a.Code]] += fmt.Sprint(a.Kind, a.Lost, " ")
+		}
+		return story
+	}
+	first, again, other := run(1), run(1), run(2)
+	encode := func(story map[int]string) string { text, _ := json.Marshal(story); return string(text) }
+	if encode(first) != encode(again) || encode(first) == encode(other) {
+		t.Error("the seed does not decide")
+	}
+	for _, word := range []string{"regulartrue", string(Duplicate), string(Probing)} {
+		if n := strings.Count(encode(first), word); n < cards/20 || n > cards/5 {
+			t.Errorf("%s: %d of %d", word, n, cards)
+		}
+	}
+}
+
+// TestCloseDelivering closes the sandbox while a notification waits for its answer and
+// another for its next attempt.
+func TestCloseDelivering(t *testing.T) {
+	s, err := start(time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reached sync.WaitGroup
+	reached.Add(2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // otherwise the end of the connection goes unnoticed
+		reached.Done()
+		if r.URL.Path == "/hang" {
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(500)
+	}))
+	defer server.Close()
+	for _, path := range []string{"/hang", "/fail"} {
+		s.NotifyAt(server.URL + path)
+		if _, _, err := s.OpenCard(brandToken(t, s), openID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reached.Wait()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if s.DeleteCard(s.UserCards()[0].Code); len(s.Deliveries()) != 2 {
+		t.Errorf("%+v", s.Deliveries())
+	}
+}
