@@ -17,6 +17,7 @@ import (
 
 	"membercard/local/playground"
 	"membercard/local/stack"
+	"membercard/local/wechatpay"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 )
@@ -75,6 +76,16 @@ func main() {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(1)
 	}
+}
+
+// delivery is how the sandbox delivers notifications: with WeChat Pay's troubles, but
+// after 5 seconds, not a minute, if one is to be sent again.
+func delivery() wechatpay.Delivery {
+	d := wechatpay.NewDelivery()
+	d.Interval = 5 * time.Second
+	d.Rates = map[wechatpay.Trouble]float64{wechatpay.Twice: 0.1, wechatpay.Probe: 0.1}
+	d.Seed = uint64(time.Now().UnixNano())
+	return d
 }
 
 // keepTicket renews the card ticket, as card-ext's schedule does.
@@ -140,6 +151,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer s.Close()
+	if s.WeChatPay != nil {
+		s.WeChatPay.Deliver(delivery())
+	}
 	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
 	if err := s.RenewTicket(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "local: no card ticket:", err)

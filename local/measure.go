@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
+	"net/url"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -32,8 +34,9 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	}
 	var targets []bench.Target
 	seen := map[string]bool{}
+	examples := examples(s)
 	for _, route := range s.Routes {
-		if example, ok := examples[route.Key]; ok && !seen[route.Folder] {
+		if example, ok := examples[route.Key]; ok && !example.once && !seen[route.Folder] {
 			seen[route.Folder] = true
 			targets = append(targets, bench.Target{Name: route.Folder, Config: s.Configs[route.Folder], Event: example.event(route.Key)})
 		}
@@ -52,16 +55,23 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	return bench.Run(ctx, w, targets, rounds, against)
 }
 
-// event returns the example as an event of API Gateway.
+// event returns the example as an event of API Gateway, which decodes the path.
 func (e example) event(route string) []byte {
+	method, _, _ := strings.Cut(route, " ")
+	path, query, _ := strings.Cut(e.path(route), "?")
+	path, _ = url.PathUnescape(path)
 	event := events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",
 		RouteKey:       route,
-		RawPath:        e.path(route),
-		PathParameters: e.parameters,
+		RawPath:        path,
+		RawQueryString: query,
+		PathParameters: map[string]string{},
 		Body:           e.body,
 	}
-	event.RequestContext.HTTP.Method = "POST"
+	for name, value := range e.parameters {
+		event.PathParameters[strings.TrimSuffix(name, "+")], _ = url.PathUnescape(value)
+	}
+	event.RequestContext.HTTP.Method = method
 	payload, _ := json.Marshal(event)
 	return payload
 }

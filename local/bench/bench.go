@@ -103,7 +103,7 @@ func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lamb
 		StatusCode int    `json:"statusCode"`
 		Body       string `json:"body"`
 	}
-	if err := json.Unmarshal(result.Payload, &answer); err != nil || answer.StatusCode != 200 {
+	if err := json.Unmarshal(result.Payload, &answer); err != nil || answer.StatusCode/100 != 2 {
 		return nil, fmt.Errorf("answered %s", result.Payload)
 	}
 	return result, nil

@@ -170,6 +170,9 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		}
 		s.onClose(s.WeChatPay.Close)
 		cfg.Merchant = s.WeChatPay.MerchantSecret(cfg.Keys)
+		if cfg.Keys == wechatpay.Certificates {
+			s.WeChatPay.SignWith(cfg.Keys)
+		}
 		parameters["WechatPayEndpoints"] = strings.Join(s.WeChatPay.Endpoints(), ",")
 		authorities = append(authorities, s.WeChatPay.CA()...)
 	}
@@ -291,6 +294,9 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
+	if s.WeChatPay != nil {
+		s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
+	}
 	return nil
 }
 
