@@ -96,6 +96,7 @@ func examples(s *stack.Stack) map[string]example {
 		"POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm": {
 			says:       "confirm that a user has opened a brand card",
 			iam:        true,
+			once:       true,
 			parameters: map[string]string{"user_card_code": brand.Code},
 			body:       strings.TrimSuffix(brandExample, "}") + `, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
 		},
@@ -119,6 +120,7 @@ func examples(s *stack.Stack) map[string]example {
 		"POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate": {
 			says:       "activate it; the answer is 204 without a body",
 			iam:        true,
+			once:       true,
 			parameters: map[string]string{"card_id": sampleCard, "code": merchant.Code},
 			body:       `{"membership_number": "A-1"}`,
 		},

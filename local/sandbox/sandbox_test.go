@@ -91,7 +91,7 @@ func TestFaults(t *testing.T) {
 			s.Break(0, tt.fault, 1)
 			r := post(t, s, 0, "")
 			if tt.want == "nothing" {
-				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				r = r.WithContext(ctx)
 			}

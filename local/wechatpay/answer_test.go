@@ -111,7 +111,7 @@ func TestFaults(t *testing.T) {
 			s.Break(0, tt.fault, 1)
 			r := call{}.request(t, s, 0)
 			if tt.want == "nothing" {
-				ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
 				r = r.WithContext(ctx)
 			}

@@ -30,7 +30,8 @@ const (
 	Probe
 )
 
-// Delivery is how notifications are delivered.
+// Delivery is how notifications are delivered. They are delivered independently of
+// each other, so they may arrive in any order.
 type Delivery struct {
 	Timeout  time.Duration // for an answer
 	Interval time.Duration // between the attempts, until one is answered with 2xx
@@ -38,8 +39,8 @@ type Delivery struct {
 	Delay    time.Duration // before the first
 
 	// Rates are the probabilities of troubles, from 0 to 1: of LostAnswer for each
-	// attempt, of the others for each notification. Seed makes the n-th
-	// notification always have the same.
+	// attempt, of the others for each notification. The seed and the number of the
+	// notification since [Sandbox.Deliver] decide.
 	Rates map[Trouble]float64
 	Seed  uint64
 }
@@ -56,7 +57,7 @@ func (s *Sandbox) Deliver(d Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.Rates = maps.Clone(d.Rates)
-	s.delivery = d
+	s.delivery, s.sent = d, 0
 }
 
 // Next has a trouble happen to the next attempt, or the next notification.
@@ -106,7 +107,7 @@ type notifier struct {
 	brandAddress, merchantAddress string
 	delivery                      Delivery
 	next                          map[Trouble]int
-	sent                          uint64 // notifications
+	sent                          uint64 // notifications since Deliver
 	attempts                      []Attempt
 
 	client     *http.Client
