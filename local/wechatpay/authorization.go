@@ -77,17 +77,14 @@ func (s *Sandbox) authorize(r *Request) *refusal {
 		return refused
 	}
 	a := r.Authorization
-	s.mu.Lock()
-	merchant := s.merchant
-	s.mu.Unlock()
-
 	unauthorized := func(message string) *refusal {
 		return refuse(http.StatusUnauthorized, "SIGN_ERROR", "%s", message)
 	}
 	if a.MchID != mchID {
 		return unauthorized("Http头Authorization中的商户号mchid不存在")
 	}
-	if a.SerialNo != merchant.serialNo {
+	merchant, ok := s.merchantKey(a.SerialNo)
+	if !ok {
 		return unauthorized("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
 	}
 	message := fmt.Sprintf("%s\n%s\n%s\n%s\n%s\n", r.Method, r.URI, a.Timestamp, a.NonceStr, r.Body)

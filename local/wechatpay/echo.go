@@ -73,10 +73,8 @@ func (s *Sandbox) echo(r *Request) (any, *refusal) {
 		if refused != nil {
 			return nil, refused
 		}
-		s.mu.Lock()
-		to := &s.merchant.key.PublicKey
-		s.mu.Unlock()
-		back := sandbox.Must(rsa.EncryptOAEP(sha1.New(), rand.Reader, to, plain, nil)) // the keys have the same size
+		merchant, _ := s.merchantKey(r.Authorization.SerialNo)                                              // which signed the request
+		back := sandbox.Must(rsa.EncryptOAEP(sha1.New(), rand.Reader, &merchant.key.PublicKey, plain, nil)) // the keys have the same size
 		answer["encrypted_echo_message"] = base64.StdEncoding.EncodeToString(back)
 	}
 	s.mu.Lock()

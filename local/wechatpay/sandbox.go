@@ -63,7 +63,7 @@ type Sandbox struct {
 	now     func() time.Time
 
 	mu            sync.Mutex
-	merchant      merchantKey
+	merchants     []merchantKey // the certificates in force, the newest last
 	apiv3Key      string
 	publicKeys    []signingKey // the last is in use
 	certificates  []signingKey // the same
@@ -96,7 +96,7 @@ func start(now func() time.Time) (*Sandbox, error) {
 	s.cards = sampleCards(now())
 	s.notifier.start()
 	var making sync.WaitGroup
-	making.Go(func() { s.merchant = newMerchantKey() })
+	making.Go(func() { s.merchants = []merchantKey{newMerchantKey()} })
 	making.Go(func() { s.publicKeys = []signingKey{newPublicKey(now())} })
 	making.Go(func() { s.certificates = []signingKey{newCertificate(newRSAKey(), now().AddDate(-1, 0, 0))} })
 	making.Go(func() { s.unknown = newPublicKey(now()) })
@@ -114,10 +114,11 @@ func start(now func() time.Time) (*Sandbox, error) {
 func (s *Sandbox) MerchantSecret(mode Mode) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	merchant := s.merchants[len(s.merchants)-1]
 	secret := map[string]string{
 		"mchid":                 mchID,
-		"certificate_serial_no": s.merchant.serialNo,
-		"private_key":           privateKeyPEM(s.merchant.key),
+		"certificate_serial_no": merchant.serialNo,
+		"private_key":           privateKeyPEM(merchant.key),
 	}
 	if mode != Certificates {
 		newest := s.publicKeys[len(s.publicKeys)-1]
@@ -131,12 +132,37 @@ func (s *Sandbox) MerchantSecret(mode Mode) string {
 }
 
 // RotateMerchantKey gives the merchant a new certificate and key. Requests signed
-// with the old key are refused with 401 SIGN_ERROR.
+// with an old key are refused with 401 SIGN_ERROR.
 func (s *Sandbox) RotateMerchantKey() {
+	s.IssueMerchantKey()
+	s.RevokeOldMerchantKeys()
+}
+
+// IssueMerchantKey gives the merchant a new certificate and key beside the ones it
+// has, which stay in force.
+func (s *Sandbox) IssueMerchantKey() {
 	k := newMerchantKey()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.merchant = k
+	s.merchants = append(s.merchants, k)
+}
+
+// RevokeOldMerchantKeys revokes all of the merchant's certificates but the newest.
+func (s *Sandbox) RevokeOldMerchantKeys() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.merchants = s.merchants[len(s.merchants)-1:]
+}
+
+// merchantKey returns the key of the merchant's certificate with a serial number.
+func (s *Sandbox) merchantKey(serialNo string) (merchantKey, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.merchants, func(k merchantKey) bool { return k.serialNo == serialNo })
+	if i < 0 {
+		return merchantKey{}, false
+	}
+	return s.merchants[i], true
 }
 
 // RotatePublicKey replaces WeChat Pay's public key. Answers are signed with the new

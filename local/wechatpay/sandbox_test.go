@@ -433,7 +433,7 @@ func TestRefusals(t *testing.T) {
 		{"part twice", replace(`mchid=`, `mchid="1900000001",mchid=`), 401, "SIGN_ERROR", malformed, ""},
 		{"unknown merchant", call{mchid: "1900000002"}, 401, "SIGN_ERROR", "商户号mchid不存在", ""},
 		{"unknown certificate", call{serial: foreign.serialNo}, 401, "SIGN_ERROR", "商户证书序列号有误", ""},
-		{"lower-case serial", call{serial: strings.ToLower(s.merchant.serialNo)}, 401, "SIGN_ERROR", "商户证书序列号有误", ""},
+		{"lower-case serial", call{serial: strings.ToLower(s.merchants[0].serialNo)}, 401, "SIGN_ERROR", "商户证书序列号有误", ""},
 		{"other body signed", call{signedBody: brandBody + " "}, 401, "SIGN_ERROR", "验签失败", "authorization signature"},
 		{"other nonce signed", replace(`nonce_str="`, `nonce_str="0`), 401, "SIGN_ERROR", "验签失败", "authorization signature"},
 		{"signature not base64", replace(`signature="`, `signature="*`), 401, "SIGN_ERROR", "验签失败", "authorization signature"},
@@ -596,7 +596,7 @@ func TestAuthorizationLogged(t *testing.T) {
 	}
 	l := s.Requests()[0]
 	a := l.Authorization
-	if a.MchID != mchID || a.SerialNo != s.merchant.serialNo || a.NonceStr != c.nonce ||
+	if a.MchID != mchID || a.SerialNo != s.merchants[0].serialNo || a.NonceStr != c.nonce ||
 		a.Timestamp != fmt.Sprint(s.now().Unix()) || a.Signature == "" || l.Endpoint != 1 {
 		t.Errorf("logged %+v", l)
 	}

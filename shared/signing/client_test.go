@@ -86,6 +86,7 @@ type wechatpay struct {
 	accepts      string            // the serial number of the only merchant certificate that is good
 	answer       func(n int) reply // of the operation, from 1
 	list         func(n int) reply // of GET /v3/certificates, from 1
+	echo         func(serial string, body []byte) reply
 	calls        int
 	downloads    int
 	nonces       map[string]bool
@@ -128,6 +129,11 @@ func (w *wechatpay) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		w.downloads++
 		if made = (reply{status: 401, body: `{"code":"SIGN_ERROR","message":"签名错误"}`}); known {
 			made = w.list(w.downloads)
+		}
+	case r.Method == http.MethodPost && r.URL.RequestURI() == "/v3/security/echo" && w.echo != nil:
+		w.calls++
+		if made = (reply{status: 401, body: `{"code":"SIGN_ERROR","message":"签名错误"}`}); known {
+			made = w.echo(r.Header.Get("Wechatpay-Serial"), body)
 		}
 	default:
 		w.t.Errorf("%s %s", r.Method, r.URL)

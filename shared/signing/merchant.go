@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
-	"github.com/wechatpay-apiv3/wechatpay-go/core/auth"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
@@ -18,7 +17,7 @@ import (
 // Merchant has the key that signs requests, and WeChat Pay's keys that verify
 // answers.
 type Merchant struct {
-	signer auth.Signer
+	signer *signers.SHA256WithRSASigner
 	keys   *keyring
 }
 

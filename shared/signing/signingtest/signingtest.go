@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
+
 	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/tlsdial/tlsdialtest"
@@ -77,10 +79,36 @@ const RequestID = "08F78BB5AF0610D302"
 // returns the calls one by one, such as "POST /path body" or "GET /path?query", and
 // then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
+	return serve(t, func([]byte) (int, string) { return status, answer })
+}
+
+// Echo is [WeChatPay] with the answers of POST /v3/security/echo: the message that
+// was sent, and the same encrypted for [Merchant].
+func Echo(t testing.TB) (endpoint string, received func() string) {
+	merchant, wechatpay := wechatpaytest.Keys()
+	return serve(t, func(body []byte) (int, string) {
+		var sent map[string]string
+		if err := json.Unmarshal(body, &sent); err != nil {
+			t.Error(err)
+		}
+		message, err := utils.DecryptOAEP(sent["encrypted_echo_message"], wechatpay)
+		if err != nil || message != sent["echo_message"] {
+			t.Errorf("%q was encrypted, %q sent: %v", message, sent["echo_message"], err)
+		}
+		encrypted, err := utils.EncryptOAEPWithPublicKey(message, &merchant.PublicKey)
+		if err != nil {
+			t.Error(err)
+		}
+		return http.StatusOK, `{"echo_message":"` + message + `","encrypted_echo_message":"` + encrypted + `"}`
+	})
+}
+
+func serve(t testing.TB, answers func(body []byte) (status int, answer string)) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		calls <- strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " ")
+		status, answer := answers(body)
 		_, key := wechatpaytest.Keys()
 		wechatpaytest.Sign(w.Header(), answer, publicKeyID, key, time.Now())
 		w.Header().Set("Request-ID", RequestID)

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"membercard/shared/apierror"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
+)
+
+type handler struct {
+	wechatpay *signing.Client
+	notifyURL string // where a notification is asked for; empty: nowhere
+	log       *telemetry.Log
+}
+
+// check runs WeChat Pay's self-test (POST /v3/security/echo, 商户签名验签/加解密测试)
+// and returns its steps. The event is {"action": "check"}, or with "notify": true
+// to have a notification sent as well, which proves apiv3_key.
+//
+// A failed step is an error, which names the step and the cure, so that Lambda
+// counts the invocation as failed.
+func (h *handler) check(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+	notify, err := parseRequest(event)
+	if err != nil {
+		return nil, err
+	}
+	notifyURL := ""
+	if notify {
+		if notifyURL = h.notifyURL; notifyURL == "" {
+			return nil, errors.New("the event asks for a notification, but the environment variable NOTIFY_URL is not set: set it to the URL of /wechatpay/notifications")
+		}
+	}
+	result, err := h.wechatpay.Echo(ctx, notifyURL)
+	if err == nil {
+		record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
+		return strictjson.Encode(result)
+	}
+	step, code := result.Failed(), "SYSTEM_ERROR"
+	if fault, ok := errors.AsType[*apierror.Error](err); ok {
+		code = fault.Code
+	}
+	failed := fmt.Errorf("the key check failed at %q: %s; cure: %s", step.Name, step.Cause, step.Cure)
+	h.log.Failure(ctx, "KeyCheckFailures", "the key check failed", failed, step.Cure)
+	record.End(ctx, slog.LevelError, "keys not in order", code, slog.String("step", step.Name), slog.String("cause", step.Cause), slog.String("cure", step.Cure))
+	return nil, failed
+}
+
+// parseRequest refuses what it does not know: a misspelt notify would otherwise
+// prove less than was asked for.
+func parseRequest(event []byte) (notify bool, err error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(event, &members); err != nil {
+		return false, fmt.Errorf("the event: %w", err)
+	}
+	for name, value := range members {
+		switch {
+		case name == "action":
+		case name == "notify" && (string(value) == "true" || string(value) == "false"):
+			notify = string(value) == "true"
+		default:
+			return false, fmt.Errorf("the event has %.32q; known are action and notify (true or false)", name)
+		}
+	}
+	return notify, nil
+}

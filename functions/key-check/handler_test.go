@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/invocation"
+	"membercard/shared/signing"
+	"membercard/shared/signing/signingtest"
+	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
+	"membercard/shared/upstream"
+)
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+const notifyURL = "https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications"
+
+// invoke invokes the function with an event.
+func invoke(t *testing.T, endpoint, notifyURL, event string) (answer, log string, err error) {
+	t.Helper()
+	var written bytes.Buffer
+	l := telemetry.New(&written, "MemberCard", "key-check")
+	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{endpoint}))
+	h := handler{wechatpay: client, notifyURL: notifyURL, log: l}
+	raw, err := invocation.Actions{Log: l, ByName: map[string]invocation.Action{"check": h.check}}.Invoke(t.Context(), []byte(event))
+	return string(raw), written.String(), err
+}
+
+const passed = `{"name":"secret read","ok":true},{"name":"WeChat Pay answered","ok":true},{"name":"signature accepted","ok":true},` +
+	`{"name":"answer verified","ok":true},{"name":"message echoed","ok":true},{"name":"encrypted for WeChat Pay","ok":true},{"name":"decrypted from WeChat Pay","ok":true}`
+
+func TestCheckReturnsTheSteps(t *testing.T) {
+	for _, row := range []struct{ name, event, notifyURL, steps string }{
+		{"the schedule's event", `{"action":"check"}`, "", passed},
+		{"the schedule's, and there is an URL", `{"action":"check"}`, notifyURL, passed},
+		{"no notification", `{"action":"check","notify":false}`, notifyURL, passed},
+		{"a notification", `{"action":"check","notify":true}`, notifyURL, passed + `,{"name":"notification requested","ok":true}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			endpoint, received := signingtest.Echo(t)
+			answer, log, err := invoke(t, endpoint, row.notifyURL, row.event)
+			if want := `{"ok":true,"steps":[` + row.steps + `]}`; err != nil || answer != want {
+				t.Errorf("%s, %v, want %s", answer, err, want)
+			}
+			call := received()
+			if !strings.HasPrefix(call, `POST /v3/security/echo {"echo_message":"`) || strings.Contains(call, `"notify_url":"`+notifyURL+`"`) != strings.Contains(row.steps, "notification") {
+				t.Errorf("sent %s", call)
+			}
+			if strings.Count(log, "\n") != 1 || !strings.Contains(log, `"level":"INFO"`) || !strings.Contains(log, `"Code":"OK"`) {
+				t.Errorf("logged %s", log)
+			}
+		})
+	}
+}
+
+func TestAFailedCheckIsAnErrorAMetricAndARecord(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		status     int
+		answer     string
+		code, step string
+		says       []string // in the error
+	}{
+		{"another message", 200, `{"echo_message":"another"}`, "INVALID_RESPONSE", "message echoed", []string{"echo_message is not what was sent"}},
+		{"a revoked certificate", 401, `{"code":"SIGN_ERROR","message":"签名错误"}`, "SIGN_ERROR", "signature accepted", []string{"answered 401", "certificate_serial_no", "revoked or replaced"}},
+		{"a key that does not encrypt", 400, `{"code":"PARAM_ERROR","message":"参数错误","detail":{"field":"/encrypted_echo_message","issue":"解密失败","location":"body"}}`,
+			"PARAM_ERROR", "encrypted for WeChat Pay", []string{"wechatpay_public_key_id"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			endpoint, _ := signingtest.WeChatPay(t, row.status, row.answer)
+			answer, log, err := invoke(t, endpoint, "", `{"action":"check"}`)
+			if answer != "" || err == nil || !strings.HasPrefix(err.Error(), `the key check failed at "`+row.step+`": `) || !strings.Contains(err.Error(), "; cure: ") {
+				t.Fatalf("%q, %v", answer, err)
+			}
+			for _, text := range row.says {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%v does not say %q", err, text)
+				}
+			}
+			failure, record, _ := strings.Cut(log, "\n")
+			var counted struct {
+				KeyCheckFailures int
+				Level            string `json:"level"`
+				AWS              struct {
+					CloudWatchMetrics []struct {
+						Metrics []struct{ Name string }
+					}
+				} `json:"_aws"`
+			}
+			if err := json.Unmarshal([]byte(failure), &counted); err != nil || counted.KeyCheckFailures != 1 || counted.Level != "ERROR" || counted.AWS.CloudWatchMetrics[0].Metrics[0].Name != "KeyCheckFailures" {
+				t.Errorf("%s, %v", failure, err)
+			}
+			var ended struct{ Code, Step, Cause, Cure string }
+			if err := json.Unmarshal([]byte(record), &ended); err != nil || ended.Code != row.code || ended.Step != row.step || ended.Cause == "" || ended.Cure == "" {
+				t.Errorf("%s, %v", record, err)
+			}
+		})
+	}
+}
+
+func TestEventsThatAreRefused(t *testing.T) {
+	for _, row := range []struct{ name, event, notifyURL, says string }{
+		{"a notification to nowhere", `{"action":"check","notify":true}`, "", "NOTIFY_URL is not set"},
+		{"a misspelt member", `{"action":"check","notfy":true}`, notifyURL, `the event has "notfy"; known are action and notify`},
+		{"a member in another case", `{"action":"check","Notify":true}`, notifyURL, `"Notify"`},
+		{"notify as a string", `{"action":"check","notify":"true"}`, notifyURL, `"notify"; known are action and notify (true or false)`},
+		{"notify null", `{"action":"check","notify":null}`, notifyURL, "true or false"},
+		{"another action", `{"action":"chek"}`, notifyURL, `no action "chek"`},
+		{"no action", `{}`, notifyURL, "no action"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			answer, _, err := invoke(t, gatewaytest.Nowhere, row.notifyURL, row.event)
+			if answer != "" || err == nil || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("%q, %v", answer, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,20 @@
+// Command key-check is the Lambda function that has WeChat Pay test the merchant's
+// keys: on a schedule, and by hand. It finds a revoked certificate, a rotated
+// public key or a wrong apiv3_key before customers do.
+package main
+
+import (
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"membercard/shared/env"
+	"membercard/shared/invocation"
+	"membercard/shared/merchantclient"
+)
+
+func main() {
+	log := env.Log()
+	h := handler{wechatpay: merchantclient.New(log), notifyURL: os.Getenv("NOTIFY_URL"), log: log}
+	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"check": h.check}})
+}
