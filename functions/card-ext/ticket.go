@@ -97,6 +97,7 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, _ []b
 			e = apierror.Config(err)
 			e.Cure = "let the function's role read and put the secret that CARD_TICKET_SECRET_ID names"
 		}
+		record.Count(telemetry.TicketFailures)
 		record.End(ctx, slog.LevelError, "the card ticket is not renewed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
 		return nil, errors.New(e.Code)
 	}

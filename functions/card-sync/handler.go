@@ -108,6 +108,7 @@ func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []by
 	}
 	if report.Failed > 0 {
 		level, code = slog.LevelError, "CARDS_FAILED"
+		record.Count(telemetry.SyncFailures)
 		counts = append(counts, slog.Any("failures", failures(report)))
 	}
 	record.End(ctx, level, "synced", code, counts...)
@@ -115,6 +116,7 @@ func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []by
 }
 
 func reportPlanError(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
+	record.Count(telemetry.SyncFailures)
 	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLoggedFaults)]), slog.String("cure", cure))
 	return strictjson.Encode(map[string]any{"error": e})
 }

@@ -72,6 +72,7 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 		record.End(ctx, slog.LevelInfo, "authorized", "OK")
 		return response{IsAuthorized: true, Context: map[string]any{"openid": openid, "appid": appid}}, nil
 	case errors.As(err, &e) && !slices.Contains(refusals, e.Errcode):
+		record.Count(e.Metric())
 		record.End(ctx, slog.LevelError, "not decided", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
 		return response{}, errors.New(e.Code)
 	case e != nil:

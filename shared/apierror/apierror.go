@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"time"
 	"unicode/utf8"
+
+	"membercard/shared/telemetry"
 )
 
 // Error is an error for two readers: the caller gets the fields with a JSON tag,
@@ -49,6 +51,20 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("%s: %v", e.Code, e.Cause)
 	}
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+// Metric returns the metric that counts the error, or "" for the caller's errors,
+// which are not counted.
+func (e *Error) Metric() string {
+	switch {
+	case e.Status == http.StatusTooManyRequests:
+		return telemetry.Throttled
+	case e.Status < http.StatusInternalServerError:
+		return ""
+	case e.Status == http.StatusInternalServerError, e.Status == http.StatusServiceUnavailable, e.Code == "SIGN_ERROR", e.Errcode == 40164:
+		return telemetry.OperatorErrors
+	}
+	return telemetry.UpstreamErrors
 }
 
 // Unwrap returns the cause.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"membercard/shared/telemetry"
 )
 
 func TestFromWeChat(t *testing.T) {
@@ -202,5 +204,32 @@ func TestAdvice(t *testing.T) {
 	}
 	if err := advice.Apply(io.EOF); err != io.EOF {
 		t.Errorf("an error of another kind became %v", err)
+	}
+}
+
+func TestMetric(t *testing.T) {
+	for _, row := range []struct {
+		what string
+		err  *Error
+		want string
+	}{
+		{"a caller's error", InvalidParam(Detail{Field: "/body", Issue: "i", Location: "body"}), ""},
+		{"WeChat's 403", &Error{Status: 403, Code: "NO_AUTH"}, ""},
+		{"WeChat's 429", &Error{Status: 429, Code: "FREQUENCY_LIMITED"}, telemetry.Throttled},
+		{"a quota of the account", FromErrcode(45009, "m"), telemetry.Throttled},
+		{"a secret", Config(errors.New("c")), telemetry.OperatorErrors},
+		{"the signature", SignatureRefused(errors.New("c")), telemetry.OperatorErrors},
+		{"the allow-list", FromErrcode(40164, "m"), telemetry.OperatorErrors},
+		{"no card ticket", TicketUnavailable(errors.New("c")), telemetry.OperatorErrors},
+		{"a defect", FromPanic("p"), telemetry.OperatorErrors},
+		{"no answer", Timeout(errors.New("c")), telemetry.UpstreamErrors},
+		{"no way", Unreachable(errors.New("c")), telemetry.UpstreamErrors},
+		{"an answer that is not trusted", InvalidResponse(errors.New("c")), telemetry.UpstreamErrors},
+		{"WeChat's 5xx", &Error{Status: 502, Code: "SYSTEM_ERROR"}, telemetry.UpstreamErrors},
+		{"WeChat is busy", FromErrcode(-1, "m"), telemetry.UpstreamErrors},
+	} {
+		if got := row.err.Metric(); got != row.want {
+			t.Errorf("%s counts %q, want %q", row.what, got, row.want)
+		}
 	}
 }

@@ -266,6 +266,7 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *
 	if e.Cure != "" {
 		attrs = append(attrs, slog.String("cure", e.Cure))
 	}
+	record.Count(e.Metric())
 	record.End(ctx, level, "refused", e.Code, attrs...)
 	var body []byte
 	if h.ErrorBody != nil {

@@ -42,6 +42,7 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 	defer func() { // a panic would end the process
 		if value := recover(); value != nil {
 			e := apierror.FromPanic(value)
+			record.Count(e.Metric())
 			record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure), slog.String("stack", string(debug.Stack())))
 			answer, err = nil, e
 		}

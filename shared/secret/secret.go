@@ -105,14 +105,14 @@ func (s *Secret[T]) Expire(ctx context.Context) error {
 func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 	text, err := s.text(ctx)
 	if err != nil {
-		s.log.Failure(ctx, "SecretFailures", "the secret could not be read", err,
+		s.log.Failure(ctx, telemetry.SecretFailures, "the secret could not be read", err,
 			"check the secret's ARN in the function's environment, and its role's permission to read it")
 		return false, err
 	}
 	if digest := sha256.Sum256(text); !s.cached || digest != s.digest {
 		value, err := s.parse(text)
 		if err != nil {
-			s.log.Failure(ctx, "SecretFailures", "the secret is malformed", err, "correct the key that the cause names")
+			s.log.Failure(ctx, telemetry.SecretFailures, "the secret is malformed", err, "correct the key that the cause names")
 			return false, err
 		}
 		s.value, s.digest, s.cached, changed = value, digest, true, true

@@ -1,6 +1,10 @@
 // Package telemetry writes the log of a function: one JSON record for each
-// invocation, which is a CloudWatch embedded metric at the same time, and one for
-// each failure that an invocation may survive.
+// invocation, and one for each failure that an invocation may survive. A record
+// that counts something is a CloudWatch embedded metric at the same time.
+//
+// A success counts nothing: Lambda and API Gateway have metrics of their own for
+// requests and their duration, at no charge, while every metric here costs money
+// for each function that emits it.
 //
 // A record must not contain keys, secrets, tokens, openids or personal data. The
 // package can't check that; its callers must.
@@ -12,6 +16,25 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+)
+
+// Metrics, all with the unit Count and the dimension Function.
+const (
+	// OperatorErrors are errors that the operator must mend: the configuration,
+	// the signature, a missing card ticket, a defect. See [apierror.Error.Metric].
+	OperatorErrors = "OperatorErrors"
+	// UpstreamErrors are calls that WeChat did not answer, or not as documented.
+	UpstreamErrors = "UpstreamErrors"
+	// Throttled are calls that WeChat refused because of a quota or a rate limit.
+	Throttled = "Throttled"
+	// SecretFailures are secrets that could not be read or parsed. Requests may
+	// succeed with the copy in the cache.
+	SecretFailures = "SecretFailures"
+	// TicketFailures are card tickets that were not renewed.
+	TicketFailures = "TicketFailures"
+	// SyncFailures are syncs with a failed card, or that changed nothing because
+	// of the plan.
+	SyncFailures = "SyncFailures"
 )
 
 // Log writes records.
@@ -48,11 +71,11 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 // Failure records a failure that the invocation may survive, with more attributes if
 // there are any, and counts it as a metric.
 func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string, more ...slog.Attr) {
-	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure), slog.Int(metric, 1))
+	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure))
 	if r := recordOf(ctx); r != nil {
 		attrs = append(attrs, slog.String("requestId", r.requestID))
 	}
-	l.write(ctx, slog.LevelError, message, attrs, [][]string{{"Function"}}, metricOf(metric, "Count"))
+	l.write(ctx, slog.LevelError, message, attrs, metric)
 }
 
 // Record collects the attributes of one invocation. [Record.End] writes it.
@@ -62,6 +85,7 @@ type Record struct {
 	start     time.Time
 
 	mu       sync.Mutex
+	counted  string // the metric; "" if none
 	attrs    []slog.Attr
 	attempts int
 	failed   []string
@@ -102,8 +126,15 @@ func Called(ctx context.Context, attempts int, failed []string) {
 	}
 }
 
-// End writes the record. Its metrics are Requests and Latency (milliseconds), by
-// Function and by Function and Code, where code is "OK" or the error's.
+// Count makes the record a metric with the value 1. A record has one metric; ""
+// is none.
+func (r *Record) Count(metric string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counted = metric
+}
+
+// End writes the record. code is "OK" or the error's.
 func (r *Record) End(ctx context.Context, level slog.Level, message, code string, attrs ...slog.Attr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -116,18 +147,20 @@ func (r *Record) End(ctx context.Context, level slog.Level, message, code string
 	attrs = append(attrs,
 		slog.String("requestId", r.requestID),
 		slog.String("Code", code),
-		slog.Int("Requests", 1),
-		slog.Float64("Latency", float64(time.Since(r.start).Microseconds())/1000),
+		slog.Float64("Latency", float64(time.Since(r.start).Microseconds())/1000), // milliseconds
 	)
-	r.log.write(ctx, level, message, attrs, [][]string{{"Function"}, {"Function", "Code"}},
-		metricOf("Requests", "Count"), metricOf("Latency", "Milliseconds"))
+	r.log.write(ctx, level, message, attrs, r.counted)
 }
 
-func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, dimensions [][]string, metrics ...metric) {
-	attrs = append(attrs, slog.String("Function", l.function), slog.Any("_aws", embedded{
-		Timestamp: time.Now().UnixMilli(),
-		Metrics:   []directive{{l.namespace, dimensions, metrics}},
-	}))
+// write writes a record, which counts a metric unless that is "".
+func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, metric string) {
+	attrs = append(attrs, slog.String("Function", l.function))
+	if metric != "" {
+		attrs = append(attrs, slog.Int(metric, 1), slog.Any("_aws", embedded{
+			Timestamp: time.Now().UnixMilli(),
+			Metrics:   []directive{{l.namespace, [][]string{{"Function"}}, []definition{{metric, "Count"}}}},
+		}))
+	}
 	l.slog.LogAttrs(ctx, level, message, attrs...)
 }
 
@@ -139,14 +172,12 @@ type embedded struct {
 }
 
 type directive struct {
-	Namespace  string     `json:"Namespace"`
-	Dimensions [][]string `json:"Dimensions"`
-	Metrics    []metric   `json:"Metrics"`
+	Namespace  string       `json:"Namespace"`
+	Dimensions [][]string   `json:"Dimensions"`
+	Metrics    []definition `json:"Metrics"`
 }
 
-type metric struct {
+type definition struct {
 	Name string `json:"Name"`
 	Unit string `json:"Unit"`
 }
-
-func metricOf(name, unit string) metric { return metric{name, unit} }

@@ -107,7 +107,7 @@ func TestARecordIsOneLineOfJSON(t *testing.T) {
 	got := records[0]
 	for name, want := range map[string]any{
 		"level": "WARN", "message": "refused", "requestId": "8f5a", "Code": "PARAM_ERROR", "Function": "brand-token",
-		"route": "POST /v3/\n\"x\"", "attempts": 2.0, "status": 400.0, "Requests": 1.0,
+		"route": "POST /v3/\n\"x\"", "attempts": 2.0, "status": 400.0,
 	} {
 		if got[name] != want {
 			t.Errorf("%s is %v, want %v", name, got[name], want)
@@ -131,16 +131,26 @@ func TestARecordIsOneLineOfJSON(t *testing.T) {
 	}
 }
 
-func TestARecordIsAnEmbeddedMetric(t *testing.T) {
-	var out bytes.Buffer
-	ctx, r := New(&out, "MemberCard", "brand-token").Begin(t.Context(), "")
-	r.End(ctx, slog.LevelInfo, "answered", "OK")
-	metrics, dimensions := read(t, &out)[0].metrics(t)
-	if fmt.Sprint(metrics) != fmt.Sprint(map[string]string{"Requests": "Count", "Latency": "Milliseconds"}) {
-		t.Errorf("metrics %v", metrics)
-	}
-	if !slices.Equal(dimensions, []string{"Function", "Function+Code"}) {
-		t.Errorf("dimensions %v", dimensions)
+func TestARecordIsAMetricOnlyIfItCountsOne(t *testing.T) {
+	for _, counted := range []string{"", OperatorErrors} {
+		var out bytes.Buffer
+		ctx, r := New(&out, "MemberCard", "brand-token").Begin(t.Context(), "")
+		r.Count(counted)
+		r.End(ctx, slog.LevelError, "refused", "CONFIG_ERROR")
+		got := read(t, &out)[0]
+		if counted == "" {
+			if _, ok := got["_aws"]; ok {
+				t.Errorf("a metric that nobody counted: %v", got)
+			}
+			continue
+		}
+		metrics, dimensions := got.metrics(t)
+		if fmt.Sprint(metrics) != fmt.Sprint(map[string]string{OperatorErrors: "Count"}) || got[OperatorErrors] != 1.0 {
+			t.Errorf("metrics %v", metrics)
+		}
+		if !slices.Equal(dimensions, []string{"Function"}) {
+			t.Errorf("dimensions %v", dimensions)
+		}
 	}
 }
 
