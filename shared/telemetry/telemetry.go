@@ -3,8 +3,9 @@
 // that counts something is a CloudWatch embedded metric at the same time.
 //
 // A success counts nothing: Lambda and API Gateway have metrics of their own for
-// requests and their duration, at no charge, while every metric here costs money
-// for each function that emits it.
+// requests and their duration, at no charge. Metrics have no dimensions, because
+// each combination of dimensions costs as much as a metric. The record has the
+// function and the code.
 //
 // A record must not contain keys, secrets, tokens, openids or personal data. The
 // package can't check that; its callers must.
@@ -18,7 +19,7 @@ import (
 	"time"
 )
 
-// Metrics, all with the unit Count and the dimension Function.
+// Metrics. Their unit is Count.
 const (
 	// OperatorErrors are errors that the operator must mend: the configuration,
 	// the signature, a missing card ticket, a defect. See [apierror.Error.Metric].
@@ -45,7 +46,7 @@ type Log struct {
 }
 
 // New returns a Log that writes JSON lines to w. namespace is the CloudWatch
-// namespace of its metrics, function the value of their dimension Function.
+// namespace of its metrics, function the member Function of the records.
 func New(w io.Writer, namespace, function string) *Log {
 	return &Log{
 		slog:      slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: lambdaNames})),
@@ -158,7 +159,7 @@ func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs
 	if metric != "" {
 		attrs = append(attrs, slog.Int(metric, 1), slog.Any("_aws", embedded{
 			Timestamp: time.Now().UnixMilli(),
-			Metrics:   []directive{{l.namespace, [][]string{{"Function"}}, []definition{{metric, "Count"}}}},
+			Metrics:   []directive{{l.namespace, [][]string{{}}, []definition{{metric, "Count"}}}},
 		}))
 	}
 	l.slog.LogAttrs(ctx, level, message, attrs...)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,9 +48,9 @@ func read(t *testing.T, out *bytes.Buffer) []record {
 	return records
 }
 
-// metrics checks a record's embedded metric format and returns its metrics with
-// their units, and its sets of dimensions.
-func (r record) metrics(t *testing.T) (metrics map[string]string, dimensions []string) {
+// metrics checks a record's embedded metric format, which has no dimensions, and
+// returns its metrics with their units.
+func (r record) metrics(t *testing.T) map[string]string {
 	t.Helper()
 	text, _ := json.Marshal(r["_aws"])
 	var embedded struct {
@@ -74,22 +73,17 @@ func (r record) metrics(t *testing.T) (metrics map[string]string, dimensions []s
 	if directive.Namespace != "MemberCard" {
 		t.Errorf("Namespace is %q", directive.Namespace)
 	}
-	for _, set := range directive.Dimensions {
-		for _, name := range set {
-			if _, ok := r[name].(string); !ok {
-				t.Errorf("the dimension %s is %v at the root, want a string", name, r[name])
-			}
-		}
-		dimensions = append(dimensions, strings.Join(set, "+"))
+	if len(directive.Dimensions) != 1 || len(directive.Dimensions[0]) != 0 {
+		t.Errorf("dimensions %v, want one empty set", directive.Dimensions)
 	}
-	metrics = map[string]string{}
+	metrics := map[string]string{}
 	for _, metric := range directive.Metrics {
 		if _, ok := r[metric.Name].(float64); !ok {
 			t.Errorf("the metric %s is %v at the root, want a number", metric.Name, r[metric.Name])
 		}
 		metrics[metric.Name] = metric.Unit
 	}
-	return metrics, dimensions
+	return metrics
 }
 
 func TestARecordIsOneLineOfJSON(t *testing.T) {
@@ -144,12 +138,8 @@ func TestARecordIsAMetricOnlyIfItCountsOne(t *testing.T) {
 			}
 			continue
 		}
-		metrics, dimensions := got.metrics(t)
-		if fmt.Sprint(metrics) != fmt.Sprint(map[string]string{OperatorErrors: "Count"}) || got[OperatorErrors] != 1.0 {
+		if metrics := got.metrics(t); fmt.Sprint(metrics) != "map[OperatorErrors:Count]" || got[OperatorErrors] != 1.0 {
 			t.Errorf("metrics %v", metrics)
-		}
-		if !slices.Equal(dimensions, []string{"Function"}) {
-			t.Errorf("dimensions %v", dimensions)
 		}
 	}
 }
@@ -181,9 +171,8 @@ func TestAFailureIsARecordAndAMetricOfItsOwn(t *testing.T) {
 		t.Errorf("requestId %v outside of an invocation", id)
 	}
 	for _, failure := range records[:2] {
-		metrics, dimensions := failure.metrics(t)
-		if fmt.Sprint(metrics) != "map[SecretFailures:Count]" || !slices.Equal(dimensions, []string{"Function"}) {
-			t.Errorf("metrics %v by %v", metrics, dimensions)
+		if metrics := failure.metrics(t); fmt.Sprint(metrics) != "map[SecretFailures:Count]" {
+			t.Errorf("metrics %v", metrics)
 		}
 	}
 	if _, ok := records[2]["SecretFailures"]; ok {
