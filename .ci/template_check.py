@@ -20,17 +20,26 @@ def reads(secret, *more):
     return {"secretsmanager:GetSecretValue": [secret, *more]}
 
 
+# Where invocations go that nobody waits for, when they fail.
+FAILED = {"Fn::GetAtt": ["FailedInvocations", "Arn"]}
+
 # What each role may do: action -> every resource. Writing to the functions' log is
 # added to each.
 ROLES = {
     "Merchant": reads({"Ref": "MerchantSecretArn"}),
     "OfficialAccount": reads({"Ref": "OfficialAccountSecretArn"}),
+    "KeyCheck": {
+        **reads({"Ref": "MerchantSecretArn"}),
+        "sqs:SendMessage": [FAILED],
+    },
     "CardSync": {
         **reads({"Ref": "OfficialAccountSecretArn"}),
+        "sqs:SendMessage": [FAILED],
         "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}],
     },
     "CardExt": {
         **reads({"Ref": "OfficialAccountSecretArn"}, {"Ref": "CardTicket"}),
+        "sqs:SendMessage": [FAILED],
         "secretsmanager:PutSecretValue": [{"Ref": "CardTicket"}],
     },
     "WechatAuthorizer": reads({"Ref": "LoginSecretArn"}),
@@ -61,6 +70,7 @@ FUNCTIONS = {
     "MerchantActivate": ("Merchant", "HasMerchant"),
     "MerchantActivateInformation": ("Merchant", "HasMerchant"),
     "MerchantDecryptCode": ("Merchant", "HasMerchant"),
+    "KeyCheck": ("KeyCheck", "HasMerchant"),
     "CardUpdate": ("OfficialAccount", "HasOfficialAccount"),
     "CardCreate": ("OfficialAccount", "HasOfficialAccount"),
     "CardCode": ("OfficialAccount", "HasOfficialAccount"),
@@ -102,7 +112,18 @@ VPC_POLICIES = {
         {"Ref": "AWS::NoValue"},
     ]
 }
-ACTIONS = {"CardSyncFunction": "sync", "CardExtFunction": "refresh"}
+ACTIONS = {"CardSyncFunction": "sync", "CardExtFunction": "refresh", "KeyCheckFunction": "check"}
+# WeChat Pay's limit of a second for each mchid.
+WECHAT_LIMIT = {"ThrottlingRateLimit": 5, "ThrottlingBurstLimit": 5}
+AWS_METRICS = {
+    ("AWS/ApiGateway", "5xx"),
+    ("AWS/ApiGateway", "Latency"),
+    ("AWS/Lambda", "Duration"),
+    ("AWS/Lambda", "Invocations"),
+    ("AWS/Lambda", "Throttles"),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+}
 # The most lines that an operation's block may have in template.yaml.
 MAX_BLOCK = 35
 
@@ -200,6 +221,7 @@ def check_template(region):
     check_notifications(template)
     check_rules(template)
     check_api(template)
+    check_alarms(template)
     for auth, required in AUTHORIZATION.items():
         check_routes(Deployment(template, FrontendAuth=auth), auth, *required)
 
@@ -309,10 +331,11 @@ def check_notifications(template):
     """Where notifications go, who confirms cards, and that all of it is encrypted."""
     resources = {name: resource["Properties"] for name, resource in template["Resources"].items()}
     queues = of_type(template, "AWS::SQS::Queue")
-    check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters"}, f"queues are {sorted(queues)}")
+    check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations"}, f"queues are {sorted(queues)}")
+    check(resources["FailedInvocations"]["SqsManagedSseEnabled"] is True, "FailedInvocations is encrypted; it has no personal data")
     for key in ("", "key"):
         deployment = Deployment(template, MerchantSecretArn="m", EventsKmsKeyArn=key)
-        for name in queues:
+        for name in ("ConfirmQueue", "ConfirmDeadLetters"):
             got = deployment.value(resources[name]["SqsManagedSseEnabled"]), deployment.value(resources[name]["KmsMasterKeyId"])
             check(got == ((None, "key") if key else (True, None)), f"{name}: is encrypted with {got}")
         for name in ("EventBus", "EventArchive"):  # without a key of the customer's EventBridge uses its own
@@ -339,16 +362,76 @@ def check_notifications(template):
 
 def check_rules(template):
     rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values() if "EventBusName" not in rule["Properties"]]
-    check(len(rules) == 3, f"{len(rules)} rules")
+    check(len(rules) == 4, f"{len(rules)} rules")
     for rule in rules:
         for target in rule["Targets"]:
+            check(target.get("DeadLetterConfig") == {"Arn": FAILED}, f"{target['Arn']}: an event that is not delivered is kept")
             function = target["Arn"]["Fn::GetAtt"][0]
             check(json.loads(target["Input"]) == {"action": ACTIONS[function]}, f"a rule sends {function} {target['Input']}")
     timers = [rule for rule in rules if "ScheduleExpression" in rule]
     check({"Ref": "SyncRate"} in [rule["ScheduleExpression"] for rule in timers], "the sync's rate is the parameter's")
     for rule in timers:
-        schedule = {"sync": "SyncSchedule", "refresh": "TicketSchedule"}[json.loads(rule["Targets"][0]["Input"])["action"]]
+        schedule = {"sync": "SyncSchedule", "refresh": "TicketSchedule", "check": "KeyCheckSchedule"}[json.loads(rule["Targets"][0]["Input"])["action"]]
         check(rule["State"] == {"Ref": schedule}, f"{schedule} can disable its schedule")
+
+
+    configs = of_type(template, "AWS::Lambda::EventInvokeConfig").values()
+    check({config["Properties"]["FunctionName"]["Ref"] for config in configs} == set(ACTIONS), "who is invoked asynchronously")
+    for config in configs:
+        check(config["Properties"]["DestinationConfig"] == {"OnFailure": {"Destination": FAILED}}, f"{config}: a failed invocation is kept")
+
+
+def emitted():
+    """The metrics that the functions can emit: the constants of shared/telemetry."""
+    with open("shared/telemetry/telemetry.go", encoding="utf-8") as file:
+        return set(re.findall(r'^\t(\w+) = "\1"$', file.read(), flags=re.MULTILINE))
+
+
+def check_alarms(template):
+    """Every alarm watches a metric that exists, has a section in the runbook, and is in one composite alarm."""
+    with open("docs/runbook.md", encoding="utf-8") as file:
+        sections = set(re.findall(r"^## (\w+)$", file.read(), flags=re.MULTILINE))
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    functions = {f"{name}Function" for name in FUNCTIONS}
+    composites = of_type(template, "AWS::CloudWatch::CompositeAlarm")
+    for name, alarm in alarms.items():
+        properties = alarm["Properties"]
+        metric, namespace = properties["MetricName"], properties["Namespace"]
+        if isinstance(namespace, dict):
+            check(namespace == template["Resources"]["MerchantTokenFunction"]["Properties"]["Environment"]["Variables"]["METRICS_NAMESPACE"], f"{name}: namespace {namespace}")
+            check(metric in emitted(), f"{name}: no function emits {metric}")
+        else:
+            check((namespace, metric) in AWS_METRICS, f"{name}: AWS has no {namespace} {metric}")
+        check(name in sections, f"{name}: has no section in docs/runbook.md")
+        check(f"docs/runbook.md#{name.lower()}" in properties["AlarmDescription"], f"{name}: its description leads to the runbook")
+        check("AlarmActions" not in properties, f"{name}: notifies only through a composite alarm")
+        check(sum(f'ALARM(\\"${{{name}}}\\")' in json.dumps(c) for c in composites.values()) == 1, f"{name}: is in one composite alarm")
+        for dimension in properties.get("Dimensions", []):
+            for reference in references(Deployment(template, MerchantSecretArn="m", OfficialAccountSecretArn="o"), dimension["Value"]):
+                check(reference in template["Resources"] or reference in functions, f"{name}: watches {reference}")
+    for metric in emitted():
+        check(any(a["Properties"]["MetricName"] == metric for a in alarms.values()), f"no alarm watches {metric}")
+    check(sections - {"Codes"} >= set(alarms), "sections without an alarm")
+    for topic, want in (("", None), ("arn", ["arn"])):
+        for name, composite in composites.items():
+            check(Deployment(template, AlarmTopicArn=topic).value(composite["Properties"]["AlarmActions"]) in (want, [{"Ref": "AlarmTopicArn"}] if want else None), f"{name}: notifies")
+    body = json.loads(template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
+    check(len(body["widgets"]) >= 8, "the dashboard has widgets")
+
+
+def check_codes():
+    """Every code that a caller or a record can have is explained in the runbook."""
+    with open("docs/runbook.md", encoding="utf-8") as file:
+        explained = set(re.findall(r"^\| `(\w+)`", file.read(), flags=re.MULTILINE))
+    codes = set()
+    for folder, _, files in [entry for root in ("shared", "functions") for entry in os.walk(root)]:
+        for name in files:
+            if name.endswith(".go") and not name.endswith("_test.go"):
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    codes |= set(re.findall(r'Code(?:: +|[ ,:=]+)"([A-Z][A-Z_]+)"', file.read()))
+    check(len(codes) > 8, f"codes found: {sorted(codes)}")
+    for code in sorted(codes):
+        check(code in explained, f"docs/runbook.md does not explain {code}")
 
 
 def check_api(template):
@@ -356,6 +439,10 @@ def check_api(template):
         check(logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, f"{name}: log retention")
     for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
         check("AccessLogSettings" in stage["Properties"], f"{name}: access log")
+        settings = Deployment(template, MerchantSecretArn="m").value(stage["Properties"]["RouteSettings"])
+        brand = {route for route in ROUTES if BRAND in route}
+        check(settings == dict.fromkeys(brand, WECHAT_LIMIT), f"{name}: brand routes are throttled: {settings}")
+        check(Deployment(template).value(stage["Properties"]["RouteSettings"]) is None, f"{name}: no settings for routes that do not exist")
         check("ThrottlingRateLimit" in stage["Properties"]["DefaultRouteSettings"], f"{name}: throttling")
     cors = template["Resources"]["Api"]["Properties"]["CorsConfiguration"]
     for origins, want in (([""], None), (["https://shop.example.com"], {"Ref": "AllowedOrigins"})):
@@ -385,6 +472,7 @@ def check_routes(deployment, auth, authorization, authorizer):
 
 
 check_blocks()
+check_codes()
 for partition in ("us-east-1", "cn-north-1"):
     check_template(partition)
 print(f"template: {checks - failures} passed, {failures} failed")
