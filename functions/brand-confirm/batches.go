@@ -189,14 +189,14 @@ func (b *batches) reportFailure(ctx context.Context, event message, refusal *api
 			cause = strings.ReplaceAll(cause, private, "…")
 		}
 	}
-	b.log.Failure(ctx, "ConfirmationFailures", "a card is not confirmed", errors.New(cause), refusal.Cure,
+	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", errors.New(cause), refusal.Cure,
 		slog.String("code", refusal.Code), slog.String("event_id", event.Detail.ID), slog.String("wechat_request_id", refusal.RequestID))
 }
 
 // reportQueueFailure logs a message that could be neither delayed nor moved to the
 // dead-letter queue. It comes again after the queue's visibility timeout.
 func (b *batches) reportQueueFailure(ctx context.Context, event message, err error) {
-	b.log.Failure(ctx, "QueueFailures", "a message could not be delayed or moved", err,
+	b.log.Failure(ctx, telemetry.OperatorErrors, "a message could not be delayed or moved", err,
 		"check CONFIRM_QUEUE_URL and CONFIRM_DEAD_LETTER_QUEUE_URL, and that the function's role has sqs:ChangeMessageVisibility for the one and sqs:SendMessage for the other",
 		slog.String("event_id", event.Detail.ID))
 }

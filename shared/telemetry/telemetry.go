@@ -70,7 +70,7 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 }
 
 // Failure records a failure that the invocation may survive, with more attributes if
-// there are any, and counts it as a metric.
+// there are any, and counts it as a metric unless that is "".
 func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string, more ...slog.Attr) {
 	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure))
 	if r := recordOf(ctx); r != nil {
