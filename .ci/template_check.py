@@ -222,6 +222,7 @@ def check_template(region):
     check_rules(template)
     check_api(template)
     check_alarms(template)
+    check_queries(template)
     for auth, required in AUTHORIZATION.items():
         check_routes(Deployment(template, FrontendAuth=auth), auth, *required)
 
@@ -419,19 +420,43 @@ def check_alarms(template):
     check(len(body["widgets"]) >= 8, "the dashboard has widgets")
 
 
+# How a code stands in the source: as the code of an error, or as that of a record.
+CODE = re.compile(r'(?:Code(?:: +| [:=]?= )|cmp\.Or\([\w.]*Code, )"([A-Z][A-Z_]+)"|slog\.Level\w+, "([A-Z][A-Z_]+)"|\.End\([^"\n]*"[^"]*", "([A-Z][A-Z_]+)"')
+
+
 def check_codes():
     """Every code that a caller or a record can have is explained in the runbook."""
     with open("docs/runbook.md", encoding="utf-8") as file:
-        explained = set(re.findall(r"^\| `(\w+)`", file.read(), flags=re.MULTILINE))
+        section = file.read().partition("\n## Codes\n")[2]
+    rows = re.findall(r"^\| (`[^|]*) \|", section, flags=re.MULTILINE)
+    explained = {code for row in rows for code in re.findall(r"`([^`]+)`", row)}
     codes = set()
     for folder, _, files in [entry for root in ("shared", "functions") for entry in os.walk(root)]:
         for name in files:
             if name.endswith(".go") and not name.endswith("_test.go"):
                 with open(os.path.join(folder, name), encoding="utf-8") as file:
-                    codes |= set(re.findall(r'Code(?:: +|[ ,:=]+)"([A-Z][A-Z_]+)"', file.read()))
+                    codes |= {code for found in CODE.findall(file.read()) for code in found if code}
     check(len(codes) > 8, f"codes found: {sorted(codes)}")
     for code in sorted(codes):
-        check(code in explained, f"docs/runbook.md does not explain {code}")
+        check(any(known.startswith(code + "<") or known == code for known in explained), f"docs/runbook.md does not explain {code}")
+    with open("shared/apierror/errcode.go", encoding="utf-8") as file:
+        errcodes = [number for case in re.findall(r"^\tcase ([-\d, ]+):|^\t(\d+): ", file.read(), flags=re.MULTILINE) for number in re.findall(r"-?\d+", " ".join(case))]
+    check(len(errcodes) > 8, f"errcodes found: {errcodes}")
+    for number in errcodes:
+        check(re.search(rf"(?<!\d){number}(?!\d)", section), f"docs/runbook.md does not explain errcode {number}")
+
+
+def check_queries(template):
+    """Every saved query stands in the runbook, by its name and as its text, to be pasted."""
+    queries = of_type(template, "AWS::Logs::QueryDefinition")
+    check(len(queries) >= 6, f"{len(queries)} saved queries")
+    for path in ("docs/runbook.md", "docs/zh-CN/runbook.md"):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        for name, query in queries.items():
+            saved = query["Properties"]["Name"]["Fn::Sub"].removeprefix("${AWS::StackName}/")
+            check(f"`{saved}`" in text, f"{name}: {path} does not name it")
+            check(f"query '{query['Properties']['QueryString'].strip()}'" in text, f"{name}: {path} has another text")
 
 
 def check_api(template):
