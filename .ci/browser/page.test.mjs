@@ -181,6 +181,20 @@ test("a rate limit is waited for as Retry-After says", async () => {
   assert.match(await text("#result"), /限频 1 次/);
 });
 
+test("API Gateway's own limit has no Retry-After, so the pauses grow", async () => {
+  await open({}, "#brand");
+  const calls = [];
+  await tab.route(`${api}/**`, async (route) => {
+    if (route.request().method() !== "POST" || calls.push(Date.now()) > 2) return route.fallback();
+    const headers = { "Access-Control-Allow-Origin": new URL(page).origin, "Content-Type": "application/json" };
+    await route.fulfill({ status: 429, headers, body: '{"message":"Too Many Requests"}' });
+  });
+  assert.equal(await send(), "200");
+  assert.equal(calls.length, 3);
+  assert.ok(calls[1] - calls[0] >= 1000, "sent again within a second");
+  assert.ok(calls[2] - calls[1] >= 2000, "the second pause is no longer than the first");
+});
+
 test("an error that membercard finds is told in words, at its field", async () => {
   await tab.getByRole("button", { name: "违反规则" }).click();
   assert.equal(await send(), "400");

@@ -26,7 +26,7 @@ export class MembercardError extends Error {
   /**
    * @param {number} status HTTP status; 0 where there was no answer
    * @param {Partial<schemas["Error"]>} answer the API's error, or API Gateway's, which has a message only
-   * @param {number} retryAfter seconds to wait before the next try; 0 says nothing of it
+   * @param {number} retryAfter seconds to wait before the next try, as Retry-After says; 0 where there is none
    */
   constructor(status, answer, retryAfter = 0) {
     super(answer.message || `HTTP ${status}`);
@@ -43,13 +43,22 @@ export class MembercardError extends Error {
     this.retryAfter = retryAfter;
   }
 
+  /**
+   * Seconds to wait after the n-th attempt before the next one; 0: another attempt does not help. API Gateway's own
+   * 429 has no Retry-After, so the pause grows from 1 s.
+   * @param {number} attempt
+   */
+  pause(attempt) {
+    return this.retryAfter || (this.status === 429 ? 2 ** (attempt - 1) : 0);
+  }
+
   /** The error as one text for people. */
   get words() {
     return [this.message, this.solution].filter(Boolean).join(" · ");
   }
 }
 
-const attempts = 3; // of a request that is answered with Retry-After
+const attempts = 3; // of a request that is answered with 429 or Retry-After
 const patience = 10; // seconds: the longest Retry-After that is waited for here
 const early = 60; // seconds before expire_time at which a brand token is no longer used
 
@@ -157,7 +166,7 @@ export class Membercard {
       try {
         return await this.#send(path, body);
       } catch (error) {
-        const wait = error instanceof MembercardError ? error.retryAfter : 0;
+        const wait = error instanceof MembercardError ? error.pause(attempt) : 0;
         if (!wait || wait > patience || attempt === attempts) throw error;
         await sleep(wait * (1 + Math.random())); // with jitter, so that not all come back at once
       }
@@ -188,8 +197,7 @@ export class Membercard {
     }
     const answer = await response.json().catch(() => ({}));
     if (!response.ok) {
-      const least = response.status === 429 ? 1 : 0;
-      throw new MembercardError(response.status, answer ?? {}, Number(response.headers.get("Retry-After")) || least);
+      throw new MembercardError(response.status, answer ?? {}, Number(response.headers.get("Retry-After")) || 0);
     }
     return answer;
   }

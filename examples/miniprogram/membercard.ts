@@ -7,7 +7,7 @@ type schemas = components["schemas"];
 /** The API's URL: the stack's output ApiUrl, a legal request domain of the mini program. */
 const api = "https://example.execute-api.ap-east-1.amazonaws.com";
 
-const attempts = 3; // of a request that is answered with Retry-After
+const attempts = 3; // of a request that is answered with 429 or Retry-After
 const patience = 10; // seconds: the longest Retry-After that is waited for here
 const early = 60; // seconds before expire_time at which a brand token is no longer used
 
@@ -21,7 +21,7 @@ export class MembercardError extends Error {
   constructor(
     readonly status: number, // 0: there was no answer
     answer: Partial<schemas["Error"]>, // the API's, or API Gateway's, which has a message only
-    readonly retryAfter = 0, // seconds
+    readonly retryAfter = 0, // seconds, as Retry-After says; 0 where there is none
   ) {
     super(answer.message || `HTTP ${status}`);
     this.name = "MembercardError";
@@ -29,6 +29,11 @@ export class MembercardError extends Error {
     this.field = answer.detail?.field;
     this.solution = answer.solution;
     this.requestId = answer.request_id;
+  }
+
+  /** Seconds to wait after the n-th attempt; 0: another does not help. API Gateway's own 429 has no Retry-After, so the pause grows from 1 s. */
+  pause(attempt: number): number {
+    return this.retryAfter || (this.status === 429 ? 2 ** (attempt - 1) : 0);
   }
 }
 
@@ -130,9 +135,9 @@ async function post<Answer>(path: string, body: WechatMiniprogram.IAnyObject): P
         fresh = true;
         continue;
       }
-      if (!error.retryAfter || error.retryAfter > patience || attempt >= attempts) throw error;
-      const wait = error.retryAfter * (1 + Math.random()); // with jitter, so that not all come back at once
-      await new Promise<void>((wake) => setTimeout(wake, wait * 1000));
+      const wait = error.pause(attempt);
+      if (!wait || wait > patience || attempt >= attempts) throw error;
+      await new Promise<void>((wake) => setTimeout(wake, wait * (1 + Math.random()) * 1000)); // with jitter, so that not all come back at once
     }
   }
 }
@@ -151,9 +156,8 @@ async function send<Answer>(path: string, data: WechatMiniprogram.IAnyObject): P
   );
   if (response.statusCode === 200) return response.data as Answer;
   const header = Object.entries(response.header ?? {}).find(([name]) => name.toLowerCase() === "retry-after");
-  const least = response.statusCode === 429 ? 1 : 0;
   const answer = typeof response.data === "object" ? (response.data as Partial<schemas["Error"]>) : {};
-  throw new MembercardError(response.statusCode, answer, Number(header?.[1]) || least);
+  throw new MembercardError(response.statusCode, answer, Number(header?.[1]) || 0);
 }
 
 // WeChat takes a code once; the API remembers whose it was, so that it is sent

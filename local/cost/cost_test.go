@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -115,5 +116,21 @@ func TestCountReadsTheTemplate(t *testing.T) {
 	}
 	if whole := count(read(t, "template.yaml")); whole.alarms == 0 || whole.composites == 0 || whole.dashboards == 0 || whole.metrics == 0 || whole.schedules != 3 {
 		t.Errorf("%+v: the table of an idle stack has three schedules", whole)
+	}
+}
+
+func TestTheModelIsThatOfTheProject(t *testing.T) {
+	for _, row := range []struct{ what, path, text string }{
+		{"attempts of a page", "examples/h5/membercard.js", fmt.Sprintf("\nconst attempts = %d;", attempts)},
+		{"attempts of a mini program", "examples/miniprogram/membercard.ts", fmt.Sprintf("\nconst attempts = %d;", attempts)},
+		{"their first pause, which doubles", "examples/h5/membercard.js", "this.status === 429 ? 2 ** (attempt - 1) : 0"},
+		{"the memory of a function", "template.yaml", fmt.Sprintf("    MinValue: 128\n    MaxValue: 10240\n    Default: %d\n", defaultSize)},
+		{"the rate of a route", "template.yaml", fmt.Sprintf("  ThrottlingRateLimit:\n    Type: Number\n    Description: requests per second that API Gateway lets through to each route\n    Default: %d\n", routeRate)},
+		{"the rate of brand tokens", "template.yaml", fmt.Sprintf(`pre-auth-tokens": {ThrottlingRateLimit: %d, ThrottlingBurstLimit: %d}`, tokenRate, tokenRate)},
+		{"how long a secret is kept", "shared/secret/secret.go", fmt.Sprintf("\tcacheTTL = %d * time.Minute\n", int(cacheTTL)/60)},
+	} {
+		if !strings.Contains(read(t, row.path), row.text) {
+			t.Errorf("%s is another one than %q in %s", row.what, row.text, row.path)
+		}
 	}
 }

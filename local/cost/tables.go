@@ -69,7 +69,7 @@ func count(template string) stack {
 
 // compute returns all tables.
 func compute(s stack) []table {
-	return []table{memoryTable(), rateTable(), limitTable(), idleTable(s), burstTable()}
+	return []table{memoryTable(), rateTable(), limitTable(), idleTable(s), burstTable(), campaignTable()}
 }
 
 // memoryTable has the price of a million requests by memory.
@@ -213,4 +213,17 @@ func burstTable() table {
 		t.rows = append(t.rows, []cell{same("%d", m.second), same("%d", m.arrived), same("%d", m.served), same("%d", m.refused), same("%d", m.ended)})
 	}
 	return t
+}
+
+// campaignTable has what follows from the rates alone, however often pages ask.
+func campaignTable() table {
+	minutes := func(seconds float64) cell {
+		return cell{fmt.Sprintf("%.0f min", seconds/60), fmt.Sprintf("%.0f 分钟", seconds/60)}
+	}
+	return table{name: "campaign", head: []cell{{"what", "项目"}, {"how much", "数量"}}, rows: [][]cell{
+		{{"users who get a token in a minute without a wait", "每分钟不用等待就能拿到 token 的用户"}, same("%d", 60*tokenRate)},
+		{{fmt.Sprintf("until the last of %d users has a token", users), fmt.Sprintf("%d 个用户全部拿到 token 所需时间", users)}, minutes(users / tokenRate)},
+		{{"users who can hold a valid token at a time", "同一时间最多持有有效 token 的用户"}, same("%d", tokenRate*tokenLife)},
+		{{fmt.Sprintf("until %d opened cards are confirmed", users), fmt.Sprintf("确认 %d 张打开的卡所需时间", users)}, minutes(users / confirmRate)},
+	}}
 }
