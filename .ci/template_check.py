@@ -223,6 +223,7 @@ def check_template(region):
     check_api(template)
     check_alarms(template)
     check_queries(template)
+    check_deploying(template)
     for auth, required in AUTHORIZATION.items():
         check_routes(Deployment(template, FrontendAuth=auth), auth, *required)
 
@@ -444,6 +445,15 @@ def check_codes():
     check(len(errcodes) > 8, f"errcodes found: {errcodes}")
     for number in errcodes:
         check(re.search(rf"(?<!\d){number}(?!\d)", section), f"docs/runbook.md does not explain errcode {number}")
+
+
+def check_deploying(template):
+    """Every parameter and every output stands in the page for those who deploy."""
+    for path in ("docs/deploying.md", "docs/zh-CN/deploying.md"):
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        for name in [*template["Parameters"], *template["Outputs"]]:
+            check(f"`{name}`" in text, f"{path} does not name {name}")
 
 
 def check_queries(template):
