@@ -50,7 +50,7 @@ func open(t *testing.T) *page { return openAs(t, stack.NoAuth) }
 // openAs opens the playground of an API that authorizes callers by auth.
 func openAs(t *testing.T, auth string) *page {
 	t.Helper()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Auth: auth})
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Auth: auth, Unthrottled: true})
 	if err != nil {
 		t.Fatal(err)
 	}

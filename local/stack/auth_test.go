@@ -25,7 +25,7 @@ const (
 // once, and as long as API Gateway caches the decision.
 func TestWechatLogin(t *testing.T) {
 	t.Parallel()
-	r := startAs(t, stack.Config{Auth: stack.AuthWechat})
+	r := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthWechat})
 	if err := r.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestWechatLogin(t *testing.T) {
 // Without API Gateway's cache a used code is refused.
 func TestUsedCode(t *testing.T) {
 	t.Parallel()
-	r := startAs(t, stack.Config{Auth: stack.AuthWechat, Parameters: map[string]string{"LoginCacheSeconds": "0"}})
+	r := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthWechat, Parameters: map[string]string{"LoginCacheSeconds": "0"}})
 	login := as(miniProgram, r.OfficialAccount.LoginCode(openid))
 	for _, want := range []int{200, 403} {
 		if a := r.call("POST", preAuthTokens, brandExample, login); a.status != want {
@@ -104,7 +104,7 @@ func TestLoginTryAgain(t *testing.T) {
 	}{{"busy", -1}, {"too often", 45011}} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			r := startAs(t, stack.Config{Auth: stack.AuthWechat})
+			r := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthWechat})
 			r.OfficialAccount.Errcode("/sns/jscode2session", "", row.errcode, "later", -1)
 			login := as(miniProgram, r.OfficialAccount.LoginCode(openid))
 			if a := r.call("POST", preAuthTokens, brandExample, login); a.status != 500 || a.Message != "Internal Server Error" {
@@ -121,8 +121,8 @@ func TestLoginTryAgain(t *testing.T) {
 // JWT and IAM authorize only callers with a token or a signature.
 func TestOtherAuth(t *testing.T) {
 	t.Parallel()
-	withJWT := startAs(t, stack.Config{Auth: stack.AuthJWT})
-	withIAM := startAs(t, stack.Config{Auth: stack.AuthIAM})
+	withJWT := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthJWT})
+	withIAM := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthIAM})
 	for _, row := range []struct {
 		name    string
 		stack   *running
@@ -152,7 +152,7 @@ func TestOtherAuth(t *testing.T) {
 func TestOrigins(t *testing.T) {
 	t.Parallel()
 	const ours, others = "https://shop.example.com", "https://evil.example.com"
-	r := startAs(t, stack.Config{Auth: stack.AuthWechat, Origins: []string{ours}})
+	r := startAs(t, stack.Config{Unthrottled: true, Auth: stack.AuthWechat, Origins: []string{ours}})
 	for _, origin := range []string{ours, others} {
 		want := ""
 		if origin == ours {

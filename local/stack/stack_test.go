@@ -78,7 +78,7 @@ type running struct {
 
 func start(t *testing.T, keys wechatpay.Mode) *running {
 	t.Helper()
-	return startAs(t, stack.Config{Keys: keys})
+	return startAs(t, stack.Config{Keys: keys, Unthrottled: true})
 }
 
 func startAs(t *testing.T, config stack.Config) *running {
