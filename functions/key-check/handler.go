@@ -46,7 +46,7 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 		code = fault.Code
 	}
 	failed := fmt.Errorf("the key check failed at %q: %s; cure: %s", step.Name, step.Cause, step.Cure)
-	h.log.Failure(ctx, "KeyCheckFailures", "the key check failed", failed, step.Cure)
+	h.log.Failure(ctx, telemetry.KeyCheckFailures, "the key check failed", failed, step.Cure)
 	record.End(ctx, slog.LevelError, "keys not in order", code, slog.String("step", step.Name), slog.String("cause", step.Cause), slog.String("cure", step.Cure))
 	return nil, failed
 }

@@ -31,6 +31,8 @@ const (
 	// SecretFailures are secrets that could not be read or parsed. Requests may
 	// succeed with the copy in the cache.
 	SecretFailures = "SecretFailures"
+	// KeyCheckFailures are checks of the merchant's keys that failed.
+	KeyCheckFailures = "KeyCheckFailures"
 	// TicketFailures are card tickets that were not renewed.
 	TicketFailures = "TicketFailures"
 	// SyncFailures are syncs with a failed card, or that changed nothing because
