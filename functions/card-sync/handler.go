@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
+	"membercard/shared/cardplan"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
@@ -89,7 +90,7 @@ func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []by
 				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it")
 		}
 	}
-	p, err := parsePlan(document)
+	p, err := cardplan.Parse(document)
 	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
 		e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
 		for _, fault := range faults[:min(len(faults), maxFaults)] {

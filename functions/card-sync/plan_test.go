@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"membercard/shared/cardfields"
+	"membercard/shared/cardplan"
 	"membercard/shared/strictjson"
 )
 
@@ -40,9 +41,9 @@ func during(from, until, fields string) string {
 	return "{" + strings.Join(append(members, `"fields":{`+fields+`}`), ",") + "}"
 }
 
-func mustParse(t *testing.T, document string) *plan {
+func mustParse(t *testing.T, document string) *cardplan.Plan {
 	t.Helper()
-	p, err := parsePlan([]byte(document))
+	p, err := cardplan.Parse([]byte(document))
 	if err != nil {
 		t.Fatalf("%s: %v", document, err)
 	}
@@ -83,7 +84,7 @@ func TestTheContractsPlan(t *testing.T) {
 		{"exactly at until, as Kathmandu has it", "2027-01-03T21:45:00+05:45", always},
 		{"long after", "2028-01-01T00:00:00+08:00", always},
 	} {
-		if got, _ := p.Cards[0].fieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
+		if got, _ := p.Cards[0].FieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.when, got, row.want)
 		}
 	}
@@ -118,7 +119,7 @@ func TestCampaignsOverlay(t *testing.T) {
 		{"no fields but a campaign's", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan1, "a", "-"},
 		{"no fields but a campaign's, that is over", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan2, "-", "-"},
 	} {
-		f, _ := mustParse(t, row.plan).Cards[0].fieldsAt(at(t, row.now))
+		f, _ := mustParse(t, row.plan).Cards[0].FieldsAt(at(t, row.now))
 		for name, want := range map[string]string{"center_title": row.title, "center_sub_title": row.subTitle} {
 			got, ok := f[name]
 			if !ok {
@@ -152,7 +153,7 @@ func TestPlansThatAreGood(t *testing.T) {
 		{"one ends where the next begins", campaigns(user, during("", jan1, page), during(jan1, "", `"custom_app_brand_pass":"q"`))},
 		{"a later campaign mends an earlier one", campaigns(pair, during(jan1, jan2, noUser), during(jan1, jan2, noPg))},
 	} {
-		if _, err := parsePlan([]byte(row.plan)); err != nil {
+		if _, err := cardplan.Parse([]byte(row.plan)); err != nil {
 			t.Errorf("%s: %v", row.rule, err)
 		}
 	}
@@ -161,7 +162,7 @@ func TestPlansThatAreGood(t *testing.T) {
 // faultsOf returns the faults of a plan, each as "path issue".
 func faultsOf(t *testing.T, document string) strictjson.Faults {
 	t.Helper()
-	p, err := parsePlan([]byte(document))
+	p, err := cardplan.Parse([]byte(document))
 	faults, ok := err.(strictjson.Faults)
 	if !ok || p != nil {
 		t.Fatalf("%+v, %v, want faults", p, err)
@@ -285,7 +286,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add(campaigns(`"custom_app_brand_pass":"p"`, during("", "", `"custom_app_brand_user_name":"gh_x@app"`)))
 	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, document string) {
-		p, err := parsePlan([]byte(document))
+		p, err := cardplan.Parse([]byte(document))
 		if err != nil {
 			faults, ok := err.(strictjson.Faults)
 			if !ok || len(faults) == 0 {
@@ -309,14 +310,14 @@ func FuzzPlan(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p2, err := parsePlan(again)
+		p2, err := cardplan.Parse(again)
 		if err != nil || len(p2.Cards) != len(p.Cards) {
 			t.Fatalf("%q is accepted, %s is not: %v", document, again, err)
 		}
 		for i := range p.Cards {
 			for _, now := range turnsOf(&p.Cards[i]) {
-				f, _ := p.Cards[i].fieldsAt(now)
-				if f2, _ := p2.Cards[i].fieldsAt(now); !maps.Equal(f, f2) {
+				f, _ := p.Cards[i].FieldsAt(now)
+				if f2, _ := p2.Cards[i].FieldsAt(now); !maps.Equal(f, f2) {
 					t.Fatalf("%q: at %v %v, after re-encoding %v", document, now, f, f2)
 				}
 				for _, entry := range []string{"custom", "center", "promotion", "activate"} {
@@ -333,7 +334,7 @@ func FuzzPlan(f *testing.F) {
 
 // turnsOf returns the times just before, at and after those at which a card may
 // change.
-func turnsOf(c *plannedCard) []time.Time {
+func turnsOf(c *cardplan.Card) []time.Time {
 	turns := []time.Time{{}, time.Now(), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
 	for _, campaign := range c.Campaigns {
 		for _, text := range []string{campaign.From, campaign.Until} {

@@ -10,6 +10,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"membercard/shared/cardfields"
+	"membercard/shared/cardplan"
 )
 
 // compileSchema compiles plan.schema.json as an editor does, with a check of the
@@ -137,7 +138,7 @@ func TestTheSchemaAgreesWithTheCode(t *testing.T) {
 			if err := schema.Validate(content); (err == nil) != (row.want != bad) {
 				t.Errorf("the schema says %v", err)
 			}
-			if _, err := parsePlan([]byte(row.plan)); (err == nil) != (row.want == good) {
+			if _, err := cardplan.Parse([]byte(row.plan)); (err == nil) != (row.want == good) {
 				t.Errorf("the code says %v", err)
 			}
 		})

@@ -12,6 +12,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardfields"
+	"membercard/shared/cardplan"
 	"membercard/shared/officialaccount"
 	"membercard/shared/upstream"
 	"membercard/shared/wallclock"
@@ -77,7 +78,7 @@ const inReview = "CARD_STATUS_NOT_VERIFY"
 // sync applies the plan as of now, a few cards at a time, until ctx ends. A failed
 // card does not stop the others, but an error that every card would meet ends the
 // run. With dryRun no update is sent.
-func (s *syncer) sync(ctx context.Context, p *plan, now time.Time, dryRun bool) *report {
+func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *report {
 	r := &report{DryRun: dryRun, Cards: make([]cardReport, len(p.Cards))}
 	for i := range p.Cards {
 		r.Cards[i] = cardReport{CardID: p.Cards[i].CardID, Status: deferred}
@@ -142,13 +143,13 @@ func timeLeft(ctx context.Context, min time.Duration) bool {
 }
 
 // card updates one card.
-func (s *syncer) card(ctx context.Context, planned *plannedCard, now time.Time, dryRun bool, r *cardReport) {
+func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *cardReport) {
 	defer func() {
 		if value := recover(); value != nil {
 			r.fail(apierror.FromPanic(value))
 		}
 	}()
-	wanted, _ := planned.fieldsAt(now)
+	wanted, _ := planned.FieldsAt(now)
 	if len(wanted) == 0 {
 		r.Status = unchanged
 		return

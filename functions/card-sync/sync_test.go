@@ -9,12 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"membercard/shared/cardplan"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/wallclock"
 )
 
 // planFor returns a plan that gives n cards, p0 and so on, the same fields.
-func planFor(t *testing.T, n int, fields string) *plan {
+func planFor(t *testing.T, n int, fields string) *cardplan.Plan {
 	t.Helper()
 	var cards []string
 	for i := range n {

@@ -1,4 +1,5 @@
-package main
+// Package cardplan has the card plan: what the links of cards show, and when.
+package cardplan
 
 import (
 	"errors"
@@ -13,20 +14,21 @@ import (
 	"membercard/shared/validation"
 )
 
-// plan says what cards show, and when. plan.schema.json has the same rules for
+// Plan says what cards show, and when. plan.schema.json has the same rules for
 // editors.
-type plan struct {
-	Cards []plannedCard `json:"cards"`
+type Plan struct {
+	Cards []Card `json:"cards"`
 }
 
-type plannedCard struct {
+// Card is the plan of one card.
+type Card struct {
 	CardID    string            `json:"card_id"`
 	Fields    cardfields.Fields `json:"fields"`    // unless a campaign says otherwise
-	Campaigns []campaign        `json:"campaigns"` // where they overlap, the last one wins
+	Campaigns []Campaign        `json:"campaigns"` // where they overlap, the last one wins
 }
 
-// campaign is active while From ≤ now < Until. Both are optional.
-type campaign struct {
+// Campaign is active while From ≤ now < Until. Both are optional.
+type Campaign struct {
 	Name   string            `json:"name"`
 	From   string            `json:"from"`  // RFC 3339, with an offset
 	Until  string            `json:"until"` // RFC 3339, with an offset
@@ -35,19 +37,23 @@ type campaign struct {
 	from, until time.Time
 }
 
-func (c *campaign) activeAt(now time.Time) bool {
+// Interval returns the times of the campaign; a zero time is none.
+func (c *Campaign) Interval() (from, until time.Time) { return c.from, c.until }
+
+// ActiveAt reports whether the campaign is active at a time.
+func (c *Campaign) ActiveAt(now time.Time) bool {
 	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
 }
 
-// fieldsAt returns the fields that the card should have at a time, and the index
+// FieldsAt returns the fields that the card should have at a time, and the index
 // of the last active campaign, or −1.
-func (c *plannedCard) fieldsAt(now time.Time) (f cardfields.Fields, last int) {
+func (c *Card) FieldsAt(now time.Time) (f cardfields.Fields, last int) {
 	f, last = maps.Clone(c.Fields), -1
 	if f == nil {
 		f = cardfields.Fields{}
 	}
 	for i := range c.Campaigns {
-		if c.Campaigns[i].activeAt(now) {
+		if c.Campaigns[i].ActiveAt(now) {
 			maps.Copy(f, c.Campaigns[i].Fields)
 			last = i
 		}
@@ -55,9 +61,9 @@ func (c *plannedCard) fieldsAt(now time.Time) (f cardfields.Fields, last int) {
 	return f, last
 }
 
-// parsePlan parses a plan, or returns all its faults as [strictjson.Faults].
-func parsePlan(document []byte) (*plan, error) {
-	var p plan
+// Parse parses a plan, a JSON document, or returns all its faults as [strictjson.Faults].
+func Parse(document []byte) (*Plan, error) {
+	var p Plan
 	var faults strictjson.Faults
 	if err := strictjson.Decode(document, &p); err != nil && !errors.As(err, &faults) {
 		return nil, err
@@ -71,7 +77,7 @@ func parsePlan(document []byte) (*plan, error) {
 
 // check returns the faults that decoding does not find. It reports no second fault
 // for a place that is already known to be wrong.
-func (p *plan) check(known strictjson.Faults) (faults strictjson.Faults) {
+func (p *Plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	seen := map[string]bool{}
 	for _, fault := range known {
 		seen[fault.Path] = true
@@ -109,7 +115,7 @@ func (p *plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	return faults
 }
 
-func (c *plannedCard) check(at string) (faults strictjson.Faults) {
+func (c *Card) check(at string) (faults strictjson.Faults) {
 	in := func(place string) func(string) string {
 		return func(name string) string { return place + "/fields/" + name }
 	}
@@ -123,7 +129,7 @@ func (c *plannedCard) check(at string) (faults strictjson.Faults) {
 	}
 	reported := map[string]bool{} // a fault is reported where it first occurs
 	for _, change := range changes {
-		f, last := c.fieldsAt(change)
+		f, last := c.FieldsAt(change)
 		place := at
 		if last >= 0 {
 			place = fmt.Sprintf("%s/campaigns/%d", at, last)
@@ -151,7 +157,7 @@ func rfc3339(value string) (t time.Time, ok bool) {
 }
 
 // check parses the campaign's times.
-func (c *campaign) check(at string) (faults strictjson.Faults) {
+func (c *Campaign) check(at string) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {
 			return t
