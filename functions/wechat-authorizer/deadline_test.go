@@ -13,6 +13,7 @@ import (
 
 	"membercard/shared/env"
 	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/officialaccount"
 	"membercard/shared/secret"
 	"membercard/shared/telemetry"
 )
@@ -40,7 +41,7 @@ func TestADecisionWhileSecretsManagerHangs(t *testing.T) {
 				},
 			}},
 		}
-		apps := secret.New(config, "login", parseApps, telemetry.New(io.Discard, "MemberCard", "test"))
+		apps := secret.New(config, "login", officialaccount.ParseLogin, telemetry.New(io.Discard, "MemberCard", "test"))
 		begun := time.Now()
 		env.DuringInit(func(ctx context.Context) { _, _ = apps.Get(ctx) })
 		for range 3 {

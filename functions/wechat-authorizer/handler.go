@@ -24,8 +24,8 @@ const timeout = 5500 * time.Millisecond
 
 // source returns the apps, and reads them again on demand.
 type source interface {
-	Get(context.Context) (*apps, error)
-	Refresh(context.Context) (a *apps, changed bool, err error)
+	Get(context.Context) (*officialaccount.Login, error)
+	Refresh(context.Context) (a *officialaccount.Login, changed bool, err error)
 }
 
 // authorizer identifies a user of WeChat by a login code.
@@ -106,7 +106,7 @@ func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string
 		return "", "", apierror.Config(err)
 	}
 	for again := true; ; again = false {
-		l, err := held.read(header)
+		l, err := readLogin(held, header)
 		if err != nil {
 			return "", "", err
 		}

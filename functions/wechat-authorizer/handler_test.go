@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
@@ -62,7 +63,7 @@ func both(secret string) string {
 	return `{"mini_program":{"appid":"` + miniAppID + `","secret":"` + secret + `"},"official_account":{"appid":"` + officialAppID + `","secret":"` + officialSecret + `"}}`
 }
 
-func (f *fake) Get(context.Context) (*apps, error) {
+func (f *fake) Get(context.Context) (*officialaccount.Login, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.panics != nil {
@@ -71,19 +72,19 @@ func (f *fake) Get(context.Context) (*apps, error) {
 	if f.unread != nil {
 		return nil, f.unread
 	}
-	return parseApps([]byte(f.text))
+	return officialaccount.ParseLogin([]byte(f.text))
 }
 
-func (f *fake) Refresh(context.Context) (*apps, bool, error) {
+func (f *fake) Refresh(context.Context) (*officialaccount.Login, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refreshed++
-	held, err := parseApps([]byte(f.text))
+	held, err := officialaccount.ParseLogin([]byte(f.text))
 	if err != nil || f.unreadNow != nil || f.next == "" {
 		return held, false, errors.Join(err, f.unreadNow)
 	}
 	f.text, f.next = f.next, ""
-	held, err = parseApps([]byte(f.text))
+	held, err = officialaccount.ParseLogin([]byte(f.text))
 	return held, true, err
 }
 
@@ -550,12 +551,12 @@ func FuzzHeader(f *testing.F) {
 	for _, header := range []string{mini + code, oauth + code, "", mini, "Bearer x", mini + "a&b", mini + "é"} {
 		f.Add(header)
 	}
-	held, err := parseApps([]byte(both(miniSecret)))
+	held, err := officialaccount.ParseLogin([]byte(both(miniSecret)))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		l, err := held.read(header)
+		l, err := readLogin(held, header)
 		if err != nil {
 			if l != (login{}) || len(header) >= 20 && strings.Contains(err.Error(), header) {
 				t.Fatalf("%q: %+v, %v", header, l, err)

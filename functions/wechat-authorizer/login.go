@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,42 +11,6 @@ import (
 	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
-
-// apps is the login secret: the mini program, the official account, or both, that
-// users log in to.
-type apps struct {
-	MiniProgram     *officialaccount.Account `json:"mini_program"`
-	OfficialAccount *officialaccount.Account `json:"official_account"`
-}
-
-// parseApps parses the secret, a JSON object:
-//
-//	{"mini_program":     {"appid": "wx…", "secret": "…"},
-//	 "official_account": {"appid": "wx…", "secret": "…"}}
-//
-// One of them is required. An error names the key at fault and contains no value.
-func parseApps(secret []byte) (*apps, error) {
-	var a apps
-	if err := strictjson.DecodeSecret(secret, &a); err != nil {
-		return nil, fmt.Errorf("the login secret: %w", err)
-	}
-	if a.MiniProgram == nil && a.OfficialAccount == nil {
-		return nil, errors.New("the login secret: mini_program and official_account are missing; one is needed")
-	}
-	for _, given := range []struct {
-		name string
-		app  *officialaccount.Account
-	}{{"mini_program", a.MiniProgram}, {"official_account", a.OfficialAccount}} {
-		switch {
-		case given.app == nil:
-		case given.app.AppID == "":
-			return nil, fmt.Errorf("the login secret: %s/appid is missing", given.name)
-		case given.app.Secret == "":
-			return nil, fmt.Errorf("the login secret: %s/secret is missing", given.name)
-		}
-	}
-	return &a, nil
-}
 
 // errNoApp reports a kind of login that the secret has no app for.
 var errNoApp = errors.New("there is no app for this kind of login")
@@ -60,11 +23,11 @@ type login struct {
 	code  string
 }
 
-// read parses the header Authorization:
+// readLogin parses the header Authorization:
 //
 //	WeChat-MiniProgram <code of wx.login>
 //	WeChat-OAuth <code of the OAuth redirect>
-func (a *apps) read(header string) (login, error) {
+func readLogin(a *officialaccount.Login, header string) (login, error) {
 	scheme, code, _ := strings.Cut(strings.TrimSpace(header), " ")
 	l := login{code: strings.TrimSpace(code)}
 	switch {

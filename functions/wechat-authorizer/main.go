@@ -16,7 +16,7 @@ import (
 
 func main() {
 	log := env.Log()
-	apps := secret.New(awsconfig.Load(), env.Required("LOGIN_SECRET_ID"), parseApps, log)
+	apps := secret.New(awsconfig.Load(), env.Required("LOGIN_SECRET_ID"), officialaccount.ParseLogin, log)
 	wechat := env.Upstream("WECHAT_ENDPOINTS", officialaccount.Endpoints)
 	env.DuringInit(wechat.Open, func(ctx context.Context) { _, _ = apps.Get(ctx) })
 

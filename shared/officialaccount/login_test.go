@@ -1,4 +1,4 @@
-package main
+package officialaccount
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestParseApps(t *testing.T) {
+func TestParseLogin(t *testing.T) {
 	const (
 		value = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 		app   = `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value + `"}`
@@ -48,7 +48,7 @@ func TestParseApps(t *testing.T) {
 		{"bytes that are not UTF-8", "{\"mini_program\":{\"appid\":\"" + value + "\xff\"}}", "JSON object"},
 		{"nothing", ``, "JSON object"},
 	} {
-		a, err := parseApps([]byte(row.secret))
+		a, err := ParseLogin([]byte(row.secret))
 		if row.names == "" {
 			if err != nil || a == nil {
 				t.Errorf("%s: %v", row.what, err)
@@ -73,22 +73,22 @@ func TestParseApps(t *testing.T) {
 
 func TestTheSameSecretHasTheSameError(t *testing.T) {
 	const secret = `{"mini_program":{"appid":"wx"},"official_account":{"secret":"0c7ad0e5c0f74d1a"}}`
-	_, first := parseApps([]byte(secret))
+	_, first := ParseLogin([]byte(secret))
 	for range 50 { // the order of a map is another each time
-		if _, err := parseApps([]byte(secret)); first == nil || err == nil || err.Error() != first.Error() {
+		if _, err := ParseLogin([]byte(secret)); first == nil || err == nil || err.Error() != first.Error() {
 			t.Fatalf("now %v, now %v", first, err)
 		}
 	}
 }
 
-func FuzzParseApps(f *testing.F) {
+func FuzzParseLogin(f *testing.F) {
 	f.Add([]byte(`{"mini_program":{"appid":"wx5f0c2b8e7d4a9361","secret":"0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"}}`))
 	f.Add([]byte(`{"official_account":{"appid":"wx5f0c2b8e7d4a9361","secret":"0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"},"mini_program":null}`))
 	f.Add([]byte(`{"mini_program":{"appid":{"secret":"x"}}}`))
 	f.Add([]byte(`{"":{"":1}}`))
 	f.Add([]byte("\xff"))
 	f.Fuzz(func(t *testing.T, secret []byte) {
-		a, err := parseApps(secret)
+		a, err := ParseLogin(secret)
 		if (a == nil) != (err != nil) {
 			t.Fatalf("%q: %+v, %v", secret, a, err)
 		}
