@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"membercard/local/discovery"
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
@@ -160,6 +161,9 @@ func run(ctx context.Context, o options) error {
 	}
 	go keepTicket(ctx, s)
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
+	if s.WeChatPay != nil && s.OfficialAccount != nil {
+		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	}
 	greet(os.Stdout, s, o, origin)
 	<-ctx.Done()
 	return nil

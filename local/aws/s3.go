@@ -6,9 +6,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/xml"
+	"hash/crc32"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
@@ -20,8 +24,8 @@ import (
 	"membercard/local/sigv4"
 )
 
-// S3 is S3's GetObject, path style, from memory and from files. All buckets are
-// versioned.
+// S3 is S3's GetObject, PutObject and ListObjectVersions, path style, from memory and
+// from files. All buckets are versioned.
 type S3 struct {
 	service
 	buckets map[string]map[string]*object // by name, then by key
@@ -74,8 +78,13 @@ func (s *S3) put(bucket, key string, change func(*object)) {
 }
 
 func (s *S3) operation(r *http.Request) string {
-	if r.Method == http.MethodGet {
+	switch {
+	case r.Method == http.MethodGet && r.URL.Query().Has("versions"):
+		return "ListObjectVersions"
+	case r.Method == http.MethodGet:
 		return "GetObject"
+	case r.Method == http.MethodPut:
+		return "PutObject"
 	}
 	return r.Method
 }
@@ -113,14 +122,88 @@ func (s *S3) verify(r *http.Request, body []byte, signature func() *sigv4.Refusa
 	return nil
 }
 
-func (s *S3) answer(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
-	found, failed := s.find(r)
+func (s *S3) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+	bucket, key, failed := address(r)
 	if failed != nil {
 		return failed
 	}
-	sum := md5.Sum(found.body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	objects, ok := s.buckets[bucket]
+	if !ok {
+		return &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
+	}
+	switch s.operation(r) {
+	case "ListObjectVersions":
+		return s.listObjectVersions(w, bucket, r.URL.Query().Get("prefix"), objects)
+	case "PutObject":
+		return s.putObject(w, r, objects, key, body)
+	}
+	return s.getObject(w, r, objects[key])
+}
+
+// address returns the bucket and the key that r is for. A list has no key.
+func address(r *http.Request) (bucket, key string, failed *failure) {
+	known := map[string]bool{"x-id": true}
+	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	isList := key == "" && r.URL.Query().Has("versions")
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodPut:
+		return "", "", &failure{http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource."}
+	case isList:
+		known["versions"], known["prefix"] = true, true
+	case r.Method == http.MethodGet:
+		known["versionId"] = true
+	}
+	for name := range r.URL.Query() {
+		if !known[name] {
+			return "", "", notImplemented
+		}
+	}
+	if !isList && key == "" {
+		return "", "", notImplemented
+	}
+	return bucket, key, nil
+}
+
+var notImplemented = &failure{http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented."}
+
+// all returns the versions of an object, the current one last. A nil object has none.
+func (o *object) all() []objectVersion {
+	if o == nil {
+		return nil
+	}
+	versions := slices.Clone(o.versions)
+	if o.file != "" {
+		current, err := readFile(o.file)
+		if err != nil {
+			return nil
+		}
+		versions = append(versions, current)
+	}
+	return versions
+}
+
+func (v objectVersion) etag() string {
+	sum := md5.Sum(v.body)
+	return `"` + hex.EncodeToString(sum[:]) + `"`
+}
+
+func (s *S3) getObject(w http.ResponseWriter, r *http.Request, o *object) *failure {
+	versions := o.all()
+	if len(versions) == 0 {
+		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
+	}
+	found := versions[len(versions)-1]
+	if id := r.URL.Query(); id.Has("versionId") {
+		i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == id.Get("versionId") })
+		if i < 0 {
+			return &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
+		}
+		found = versions[i]
+	}
 	h := w.Header()
-	h.Set("Etag", `"`+hex.EncodeToString(sum[:])+`"`)
+	h.Set("Etag", found.etag())
 	h.Set("X-Amz-Version-Id", found.id)
 	h.Set("Content-Type", "binary/octet-stream")
 	if byExtension := mime.TypeByExtension(path.Ext(r.URL.Path)); byExtension != "" { // as tools that upload to S3 do
@@ -130,48 +213,66 @@ func (s *S3) answer(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
 	return nil
 }
 
-// find returns the version that r asks for.
-func (s *S3) find(r *http.Request) (found objectVersion, failed *failure) {
-	if r.Method != http.MethodGet {
-		return found, &failure{http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource."}
+// putObject adds a version, on the conditions that the request makes. A file that was
+// served as the object is not written, and is an older version from now on.
+func (s *S3) putObject(w http.ResponseWriter, r *http.Request, objects map[string]*object, key string, body []byte) *failure {
+	versions := objects[key].all()
+	match := r.Header.Get("If-Match")
+	switch {
+	case strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked"):
+		return notImplemented
+	case r.Header.Get("X-Amz-Checksum-Crc32") != "" && r.Header.Get("X-Amz-Checksum-Crc32") != checksum(body):
+		return &failure{http.StatusBadRequest, "BadDigest", "The CRC32 you specified did not match the calculated checksum."}
+	case match != "" && len(versions) == 0:
+		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
+	case match != "" && match != versions[len(versions)-1].etag(),
+		r.Header.Get("If-None-Match") == "*" && len(versions) > 0:
+		return &failure{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
 	}
-	query := r.URL.Query()
-	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	for name := range query {
-		if name != "x-id" && name != "versionId" {
-			key = ""
+	added := objectVersion{rand.Text(), slices.Clone(body), time.Now()}
+	objects[key] = &object{versions: append(versions, added)}
+	w.Header().Set("Etag", added.etag())
+	w.Header().Set("X-Amz-Version-Id", added.id)
+	return nil
+}
+
+func checksum(body []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
+}
+
+// listObjectVersions lists all versions whose key has a prefix, by key, the newest first.
+func (s *S3) listObjectVersions(w http.ResponseWriter, bucket, prefix string, objects map[string]*object) *failure {
+	type version struct {
+		Key, VersionId string
+		IsLatest       bool
+		LastModified   string
+		ETag           string
+		Size           int
+		StorageClass   string
+	}
+	list := struct {
+		XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListVersionsResult"`
+		Name, Prefix string
+		MaxKeys      int
+		IsTruncated  bool
+		Version      []version
+	}{Name: bucket, Prefix: prefix, MaxKeys: 1000}
+	for _, key := range slices.Sorted(maps.Keys(objects)) {
+		if !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		versions := objects[key].all()
+		for i, v := range slices.Backward(versions) {
+			list.Version = append(list.Version, version{key, v.id, i == len(versions)-1, v.modified.UTC().Format("2006-01-02T15:04:05.000Z"), v.etag(), len(v.body), "STANDARD"})
 		}
 	}
-	if key == "" { // another operation than GetObject
-		return found, &failure{http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented."}
+	if len(list.Version) > list.MaxKeys {
+		return notImplemented
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	objects, ok := s.buckets[bucket]
-	if !ok {
-		return found, &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
-	}
-	noSuchKey := &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
-	o, ok := objects[key]
-	if !ok {
-		return found, noSuchKey
-	}
-	versions := slices.Clone(o.versions)
-	if o.file != "" {
-		current, err := readFile(o.file)
-		if err != nil {
-			return found, noSuchKey
-		}
-		versions = append(versions, current)
-	}
-	if !query.Has("versionId") {
-		return versions[len(versions)-1], nil
-	}
-	i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == query.Get("versionId") })
-	if i < 0 {
-		return found, &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
-	}
-	return versions[i], nil
+	w.Header().Set("Content-Type", "application/xml")
+	io.WriteString(w, xml.Header)
+	_ = xml.NewEncoder(w).Encode(list) // fails only if the client closed the connection
+	return nil
 }
 
 // readFile returns a file as a version. Its ID is derived from the content.

@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,66 @@ func TestGetObject(t *testing.T) {
 }
 
 // TestPutFile changes a file between two requests.
+func TestPutObject(t *testing.T) {
+	s := start(t)
+	c := s3Client(s, region, accessKey, secretKey)
+	file := filepath.Join(t.TempDir(), "plan")
+	if err := os.WriteFile(file, []byte("from a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.S3.PutFile("plans", "plan.json", file)
+	s.S3.Put("plans", "plan.json.old", []byte("another object"))
+	first, _, err := getObject(t, c, "plans", "plan.json", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		bucket, key, body string
+		match, noneMatch  *string
+		code              string
+	}{
+		{"plans", "plan.json", "second", first.ETag, nil, ""},
+		{"plans", "plan.json", "third", first.ETag, nil, "PreconditionFailed"},
+		{"plans", "plan.json", "third", nil, aws.String("*"), "PreconditionFailed"},
+		{"plans", "plan.json", "third", nil, nil, ""},
+		{"plans", "new.json", "first", first.ETag, nil, "NoSuchKey"},
+		{"plans", "new.json", "first", nil, aws.String("*"), ""},
+		{"nowhere", "new.json", "first", nil, nil, "NoSuchBucket"},
+	} {
+		out, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &row.bucket, Key: &row.key, Body: strings.NewReader(row.body), IfMatch: row.match, IfNoneMatch: row.noneMatch})
+		if errorCode(err) != row.code {
+			t.Errorf("%s %s: %v, want %q", row.key, row.body, err, row.code)
+		}
+		if row.code != "" {
+			continue
+		}
+		got, body, err := getObject(t, c, row.bucket, row.key, "")
+		if err != nil || body != row.body || *got.VersionId != *out.VersionId || *got.ETag != *out.ETag {
+			t.Errorf("%q, %v", body, err)
+		}
+	}
+	if left, err := os.ReadFile(file); err != nil || string(left) != "from a file" {
+		t.Errorf("the file has %q, %v", left, err)
+	}
+	prefix, bucket := "plan.json", "plans"
+	list, err := c.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range list.Versions {
+		_, body, err := getObject(t, c, bucket, *v.Key, *v.VersionId)
+		if err != nil || int64(len(body)) != *v.Size || v.LastModified == nil {
+			t.Errorf("%+v, %v", v, err)
+		}
+		got = append(got, fmt.Sprint(*v.Key, " ", body, " ", *v.IsLatest))
+	}
+	want := []string{"plan.json third true", "plan.json second false", "plan.json from a file false", "plan.json.old another object true"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestPutFile(t *testing.T) {
 	s := start(t)
 	c := s3Client(s, region, accessKey, secretKey)
@@ -176,7 +238,13 @@ func TestS3Refusal(t *testing.T) {
 		{name: "unsigned header of AWS's", after: header("X-Amz-Request-Payer", "requester"), status: 403, code: "AccessDenied"},
 		{name: "other key", after: target("GET", "/plans/plan2"), status: 403, code: "SignatureDoesNotMatch"},
 		{name: "HEAD", before: target("HEAD", "/plans/plan"), status: 405},
-		{name: "PUT", before: target("PUT", "/plans/plan"), status: 405, code: "MethodNotAllowed"},
+		{name: "DELETE", before: target("DELETE", "/plans/plan"), status: 405, code: "MethodNotAllowed"},
+		{name: "PUT of tags", before: target("PUT", "/plans/plan?tagging="), status: 501, code: "NotImplemented"},
+		{name: "PUT of a bucket", before: target("PUT", "/plans"), status: 501, code: "NotImplemented"},
+		{name: "PUT in chunks", before: func(r *http.Request) {
+			target("PUT", "/plans/plan")(r)
+			r.Header.Set("Content-Encoding", "aws-chunked")
+		}, status: 501, code: "NotImplemented"},
 		{name: "list of buckets", before: target("GET", "/"), status: 501, code: "NotImplemented"},
 		{name: "list of objects", before: target("GET", "/plans"), status: 501, code: "NotImplemented"},
 		{name: "tags", before: target("GET", "/plans/plan?tagging="), status: 501, code: "NotImplemented"},

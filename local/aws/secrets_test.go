@@ -98,6 +98,36 @@ func TestGetSecretValue(t *testing.T) {
 }
 
 // TestPutSecretValue puts several values into one secret.
+func TestCreateSecret(t *testing.T) {
+	s := start(t)
+	s.Secrets.Put("there", "one")
+	c := secretsClient(s, region, accessKey, secretKey)
+	for _, row := range []struct{ name, text, code string }{
+		{"card/new", "one", ""},
+		{"card/new", "one", "ResourceExistsException"},
+		{"there", "two", "ResourceExistsException"},
+		{"a name", "one", "ValidationException"},
+		{"arn:aws:secretsmanager:eu-west-1:123456789012:secret:x", "one", "ValidationException"},
+		{"empty", "", "ValidationException"},
+		{"large", strings.Repeat("x", maxSecretSize+1), "ValidationException"},
+	} {
+		out, err := c.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &row.name, SecretString: &row.text})
+		if row.code != "" {
+			if errorCode(err) != row.code {
+				t.Errorf("%s: %v, want %s", row.name, err, row.code)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := getSecret(t.Context(), s, region, accessKey, secretKey, input(row.name, "", ""))
+		if err != nil || *got.SecretString != row.text || *got.ARN != *out.ARN || *got.VersionId != *out.VersionId || *out.Name != row.name {
+			t.Errorf("%+v, then %+v, %v", out, got, err)
+		}
+	}
+}
+
 func TestPutSecretValue(t *testing.T) {
 	s := start(t)
 	arn := s.Secrets.Put("ticket", "{}")

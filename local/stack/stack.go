@@ -132,6 +132,7 @@ type Stack struct {
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // theirs, to start further instances
 	Mux       *http.ServeMux              // further handlers, which take precedence over the API
+	AWS       string                      // base URL of AWS
 	Secrets   *aws.Secrets
 	Plans     *aws.S3
 	Events    *aws.Events
@@ -190,6 +191,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		return err
 	}
 	s.onClose(cloud.Close)
+	s.AWS = cloud.URL()
 	s.Secrets, s.Plans, s.Events, s.Queues = cloud.Secrets, cloud.S3, cloud.Events, cloud.Queues
 	s.Queues.Speed(max(cfg.QueueSpeed, 1))
 	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+)
+
+// aws returns the configuration for AWS, or for the local stack's.
+func (a *app) aws(ctx context.Context) (aws.Config, error) {
+	if a.local != nil {
+		l := a.local.AWS
+		return aws.Config{
+			Region:       l.Region,
+			BaseEndpoint: &l.Endpoint,
+			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{AccessKeyID: l.AccessKeyID, SecretAccessKey: l.SecretAccessKey, SessionToken: l.SessionToken}, nil
+			}),
+		}, nil
+	}
+	c, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region))
+	if err != nil {
+		return c, faultf("list the profiles: aws configure list-profiles", "the AWS configuration can't be read: %v", err)
+	}
+	if c.Region == "" {
+		return c, faultf("name it with --region, or: export AWS_REGION=…", "no AWS region is set")
+	}
+	if _, err := c.Credentials.Retrieve(ctx); err != nil {
+		return c, faultf("log in as for the AWS CLI, and see that this works: aws sts get-caller-identity", "there are no AWS credentials: %v", err)
+	}
+	return c, nil
+}
+
+// secrets returns a client of Secrets Manager.
+func (a *app) secrets(ctx context.Context) (*secretsmanager.Client, error) {
+	c, err := a.aws(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return secretsmanager.NewFromConfig(c), nil
+}
+
+// awsFault is the fault for an error of Secrets Manager.
+func awsFault(err error, action, id string) *fault {
+	refused, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return faultf("check the network, the region and AWS_ENDPOINT_URL", "Secrets Manager could not be reached")
+	}
+	switch code := refused.ErrorCode(); code {
+	case "ResourceNotFoundException":
+		return &fault{
+			cause:   "Secrets Manager has no secret " + id + " in this region",
+			cure:    "list them: aws secretsmanager list-secrets --query 'SecretList[].Name'; or make it with membercard secret … --put " + quote(id),
+			missing: true,
+		}
+	case "AccessDeniedException":
+		return faultf("let whoever runs this do "+action+" on it (see who that is: aws sts get-caller-identity)", "Secrets Manager does not allow it: %s", refused.ErrorMessage())
+	case "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "InvalidClientTokenId", "ExpiredToken":
+		return faultf("log in anew, and see that this works: aws sts get-caller-identity", "AWS does not accept the credentials (%s)", code)
+	default:
+		return faultf("look the code up in the document of "+action, "Secrets Manager answered %s: %s", code, refused.ErrorMessage())
+	}
+}
+
+// getSecret returns the text of a secret's current version.
+func (a *app) getSecret(ctx context.Context, id string) ([]byte, error) {
+	client, err := a.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out *secretsmanager.GetSecretValueOutput
+	a.during("reading "+id, func() {
+		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
+	})
+	if err != nil {
+		return nil, awsFault(err, "secretsmanager:GetSecretValue", id)
+	}
+	if out.SecretString != nil {
+		return []byte(*out.SecretString), nil
+	}
+	return out.SecretBinary, nil
+}
+
+// putSecret makes text the current version of a secret, which it creates if there is
+// none. The version before is kept as AWSPREVIOUS. If the secret has this text
+// already, nothing is written.
+func (a *app) putSecret(ctx context.Context, name, text string) (*stored, error) {
+	client, err := a.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var s *stored
+	a.during("storing "+name, func() { s, err = putSecret(ctx, client, name, text) })
+	return s, err
+}
+
+func putSecret(ctx context.Context, client *secretsmanager.Client, name, text string) (*stored, error) {
+	// Whoever may write the secret may not be allowed to read it.
+	if now, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name}); err == nil && aws.ToString(now.SecretString) == text {
+		return &stored{ARN: aws.ToString(now.ARN), VersionID: aws.ToString(now.VersionId), Unchanged: true}, nil
+	}
+	put, err := client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &text})
+	if err == nil {
+		return &stored{ARN: aws.ToString(put.ARN), VersionID: aws.ToString(put.VersionId)}, nil
+	}
+	if refused, ok := errors.AsType[smithy.APIError](err); !ok || refused.ErrorCode() != "ResourceNotFoundException" {
+		return nil, awsFault(err, "secretsmanager:PutSecretValue", name)
+	}
+	made, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: &text})
+	if err != nil {
+		return nil, awsFault(err, "secretsmanager:CreateSecret", name)
+	}
+	return &stored{ARN: aws.ToString(made.ARN), VersionID: aws.ToString(made.VersionId), Created: true}, nil
+}

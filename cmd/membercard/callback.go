@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"membercard/shared/apierror"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+)
+
+// callbackPath is where WeChat Pay keeps the URL that events of merchant cards are
+// sent to (设置会员卡事件回调地址).
+const callbackPath = "/v3/marketing/membercard-open/callback"
+
+func (a *app) callbackGet() *cobra.Command {
+	var from source
+	cmd := command("get", "Show where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
+		return a.asMerchant(ctx, &from, func(r *report, client *signing.Client) {
+			const name = "callback URL"
+			current, err := a.callback(ctx, client)
+			switch {
+			case err != nil:
+				r.add(failedCall(name, err))
+			case current == "":
+				r.fail(name, faultf("membercard callback set https://…/wechatpay/notifications", "none is set: no event of a merchant card is sent"))
+			default:
+				r.NotifyURL = current
+				r.add(step{Name: name, OK: true, Detail: current})
+			}
+		})
+	})
+	return from.flags(cmd)
+}
+
+func (a *app) callbackSet() *cobra.Command {
+	var from source
+	var to string
+	cmd := command("set URL", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
+		if bad := notifyURL(to); bad != nil {
+			r := &report{}
+			r.fail("URL", bad)
+			return a.print(a.out, r)
+		}
+		return a.asMerchant(ctx, &from, func(r *report, client *signing.Client) {
+			before, err := a.callback(ctx, client)
+			if err != nil {
+				r.add(failedCall("callback URL read", err))
+				return
+			}
+			detail := to
+			if before != "" && before != to {
+				detail += " (before: " + before + ")"
+			}
+			if before != to {
+				body, err := strictjson.Encode(map[string]string{"notify_url": to})
+				if err == nil {
+					a.during("asking WeChat Pay", func() { _, err = client.Patch(ctx, callbackPath, body) })
+				}
+				if err != nil {
+					r.add(failedCall("callback URL set", err))
+					return
+				}
+			}
+			r.NotifyURL = to
+			r.add(step{Name: "callback URL set", OK: true, Detail: detail})
+		})
+	})
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.PreRun = func(_ *cobra.Command, args []string) { to = args[0] }
+	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
+    --secret-id membercard/merchant`
+	return from.flags(cmd)
+}
+
+// callback returns the callback URL, or "" if none is set.
+func (a *app) callback(ctx context.Context, client *signing.Client) (current string, err error) {
+	var body []byte
+	a.during("asking WeChat Pay", func() {
+		answer, failed := client.Get(ctx, callbackPath)
+		if err = failed; err == nil {
+			body = answer.Body
+		}
+	})
+	if e, ok := errors.AsType[*apierror.Error](err); ok && e.Status == http.StatusNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var answer struct {
+		NotifyURL string `json:"notify_url"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return "", errors.New("WeChat Pay's answer is not the documented JSON")
+	}
+	return answer.NotifyURL, nil
+}
+
+// notifyURL checks a URL that WeChat Pay is to notify.
+func notifyURL(s string) *fault {
+	const cure = "give the API's URL of /wechatpay/notifications; it is an output of the stack: aws cloudformation describe-stacks --query 'Stacks[].Outputs'"
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil:
+		return faultf(cure, "%q is not a URL", clip(s))
+	case u.Scheme != "https":
+		return faultf(cure, "WeChat Pay notifies https URLs only")
+	case strings.ContainsAny(s, "?#"):
+		return faultf(cure, "WeChat Pay notifies URLs without a query string only")
+	case len(s) > 256:
+		return faultf(cure, "the URL has %d characters; 256 are allowed", len(s))
+	case !isPublic(u.Hostname()):
+		return faultf(cure, "WeChat Pay can't reach %s from the internet", u.Hostname())
+	}
+	return nil
+}
+
+// isPublic reports whether a host may be reachable from the internet.
+func isPublic(host string) bool {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return !address.IsLoopback() && !address.IsPrivate() && !address.IsLinkLocalUnicast() && !address.IsUnspecified()
+	}
+	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".local")
+}
+
+// asMerchant runs f with a client for the merchant of a secret, and prints the
+// report.
+func (a *app) asMerchant(ctx context.Context, from *source, f func(*report, *signing.Client)) error {
+	r := &report{}
+	client, err := a.merchantClient(ctx, r, from)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		f(r, client)
+	}
+	return a.print(a.out, r)
+}

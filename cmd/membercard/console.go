@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+)
+
+// console is where the tool reads and writes.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+
+	// What is a terminal.
+	inIsTerminal, outIsTerminal, errIsTerminal bool
+
+	colour   bool                                           // on out
+	json     bool                                           // --json
+	password func(context.Context) (line []byte, err error) // reads a line from the terminal without echo
+}
+
+func newConsole() *console {
+	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	c := &console{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		inIsTerminal: isTerminal(os.Stdin), outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
+		password: func(ctx context.Context) ([]byte, error) { return readPassword(ctx, int(os.Stdin.Fd())) },
+	}
+	c.colour = c.outIsTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return c
+}
+
+// readPassword reads a line from a terminal without echo. If ctx ends, by Ctrl-C, it
+// switches the echo on again.
+func readPassword(ctx context.Context, terminal int) ([]byte, error) {
+	state, err := term.GetState(terminal)
+	if err != nil {
+		return nil, err
+	}
+	type typed struct {
+		line []byte
+		err  error
+	}
+	read := make(chan typed, 1)
+	go func() {
+		line, err := term.ReadPassword(terminal)
+		read <- typed{line, err}
+	}()
+	select {
+	case t := <-read:
+		return t.line, t.err
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), term.Restore(terminal, state))
+	}
+}
+
+// step is one thing that a command found in order or not.
+type step struct {
+	Name    string   `json:"name"`
+	OK      bool     `json:"ok"`
+	Detail  string   `json:"detail,omitempty"`  // what was found
+	Notes   []string `json:"notes,omitempty"`   // what was mended
+	Warning string   `json:"warning,omitempty"` // what is in order, but may not be for long
+	Skipped string   `json:"skipped,omitempty"` // why it was not checked, which is no failure
+	Cause   string   `json:"cause,omitempty"`   // of a failure, or of a warning: what was found and what was expected
+	Cure    string   `json:"cure,omitempty"`    // what mends it
+
+	RequestID string `json:"request_id,omitempty"` // WeChat's, of a failure
+}
+
+// report is the result of a command. With --json it is what is printed.
+type report struct {
+	OK    bool   `json:"ok"`
+	Steps []step `json:"steps"`
+
+	MchID               string  `json:"mchid,omitempty"`
+	CertificateSerialNo string  `json:"certificate_serial_no,omitempty"`
+	CertificateNotAfter string  `json:"certificate_not_after,omitempty"` // RFC 3339
+	AppID               string  `json:"appid,omitempty"`
+	NotifyURL           string  `json:"notify_url,omitempty"`
+	Stored              *stored `json:"stored,omitempty"`
+
+	Changes  []planChange  `json:"changes,omitempty"`
+	Versions []planVersion `json:"versions,omitempty"` // of the plan, newest first
+
+	after []string // lines for a reader at the end
+}
+
+// stored is what became of a secret in Secrets Manager.
+type stored struct {
+	ARN       string `json:"arn"`
+	VersionID string `json:"version_id"`
+	Created   bool   `json:"created"`   // the secret did not exist
+	Unchanged bool   `json:"unchanged"` // it had this value already
+}
+
+func (r *report) add(steps ...step) { r.Steps = append(r.Steps, steps...) }
+
+// fail adds a failed step.
+func (r *report) fail(name string, f *fault) {
+	r.add(step{Name: name, Cause: f.cause, Cure: f.cure})
+}
+
+func (r *report) failed() (n int) {
+	for _, s := range r.Steps {
+		if !s.OK && s.Skipped == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// addEcho adds the steps of WeChat Pay's self-test.
+func (r *report) addEcho(steps []signing.Step) {
+	for _, s := range steps {
+		r.add(step{Name: s.Name, OK: s.OK, Skipped: s.Skipped, Cause: s.Cause, Cure: s.Cure, RequestID: s.RequestID})
+	}
+}
+
+// fault is a mistake: what was found, what was expected, and what mends it.
+type fault struct {
+	cause, cure string
+	missing     bool // there is no such thing yet
+}
+
+func (f *fault) Error() string {
+	if f.cure == "" {
+		return f.cause
+	}
+	return f.cause + "\n" + f.cure
+}
+
+func faultf(cure, cause string, args ...any) *fault {
+	return &fault{cause: fmt.Sprintf(cause, args...), cure: cure}
+}
+
+// errFailed ends a command whose report says what failed.
+var errFailed = errors.New("a check failed")
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// print prints a report to w, and returns errFailed if a step failed.
+func (c *console) print(w io.Writer, r *report) error {
+	failed := r.failed()
+	r.OK = failed == 0
+	if c.json {
+		text, err := strictjson.Encode(r)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%s\n", text)
+	} else {
+		colour := c.colour && w == c.out
+		for _, s := range r.Steps {
+			s.print(w, colour)
+		}
+		for _, line := range r.after {
+			fmt.Fprintln(w, line)
+		}
+		if failed > 0 {
+			fmt.Fprintf(w, "%d of %d failed\n", failed, len(r.Steps))
+		}
+	}
+	if failed > 0 {
+		return errFailed
+	}
+	return nil
+}
+
+func (s *step) print(w io.Writer, colour bool) {
+	mark, ansi := "✗", "31"
+	switch {
+	case s.Skipped != "":
+		mark, ansi = "-", "2"
+	case s.Warning != "":
+		mark, ansi = "!", "33"
+	case s.OK:
+		mark, ansi = "✓", "32"
+	}
+	if colour {
+		mark = "\x1b[" + ansi + "m" + mark + "\x1b[0m"
+	}
+	fmt.Fprintf(w, "%s %s", mark, s.Name)
+	if text := s.Detail + s.Skipped; text != "" {
+		fmt.Fprintf(w, ": %s", text)
+	}
+	fmt.Fprintln(w)
+	for _, line := range []struct{ name, text string }{
+		{"note", strings.Join(s.Notes, "; ")}, {"warning", s.Warning}, {"cause", s.Cause}, {"cure", s.Cure}, {"request_id", s.RequestID},
+	} {
+		if line.text != "" {
+			fmt.Fprintf(w, "    %s: %s\n", line.name, strings.ReplaceAll(line.text, "\n", "\n      "))
+		}
+	}
+}
+
+// printError prints an error that no report has.
+func (c *console) printError(err error) {
+	f, ok := errors.AsType[*fault](err)
+	if !ok {
+		f = &fault{cause: err.Error()}
+	}
+	if c.json {
+		text, _ := strictjson.Encode(map[string]any{"ok": false, "error": map[string]string{"cause": f.cause, "cure": f.cure}}) // strings only
+		fmt.Fprintf(c.out, "%s\n", text)
+		return
+	}
+	fmt.Fprintln(c.err, "membercard:", f.cause)
+	if f.cure != "" {
+		fmt.Fprintln(c.err, "cure:", f.cure)
+	}
+}
+
+// asks reports whether a person can be asked for something.
+func (c *console) asks() bool { return c.inIsTerminal && c.errIsTerminal && !c.json }
+
+// ask asks for a secret on the terminal, without echo.
+func (c *console) ask(ctx context.Context, prompt string) ([]byte, error) {
+	fmt.Fprintf(c.err, "%s: ", prompt)
+	line, err := c.password(ctx)
+	fmt.Fprintln(c.err)
+	return bytes.TrimSpace(line), err
+}
+
+// during runs f. On a terminal, if it takes longer than a second, it shows what is
+// waited for.
+func (c *console) during(what string, f func()) {
+	if !c.errIsTerminal || c.json {
+		f()
+		return
+	}
+	ctx, done := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		shown := false
+		for seconds := 1; ; seconds++ {
+			select {
+			case <-time.After(time.Second):
+				fmt.Fprintf(c.err, "\r%s … %d s", what, seconds)
+				shown = true
+			case <-ctx.Done():
+				if shown {
+					fmt.Fprintf(c.err, "\r%s\r", strings.Repeat(" ", len(what)+16))
+				}
+				return
+			}
+		}
+	}()
+	f()
+	done()
+	<-ended
+}

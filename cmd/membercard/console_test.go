@@ -1,0 +1,281 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"membercard/local/wechatpay"
+	"membercard/shared/officialaccount"
+)
+
+func TestStoringASecret(t *testing.T) {
+	f := given()
+	put := func(name string, f files) outcome { return tool(t, f.args(t, "--put", name, "--json", local)...) }
+	const name = "membercard/stored"
+	versions := map[string]bool{}
+	stores := func(f files, created, unchanged bool) {
+		t.Helper()
+		s := put(name, f).requirePassed(t).Stored
+		if s == nil || s.ARN == "" || s.Created != created || s.Unchanged != unchanged || versions[s.VersionID] != unchanged {
+			t.Errorf("%+v", s)
+		}
+		versions[s.VersionID] = true
+	}
+	stores(f, true, false)
+	stores(f, false, true)
+	f.but("apiv3-key-file", "-")
+	stores(f, false, false)
+	// Whoever may write it need not be allowed to read it.
+	manager.refuse("GetSecretValue", "AccessDeniedException")
+	stores(f, false, false)
+	manager.refuse("GetSecretValue", "")
+	for operation, name := range map[string]string{"PutSecretValue": "membercard/there", "CreateSecret": "membercard/new"} {
+		manager.aws.Secrets.Put("membercard/there", "{}")
+		manager.refuse(operation, "AccessDeniedException")
+		s := put(name, f).requireFailed(t, "stored")
+		manager.refuse(operation, "")
+		if !strings.Contains(s.Cure, "secretsmanager:"+operation) {
+			t.Errorf("%+v", s)
+		}
+	}
+	if s := put("a name", f).requireFailed(t, "stored"); !strings.Contains(s.Cause, "ValidationException") {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestASecretIsNotPrintedOnATerminalUnasked(t *testing.T) {
+	f := given()
+	on := terminal{out: true}
+	o := on.run(t, f.args(t)...)
+	if o.code != exitOK || !strings.Contains(o.out, "nothing was written: --put NAME") || !strings.Contains(o.out, "✓ certificate") {
+		t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
+	}
+	o.requireNo(t, private(f)...)
+	o = on.run(t, f.args(t, "--print")...)
+	var secret merchantSecret
+	if want, _ := merchantNow(wechatpay.Both); json.Unmarshal([]byte(o.out), &secret) != nil || secret != want {
+		t.Errorf("%s", o.out)
+	}
+}
+
+func TestAsking(t *testing.T) {
+	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	want, _ := merchantNow(wechatpay.Both)
+	for _, row := range []struct {
+		name  string
+		types []string
+		args  []string
+		asks  []string
+		out   any
+	}{
+		{"an AppSecret", []string{secret}, []string{"secret", "official-account", "--appid", "wx5f0c2b8e7d4a9361"}, []string{"AppSecret of the official account: "},
+			officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: secret}},
+		{"two AppSecrets", []string{secret, " " + secret + "\r"}, []string{"secret", "login", "--mini-program", "wx9b3e71d6a0c4f258", "--official-account", "wx5f0c2b8e7d4a9361"}, []string{"AppSecret of the mini program: ", "AppSecret of the official account: "},
+			officialaccount.Login{MiniProgram: &officialaccount.Account{AppID: "wx9b3e71d6a0c4f258", Secret: secret}, OfficialAccount: &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: secret}}},
+		{"the APIv3 key", []string{want.APIv3Key}, given().but("apiv3-key-file", "-").args(t), []string{"APIv3 key (Enter: none): "}, want},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := terminal{in: true, types: row.types}.run(t, row.args...)
+			if expected := string(must(json.Marshal(row.out))); o.code != exitOK || strings.TrimSpace(o.out) != expected {
+				t.Errorf("exit code %d, %s, want %s\n%s", o.code, o.out, expected, o.err)
+			}
+			for _, ask := range row.asks {
+				if strings.Count(o.err, ask) != 1 {
+					t.Errorf("%s", o.err)
+				}
+			}
+			outcome{err: o.err}.requireNo(t, secret, want.APIv3Key)
+		})
+	}
+}
+
+func TestSecretOfficialAccountAndLogin(t *testing.T) {
+	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	const appid = "wx5f0c2b8e7d4a9361"
+	file := func(content string) string { return write(t, "secret.txt", content) }
+	for _, row := range []struct {
+		name        string
+		appid       string
+		secret      string // file; empty: none
+		step        string // that fails
+		cause, cure string
+	}{
+		{"right", appid, file(secret), "", "", ""},
+		{"a line break after it", appid, file(secret + "\r\n"), "", "", ""},
+		{"the original ID", "gh_86a091e50ad4", file(secret), "AppID", "original ID", "微信公众平台"},
+		{"an AppID that is cut", "wx5f0c2b8e7d4a936", file(secret), "AppID", "does not look like an AppID", "16 hex digits"},
+		{"an AppID in capitals", "WX5F0C2B8E7D4A9361", file(secret), "AppID", "does not look like an AppID", "16 hex digits"},
+		{"the AppSecret as the AppID", secret, file(secret), "AppID", "it is an AppSecret", "16 hex digits"},
+		{"the AppID as the AppSecret", appid, file(appid), "AppSecret", "it is an AppID", "reset it"},
+		{"an AppSecret that is cut", appid, file(secret[1:]), "AppSecret", "has 31 characters", "reset it"},
+		{"the APIv3 key as the AppSecret", appid, file("Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"), "AppSecret", "APIv3 key", "reset it"},
+		{"an empty file", appid, file(""), "AppSecret", "is empty", "copy it anew"},
+		{"no such file", appid, "/nowhere/secret.txt", "AppSecret", "there is no file", "ls /nowhere"},
+		{"a folder", appid, t.TempDir(), "AppSecret", "is a folder", "ls "},
+		{"no AppSecret, and nobody to ask", appid, "", "AppSecret", "was not given", "in a file"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, kind := range []struct{ prefix, command, appid, file string }{
+				{"official account", "official-account", "--appid", "--secret-file"},
+				{"mini program", "login", "--mini-program", "--mini-program-secret-file"},
+				{"official account", "login", "--official-account", "--official-account-secret-file"},
+			} {
+				args := []string{"secret", kind.command, "--json", kind.appid, row.appid}
+				if row.secret != "" {
+					args = append(args, kind.file, row.secret)
+				}
+				o := tool(t, args...)
+				o.requireNo(t, secret, secret[1:], "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A")
+				if row.step == "" {
+					o.requirePassed(t)
+					continue
+				}
+				if s := o.requireFailed(t, kind.prefix+": "+row.step); !strings.Contains(s.Cause, row.cause) || !strings.Contains(s.Cure, row.cure) {
+					t.Errorf("cause: %s\ncure: %s", s.Cause, s.Cure)
+				}
+			}
+		})
+	}
+}
+
+func TestTheCommandLine(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"no command", nil, "needs a command"},
+		{"a group without a command", []string{"secret"}, "needs a command"},
+		{"an unknown command", []string{"secrets"}, `no command "secrets"; did you mean secret?`},
+		{"an unknown command of a group", []string{"secret", "merchnt"}, `no command "merchnt"; did you mean merchant?`},
+		{"an unknown flag", []string{"check", "merchant", "--files", "x"}, "unknown flag"},
+		{"an argument too many", []string{"check", "merchant", "x"}, "takes flags only"},
+		{"a flag without its value", []string{"check", "merchant", "--file"}, "needs an argument"},
+		{"no certificate", []string{"secret", "merchant", "--key", "x"}, `"cert" not set`},
+		{"no secret to check", []string{"check", "merchant"}, "--secret-id or --file is needed"},
+		{"two secrets to check", []string{"check", "merchant", "--file", "x", "--secret-id", "y"}, "none of the others can be"},
+		{"two places for a secret", given().args(t, "--put", "x", "--print"), "none of the others can be"},
+		{"two documents on standard output", given().args(t, "--json", "--print"), "--print and --json"},
+		{"no app to log in to", []string{"secret", "login"}, "--mini-program, --official-account or both"},
+		{"an endpoint in the clear", []string{"check", "merchant", "--file", write(t, "s.json", pay.MerchantSecret(wechatpay.Both)), "--endpoint", "http://127.0.0.1:1"}, "is not a base URL"},
+		{"a secret as an argument", []string{"secret", "official-account", "--appid", "x", "--secret", "y"}, "unknown flag"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := tool(t, row.args...)
+			if o.code != exitUsage || !strings.Contains(o.err+o.out, row.says) || !strings.Contains(o.err+o.out, "--help") {
+				t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
+			}
+		})
+	}
+	if o := tool(t, "check", "--json", "nothing"); o.code != exitUsage || !json.Valid([]byte(o.out)) {
+		t.Errorf("%d %s", o.code, o.out)
+	}
+	for _, args := range [][]string{{"--help"}, {"secret", "merchant", "--help"}, {"completion", "bash"}} {
+		if o := tool(t, args...); o.code != exitOK || o.out == "" || o.err != "" {
+			t.Errorf("%q: exit code %d\n%s", args, o.code, o.err)
+		}
+	}
+	if o := tool(t, "check", "merchant", "--local=http://127.0.0.1:1"); o.code != exitFailed || !strings.Contains(o.err, "there is no local stack at http://127.0.0.1:1") || !strings.Contains(o.err, "go run ./local") {
+		t.Errorf("%d %s", o.code, o.err)
+	}
+}
+
+func TestColoursAreForTerminals(t *testing.T) {
+	f := write(t, "s.json", pay.MerchantSecret(wechatpay.Both))
+	if o := tool(t, "check", "merchant", local, "--file", f); strings.Contains(o.out, "\x1b") || !strings.Contains(o.out, "✓ signature accepted\n") {
+		t.Errorf("%q", o.out)
+	}
+	s := step{Name: "x", OK: true}
+	var plain, coloured strings.Builder
+	s.print(&plain, false)
+	s.print(&coloured, true)
+	if plain.String() != "✓ x\n" || coloured.String() != "\x1b[32m✓\x1b[0m x\n" {
+		t.Errorf("%q %q", plain.String(), coloured.String())
+	}
+}
+
+func TestProgressIsShownAfterASecond(t *testing.T) {
+	var shown strings.Builder
+	c := &console{err: &shown, errIsTerminal: true}
+	c.during("asking", func() {})
+	if shown.Len() > 0 {
+		t.Errorf("%q", shown.String())
+	}
+	c.during("asking", func() { time.Sleep(1100 * time.Millisecond) })
+	if !strings.HasPrefix(shown.String(), "\rasking … 1 s") || !strings.HasSuffix(shown.String(), "\r") {
+		t.Errorf("%q", shown.String())
+	}
+}
+
+// The binary on a real terminal: what is typed is not echoed, and no key is printed.
+func TestOnATerminal(t *testing.T) {
+	if _, err := exec.LookPath("script"); err != nil {
+		t.Skip("script is missing: apt-get install bsdutils")
+	}
+	binary := filepath.Join(t.TempDir(), "membercard")
+	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	on := func(types string) (string, error) {
+		c := exec.Command("script", "-qec", binary+" secret official-account --appid wx5f0c2b8e7d4a9361; echo exit code $?; stty -a", "/dev/null")
+		c.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=")
+		in, screen := must(c.StdinPipe()), must(c.StdoutPipe())
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		for !strings.Contains(out.String(), "AppSecret of the official account: ") {
+			if _, err := io.CopyN(&out, screen, 1); err != nil {
+				t.Fatalf("it does not ask: %v\n%s", err, out.String())
+			}
+		}
+		time.Sleep(time.Second) // until the echo is off
+		_, _ = in.Write([]byte(types))
+		_, _ = io.Copy(&out, screen)
+		err := c.Wait()
+		return out.String(), err
+	}
+	out, err := on(secret + "\n")
+	for _, want := range []string{"AppSecret of the official account: ", "\x1b[32m✓\x1b[0m official account: AppSecret", "nothing was written", "exit code 0"} {
+		if err != nil || !strings.Contains(out, want) || strings.Contains(out, secret) {
+			t.Errorf("%q is missing, %v\n%s", want, err, out)
+		}
+	}
+	out, err = on("0c7a\x03") // Ctrl-C
+	if err != nil || !strings.Contains(out, "exit code 1") || !strings.Contains(out, " echo ") || strings.Contains(out, "-echo ") {
+		t.Errorf("after Ctrl-C: %v\n%s", err, out)
+	}
+}
+
+// What scripts read does not change by accident.
+func TestTheJSONIsStable(t *testing.T) {
+	manager.aws.Secrets.Put("membercard/json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"callback", "set", "http://x.example"}, `{"ok":false,"steps":[{"name":"URL","ok":false,"cause":"WeChat Pay notifies https URLs only","cure":"give the API's URL of /wechatpay/notifications; it is an output of the stack: aws cloudformation describe-stacks --query 'Stacks[].Outputs'"}]}`},
+		{[]string{"callback", "frobnicate"}, `{"error":{"cause":"membercard callback has no command \"frobnicate\"","cure":"membercard --help, or --help after a command, lists what there is"},"ok":false}`},
+		{[]string{"plan", "validate", "../../local/plan.json"}, `{"ok":true,"steps":[{"name":"plan is valid","ok":true,"detail":"cards: 1, campaigns: 1"}]}`},
+	} {
+		if o := tool(t, append(row.args, "--json")...); strings.TrimSpace(o.out) != row.want || o.err != "" {
+			t.Errorf("%s%s\nwant\n%s", o.out, o.err, row.want)
+		}
+	}
+	r := tool(t, "check", "merchant", "--json", local, "--secret-id", "membercard/json").requirePassed(t)
+	var got []string
+	for _, s := range r.Steps {
+		got = append(got, s.Name)
+	}
+	want := "secret read; secret is well-formed; public-key ID; APIv3 key; clock; WeChat Pay answered; signature accepted; answer verified; message echoed; encrypted for WeChat Pay; decrypted from WeChat Pay"
+	if strings.Join(got, "; ") != want {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf16"
+)
+
+// maxFile is more than any of these files has: 64 KiB.
+const maxFile = 64 << 10
+
+// A kind is what is in a file.
+type kind string
+
+const (
+	aCertificate   kind = "a certificate"
+	aKey           kind = "a private key"
+	anEncryptedKey kind = "a private key with a passphrase"
+	aPublicKey     kind = "a public key"
+	aRequest       kind = "a certificate request"
+	anOpenSSHKey   kind = "a key of OpenSSH"
+	aP12           kind = "a PKCS#12 archive (.p12)"
+	aDER           kind = "binary (DER)"
+	aBrokenPEM     kind = "a damaged PEM file"
+	aSecret        kind = "a JSON object"
+	aText          kind = "no PEM file"
+)
+
+// file is one of WeChat's files, and what is in it.
+type file struct {
+	path  string
+	kind  kind
+	text  []byte
+	notes []string // what was mended
+
+	certificates []*x509.Certificate
+	key          any // *rsa.PrivateKey, or another key
+	publicKey    any // *rsa.PublicKey, or another key
+	der          kind
+}
+
+// load reads a file and finds out what is in it. It fails if there is nothing.
+func load(path string) (*file, *fault) {
+	text, notes, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{path: path, text: text, notes: notes}
+	f.recognize()
+	return f, nil
+}
+
+// read reads one of WeChat's files. A byte order mark and Windows line breaks are
+// mended.
+func read(path string) (text []byte, notes []string, f *fault) {
+	if text, f = readUpTo(path, maxFile); f != nil {
+		return nil, nil, f
+	}
+	text, notes = mend(text)
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, nil, empty(path)
+	}
+	return text, notes, nil
+}
+
+func empty(path string) *fault {
+	return faultf("copy it anew from where it was saved first", "%s is empty", path)
+}
+
+// readUpTo reads a file of at most so many bytes, which must not be empty.
+func readUpTo(path string, most int64) (text []byte, f *fault) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, faultf("check the path; in this folder: ls "+quote(filepath.Dir(path)), "there is no file %s", path)
+	case err == nil && info.IsDir():
+		return nil, faultf("name the file in it: ls "+quote(path), "%s is a folder, not a file", path)
+	case err == nil && info.Size() > most:
+		return nil, faultf("check that it is the right file", "%s has %d KiB; at most %d are expected", path, info.Size()>>10, most>>10)
+	}
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, faultf("let yourself read it: chmod u+r "+quote(path), "%s can't be read", path)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, empty(path)
+	}
+	return text, nil
+}
+
+// mend undoes what editors do to text files.
+func mend(text []byte) (mended []byte, notes []string) {
+	switch {
+	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+		text, notes = text[3:], append(notes, "a byte order mark was left out")
+	case bytes.HasPrefix(text, []byte("\xff\xfe")) && len(text)%2 == 0:
+		units := make([]uint16, 0, len(text)/2)
+		for i := 2; i < len(text); i += 2 {
+			units = append(units, uint16(text[i])|uint16(text[i+1])<<8)
+		}
+		text, notes = []byte(string(utf16.Decode(units))), append(notes, "UTF-16 was converted to UTF-8")
+	}
+	if bytes.HasPrefix(text, []byte{0x30}) && !isText(text) {
+		return text, notes // DER, which has no line breaks
+	}
+	if bytes.ContainsRune(text, '\r') {
+		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+		notes = append(notes, "Windows line breaks (CRLF) were replaced")
+	}
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) && !bytes.Contains(bytes.TrimSpace(text), []byte("\n")) && bytes.Contains(text, []byte(`\n`)) {
+		text, notes = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")), append(notes, `"\n" was replaced by line breaks`)
+	}
+	return text, notes
+}
+
+func isText(b []byte) bool {
+	return !bytes.ContainsFunc(b, func(c rune) bool { return c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0xfffd })
+}
+
+// recognize sets what is in the file.
+func (f *file) recognize() {
+	rest := f.text
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		f.take(block)
+	}
+	if f.kind != "" {
+		return
+	}
+	trimmed := bytes.TrimSpace(f.text)
+	switch extension := strings.ToLower(filepath.Ext(f.path)); {
+	case bytes.HasPrefix(trimmed, []byte("{")):
+		f.kind = aSecret
+	case bytes.Contains(f.text, []byte("-----BEGIN")):
+		f.kind = aBrokenPEM
+	case isP12(f.text), f.text[0] == 0x30 && (extension == ".p12" || extension == ".pfx"):
+		f.kind = aP12
+	case f.text[0] == 0x30 && !isText(f.text):
+		f.kind, f.der = aDER, derKind(f.text)
+	default:
+		f.kind = aText
+	}
+}
+
+// take takes one block of a PEM file. Of several kinds a certificate and a key may
+// be in one file; what comes first names it.
+func (f *file) take(block *pem.Block) {
+	found := aBrokenPEM
+	switch block.Type {
+	case "CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE":
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			f.certificates, found = append(f.certificates, c), aCertificate
+		}
+	case "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST":
+		found = aRequest
+	case "ENCRYPTED PRIVATE KEY":
+		found = anEncryptedKey
+	case "OPENSSH PRIVATE KEY":
+		found = anOpenSSHKey
+	case "PRIVATE KEY":
+		if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+			f.key, found = key, aKey
+		}
+	case "RSA PRIVATE KEY":
+		if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			found = anEncryptedKey
+		} else if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+			f.key, found = key, aKey
+			f.notes = append(f.notes, "the key is stored as PKCS#8; the file has PKCS#1")
+		}
+	case "EC PRIVATE KEY":
+		if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+			f.key, found = key, aKey
+		}
+	case "PUBLIC KEY":
+		if key, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
+			f.publicKey, found = key, aPublicKey
+		}
+	case "RSA PUBLIC KEY":
+		if key, err := x509.ParsePKCS1PublicKey(block.Bytes); err == nil {
+			f.publicKey, found = key, aPublicKey
+			f.notes = append(f.notes, "the public key is stored as PKIX; the file has PKCS#1")
+		}
+	case "EC PARAMETERS":
+		return
+	}
+	if f.kind == "" || f.kind == aBrokenPEM {
+		f.kind = found
+	}
+}
+
+// isP12 reports whether this is PKCS#12 (RFC 7292): a sequence that begins with
+// version 3 and a content type of PKCS#7.
+func isP12(der []byte) bool {
+	var pfx struct {
+		Version  int
+		AuthSafe struct {
+			ContentType asn1.ObjectIdentifier
+			Content     asn1.RawValue `asn1:"optional"`
+		}
+		MacData asn1.RawValue `asn1:"optional"`
+	}
+	_, err := asn1.Unmarshal(der, &pfx)
+	return err == nil && pfx.Version == 3
+}
+
+// derKind returns what is in a DER file.
+func derKind(der []byte) kind {
+	if _, err := x509.ParseCertificate(der); err == nil {
+		return aCertificate
+	}
+	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return aKey
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return aKey
+	}
+	if _, err := x509.ParsePKIXPublicKey(der); err == nil {
+		return aPublicKey
+	}
+	return ""
+}
+
+// wrong is the fault of a file with something else in it than what is wanted.
+func (f *file) wrong(wanted kind, name string) *fault {
+	path, fresh := quote(f.path), "copy "+name+" anew from where WeChat's tool or page saved it"
+	cause := fmt.Sprintf("%s is %s; %s (%s) is wanted", f.path, f.kind, wanted, name)
+	switch {
+	case f.kind == aP12 && wanted == aCertificate:
+		return faultf("openssl pkcs12 -legacy -in "+path+" -clcerts -nokeys -out apiclient_cert.pem   (the password is the mchid)", "%s", cause)
+	case f.kind == aP12 && wanted == aKey:
+		return faultf("openssl pkcs12 -legacy -in "+path+" -nocerts -nodes -out apiclient_key.pem   (the password is the mchid)", "%s", cause)
+	case f.kind == aDER && f.der == wanted:
+		command := map[kind]string{aCertificate: "x509 -inform der", aKey: "pkey -inform der", aPublicKey: "pkey -pubin -inform der"}[wanted]
+		return faultf("openssl "+command+" -in "+path+" -out "+name, "%s is in binary form (DER); PEM is wanted", f.path)
+	case f.kind == aDER && f.der != "":
+		return faultf("give "+name, "%s is %s in binary form (DER); %s (%s) is wanted", f.path, f.der, wanted, name)
+	case f.kind == anEncryptedKey && wanted == aKey:
+		return faultf("openssl pkey -in "+path+" -out apiclient_key.plain.pem   (it asks for the passphrase)", "%s has a passphrase, which the functions could not enter", f.path)
+	case f.kind == aBrokenPEM:
+		return faultf(fresh, "%s is damaged: the text between its BEGIN and END lines is cut, or lost its line breaks", f.path)
+	case f.kind == aRequest && wanted == aCertificate:
+		return faultf("give apiclient_cert.pem, which WeChat made from the request", "%s", cause)
+	case f.kind == aCertificate && wanted == aKey, f.kind == anEncryptedKey && wanted == aCertificate, f.kind == aKey && wanted == aCertificate:
+		return faultf("check that --cert has apiclient_cert.pem and --key has apiclient_key.pem: they may be swapped", "%s", cause)
+	case f.kind == aSecret:
+		return faultf("give WeChat's file; to check a finished secret: membercard check merchant --file "+path, "%s is a JSON object, maybe a finished secret; %s (%s) is wanted", f.path, wanted, name)
+	}
+	return faultf("give "+name, "%s", cause)
+}
+
+// rsaKey returns the private key of a file, which must be RSA of 2048 bits or more.
+func (f *file) rsaKey(name string) (*rsa.PrivateKey, *fault) {
+	key, ok := f.key.(*rsa.PrivateKey)
+	switch {
+	case f.kind != aKey:
+		return nil, f.wrong(aKey, name)
+	case !ok:
+		return nil, faultf("give apiclient_key.pem, which belongs to apiclient_cert.pem", "%s is not an RSA key, which WeChat Pay's are", f.path)
+	case key.N.BitLen() < 2048:
+		return nil, faultf("have a new certificate made (账户中心 → API安全 → 商户API证书)", "%s has %d bits; WeChat Pay's keys have 2048", f.path, key.N.BitLen())
+	}
+	return key, nil
+}
+
+// quote quotes a path for a shell.
+func quote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

@@ -1,0 +1,23 @@
+// Command membercard is the operator's tool: it makes secrets from WeChat's files,
+// and checks them, first offline and then with WeChat.
+//
+// Exit codes:
+//
+//	0  everything is in order
+//	1  a check failed, or something could not be done; the cure is printed
+//	2  the command line is wrong
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], newConsole())
+	stop()
+	os.Exit(code)
+}

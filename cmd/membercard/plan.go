@@ -1,0 +1,374 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	"github.com/spf13/cobra"
+
+	"membercard/shared/cardplan"
+	"membercard/shared/strictjson"
+)
+
+// maxPlan is the maximum size of a plan: 4 MiB.
+const maxPlan = 4 << 20
+
+// planPlace is the S3 object with the plan in force.
+type planPlace struct {
+	uri         string
+	bucket, key string
+}
+
+func (p *planPlace) flags(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&p.uri, "at", "", "`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan")
+	return cmd
+}
+
+// find reads --at. The local stack's plan is the default if there is one.
+func (a *app) find(p *planPlace) error {
+	if p.uri == "" && a.local != nil {
+		p.uri = a.local.Plan
+	}
+	if p.uri == "" {
+		return usagef("--at is needed: the stack's output CardPlan")
+	}
+	rest, ok := strings.CutPrefix(p.uri, "s3://")
+	p.bucket, p.key, _ = strings.Cut(rest, "/")
+	if !ok || p.bucket == "" || p.key == "" {
+		return usagef("--at: %q is not of the form s3://bucket/key", p.uri)
+	}
+	return nil
+}
+
+// withFile makes a command of a plan file.
+func withFile(use, short string, f func(ctx context.Context, path string) error) *cobra.Command {
+	var path string
+	cmd := command(use, short, func(ctx context.Context) error { return f(ctx, path) })
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.PreRun = func(_ *cobra.Command, args []string) { path = args[0] }
+	return cmd
+}
+
+func (a *app) planValidate() *cobra.Command {
+	cmd := withFile("validate FILE", "Check a plan offline, with the rules of card-sync", func(_ context.Context, path string) error {
+		r := &report{}
+		if _, p := r.plan(path); p != nil {
+			r.after = timeline(p, time.Now())
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Check a plan offline, with the rules of card-sync. Every fault is listed. For a valid
+plan its campaigns are shown on a time line.`
+	return cmd
+}
+
+func (a *app) planDiff() *cobra.Command {
+	var at planPlace
+	cmd := withFile("diff FILE", "Compare a plan with the one in force", func(ctx context.Context, path string) error {
+		if err := a.find(&at); err != nil {
+			return err
+		}
+		r := &report{}
+		if _, p := r.plan(path); p != nil {
+			if _, current := a.current(ctx, r, &at); current != nil {
+				r.compare(current.plan, p)
+				r.after = append(r.after, timeline(p, time.Now())...)
+			}
+		}
+		return a.print(a.out, r)
+	})
+	return at.flags(cmd)
+}
+
+func (a *app) planPut() *cobra.Command {
+	var at planPlace
+	cmd := withFile("put FILE", "Make a plan the one in force", func(ctx context.Context, path string) error {
+		if err := a.find(&at); err != nil {
+			return err
+		}
+		r := &report{}
+		if text, p := r.plan(path); p != nil {
+			a.putPlan(ctx, r, &at, text, p)
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Make a plan the one in force. It is checked and compared first; if it is the one in
+force already, nothing is written. The version before is kept (membercard plan
+rollback). card-sync applies the new plan as soon as S3 tells of it.`
+	return at.flags(cmd)
+}
+
+func (a *app) planHistory() *cobra.Command {
+	var at planPlace
+	cmd := command("history", "List the versions of the plan, newest first", func(ctx context.Context) error {
+		if err := a.find(&at); err != nil {
+			return err
+		}
+		r := &report{}
+		if client, _ := a.s3(ctx, r); client != nil {
+			if versions, bad := a.versions(ctx, client, &at); bad != nil {
+				r.fail("versions of the plan", bad)
+			} else {
+				r.Versions = versions
+				r.add(step{Name: "versions of the plan", OK: true, Detail: fmt.Sprint(len(versions))})
+				for _, v := range versions {
+					mark := ""
+					if v.Current {
+						mark = "  in force"
+					}
+					r.after = append(r.after, fmt.Sprintf("%s  %6d bytes  %s%s", v.Modified, v.Size, v.ID, mark))
+				}
+			}
+		}
+		return a.print(a.out, r)
+	})
+	return at.flags(cmd)
+}
+
+func (a *app) planRollback() *cobra.Command {
+	var at planPlace
+	var id string
+	cmd := command("rollback", "Make an older version of the plan the one in force", func(ctx context.Context) error {
+		if err := a.find(&at); err != nil {
+			return err
+		}
+		r := &report{}
+		a.rollback(ctx, r, &at, id)
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Make an older version of the plan the one in force: by default the one before. It is
+stored as a new version, so a rollback can be rolled back.`
+	cmd.Flags().StringVar(&id, "version", "", "`ID` of the version (default: the one before the one in force)")
+	return at.flags(cmd)
+}
+
+func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string) {
+	const name = "older version"
+	client, _ := a.s3(ctx, r)
+	if client == nil {
+		return
+	}
+	if id == "" {
+		versions, bad := a.versions(ctx, client, at)
+		switch {
+		case bad != nil:
+		case len(versions) < 2:
+			bad = faultf("membercard plan history --at "+at.uri, "there is no version before the one in force")
+		default:
+			id = versions[1].ID
+		}
+		if bad != nil {
+			r.fail(name, bad)
+			return
+		}
+	}
+	text, _, bad := a.planText(ctx, client, at, id)
+	if bad != nil {
+		r.fail(name, bad)
+		return
+	}
+	r.add(step{Name: name, OK: true, Detail: id})
+	if p := r.parsePlan(text); p != nil {
+		a.putPlan(ctx, r, at, text, p)
+	}
+}
+
+// plan reads a plan file.
+func (r *report) plan(path string) (text []byte, p *cardplan.Plan) {
+	f, bad := readUpTo(path, maxPlan)
+	if bad != nil {
+		r.fail("plan", bad)
+		return nil, nil
+	}
+	return f, r.parsePlan(f)
+}
+
+// parsePlan checks a plan and adds a step for each fault.
+func (r *report) parsePlan(text []byte) *cardplan.Plan {
+	p, err := cardplan.Parse(text)
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
+		for _, fault := range faults {
+			name := fault.Path
+			if name == "" {
+				name = "plan"
+			}
+			r.fail(name, faultf("correct it there; the rules are in plan.schema.json, which an editor can check while you type", "%s %s", name, fault.Issue))
+		}
+		return nil
+	}
+	if err != nil {
+		r.fail("plan", faultf("make it one JSON object: {\"cards\": […]}", "%v", err))
+		return nil
+	}
+	campaigns := 0
+	for i := range p.Cards {
+		campaigns += len(p.Cards[i].Campaigns)
+	}
+	r.add(step{Name: "plan is valid", OK: true, Detail: fmt.Sprintf("cards: %d, campaigns: %d", len(p.Cards), campaigns)})
+	return p
+}
+
+// s3 returns a client of S3, or nil if the report says why not.
+func (a *app) s3(ctx context.Context, r *report) (*s3.Client, error) {
+	c, err := a.aws(ctx)
+	if err != nil {
+		f, ok := errors.AsType[*fault](err)
+		if !ok {
+			f = &fault{cause: err.Error()}
+		}
+		r.fail("AWS", f)
+		return nil, err
+	}
+	// S3 behind another endpoint has no hostname for each bucket.
+	return s3.NewFromConfig(c, func(o *s3.Options) {
+		o.UsePathStyle = o.BaseEndpoint != nil
+		o.DisableLogOutputChecksumValidationSkipped = true // S3 has no checksum of objects that older tools put
+	}), nil
+}
+
+// deployed is the plan in force. Without one, tag is empty and the plan has no cards.
+type deployed struct {
+	plan *cardplan.Plan
+	text []byte
+	tag  string
+}
+
+// current reads the plan in force, or returns nil if the report says why not.
+func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client, *deployed) {
+	const name = "plan in force"
+	client, _ := a.s3(ctx, r)
+	if client == nil {
+		return nil, nil
+	}
+	text, tag, bad := a.planText(ctx, client, at, "")
+	if bad != nil && bad.missing {
+		r.add(step{Name: name, OK: true, Detail: "there is none yet"})
+		return client, &deployed{plan: &cardplan.Plan{}}
+	}
+	if bad != nil {
+		r.fail(name, bad)
+		return nil, nil
+	}
+	found := &deployed{plan: &cardplan.Plan{}, text: text, tag: tag}
+	s := step{Name: name, OK: true, Detail: at.uri}
+	if p, err := cardplan.Parse(text); err == nil {
+		found.plan = p
+	} else {
+		s.Warning = "it is not valid, so card-sync does nothing"
+	}
+	r.add(s)
+	return client, found
+}
+
+// planText reads a version of the plan, by default the current one.
+func (a *app) planText(ctx context.Context, client *s3.Client, at *planPlace, version string) (text []byte, tag string, bad *fault) {
+	input := &s3.GetObjectInput{Bucket: &at.bucket, Key: &at.key}
+	if version != "" {
+		input.VersionId = &version
+	}
+	var out *s3.GetObjectOutput
+	var err error
+	a.during("reading "+at.uri, func() {
+		if out, err = client.GetObject(ctx, input); err == nil {
+			defer out.Body.Close()
+			text, err = io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
+		}
+	})
+	if err != nil {
+		return nil, "", s3Fault(err, at)
+	}
+	return text, aws.ToString(out.ETag), nil
+}
+
+// putPlan makes a plan the one in force, unless it is already.
+func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte, p *cardplan.Plan) {
+	const name = "plan put"
+	client, current := a.current(ctx, r, at)
+	if current == nil {
+		return
+	}
+	if bytes.Equal(current.text, text) {
+		r.add(step{Name: name, OK: true, Detail: "it is in force already"})
+		return
+	}
+	r.compare(current.plan, p)
+	input := &s3.PutObjectInput{Bucket: &at.bucket, Key: &at.key, Body: bytes.NewReader(text), ContentType: aws.String("application/json")}
+	if current.tag == "" {
+		input.IfNoneMatch = aws.String("*")
+	} else {
+		input.IfMatch = &current.tag // what was compared is what is replaced
+	}
+	var out *s3.PutObjectOutput
+	var err error
+	a.during("writing "+at.uri, func() { out, err = client.PutObject(ctx, input) })
+	if err != nil {
+		r.fail(name, s3Fault(err, at))
+		return
+	}
+	r.add(step{Name: name, OK: true, Detail: "version " + aws.ToString(out.VersionId) + "; card-sync applies it now"})
+	r.after = append(r.after, timeline(p, time.Now())...)
+}
+
+// A planVersion is a version of the plan in S3.
+type planVersion struct {
+	ID       string `json:"version_id"`
+	Modified string `json:"modified"` // RFC 3339
+	Size     int64  `json:"size"`     // bytes
+	Current  bool   `json:"current"`  // in force
+}
+
+// versions returns the versions of the plan, newest first.
+func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (versions []planVersion, bad *fault) {
+	pages := s3.NewListObjectVersionsPaginator(client, &s3.ListObjectVersionsInput{Bucket: &at.bucket, Prefix: &at.key})
+	var err error
+	a.during("listing "+at.uri, func() {
+		for pages.HasMorePages() {
+			var page *s3.ListObjectVersionsOutput
+			if page, err = pages.NextPage(ctx); err != nil {
+				return
+			}
+			for _, v := range page.Versions {
+				if aws.ToString(v.Key) == at.key {
+					versions = append(versions, planVersion{aws.ToString(v.VersionId), aws.ToTime(v.LastModified).UTC().Format(time.RFC3339), aws.ToInt64(v.Size), aws.ToBool(v.IsLatest)})
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, s3Fault(err, at)
+	}
+	if len(versions) == 0 {
+		return nil, faultf("membercard plan put FILE --at "+at.uri, "there is no plan at %s yet", at.uri)
+	}
+	return versions, nil
+}
+
+// s3Fault is the fault for an error of S3.
+func s3Fault(err error, at *planPlace) *fault {
+	refused, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return faultf("check the network, the region and AWS_ENDPOINT_URL", "S3 could not be reached")
+	}
+	switch code := refused.ErrorCode(); code {
+	case "NoSuchKey":
+		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE --at " + at.uri, missing: true}
+	case "NoSuchBucket":
+		return faultf("copy the stack's output CardPlan: aws cloudformation describe-stacks --query 'Stacks[].Outputs'", "there is no bucket %s", at.bucket)
+	case "NoSuchVersion", "InvalidArgument":
+		return faultf("membercard plan history --at "+at.uri, "there is no such version of the plan")
+	case "PreconditionFailed", "ConditionalRequestConflict":
+		return faultf("membercard plan diff FILE --at "+at.uri+", and then put it again", "somebody else put another plan in the meantime")
+	case "AccessDenied", "Forbidden":
+		return faultf("let whoever runs this read and write it (see who that is: aws sts get-caller-identity)", "S3 does not allow it")
+	default:
+		return faultf("look the code up in S3's list of error codes", "S3 answered %s: %s", code, refused.ErrorMessage())
+	}
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"membercard/shared/awsconfig"
+	"membercard/shared/awsconfig/mototest"
+	"membercard/shared/cardplan"
+)
+
+// The documented example of a plan.
+const examplePlan = `{"cards": [{"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0",
+            "fields": {"promotion_url_name": "更多优惠", "promotion_url": "https://example.com/", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers"},
+            "campaigns": [{"name": "new year", "from": "2027-01-01T00:00:00+08:00", "until": "2027-01-04T00:00:00+08:00",
+                           "fields": {"promotion_url_name": "新年活动", "promotion_app_brand_pass": "pages/new-year"}}]}]}`
+
+func TestPlanValidate(t *testing.T) {
+	for _, row := range []struct {
+		name, plan string
+		fails      []string // steps
+		cause      string   // of the last
+	}{
+		{"the documented example", examplePlan, nil, ""},
+		{"no cards", `{"cards":[]}`, nil, ""},
+		{"a misspelt field", strings.Replace(examplePlan, `"promotion_url"`, `"promotion_link"`, 1), []string{"/cards/0/fields/promotion_link"}, "is not a field"},
+		{"two faults", `{"cards":[{"card_id":"a b"},{"card_id":"x","fields":{"custom_url":"ftp://x"}}]}`, []string{"/cards/0/card_id", "/cards/1/fields/custom_url"}, "http"},
+		{"until before from", strings.Replace(examplePlan, "2027-01-04", "2026-01-04", 1), []string{"/cards/0/campaigns/0/until"}, "must be after from"},
+		{"no JSON", `cards: []`, []string{"plan"}, "JSON object"},
+		{"nothing", ``, []string{"plan"}, "is empty"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := tool(t, "plan", "validate", "--json", write(t, "plan.json", row.plan))
+			if row.fails == nil {
+				o.requirePassed(t)
+				return
+			}
+			if s := o.requireFailed(t, row.fails...); !strings.Contains(s.Cause, row.cause) || s.Cure == "" {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+	if o := tool(t, "plan", "validate", "/nowhere/plan.json"); o.code != exitFailed || !strings.Contains(o.out, "there is no file") {
+		t.Errorf("%+v", o)
+	}
+	for _, args := range [][]string{{"validate"}, {"put", "x"}, {"diff", "x", "--at", "bucket/key"}, {"history", "--at", "s3://bucket"}} {
+		if o := tool(t, append([]string{"plan"}, args...)...); o.code != exitUsage {
+			t.Errorf("%q: %+v", args, o)
+		}
+	}
+}
+
+func TestTimeline(t *testing.T) {
+	p, err := cardplan.Parse([]byte(`{"cards":[
+		{"card_id":"a","campaigns":[
+			{"name":"over","from":"2026-12-01T00:00:00Z","until":"2026-12-11T00:00:00Z","fields":{}},
+			{"name":"新年","from":"2027-01-01T00:00:00Z","until":"2027-01-18T00:00:00Z","fields":{}},
+			{"until":"2026-12-21T00:00:00Z","fields":{}},
+			{"name":"short\u001b[2J","from":"2027-01-05T00:00:00Z","until":"2027-01-05T00:01:00Z","fields":{}}]},
+		{"card_id":"b"},
+		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `
+a
+  over     ██████████·············|························  2026-12-01T00:00:00Z … 2026-12-11T00:00:00Z
+  新年     ·······················|·······█████████████████  2027-01-01T00:00:00Z … 2027-01-18T00:00:00Z
+  campaign ████████████████████···|························  until 2026-12-21T00:00:00Z
+  short[2J ·······················|···········█············  2027-01-05T00:00:00Z … 2027-01-05T00:01:00Z
+
+c
+  for ever ███████████████████████|████████████████████████  always
+
+           2026-12-01 … 2027-01-18; | is now`
+	if got := strings.Join(timeline(p, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC)), "\n"); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+	if lines := timeline(&cardplan.Plan{Cards: []cardplan.Card{{CardID: "a"}}}, time.Now()); lines != nil {
+		t.Errorf("%q", lines)
+	}
+}
+
+// Whatever the times, a bar has its width.
+func TestTimelineOfAnyTimes(t *testing.T) {
+	times := []string{"", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2026-12-24T00:00:00Z", "2026-12-24T00:00:01Z", "2027-01-01T00:00:00+08:00", "9999-12-31T23:59:59Z"}
+	for _, from := range times {
+		for _, until := range times {
+			for _, now := range times[1:] {
+				moment, err := time.Parse(time.RFC3339, now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				members := `"fields":{}`
+				for name, value := range map[string]string{"from": from, "until": until} {
+					if value != "" {
+						members += `,"` + name + `":"` + value + `"`
+					}
+				}
+				p, err := cardplan.Parse([]byte(`{"cards":[{"card_id":"a","campaigns":[{` + members + `}]}]}`))
+				if err != nil {
+					continue // from is not before until
+				}
+				for _, line := range timeline(p, moment) {
+					if bar := strings.Count(line, "·") + strings.Count(line, "█") + strings.Count(line, "|"); strings.HasPrefix(line, "  campaign") && bar != timelineWidth {
+						t.Errorf("%s … %s at %s: %d\n%s", from, until, now, bar, line)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestPlansInTheLocalS3(t *testing.T) {
+	client := s3.New(s3.Options{
+		BaseEndpoint: &manager.URL, UsePathStyle: true, Region: region,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}, nil
+		}),
+	})
+	testPlans(t, client, func(bucket string) { manager.aws.S3.Put(bucket, "plan.json.old", []byte("another object")) }, local)
+}
+
+// TestPlansInMoto puts plans in force in an implementation of S3 that is not this
+// project's.
+func TestPlansInMoto(t *testing.T) {
+	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
+	client := s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = true })
+	testPlans(t, client, func(bucket string) {
+		if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), more ...string) {
+	bucket := "plans-" + strings.ToLower(rand.Text())
+	at := "s3://" + bucket + "/plan.json"
+	more = append(more, "plan", "--at", at)
+	plan := func(args ...string) outcome { return tool(t, append(append(more, "--json"), args...)...) }
+	if s := plan("history").requireFailed(t, "versions of the plan"); !strings.Contains(s.Cause, "no bucket") {
+		t.Errorf("%+v", s)
+	}
+	makeBucket(bucket)
+	inForce := func() string {
+		t.Helper()
+		p, _, bad := (&app{console: &console{}}).planText(t.Context(), client, &planPlace{at, bucket, "plan.json"}, "")
+		if bad != nil {
+			t.Fatal(bad)
+		}
+		return string(p)
+	}
+	if s := plan("history").requireFailed(t, "versions of the plan"); !strings.Contains(s.Cause, "no plan") || !strings.Contains(s.Cure, "plan put") {
+		t.Errorf("%+v", s)
+	}
+	first := write(t, "first.json", examplePlan)
+	changed := strings.NewReplacer("pages/offers", "pages/sale", `"promotion_url_name": "新年活动", `, "").Replace(examplePlan)
+	second := write(t, "second.json", changed)
+
+	if r := plan("diff", first).requirePassed(t); len(r.Changes) != 8 || r.Changes[0].Kind != "added" || r.Changes[0].CardID == "" {
+		t.Errorf("%+v", r.Changes)
+	}
+	plan("put", first).requirePassed(t)
+	if inForce() != examplePlan {
+		t.Errorf("%s", inForce())
+	}
+	if r := plan("put", first).requirePassed(t); r.Steps[len(r.Steps)-1].Detail != "it is in force already" {
+		t.Errorf("%+v", r)
+	}
+	if r := plan("diff", first).requirePassed(t); len(r.Changes) != 0 {
+		t.Errorf("%+v", r.Changes)
+	}
+	o := tool(t, append(more, "diff", second)...)
+	for _, line := range []string{
+		`~ pbLatjvWOibDc5-TBnbUk1pD12o0 promotion_app_brand_pass: "pages/offers" → "pages/sale"`,
+		`- pbLatjvWOibDc5-TBnbUk1pD12o0 [new year, 2027-01-01T00:00:00+08:00 … 2027-01-04T00:00:00+08:00] promotion_url_name: "新年活动"`,
+		`█`,
+	} {
+		if !strings.Contains(o.out, line) {
+			t.Errorf("%s\nis not in\n%s", line, o.out)
+		}
+	}
+	if inForce() != examplePlan {
+		t.Error("a diff wrote")
+	}
+	plan("put", write(t, "bad.json", `{"cards":[{}]}`)).requireFailed(t, "/cards/0/card_id")
+	plan("put", second).requirePassed(t)
+	if r := plan("history").requirePassed(t); len(r.Versions) != 2 || !r.Versions[0].Current || r.Versions[1].Current || r.Versions[1].Size != int64(len(examplePlan)) {
+		t.Errorf("%+v", r.Versions)
+	}
+	plan("rollback").requirePassed(t)
+	if inForce() != examplePlan {
+		t.Errorf("%s", inForce())
+	}
+	plan("rollback").requirePassed(t)
+	if inForce() != changed {
+		t.Errorf("a rollback is not rolled back: %s", inForce())
+	}
+	oldest := plan("history").requirePassed(t).Versions
+	plan("rollback", "--version", oldest[len(oldest)-1].ID).requirePassed(t)
+	if inForce() != examplePlan {
+		t.Errorf("%s", inForce())
+	}
+	if s := plan("rollback", "--version", "00000000-0000-4000-8000-000000000000").requireFailed(t, "older version"); !strings.Contains(s.Cure, "plan history") {
+		t.Errorf("%+v", s)
+	}
+
+	// Another plan is put between the comparison and the put.
+	place := &planPlace{at, bucket, "plan.json"}
+	put := func(body string, match *string) error {
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &place.key, Body: strings.NewReader(body), IfMatch: match})
+		return err
+	}
+	_, tag, bad := (&app{console: &console{}}).planText(t.Context(), client, place, "")
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	if err := put("two", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("three", &tag); err == nil || !strings.Contains(s3Fault(err, place).cause, "somebody else") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"membercard/local/discovery"
+)
+
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// app is what all commands share: the console, and where AWS and WeChat are.
+type app struct {
+	*console
+
+	profile, region string
+	localURL        string   // of a local stack; empty: AWS and the real WeChat
+	endpoints       []string // instead of WeChat's
+
+	local   *discovery.Stack // if localURL is set
+	cleanup []func()
+}
+
+// run runs the tool and returns its exit code.
+func run(ctx context.Context, args []string, c *console) int {
+	a := &app{console: c}
+	defer func() {
+		for _, f := range a.cleanup {
+			f()
+		}
+	}()
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	var ended *ended
+	switch err := root.ExecuteContext(ctx); {
+	case err == nil:
+		return exitOK
+	case !errors.As(err, &ended):
+		// What is not from a command is cobra's: the command line is wrong.
+		return a.usage(err)
+	case errors.Is(err, errFailed):
+		return exitFailed
+	default:
+		if wrong, ok := errors.AsType[usageError](err); ok {
+			return a.usage(wrong)
+		}
+		a.printError(ended.error)
+		return exitFailed
+	}
+}
+
+func (a *app) usage(err error) int {
+	a.printError(&fault{cause: err.Error(), cure: "membercard --help, or --help after a command, lists what there is"})
+	return exitUsage
+}
+
+// ended is the error of a command, as opposed to one of the command line.
+type ended struct{ error }
+
+func (e *ended) Unwrap() error { return e.error }
+
+// command makes a command of a function.
+func command(use, short string, f func(ctx context.Context) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: noArguments, RunE: func(cmd *cobra.Command, _ []string) error {
+		if err := f(cmd.Context()); err != nil {
+			return &ended{err}
+		}
+		return nil
+	}}
+}
+
+// noArguments does not quote the arguments: one may be a secret.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes flags only; secrets are read from files, or asked for", cmd.CommandPath())
+	}
+	return nil
+}
+
+// group makes a command that only has others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s needs a command", cmd.CommandPath())
+		}
+		meant := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			meant = "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], meant)
+	}}
+	g.SuggestionsMinimumDistance = 2
+	g.AddCommand(commands...)
+	return g
+}
+
+func (a *app) root() *cobra.Command {
+	root := group("membercard", "Make and check what membercard needs from WeChat",
+		group("secret", "Make a secret from WeChat's files, and name each mistake in them",
+			a.secretMerchant(), a.secretOfficialAccount(), a.secretLogin()),
+		group("check", "Check a secret offline, and then with WeChat",
+			a.checkMerchant(), a.checkOfficialAccount(), a.checkLogin()),
+		group("callback", "Say where WeChat Pay sends the events of merchant cards",
+			a.callbackGet(), a.callbackSet()),
+		group("token", "Get a token that opens a card",
+			a.tokenMerchant(), a.tokenBrand()),
+		group("rotate", "Replace the merchant's certificate without dropping a request",
+			a.rotateBegin(), a.rotateFinish()),
+		group("local", "Try the tool with the local stack",
+			withFile("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
+		group("plan", "Check the card plan, and put it in force",
+			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),
+	)
+	root.Long = `membercard makes secrets from WeChat's files and checks them, first offline and
+then with WeChat. Each mistake is named with its cure.
+
+AWS credentials and the region are read as the AWS CLI reads them. Exit codes: 0 if
+everything is in order, 1 if a check failed, 2 if the command line is wrong.`
+	root.SilenceErrors, root.SilenceUsage = true, true
+	flags := root.PersistentFlags()
+	flags.BoolVar(&a.json, "json", false, "print one JSON object")
+	flags.StringVar(&a.profile, "profile", "", "profile of the AWS configuration (default AWS_PROFILE)")
+	flags.StringVar(&a.region, "region", "", "AWS region (default AWS_REGION, then the profile's)")
+	flags.StringVar(&a.localURL, "local", "", "work against the local stack (go run ./local) at this `URL`")
+	flags.Lookup("local").NoOptDefVal = defaultLocal
+	flags.StringSliceVar(&a.endpoints, "endpoint", nil, "base `URL` of WeChat, for tests")
+	_ = flags.MarkHidden("endpoint") // there is such a flag
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if a.localURL == "" {
+			return nil
+		}
+		if err := a.discover(cmd.Context()); err != nil {
+			return &ended{err}
+		}
+		return nil
+	}
+	return root
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"membercard/local/discovery"
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+	"membercard/shared/upstream"
+)
+
+// secretTTL is how long functions use a secret before they read it again.
+const secretTTL = "5 minutes"
+
+func (a *app) rotateBegin() *cobra.Command {
+	var id string
+	var files merchantFiles
+	cmd := command("begin", "Put a new certificate into the secret, while the old one is in force", func(ctx context.Context) error {
+		r := &report{}
+		if err := a.beginRotation(ctx, r, &id, &files); err != nil {
+			return err
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Put a new merchant API certificate into the merchant's secret. First it is checked, and
+WeChat Pay's self-test is run with it; only then is the secret changed. The old
+certificate must still be in force then, so that no request fails meanwhile. When all
+functions use the new one, revoke the old one and run: membercard rotate finish`
+	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
+	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the new certificate, apiclient_cert.pem")
+	cmd.Flags().StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
+	for _, name := range []string{"cert", "key"} {
+		_ = cmd.MarkFlagRequired(name) // there is such a flag
+		_ = cmd.MarkFlagFilename(name, "pem")
+	}
+	return cmd
+}
+
+func (a *app) beginRotation(ctx context.Context, r *report, id *string, files *merchantFiles) error {
+	client, text, err := a.merchantOf(ctx, r, &source{id: *id})
+	if err != nil || client == nil {
+		return err
+	}
+	if *id == "" {
+		*id = a.local.Secrets.Merchant
+	}
+	var secret merchantSecret
+	_ = strictjson.Decode(text, &secret) // ParseMerchant took it
+	old := secret.CertificateSerialNo
+	s := step{Name: "old certificate is in force", OK: true, Detail: old}
+	if echo := a.echo(ctx, client); !echo.OK {
+		s.Warning, s.Cause = "the self-test fails with it already", echo.Failed().Cause
+	}
+	r.add(s)
+
+	certificate, key := r.pair(files, time.Now())
+	if r.failed() > 0 {
+		return nil
+	}
+	switch {
+	case certificate.Subject.CommonName != secret.MchID:
+		r.fail("new certificate", faultf("give the certificate of merchant "+secret.MchID+", or name another secret with --secret-id",
+			"it is the certificate of merchant %s; the secret is merchant %s's", certificate.Subject.CommonName, secret.MchID))
+		return nil
+	case strings.EqualFold(serialOf(certificate), old):
+		r.fail("new certificate", faultf("have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书", "it is the certificate that the secret has already"))
+		return nil
+	}
+	secret.CertificateSerialNo, secret.PrivateKey = serialOf(certificate), keyPEM(key)
+	r.MchID, r.CertificateSerialNo, r.CertificateNotAfter = secret.MchID, secret.CertificateSerialNo, certificate.NotAfter.UTC().Format(time.RFC3339)
+	renewed, err := strictjson.Encode(&secret)
+	if err != nil {
+		return err
+	}
+	merchant := parse(r, renewed, signing.ParseMerchant, "merchant")
+	if merchant == nil {
+		return nil
+	}
+	if client, err = a.signingAs(merchant); err != nil {
+		return err
+	}
+	r.addEcho(a.echo(ctx, client).Steps[1:])
+	if r.failed() > 0 {
+		r.after = append(r.after, "nothing was written; the secret has the old certificate")
+		return nil
+	}
+	if !r.store(a.putSecret(ctx, *id, string(renewed))) {
+		return nil
+	}
+	r.after = append(r.after,
+		"functions use the new certificate within "+secretTTL+"; until then the old one must stay in force",
+		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(*id))
+	return nil
+}
+
+func (a *app) rotateFinish() *cobra.Command {
+	var id string
+	cmd := command("finish", "Check that the new certificate is in force and the old one is not", func(ctx context.Context) error {
+		r := &report{}
+		client, text, err := a.merchantOf(ctx, r, &source{id: id})
+		if err != nil {
+			return err
+		}
+		if client != nil {
+			r.addEcho(a.echo(ctx, client).Steps[1:])
+			if id == "" {
+				id = a.local.Secrets.Merchant
+			}
+			err = a.finishRotation(ctx, r, id, text)
+		}
+		if err != nil {
+			return err
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
+the one in the version before (AWSPREVIOUS).`
+	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
+	return cmd
+}
+
+func (a *app) finishRotation(ctx context.Context, r *report, id string, current []byte) error {
+	const name = "old certificate is out of force"
+	text, err := a.previousSecret(ctx, id)
+	if err != nil {
+		return err
+	}
+	merchant, err := signing.ParseMerchant(text)
+	if err != nil {
+		r.add(step{Name: name, Skipped: "the secret has no version before, or that is no merchant's"})
+		return nil
+	}
+	var now, old merchantSecret
+	_ = strictjson.Decode(current, &now) // ParseMerchant took both
+	_ = strictjson.Decode(text, &old)
+	if strings.EqualFold(now.CertificateSerialNo, old.CertificateSerialNo) {
+		r.add(step{Name: name, Skipped: "the version before has the same certificate"})
+		return nil
+	}
+	client, err := a.signingAs(merchant)
+	if err != nil {
+		return err
+	}
+	echo := a.echo(ctx, client)
+	switch failed := echo.Failed(); {
+	case echo.OK:
+		r.fail(name, faultf("revoke "+old.CertificateSerialNo+": 账户中心 → API安全 → 商户API证书; wait "+secretTTL+" after rotate begin first", "WeChat Pay still accepts %s", old.CertificateSerialNo))
+	case failed.Name == signing.StepSignature:
+		r.add(step{Name: name, OK: true, Detail: old.CertificateSerialNo})
+	default:
+		r.add(step{Name: name, Skipped: "it could not be tried: " + failed.Cause})
+	}
+	return nil
+}
+
+// previousSecret returns the version before the current one, or nothing if there is
+// none.
+func (a *app) previousSecret(ctx context.Context, id string) ([]byte, error) {
+	client, err := a.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out *secretsmanager.GetSecretValueOutput
+	a.during("reading "+id, func() {
+		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSPREVIOUS")})
+	})
+	if err != nil {
+		if f := awsFault(err, "secretsmanager:GetSecretValue", id); !f.missing {
+			return nil, f
+		}
+		return nil, nil
+	}
+	return []byte(aws.ToString(out.SecretString)), nil
+}
+
+// signingAs returns a client that signs as a merchant.
+func (a *app) signingAs(merchant *signing.Merchant) (*signing.Client, error) {
+	wechat, err := a.pay()
+	if err != nil {
+		return nil, err
+	}
+	return signing.NewClient(fixed[signing.Merchant]{merchant}, wechat), nil
+}
+
+// pay returns a client of WeChat Pay that does not sign.
+func (a *app) pay() (*upstream.Client, error) {
+	return a.wechat(func(s *discovery.Stack) []string { return s.WeChatPay }, signing.Endpoints)
+}
+
+// echo runs WeChat Pay's self-test.
+func (a *app) echo(ctx context.Context, client *signing.Client) (echo *signing.Echo) {
+	a.during("asking WeChat Pay", func() { echo, _ = client.Echo(ctx, "") }) // the failed step has the error
+	return echo
+}

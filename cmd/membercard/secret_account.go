@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"membercard/shared/officialaccount"
+)
+
+// appFlags are an AppID and where its AppSecret is.
+type appFlags struct{ appID, secretFile string }
+
+func (a *app) secretOfficialAccount() *cobra.Command {
+	var given appFlags
+	var to destination
+	cmd := command("official-account", "Make the official account's secret", func(ctx context.Context) error {
+		r := &report{}
+		if appID(given.appID) == nil {
+			r.AppID = given.appID
+		}
+		secret := a.account(ctx, r, given, "official account")
+		return a.finish(ctx, r, &to, secret)
+	})
+	cmd.Long = `Make the official account's secret. The AppSecret is read from a file, or asked for on
+a terminal.`
+	cmd.Flags().StringVar(&given.appID, "appid", "", "the account's `AppID`, wx…")
+	cmd.Flags().StringVar(&given.secretFile, "secret-file", "", "`FILE` with its AppSecret")
+	_ = cmd.MarkFlagRequired("appid") // there is such a flag
+	return to.flags(cmd)
+}
+
+func (a *app) secretLogin() *cobra.Command {
+	var program, account appFlags
+	var to destination
+	cmd := command("login", "Make the secret of the apps that users log in to", func(ctx context.Context) error {
+		if program.appID == "" && account.appID == "" {
+			return usagef("--mini-program, --official-account or both are needed")
+		}
+		r, secret := &report{}, &officialaccount.Login{}
+		if program.appID != "" {
+			secret.MiniProgram = a.account(ctx, r, program, "mini program")
+		}
+		if account.appID != "" {
+			secret.OfficialAccount = a.account(ctx, r, account, "official account")
+		}
+		return a.finish(ctx, r, &to, secret)
+	})
+	cmd.Long = `Make the secret of the apps that users log in to: a mini program, an official account,
+or both. AppSecrets are read from files, or asked for on a terminal.`
+	flags := cmd.Flags()
+	flags.StringVar(&program.appID, "mini-program", "", "the mini program's `AppID`, wx…")
+	flags.StringVar(&program.secretFile, "mini-program-secret-file", "", "`FILE` with its AppSecret")
+	flags.StringVar(&account.appID, "official-account", "", "the official account's `AppID`, wx…")
+	flags.StringVar(&account.secretFile, "official-account-secret-file", "", "`FILE` with its AppSecret")
+	return to.flags(cmd)
+}
+
+// account checks an AppID and its AppSecret.
+func (a *app) account(ctx context.Context, r *report, given appFlags, name string) *officialaccount.Account {
+	if wrong := appID(given.appID); wrong != nil {
+		r.fail(name+": AppID", wrong)
+	} else {
+		r.add(step{Name: name + ": AppID", OK: true, Detail: given.appID})
+	}
+	secret, notes, bad := a.secretValue(ctx, given.secretFile, "AppSecret of the "+name)
+	if bad == nil && given.secretFile == "" && secret == "" {
+		bad = faultf("give it in a file, or run this on a terminal, where it is asked for", "the AppSecret was not given")
+	}
+	if bad == nil {
+		bad = appSecret(secret)
+	}
+	if bad != nil {
+		r.fail(name+": AppSecret", bad)
+	} else {
+		r.add(step{Name: name + ": AppSecret", OK: true, Notes: notes})
+	}
+	return &officialaccount.Account{AppID: given.appID, Secret: secret}
+}
+
+// appID checks an AppID. The fault does not quote it: it may be the AppSecret.
+func appID(id string) *fault {
+	const cure = "copy the AppID: 微信公众平台 → 设置与开发 → 开发接口管理 (of a mini program: 开发管理); wx and 16 hex digits"
+	switch rest, ok := strings.CutPrefix(id, "wx"); {
+	case strings.HasPrefix(id, "gh_"):
+		return faultf(cure, "it is the original ID (gh_…), not the AppID")
+	case len(id) == 32 && strings.Trim(id, "0123456789abcdef") == "":
+		return faultf(cure, "it is an AppSecret, not an AppID")
+	case !ok || len(rest) != 16 || strings.Trim(rest, "0123456789abcdef") != "":
+		return faultf(cure, "it does not look like an AppID")
+	}
+	return nil
+}
+
+func appSecret(secret string) *fault {
+	const cure = "copy it from where it was saved, or reset it: 微信公众平台 → 设置与开发 → 开发接口管理; 32 hex digits"
+	switch {
+	case strings.HasPrefix(secret, "wx") && len(secret) == 18:
+		return faultf(cure, "it is an AppID, not an AppSecret")
+	case len(secret) != 32:
+		return faultf(cure, "it has %d characters; an AppSecret has 32", len(secret))
+	case strings.Trim(secret, "0123456789abcdef") != "":
+		return faultf(cure, "it has other characters than hex digits in lower case; maybe it is the APIv3 key")
+	}
+	return nil
+}

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"membercard/shared/signing"
+	"membercard/shared/strictjson"
+)
+
+// expiresSoon is how long before its end a certificate is warned of.
+const expiresSoon = 30 * 24 * time.Hour
+
+// merchantSecret is the merchant's secret; see [signing.ParseMerchant].
+type merchantSecret struct {
+	MchID               string `json:"mchid"`
+	CertificateSerialNo string `json:"certificate_serial_no"`
+	PrivateKey          string `json:"private_key"`
+	PublicKeyID         string `json:"wechatpay_public_key_id,omitempty"`
+	PublicKey           string `json:"wechatpay_public_key,omitempty"`
+	APIv3Key            string `json:"apiv3_key,omitempty"`
+}
+
+// merchantFiles are the files that a merchant has from WeChat Pay.
+type merchantFiles struct {
+	cert, key              string
+	publicKey, publicKeyID string
+	apiv3Key               string
+}
+
+func (a *app) secretMerchant() *cobra.Command {
+	var files merchantFiles
+	var to destination
+	cmd := command("merchant", "Make the merchant's secret", func(ctx context.Context) error {
+		r, secret := a.merchant(ctx, &files, time.Now())
+		return a.finish(ctx, r, &to, secret)
+	})
+	cmd.Long = `Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
+merchant platform. The merchant number and the serial number are read from the
+certificate. Each mistake is named with its cure.
+
+The APIv3 key is read from a file, or asked for on a terminal. Notifications can't be
+read without it.`
+	cmd.Example = `  membercard secret merchant --cert apiclient_cert.pem --key apiclient_key.pem \
+    --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --put membercard/merchant`
+	flags := cmd.Flags()
+	flags.StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
+	flags.StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
+	flags.StringVar(&files.publicKey, "public-key", "", "`FILE` with WeChat Pay's public key, pub_key.pem")
+	flags.StringVar(&files.publicKeyID, "public-key-id", "", "its `ID`, PUB_KEY_ID_…")
+	flags.StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key")
+	for _, name := range []string{"cert", "key"} {
+		_ = cmd.MarkFlagRequired(name) // there is such a flag
+	}
+	for _, name := range []string{"cert", "key", "public-key"} {
+		_ = cmd.MarkFlagFilename(name, "pem")
+	}
+	return to.flags(cmd)
+}
+
+// merchant makes the merchant's secret, and reports what is wrong with the files.
+func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time) (*report, *merchantSecret) {
+	r, secret := &report{}, &merchantSecret{}
+	certificate, key := r.pair(files, now)
+	if certificate != nil {
+		secret.MchID, secret.CertificateSerialNo = certificate.Subject.CommonName, serialOf(certificate)
+		r.MchID, r.CertificateSerialNo, r.CertificateNotAfter = secret.MchID, secret.CertificateSerialNo, certificate.NotAfter.UTC().Format(time.RFC3339)
+	}
+	if key != nil {
+		secret.PrivateKey = keyPEM(key)
+	}
+	if files.publicKey != "" || files.publicKeyID != "" {
+		secret.PublicKey, secret.PublicKeyID = r.publicKey(files, certificate, key)
+	}
+	secret.APIv3Key = a.apiv3Key(ctx, r, files.apiv3Key)
+	if files.publicKey == "" && files.publicKeyID == "" && files.apiv3Key == "" && secret.APIv3Key == "" {
+		r.fail("something to verify answers with", faultf("--public-key pub_key.pem --public-key-id PUB_KEY_ID_… (账户中心 → API安全 → 微信支付公钥), or --apiv3-key-file FILE for a merchant with platform certificates",
+			"neither WeChat Pay's public key nor the APIv3 key was given"))
+	}
+	if r.failed() == 0 {
+		r.wellFormed(secret)
+	}
+	return r, secret
+}
+
+// pair checks the merchant API certificate and its private key; what is wrong is nil.
+func (r *report) pair(files *merchantFiles, now time.Time) (*x509.Certificate, *rsa.PrivateKey) {
+	const name = "key and certificate belong together"
+	certificate, key := r.certificate(files.cert, now), r.privateKey(files.key)
+	switch {
+	case certificate == nil || key == nil:
+	case key.PublicKey.Equal(certificate.PublicKey):
+		r.add(step{Name: name, OK: true})
+	default:
+		r.fail(name, faultf("give the apiclient_key.pem that was made with this certificate; if it is lost, have a new certificate made (账户中心 → API安全 → 商户API证书 → 更换证书)",
+			"%s is not the key of the certificate in %s", files.key, files.cert))
+	}
+	return certificate, key
+}
+
+// wellFormed checks the secret as the functions do.
+func (r *report) wellFormed(secret *merchantSecret) {
+	text, err := strictjson.Encode(secret)
+	if err == nil {
+		_, err = signing.ParseMerchant(text)
+	}
+	if err != nil {
+		r.fail("secret is well-formed", faultf("correct the key that the cause names", "%v", err))
+		return
+	}
+	r.add(step{Name: "secret is well-formed", OK: true})
+}
+
+// certificate checks the merchant API certificate.
+func (r *report) certificate(path string, now time.Time) *x509.Certificate {
+	const name = "certificate"
+	const renew = "have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书"
+	f, bad := load(path)
+	if bad == nil && len(f.certificates) == 0 {
+		bad = f.wrong(aCertificate, "apiclient_cert.pem")
+	}
+	if bad != nil {
+		r.fail(name, bad)
+		return nil
+	}
+	c := f.certificates[0]
+	cn, notes := c.Subject.CommonName, f.notes
+	if len(f.certificates) > 1 {
+		notes = append(notes, fmt.Sprintf("the first of the file's %d certificates is used", len(f.certificates)))
+	}
+	switch {
+	case strings.HasPrefix(cn, "Tenpay.com sign"):
+		bad = faultf("give apiclient_cert.pem; with --apiv3-key-file the functions download the platform certificates themselves", "%s is a platform certificate of WeChat Pay (CN %q); the merchant's is wanted", path, cn)
+	case strings.HasPrefix(cn, "Tenpay.com"):
+		bad = faultf("give apiclient_cert.pem", "%s is a certificate of WeChat Pay's own authority (CN %q); the merchant's is wanted", path, clip(cn))
+	case cn == "" || len(cn) > 32 || strings.Trim(cn, "0123456789") != "":
+		bad = faultf("give apiclient_cert.pem", "%s is not a merchant's certificate: its subject's CN is %q; a merchant number is expected", path, clip(cn))
+	case now.After(c.NotAfter):
+		bad = faultf(renew, "the certificate in %s expired on %s", path, day(c.NotAfter))
+	case now.Before(c.NotBefore):
+		bad = faultf("check this machine's clock: date -u", "the certificate in %s is valid from %s on only", path, day(c.NotBefore))
+	}
+	if key, ok := c.PublicKey.(*rsa.PublicKey); bad == nil && (!ok || key.N.BitLen() < 2048) {
+		bad = faultf(renew, "the certificate in %s has no RSA key of 2048 bits", path)
+	}
+	if bad != nil {
+		r.fail(name, bad)
+		return nil
+	}
+	s := step{Name: name, OK: true, Notes: notes, Detail: fmt.Sprintf("merchant %s, serial number %s, valid until %s", cn, serialOf(c), day(c.NotAfter))}
+	if left := c.NotAfter.Sub(now); left < expiresSoon {
+		s.Warning, s.Cure = fmt.Sprintf("it expires in %d days", int(left.Hours()/24)), renew
+	}
+	r.add(s)
+	return c
+}
+
+// privateKey checks the private key of the merchant API certificate.
+func (r *report) privateKey(path string) *rsa.PrivateKey {
+	f, bad := load(path)
+	var key *rsa.PrivateKey
+	if bad == nil {
+		key, bad = f.rsaKey("apiclient_key.pem")
+	}
+	if bad != nil {
+		r.fail("private key", bad)
+		return nil
+	}
+	r.add(step{Name: "private key", OK: true, Notes: f.notes, Detail: fmt.Sprintf("RSA, %d bits", key.N.BitLen())})
+	return key
+}
+
+// publicKey checks WeChat Pay's public key and its ID.
+func (r *report) publicKey(files *merchantFiles, certificate *x509.Certificate, own *rsa.PrivateKey) (text, id string) {
+	const name, page = "WeChat Pay's public key", "账户中心 → API安全 → 微信支付公钥"
+	switch {
+	case files.publicKeyID == "":
+		r.fail(name, faultf("--public-key-id PUB_KEY_ID_…, which stands beside the key: "+page, "--public-key was given without its ID"))
+		return "", ""
+	case files.publicKey == "":
+		r.fail(name, faultf("--public-key pub_key.pem, which is downloaded beside the ID: "+page, "--public-key-id was given without the key"))
+		return "", ""
+	}
+	var key *rsa.PublicKey
+	f, bad := load(files.publicKey)
+	if bad == nil {
+		key, bad = f.wechatPaysKey(certificate, own)
+	}
+	if bad != nil {
+		r.fail(name, bad)
+	} else {
+		r.add(step{Name: name, OK: true, Notes: f.notes})
+	}
+	id = strings.TrimSpace(files.publicKeyID)
+	if bad := publicKeyID(id); bad != nil {
+		r.fail("public-key ID", bad)
+		return "", ""
+	}
+	r.add(step{Name: "public-key ID", OK: true, Detail: id})
+	if bad != nil {
+		return "", ""
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		r.fail(name, faultf("download pub_key.pem anew: "+page, "%s can't be converted", files.publicKey))
+		return "", ""
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), id
+}
+
+// wechatPaysKey returns the public key in pub_key.pem, which must not be the
+// merchant's own.
+func (f *file) wechatPaysKey(certificate *x509.Certificate, own *rsa.PrivateKey) (*rsa.PublicKey, *fault) {
+	const page = "账户中心 → API安全 → 微信支付公钥"
+	const download = "download pub_key.pem: " + page
+	ours := func(key *rsa.PublicKey) bool {
+		return own != nil && key.Equal(&own.PublicKey) || certificate != nil && key.Equal(certificate.PublicKey)
+	}
+	key, ok := f.publicKey.(*rsa.PublicKey)
+	switch {
+	case f.kind == aCertificate && strings.HasPrefix(f.certificates[0].Subject.CommonName, "Tenpay.com sign"):
+		return nil, faultf(download+"; a merchant without one gives --apiv3-key-file instead, and the functions download the platform certificates", "%s is a platform certificate; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
+	case f.kind == aCertificate && certificate != nil && f.certificates[0].Equal(certificate):
+		return nil, faultf(download, "%s is the merchant's own certificate; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
+	case f.kind == aKey:
+		return nil, faultf(download, "%s is a private key; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
+	case f.kind != aPublicKey:
+		return nil, f.wrong(aPublicKey, "pub_key.pem")
+	case !ok || key.N.BitLen() < 2048:
+		return nil, faultf(download, "%s is not an RSA key of 2048 bits, which WeChat Pay's is", f.path)
+	case ours(key):
+		return nil, faultf(download, "%s is the merchant's own public key; WeChat Pay's is wanted", f.path)
+	}
+	return key, nil
+}
+
+// publicKeyID checks the ID of WeChat Pay's public key. The fault does not quote it: it
+// may be a key.
+func publicKeyID(id string) *fault {
+	const prefix = "PUB_KEY_ID_"
+	const cure = "copy it from beside the key (账户中心 → API安全 → 微信支付公钥): PUB_KEY_ID_ and digits"
+	digits, ok := strings.CutPrefix(id, prefix)
+	switch {
+	case len(id) == 40 && strings.Trim(id, "0123456789abcdefABCDEF") == "":
+		return faultf(cure, "the public-key ID is a certificate's serial number")
+	case !ok && strings.HasPrefix(strings.ToUpper(id), prefix):
+		return faultf(cure, "the public-key ID must be in capitals")
+	case !ok && id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "":
+		return faultf("--public-key-id "+prefix+id, "the public-key ID lacks its beginning, %s", prefix)
+	case !ok || digits == "" || strings.Trim(digits, "0123456789") != "" || len(id) > 64:
+		return faultf(cure, "it does not look like a public-key ID")
+	}
+	return nil
+}
+
+// apiv3Key reads and checks the APIv3 key.
+func (a *app) apiv3Key(ctx context.Context, r *report, path string) string {
+	const name = "APIv3 key"
+	const set = "set a new one: 账户中心 → API安全 → APIv3密钥; it has 32 letters and digits"
+	key, notes, bad := a.secretValue(ctx, path, "APIv3 key (Enter: none)")
+	if bad == nil && key == "" {
+		r.add(step{Name: name, Skipped: "not given; notifications can't be read without it"})
+		return ""
+	}
+	plain := strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
+	switch {
+	case bad != nil:
+	case strings.HasPrefix(key, "-----BEGIN"):
+		bad = faultf(set, "it is a PEM file; the APIv3 key is a text of 32 characters")
+	case len(key) != 32:
+		bad = faultf(set, "it has %d characters; an APIv3 key has 32", len(key))
+	case !plain:
+		bad = faultf(set, "it has other characters than letters and digits")
+	}
+	if bad != nil {
+		r.fail(name, bad)
+		return ""
+	}
+	s := step{Name: name, OK: true, Notes: notes}
+	if strings.Trim(key, "0123456789abcdef") == "" || strings.Trim(key, "0123456789ABCDEF") == "" {
+		s.Warning, s.Cure = "it looks like an MD5: maybe it is the APIv2 key or an AppSecret", "membercard check merchant finds out, if the merchant has platform certificates; else "+set
+	}
+	r.add(s)
+	return key
+}
+
+// serialOf is a certificate's serial number as WeChat Pay writes it.
+func serialOf(c *x509.Certificate) string { return fmt.Sprintf("%X", c.SerialNumber) }
+
+func keyPEM(key *rsa.PrivateKey) string {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "" // of RSA there is none; ParseMerchant would name it
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// clip shortens what a user gave.
+func clip(s string) string {
+	if len(s) > 64 {
+		return strings.ToValidUTF8(s[:64], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"membercard/local/discovery"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// The tool as it is built, against the local stack as it runs: from WeChat's files to
+// a stored secret that WeChat accepts.
+func TestAgainstTheLocalStack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds all functions")
+	}
+	project, err := stack.Build(t.Context(), "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer project.Close()
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.Both, Plan: "../../local/plan.json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	binary, err := project.Build(t.Context(), "cmd/membercard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		text, err := exec.Command(binary, append(args, "--local="+s.URL)...).CombinedOutput()
+		if err != nil || strings.Contains(string(text), "✗") {
+			t.Errorf("%q: %v\n%s", args, err, text)
+		}
+		return string(text)
+	}
+	mint := func() int {
+		t.Helper()
+		const path, body = "/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/permission-tokens", `{"activate_type":"AUTO_ACTIVATE"}`
+		response, err := http.Post(s.URL+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	s.Secrets.Put(stack.MerchantSecret, "{}")
+	if got := mint(); got != http.StatusInternalServerError {
+		t.Errorf("without a secret a token is answered with %d", got)
+	}
+	dir := filepath.Join(t.TempDir(), "files")
+	next := run("local", "files", dir)
+	_, command, _ := strings.Cut(next, "membercard secret merchant")
+	command, _, _ = strings.Cut(strings.ReplaceAll(command, "\\\n", " "), "\n")
+	args := strings.Fields(command)
+	if text := run(append([]string{"secret", "merchant"}, args[:len(args)-1]...)...); !strings.Contains(text, "the one before is kept as AWSPREVIOUS") {
+		t.Error(text)
+	}
+	for _, what := range []string{"merchant", "official-account"} {
+		run("check", what)
+	}
+	if text := run("plan", "diff", "../../local/plan.json"); !strings.Contains(text, "changes: 0") {
+		t.Error(text)
+	}
+	if text := run("token", "merchant", "--card-id", "pbLatjvWOibDc5-TBnbUk1pD12o0"); len(strings.Fields(text)) != 1 {
+		t.Error(text)
+	}
+	run("check", "login", "--file", write(t, "login.json", s.OfficialAccount.LoginSecret()))
+	if got := mint(); got != http.StatusOK {
+		t.Errorf("with the secret a token is answered with %d", got)
+	}
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"membercard/shared/cardfields"
+	"membercard/shared/cardplan"
+)
+
+// timelineWidth is the length of a time line, in characters.
+const timelineWidth = 48
+
+// timeline shows the campaigns of a plan on a time line, one a line, below their
+// card's ID. All cards have the same scale, and | is now.
+func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
+	first, last := now, now
+	width := 0
+	for i := range p.Cards {
+		for j := range p.Cards[i].Campaigns {
+			c := &p.Cards[i].Campaigns[j]
+			for _, t := range bounds(c) {
+				first, last = earlier(first, t), later(last, t)
+			}
+			width = max(width, columns(nameOf(c)))
+		}
+	}
+	if !first.Before(last) {
+		return nil
+	}
+	seconds := func(t time.Time) float64 { return float64(t.Unix() - first.Unix()) } // a Duration has 292 years only
+	whole := max(seconds(last), 1)
+	column := func(t time.Time) float64 { return timelineWidth * seconds(t) / whole }
+	for i := range p.Cards {
+		card := &p.Cards[i]
+		if len(card.Campaigns) == 0 {
+			continue
+		}
+		lines = append(lines, "", card.CardID)
+		for j := range card.Campaigns {
+			c := &card.Campaigns[j]
+			from, until := c.Interval()
+			begin, end := 0, timelineWidth
+			if !from.IsZero() {
+				begin = min(int(column(from)), timelineWidth-1)
+			}
+			if !until.IsZero() {
+				end = min(max(int(math.Ceil(column(until))), begin+1), timelineWidth)
+			}
+			bar := []rune(strings.Repeat("·", timelineWidth))
+			for k := begin; k < end; k++ {
+				bar[k] = '█'
+			}
+			bar[min(int(column(now)), timelineWidth-1)] = '|'
+			lines = append(lines, fmt.Sprintf("  %s%s %s  %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar), span(c)))
+		}
+	}
+	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(first), day(last)))
+}
+
+// bounds are the times of a campaign that there are.
+func bounds(c *cardplan.Campaign) (times []time.Time) {
+	from, until := c.Interval()
+	for _, t := range []time.Time{from, until} {
+		if !t.IsZero() {
+			times = append(times, t)
+		}
+	}
+	return times
+}
+
+func nameOf(c *cardplan.Campaign) string {
+	if c.Name == "" {
+		return "campaign"
+	}
+	return printable(c.Name)
+}
+
+// span says when a campaign is active, as the plan says it.
+func span(c *cardplan.Campaign) string {
+	switch {
+	case c.From == "" && c.Until == "":
+		return "always"
+	case c.From == "":
+		return "until " + c.Until
+	case c.Until == "":
+		return "from " + c.From
+	}
+	return c.From + " … " + c.Until
+}
+
+// printable leaves out what would move a terminal's cursor.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, s)
+}
+
+// columns is how many columns of a terminal a text takes: Chinese characters take
+// two.
+func columns(s string) (n int) {
+	for _, c := range s {
+		if n++; unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul) || '\uff00' <= c && c <= '\uff60' || '\u3000' <= c && c <= '\u303f' {
+			n++
+		}
+	}
+	return n
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// A planChange is a difference between two plans.
+type planChange struct {
+	CardID   string  `json:"card_id"`
+	Campaign string  `json:"campaign,omitempty"` // its name and times; empty: the card's own fields
+	Field    string  `json:"field,omitempty"`    // empty: the whole card or campaign
+	Old      *string `json:"old,omitempty"`
+	New      *string `json:"new,omitempty"`
+	Kind     string  `json:"kind"` // added, removed or changed
+}
+
+func (c planChange) String() string {
+	mark := map[string]string{"added": "+", "removed": "-", "changed": "~"}[c.Kind]
+	line := mark + " " + c.CardID
+	if c.Campaign != "" {
+		line += " [" + c.Campaign + "]"
+	}
+	if c.Field != "" {
+		line += " " + c.Field
+	}
+	quoted := func(s *string) string { return fmt.Sprintf("%q", printable(*s)) }
+	switch {
+	case c.Old != nil && c.New != nil:
+		line += ": " + quoted(c.Old) + " → " + quoted(c.New)
+	case c.Old != nil:
+		line += ": " + quoted(c.Old)
+	case c.New != nil:
+		line += ": " + quoted(c.New)
+	}
+	return line
+}
+
+// compare adds the differences between two plans to the report.
+func (r *report) compare(before, after *cardplan.Plan) {
+	old := map[string]*cardplan.Card{}
+	for i := range before.Cards {
+		old[before.Cards[i].CardID] = &before.Cards[i]
+	}
+	for i := range after.Cards {
+		card := &after.Cards[i]
+		r.compareCard(card.CardID, old[card.CardID], card)
+		delete(old, card.CardID)
+	}
+	for _, id := range slices.Sorted(maps.Keys(old)) {
+		r.compareCard(id, old[id], nil)
+	}
+	r.add(step{Name: "changes", OK: true, Detail: fmt.Sprint(len(r.Changes))})
+	for _, c := range r.Changes {
+		r.after = append(r.after, c.String())
+	}
+}
+
+func (r *report) compareCard(id string, before, after *cardplan.Card) {
+	none := &cardplan.Card{}
+	switch {
+	case before == nil:
+		r.Changes = append(r.Changes, planChange{CardID: id, Kind: "added"})
+		before = none
+	case after == nil:
+		r.Changes = append(r.Changes, planChange{CardID: id, Kind: "removed"})
+		after = none
+	}
+	r.compareFields(id, "", before.Fields, after.Fields)
+	old := campaignsOf(before)
+	now := campaignsOf(after)
+	for _, key := range slices.Sorted(maps.Keys(old)) {
+		if _, stays := now[key]; !stays {
+			r.Changes = append(r.Changes, planChange{CardID: id, Campaign: key, Kind: "removed"})
+		}
+	}
+	for i := range after.Campaigns {
+		key := keyOf(&after.Campaigns[i])
+		if _, was := old[key]; !was {
+			r.Changes = append(r.Changes, planChange{CardID: id, Campaign: key, Kind: "added"})
+		}
+		r.compareFields(id, key, old[key], now[key])
+	}
+}
+
+// keyOf names a campaign by what it is recognized by.
+func keyOf(c *cardplan.Campaign) string { return nameOf(c) + ", " + span(c) }
+
+func campaignsOf(card *cardplan.Card) map[string]cardfields.Fields {
+	campaigns := map[string]cardfields.Fields{}
+	for i := range card.Campaigns {
+		campaigns[keyOf(&card.Campaigns[i])] = card.Campaigns[i].Fields
+	}
+	return campaigns
+}
+
+func (r *report) compareFields(id, campaign string, before, after cardfields.Fields) {
+	for _, name := range cardfields.Names {
+		old, was := before[name]
+		value, is := after[name]
+		c := planChange{CardID: id, Campaign: campaign, Field: name, Kind: "changed"}
+		switch {
+		case was && is && old == value, !was && !is:
+			continue
+		case !was:
+			c.Kind, c.New = "added", &value
+		case !is:
+			c.Kind, c.Old = "removed", &old
+		default:
+			c.Old, c.New = &old, &value
+		}
+		r.Changes = append(r.Changes, c)
+	}
+}

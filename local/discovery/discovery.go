@@ -1,0 +1,54 @@
+// Package discovery is what a running local stack says about itself, so that a
+// tool can work against it as it works against AWS and WeChat.
+package discovery
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// Path is where the local stack's API serves its [Stack], as JSON.
+const Path = "/-/stack"
+
+// Stack is where the parts of a local stack listen. It has no keys but those of
+// the sandboxes, so a stack that calls the real WeChat must not serve it.
+type Stack struct {
+	API       string   `json:"api"`       // base URL of the API
+	WeChatPay []string `json:"wechatpay"` // base URLs of the sandbox of WeChat Pay
+	WeChat    []string `json:"wechat"`    // base URLs of the sandbox of the official account
+	CA        string   `json:"ca"`        // PEM of the authorities of the sandboxes' certificates
+
+	AWS     AWS     `json:"aws"`
+	Secrets Secrets `json:"secrets"`
+	Plan    string  `json:"plan"` // URI of the card plan, s3://bucket/key
+
+	// Files are what the sandbox's merchant gets from WeChat Pay, by file name.
+	Files map[string]string `json:"files"`
+}
+
+// AWS is the AWS of the local stack.
+type AWS struct {
+	Region          string `json:"region"`
+	AccessKeyID     string `json:"access_key_id"`
+	SecretAccessKey string `json:"secret_access_key"`
+	SessionToken    string `json:"session_token"`
+	Endpoint        string `json:"endpoint"` // base URL of all services
+}
+
+// Secrets are the names of the secrets.
+type Secrets struct {
+	Merchant        string `json:"merchant"`
+	OfficialAccount string `json:"official_account"`
+	Login           string `json:"login"`
+}
+
+// ServeHTTP implements [http.Handler].
+func (s Stack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+		http.Error(w, "this is for cmd/membercard, not for pages", http.StatusForbidden)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = json.NewEncoder(w).Encode(s) // a client that left needs no answer
+}
