@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"membercard/local/guard"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -15,12 +16,13 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintf(w, "membercard runs at %s\n", s.URL)
 	if s.WeChatPay == nil || s.OfficialAccount == nil {
 		fmt.Fprintln(w, "LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.")
+		fmt.Fprintf(w, "Each request needs the header %s. The lines below have it, and the playground's address; the token ends with this stack.\n", guard.TokenHeader)
 	}
-	switch s.Auth {
-	case stack.NoAuth:
-		fmt.Fprintln(w, "NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat.")
-	default:
+	switch {
+	case s.Auth != stack.NoAuth:
 		fmt.Fprintf(w, "auth: %s\n", s.Auth)
+	case s.Guard.Token == "":
+		fmt.Fprintln(w, "NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat.")
 	}
 	examples := examples(s)
 	for _, route := range s.Routes {
@@ -28,7 +30,12 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 			fmt.Fprintf(w, "\n%s:\n%s\n", example.says, example.curl(s, route.Key))
 		}
 	}
-	fmt.Fprintf(w, "\napply the card plan %s; -dry-run only shows what would change:\ngo run ./local -sync -addr %s\n", o.plan, strings.TrimPrefix(s.URL, "http://"))
+	var variable string
+	if s.Guard.Token != "" {
+		variable = tokenVariable + "=" + s.Guard.Token + " "
+		page += "/#token=" + s.Guard.Token // a fragment is not sent, and no page of another origin reads it
+	}
+	fmt.Fprintf(w, "\napply the card plan %s; -dry-run only shows what would change:\n%sgo run ./local -sync -addr %s\n", o.plan, variable, strings.TrimPrefix(s.URL, "http://"))
 	fmt.Fprintf(w, "\nplayground: %s\n", page)
 	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
 }
@@ -139,15 +146,18 @@ func (e example) path(route string) string {
 // curl returns a curl command with the authorization that the route requires.
 func (e example) curl(s *stack.Stack, route string) string {
 	var auth string
+	if s.Guard.Token != "" {
+		auth = fmt.Sprintf(" -H '%s: %s'", guard.TokenHeader, s.Guard.Token)
+	}
 	switch {
 	case s.Auth == stack.NoAuth:
 	case s.Auth == stack.AuthIAM || e.iam:
-		auth = fmt.Sprintf(" --aws-sigv4 aws:amz:%s:execute-api --user %s:%s -H 'x-amz-security-token: %s'",
+		auth += fmt.Sprintf(" --aws-sigv4 aws:amz:%s:execute-api --user %s:%s -H 'x-amz-security-token: %s'",
 			stack.Region, stack.AccessKeyID, stack.SecretAccessKey, stack.SessionToken)
 	case s.Auth == stack.AuthJWT:
-		auth = fmt.Sprintf(" -H 'Authorization: Bearer %s'", s.Token())
+		auth += fmt.Sprintf(" -H 'Authorization: Bearer %s'", s.Token())
 	case s.Auth == stack.AuthWechat:
-		auth = fmt.Sprintf(" -H 'Authorization: WeChat-MiniProgram %s'", s.OfficialAccount.LoginCode(sampleOpenID))
+		auth += fmt.Sprintf(" -H 'Authorization: WeChat-MiniProgram %s'", s.OfficialAccount.LoginCode(sampleOpenID))
 	}
 	command := fmt.Sprintf("curl -sS -w '\\n' '%s'%s", s.URL+e.path(route), auth)
 	if e.body != "" {

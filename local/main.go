@@ -53,7 +53,7 @@ func main() {
 	flag.StringVar(&o.plan, "plan", planFile, "`file` with the card plan")
 	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
 	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
-	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr apply the card plan, show the report, and exit")
+	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr apply the card plan, show the report, and exit; "+tokenVariable+" has its token, if it printed one")
 	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would change")
 	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and exit")
 	flag.StringVar(&o.against, "against", "", "with -bench: another function's `binary` to measure beside them")

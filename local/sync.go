@@ -9,14 +9,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"text/tabwriter"
 
+	"membercard/local/guard"
 	"membercard/local/stack"
 )
 
-// syncPath is the route of -sync, which is not part of the API.
-const syncPath = "/-/sync"
+const (
+	// syncPath is the route of -sync, which is not part of the API.
+	syncPath = "/-/sync"
+	// tokenVariable has the token of a stack with real keys. A flag would show it to
+	// everybody on the machine.
+	tokenVariable = "LOCAL_TOKEN"
+)
 
 // synced is the function's report, and what the official account received
 // meanwhile.
@@ -68,6 +75,9 @@ func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) 
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
 	if err != nil {
 		return err
+	}
+	if token := os.Getenv(tokenVariable); token != "" {
+		request.Header.Set(guard.TokenHeader, token)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

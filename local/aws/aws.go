@@ -1,7 +1,7 @@
 // Package aws serves the parts of AWS that functions call, on one port of the
 // loopback interface: Secrets Manager, S3, EventBridge and SQS. It is as strict as
 // the original: a request must be signed for its service and the server's region,
-// with the server's key, now.
+// with the server's key, now. Web pages are refused.
 //
 // A service that speaks one of the JSON protocols is one file like secrets.go,
 // and a line in [Start].
@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"membercard/local/guard"
 	"membercard/local/sigv4"
 )
 
@@ -57,7 +58,7 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		"AWSEvents":      &s.Events.service,
 		"AmazonSQS":      &s.Queues.service,
 	}
-	s.server = &http.Server{Handler: s}
+	s.server = &http.Server{Handler: new(guard.Guard).Handler(s)}
 	go s.server.Serve(listener) // until Close
 	return s, nil
 }

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"membercard/local/guard"
 )
 
 // An initialization is a value of AWS_LAMBDA_INITIALIZATION_TYPE.
@@ -52,7 +54,7 @@ func start(f *Function, kind initialization) (*instance, error) {
 		work:   make(chan *invocation),
 		exited: make(chan struct{}),
 	}
-	inst.server = &http.Server{Handler: inst.runtimeAPI()}
+	inst.server = &http.Server{Handler: new(guard.Guard).Handler(inst.runtimeAPI())}
 	inst.cmd = &exec.Cmd{
 		Path:        f.cfg.Binary,
 		Args:        []string{f.cfg.Binary},

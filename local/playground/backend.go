@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"membercard/local/guard"
 	"membercard/local/stack"
 )
 
@@ -34,6 +35,9 @@ func backend(api string) http.Handler {
 			return
 		}
 		passed.Header.Set("Content-Type", r.Header.Get("Content-Type"))
+		if token := r.Header.Get(guard.TokenHeader); token != "" {
+			passed.Header.Set(guard.TokenHeader, token)
+		}
 		hash := sha256.Sum256(body)
 		err = signer.SignHTTP(r.Context(), identity, passed, hex.EncodeToString(hash[:]), "execute-api", stack.Region, time.Now())
 		var got *http.Response

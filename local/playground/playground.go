@@ -30,10 +30,11 @@ type settings struct {
 
 // Handler serves the page h5 in examplesDir. The API of s authorizes callers by
 // auth: none, iam, jwt or wechat. Where s calls the real WeChat, the routes that
-// need a sandbox are missing.
+// need a sandbox are missing, and all but the page's files need the token of s.Guard.
 func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServer(http.Dir(filepath.Join(examplesDir, "h5"))))
+	const page = "GET /"
+	mux.Handle(page, files(filepath.Join(examplesDir, "h5"), s.Guard.Token != ""))
 	mux.HandleFunc("GET /playground.json", func(w http.ResponseWriter, r *http.Request) {
 		known := settings{API: s.URL, Auth: auth, Backend: backendPath, Login: s.OfficialAccount != nil, Faults: s.WeChatPay != nil}
 		if auth == stack.AuthJWT {
@@ -55,12 +56,16 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	// No caching, since the page may be edited while it is served.
 	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self' " + s.URL + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	guarded := http.NewCrossOriginProtection().Handler(mux) // requests from other pages are refused
+	guarded, withoutToken := s.Guard.Handler(mux), s.Guard.WithoutToken(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
+		if _, pattern := mux.Handler(r); pattern == page { // a browser has no token before it has the page
+			withoutToken.ServeHTTP(w, r)
+			return
+		}
 		guarded.ServeHTTP(w, r)
 	})
 }

@@ -6,6 +6,7 @@ package stack
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +22,7 @@ import (
 
 	"membercard/local/apigateway"
 	"membercard/local/aws"
+	"membercard/local/guard"
 	"membercard/local/lambda"
 	"membercard/local/officialaccount"
 	"membercard/local/template"
@@ -29,11 +32,13 @@ import (
 // The credentials of the functions' role, which have the form of AWS's and are
 // valid for this stack only.
 const (
-	Region          = "us-east-1"
-	AccessKeyID     = "ASIALOCALLOCALLOCAL0"
-	SecretAccessKey = "a-secret-access-key-for-this-machine-only"
-	SessionToken    = "a-session-token"
+	Region       = "us-east-1"
+	AccessKeyID  = "ASIALOCALLOCALLOCAL0"
+	SessionToken = "a-session-token"
 )
+
+// SecretAccessKey is made at start, because Secrets Manager may have real keys.
+var SecretAccessKey = (rand.Text() + rand.Text())[:40]
 
 // The names of the secrets.
 const (
@@ -109,7 +114,7 @@ type Config struct {
 	Account  string         // a real official account's secret, to call the real WeChat
 	Plan     string         // file with the card plan; read for each sync
 	Auth     string         // who may call; empty is NoAuth
-	Origins  []string       // origins that may call the API (CORS)
+	Origins  []string       // of the pages that may call the API; others are refused
 
 	// QueueSpeed divides the queues' visibility timeouts and delays, so that nobody
 	// has to wait for the next attempt to confirm a card, which is 30 seconds to an
@@ -132,6 +137,7 @@ type Stack struct {
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // theirs, to start further instances
 	Mux       *http.ServeMux              // further handlers, which take precedence over the API
+	Guard     *guard.Guard                // in front of the API and Mux; has a token if the stack has real keys
 	AWS       string                      // base URL of AWS
 	Secrets   *aws.Secrets
 	Plans     *aws.S3
@@ -162,6 +168,11 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		return fmt.Errorf("the API can't listen: %w", err)
 	}
 	s.onClose(listener.Close)
+
+	s.Guard = &guard.Guard{Name: name(cfg.Address), Origins: cfg.Origins, Log: cfg.Log}
+	if cfg.Merchant != "" || cfg.Account != "" {
+		s.Guard.Token = rand.Text()
+	}
 
 	parameters := map[string]string{"AWS::Region": Region} // as in a deployment
 	var authorities []byte                                 // of the sandboxes' TLS certificates
@@ -283,8 +294,11 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		return err
 	}
 	s.Mux = http.NewServeMux()
+	if s.Guard.Token != "" && deployed.CORS != nil {
+		deployed.CORS.AllowHeaders = append(deployed.CORS.AllowHeaders, strings.ToLower(guard.TokenHeader))
+	}
 	api := apigateway.New(routes, deployed.CORS)
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{Handler: s.Guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect a path such as /a//b, which an API Gateway takes as
 		// it is.
 		if _, pattern := s.Mux.Handler(r); pattern == "" {
@@ -292,14 +306,26 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 			return
 		}
 		s.Mux.ServeHTTP(w, r)
-	})}
+	}))}
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
 	if s.WeChatPay != nil {
 		s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
+		if s.Guard.Token != "" { // the account is real, this sandbox is not
+			s.WeChatPay.NotifyWith(http.Header{guard.TokenHeader: {s.Guard.Token}})
+		}
 	}
 	return nil
+}
+
+// name returns the host of an address, or "" if it is an IP address.
+func name(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if _, notIP := netip.ParseAddr(host); err != nil || notIP == nil {
+		return ""
+	}
+	return host
 }
 
 // authorizer returns the authorizer of a route. Routes share it.

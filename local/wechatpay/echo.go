@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"encoding/base64"
+	"net/http"
 	"net/url"
 
 	"membercard/local/sandbox"
@@ -20,6 +21,14 @@ func (s *Sandbox) NotifyAt(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.local, s.brandAddress, s.merchantAddress = address, address, address
+}
+
+// NotifyWith adds headers to the requests to the address of [Sandbox.NotifyAt], for what
+// is in front of it. They are not in [Attempt.Header].
+func (s *Sandbox) NotifyWith(header http.Header) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.localHeader = header
 }
 
 // notifyURL is the rule for an address in a request.

@@ -104,6 +104,7 @@ const maxAttempts = 10_000 // kept in the log
 // notifier sends the notifications. Its fields are guarded by Sandbox.mu.
 type notifier struct {
 	local                         string // the address of NotifyAt
+	localHeader                   http.Header
 	brandAddress, merchantAddress string
 	delivery                      Delivery
 	next                          map[Trouble]int
@@ -254,6 +255,11 @@ func (s *Sandbox) post(n *notification, header http.Header) int {
 		return 0
 	}
 	r.Header = header.Clone()
+	s.mu.Lock()
+	if n.url == s.local {
+		maps.Copy(r.Header, s.localHeader)
+	}
+	s.mu.Unlock()
 	resp, err := s.client.Do(r)
 	if err != nil {
 		return 0

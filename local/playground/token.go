@@ -1,0 +1,42 @@
+package playground
+
+// This file serves the page's files, and gives the page the token of a stack that has
+// real keys.
+
+import (
+	"bytes"
+	_ "embed"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+//go:embed token.js
+var tokenScript []byte
+
+const tokenScriptName = "local-token.js"
+
+// files serves the files in dir. With a token the page has a script besides that sends
+// the one in the page's fragment. The token itself is in no file, because programs of
+// the machine's other users can get those.
+func files(dir string, token bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServer(http.Dir(dir)))
+	if !token {
+		return mux
+	}
+	mux.HandleFunc("/"+tokenScriptName, func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, tokenScriptName, time.Time{}, bytes.NewReader(tokenScript))
+	})
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+		page, err := os.ReadFile(filepath.Join(dir, "index.html"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		page = bytes.Replace(page, []byte("</head>"), []byte(`<script src="`+tokenScriptName+`"></script></head>`), 1)
+		http.ServeContent(w, r, "index.html", time.Time{}, bytes.NewReader(page))
+	})
+	return mux
+}
