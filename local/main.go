@@ -12,9 +12,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
+	"membercard/local/chaos"
+	"membercard/local/contract"
 	"membercard/local/discovery"
 	"membercard/local/playground"
 	"membercard/local/stack"
@@ -43,6 +46,13 @@ type options struct {
 	dryRun   bool
 	rounds   int
 	against  string
+
+	chaos bool
+	short bool
+	seed  uint64
+	only  string
+	write bool
+	race  bool
 }
 
 func main() {
@@ -57,6 +67,12 @@ func main() {
 	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would change")
 	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and exit")
 	flag.StringVar(&o.against, "against", "", "with -bench: another function's `binary` to measure beside them")
+	flag.BoolVar(&o.chaos, "chaos", false, "let what surrounds the functions fail, one fault after the other, check what callers get, and exit")
+	flag.BoolVar(&o.short, "short", false, "with -chaos: take seconds for each fault, and check no times")
+	flag.Uint64Var(&o.seed, "seed", 1, "with -chaos: decides which answers are broken and when requests arrive")
+	flag.StringVar(&o.only, "only", "", "with -chaos: only the rows whose names contain this `text`")
+	flag.BoolVar(&o.write, "write", false, "with -chaos: write the tables into docs/reliability.md and docs/zh-CN/reliability.md")
+	flag.BoolVar(&o.race, "race", false, "with -chaos: build the functions with the race detector")
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
@@ -65,6 +81,10 @@ func main() {
 		usage("-bench must not be negative")
 	case o.against != "" && o.rounds == 0:
 		usage("-against requires -bench")
+	case !o.chaos && (o.short || o.write || o.race || o.only != ""):
+		usage("-short, -only, -write and -race require -chaos")
+	case o.write && o.only != "":
+		usage("-write needs all rows, so it does not go with -only")
 	case o.sync && o.plan != planFile:
 		usage("-plan is a flag of the stack, not of -sync")
 	case o.dryRun && !o.sync:
@@ -107,9 +127,44 @@ func usage(format string, args ...any) {
 	os.Exit(2)
 }
 
+// runChaos runs the fault scenarios and prints the tables. It fails if a rule is
+// broken.
+func runChaos(ctx context.Context, o options) error {
+	var flags []string
+	if o.race {
+		flags = append(flags, "-race")
+	}
+	project, err := stack.Build(ctx, ".", flags...)
+	if err != nil {
+		return err
+	}
+	defer project.Close()
+	agreed, err := contract.Load("openapi.yaml")
+	if err != nil {
+		return err
+	}
+	report, err := chaos.Run(ctx, project, agreed, chaos.Config{Short: o.short, Seed: o.seed, Only: o.only, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	report.Print(os.Stdout)
+	if o.write {
+		if err := report.Write(); err != nil {
+			return err
+		}
+	}
+	if broken := report.Broken(); len(broken) > 0 {
+		return fmt.Errorf("rules broken: %d\n%s", len(broken), strings.Join(broken, "\n"))
+	}
+	return nil
+}
+
 func run(ctx context.Context, o options) error {
 	if o.sync {
 		return requestSync(ctx, os.Stdout, o.address, o.dryRun)
+	}
+	if o.chaos {
+		return runChaos(ctx, o)
 	}
 	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: os.Stderr}
 	for _, live := range []struct {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 // BuildFlags returns the build flags of the deployment, so that a local binary
@@ -23,13 +24,14 @@ func BuildFlags() []string {
 // Build compiles the main packages in folders, which are slash-separated and
 // relative to root, into outDir and returns the binaries by folder. A binary has
 // the name of its folder, so these must differ. If the compiler fails, its output
-// is the error.
-func Build(ctx context.Context, root, outDir string, folders []string) (map[string]string, error) {
+// is the error. Further flags, such as -race, may be given.
+func Build(ctx context.Context, root, outDir string, folders []string, flags ...string) (map[string]string, error) {
 	outDir, err := filepath.Abs(outDir)
 	if err != nil {
 		return nil, fmt.Errorf("lambda: build: %w", err)
 	}
 	args := append([]string{"build"}, BuildFlags()...)
+	args = append(args, flags...)
 	args = append(args, "-o", outDir+string(filepath.Separator))
 	binaries := make(map[string]string)
 	folderOf := make(map[string]string)
@@ -43,7 +45,11 @@ func Build(ctx context.Context, root, outDir string, folders []string) (map[stri
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	cgo := "CGO_ENABLED=0"
+	if slices.Contains(flags, "-race") {
+		cgo = "CGO_ENABLED=1" // the race detector needs it
+	}
+	cmd.Env = append(os.Environ(), cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 	output, err := cmd.CombinedOutput()
 	if output = bytes.TrimSpace(output); err != nil && len(output) > 0 && ctx.Err() == nil {
 		return nil, errors.New(string(output))

@@ -37,6 +37,7 @@ type Listener struct {
 	inner    net.Listener // nil while connections are refused
 	closed   bool
 	delay    time.Duration
+	cut      func() int
 	conns    map[*conn]struct{}
 	accepted int
 }
@@ -82,6 +83,10 @@ func (l *Listener) add(tcp *net.TCPConn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: tcp, listener: l, ready: time.Now().Add(l.delay), done: make(chan struct{})}
+	if l.cut != nil {
+		c.isCut = true
+		c.left.Store(int64(l.cut()))
+	}
 	l.conns[c] = struct{}{}
 	l.accepted++
 	return c
@@ -111,6 +116,15 @@ func (l *Listener) Delay(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.delay = d
+}
+
+// Cut ends each connection accepted from now on with an RST, once as many bytes went
+// through it as points returns for it, in both directions together. So a cut may be
+// in the handshake, in a request or in an answer. A nil points ends that.
+func (l *Listener) Cut(points func() int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = points
 }
 
 // Drop ends all connections that are open now, including those with a request
@@ -184,12 +198,18 @@ type conn struct {
 	done     chan struct{} // closed by Close
 
 	resets, silent atomic.Bool
+
+	isCut bool
+	left  atomic.Int64 // bytes until the cut
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	c.wait()
 	for {
 		n, err := c.Conn.Read(p)
+		if c.isCut && c.left.Add(-int64(n)) <= 0 {
+			return 0, c.reset()
+		}
 		switch {
 		case n > 0 && c.resets.Load():
 			return 0, c.reset()
@@ -208,7 +228,15 @@ func (c *conn) Write(p []byte) (int, error) {
 	case c.silent.Load():
 		return len(p), nil
 	}
-	return c.Conn.Write(p)
+	if !c.isCut {
+		return c.Conn.Write(p)
+	}
+	left := c.left.Add(-int64(len(p)))
+	if left > 0 {
+		return c.Conn.Write(p)
+	}
+	_, _ = c.Conn.Write(p[:max(len(p)+int(left), 0)]) // the reset is the outcome
+	return 0, c.reset()
 }
 
 func (c *conn) Close() error {

@@ -193,6 +193,7 @@ func (s *Sandbox) serve(x *exchange) {
 	}
 	a := x.Answer // status 200 for errors too
 	a.Body = sandbox.JSON(content)
+	received.Answer = a.Body
 	a.Header.Set("Content-Type", "application/json; encoding=utf-8")
 	if s.operations[received.Path].takes == loginCode {
 		a.Header.Set("Content-Type", "text/plain") // WeChat's, although it is JSON

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Answer is an answer before it is sent.
@@ -21,10 +22,11 @@ type Answer struct {
 	// it does not.
 	Signing any
 
-	other  string // the URL of the same request at the other endpoint
-	cut    bool   // send half of the body
-	hangs  bool   // send nothing
-	resets bool   // send an RST
+	other  string        // the URL of the same request at the other endpoint
+	delay  time.Duration // before the first byte
+	cut    bool          // send half of the body
+	hangs  bool          // send nothing
+	resets bool          // send an RST
 }
 
 // Sent returns the status that will be sent, or 0 if nothing will.
@@ -46,6 +48,13 @@ func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct
 	case a.resets:
 		reset(w)
 		return
+	}
+	if a.delay > 0 {
+		select {
+		case <-time.After(a.delay):
+		case <-r.Context().Done():
+		case <-stop:
+		}
 	}
 	h := w.Header()
 	if a.Status != http.StatusNoContent {
@@ -76,6 +85,9 @@ type Fault func(*Answer)
 
 // Hang answers nothing until the client or the server closes the connection.
 func Hang() Fault { return func(a *Answer) { a.hangs = true } }
+
+// Slow holds the answer back.
+func Slow(d time.Duration) Fault { return func(a *Answer) { a.delay = d } }
 
 // Reset answers with an RST instead of HTTP.
 func Reset() Fault { return func(a *Answer) { a.resets = true } }

@@ -44,6 +44,7 @@ type Server[R any] struct {
 	closed   bool
 	broken   [2][]breakage
 	requests []R
+	observe  func(R)
 }
 
 // Exchange is a request and its answer, at first an empty 200. A sandbox fills it
@@ -65,6 +66,9 @@ type Request struct {
 	Body     []byte
 
 	Status int // the HTTP status that was answered, 0 if nothing was
+
+	// Answer is the body of the answer before a fault changed it.
+	Answer []byte
 }
 
 // Start starts a server. Its requests are handled by handle and logged with the
@@ -192,6 +196,17 @@ func (x *Exchange[R]) Log(r R) {
 		s.requests = s.requests[1:]
 	}
 	s.requests = append(s.requests, r)
+	if s.observe != nil {
+		s.observe(r)
+	}
+}
+
+// Observe has f called for each request when it is logged, before the first byte of
+// its answer is sent. f must not call the server.
+func (s *Server[R]) Observe(f func(R)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observe = f
 }
 
 // Requests returns the requests received so far, at most the newest 10,000. A

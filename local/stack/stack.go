@@ -69,8 +69,9 @@ type Project struct {
 	Binaries map[string]string // by folder: functions/merchant-token
 }
 
-// Build builds the functions of the template in root.
-func Build(ctx context.Context, root string) (*Project, error) {
+// Build builds the functions of the template in root, with further flags if there
+// are any.
+func Build(ctx context.Context, root string, flags ...string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
 		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
 		"FrontendAuth": "WECHAT", // these parameters create all functions
@@ -89,7 +90,7 @@ func Build(ctx context.Context, root string) (*Project, error) {
 	for _, f := range functions.Functions {
 		folders = append(folders, f.Folder)
 	}
-	binaries, err := lambda.Build(ctx, root, dir, folders)
+	binaries, err := lambda.Build(ctx, root, dir, folders, flags...)
 	if err != nil {
 		os.RemoveAll(dir)
 		return nil, err

@@ -87,8 +87,11 @@ func WrongSignature() sandbox.Fault { return fault(func(s *signing) { s.forged =
 func SignatureProbe() sandbox.Fault { return fault(func(s *signing) { s.probe = true }) }
 
 // Stale signs validly for a time 6 minutes ago.
-func Stale() sandbox.Fault {
-	return fault(func(s *signing) { s.time = s.time.Add(-6 * time.Minute) })
+func Stale() sandbox.Fault { return Stamped(-6 * time.Minute) }
+
+// Stamped signs validly for a time that is off by d.
+func Stamped(d time.Duration) sandbox.Fault {
+	return fault(func(s *signing) { s.time = s.time.Add(d) })
 }
 
 // UnknownKey signs with a key that the merchant does not know.

@@ -30,6 +30,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"membercard/local/sandbox"
@@ -61,6 +62,7 @@ type Sandbox struct {
 	*server
 	unknown signingKey // a key that no merchant knows
 	now     func() time.Time
+	skew    atomic.Int64 // nanoseconds that now is off
 
 	mu            sync.Mutex
 	merchants     []merchantKey // the certificates in force, the newest last
@@ -87,11 +89,11 @@ func Start() (*Sandbox, error) { return start(time.Now) }
 
 func start(now func() time.Time) (*Sandbox, error) {
 	s := &Sandbox{
-		now:      now,
 		apiv3Key: sandbox.RandomText(32),
 		signWith: Both,
 		tokens:   make(map[string]*token),
 	}
+	s.now = func() time.Time { return now().Add(time.Duration(s.skew.Load())) }
 	s.brandTokens.perSecond, s.confirmations.perSecond = 5, 5
 	s.cards = sampleCards(now())
 	s.notifier.start()
@@ -103,7 +105,7 @@ func start(now func() time.Time) (*Sandbox, error) {
 	making.Wait()
 
 	var err error
-	s.server, err = sandbox.Start("WeChat Pay sandbox CA", now, s.serve)
+	s.server, err = sandbox.Start("WeChat Pay sandbox CA", s.now, s.serve)
 	return s, err
 }
 
@@ -196,6 +198,10 @@ func (s *Sandbox) SignWith(m Mode) {
 	s.signWith = m
 }
 
+// Skew sets the sandbox's clock off by d: it checks requests and signs answers with
+// that time. 0 sets it right again.
+func (s *Sandbox) Skew(d time.Duration) { s.skew.Store(int64(d)) }
+
 // LimitBrandTokens sets how many requests for brand tokens a second are allowed;
 // further ones are refused with 429 FREQUENCY_LIMITED. 0 is no limit; the default
 // is WeChat Pay's, 5.
@@ -284,6 +290,7 @@ func (s *Sandbox) serve(x *exchange) {
 	} else {
 		a.Body = sandbox.JSON(content)
 	}
+	received.Answer = a.Body
 	signing := &signing{time: received.Time, key: s.signingKey(received.Header.Get("Wechatpay-Serial")), unknown: s.unknown}
 	a.Signing = signing
 	if fault, ok := x.Fault(); ok {

@@ -1,0 +1,194 @@
+// Package chaos runs the functions' binaries in the local stack while something
+// around them fails, and checks what callers get meanwhile and afterwards.
+//
+// A row of the table is a [scenario]: a load, what fails, and which errors a caller
+// may get. Each has a stack of its own. The load goes on throughout: before the
+// fault, while it lasts, and after it. Requests arrive at random (a Poisson
+// process) and go to as many instances as are needed, one at a time each, as in
+// Lambda.
+//
+// scenarios.go has the rows, rules.go what must hold in each of them, deadlines.go
+// what must hold while everything hangs, and steadiness.go an instance's memory over
+// many requests.
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"membercard/local/contract"
+	"membercard/local/stack"
+)
+
+// Config configures a run.
+type Config struct {
+	// Short takes seconds for each row. Only counts and codes are checked then, not
+	// times, as the machine may be busy.
+	Short bool
+	// Seed decides when requests arrive and which answers are broken. The same seed
+	// gives the same choices, but not the same times.
+	Seed uint64
+	// Only runs the rows whose names contain it.
+	Only string
+	// Log receives a line for each row that is done.
+	Log io.Writer
+}
+
+// Run runs all rows and returns the report. It fails only if it can't run; what
+// breaks a rule is in the report.
+func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*Report, error) {
+	report := &Report{Config: cfg, Begun: time.Now()}
+	say := func(name string, broken []string) {
+		fmt.Fprintf(cfg.Log, "%6.1fs  %s: %s\n", time.Since(report.Begun).Seconds(), name, verdict(broken))
+	}
+	for _, s := range scenarios {
+		if s.long && cfg.Short || !strings.Contains(s.name, cfg.Only) {
+			continue
+		}
+		row, err := s.run(ctx, project, agreed, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		report.Rows = append(report.Rows, row)
+		say(s.name, row.broken)
+	}
+	if strings.Contains("deadlines", cfg.Only) {
+		var err error
+		if report.Deadlines, err = measureDeadlines(ctx, project, cfg); err != nil {
+			return nil, fmt.Errorf("deadlines: %w", err)
+		}
+		for _, d := range report.Deadlines {
+			say("deadline of "+d.function+", "+d.caller, d.broken)
+		}
+	}
+	for _, s := range steadinesses {
+		if !strings.Contains(s.name, cfg.Only) {
+			continue
+		}
+		row, err := s.run(ctx, project, agreed, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+		report.Steadiness = append(report.Steadiness, row)
+		say(s.name, row.broken)
+	}
+	report.Took = time.Since(report.Begun)
+	return report, nil
+}
+
+func verdict(broken []string) string {
+	if len(broken) == 0 {
+		return "holds"
+	}
+	return "BROKEN: " + strings.Join(broken, "; ")
+}
+
+// How long the phases of a row are. A scenario has the length of its fault.
+const (
+	before      = 15 * time.Second
+	after       = 40 * time.Second
+	shortBefore = 500 * time.Millisecond
+	shortFault  = 2 * time.Second
+	// A short run ends as soon as nothing has failed for this long.
+	shortAfter = time.Second
+)
+
+// scenario is a row of the table.
+type scenario struct {
+	name, zh string // what is tried, in English and in Chinese
+	load     load
+	rate     float64       // requests a second
+	burst    int           // further requests at the moment when the fault begins
+	fault    func(*rig)    // begins it
+	lasts    time.Duration // how long the fault lasts
+	heal     func(*rig)    // ends what [rig.heal] does not
+	codes    []string      // the errors that callers may get
+	recovers time.Duration // until everything is normal again; 0 is the rule's 30 s
+	settles  bool          // an instance's further calls take as long as before
+	fails    bool          // nothing succeeds while the fault lasts
+	long     bool          // takes too long for a short run
+}
+
+func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*row, error) {
+	r, err := start(project, agreed, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := r.prepare(ctx, s); err != nil {
+		return nil, err
+	}
+	normal, lasts, rest := before, s.lasts, after
+	burst := s.burst
+	if cfg.Short {
+		normal, lasts, rest, burst = shortBefore, min(s.lasts, shortFault), s.limit()+5*time.Second, s.burst/10
+	}
+	var begun, ended time.Time
+	loading, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { r.arrive(loading, s.load, s.rate) })
+	r.sleep(ctx, normal)
+	begun = time.Now()
+	if s.fault != nil {
+		s.fault(r)
+	}
+	for range burst {
+		running.Go(func() { r.send(ctx, s.load) })
+	}
+	r.sleep(ctx, lasts)
+	r.heal()
+	if s.heal != nil {
+		s.heal(r)
+	}
+	ended = time.Now()
+	if cfg.Short {
+		for time.Since(ended) < rest && ctx.Err() == nil && time.Since(r.lastFailure(ended)) < shortAfter {
+			r.sleep(ctx, 100*time.Millisecond)
+		}
+	} else {
+		r.sleep(ctx, rest)
+	}
+	stop()
+	running.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	row := &row{scenario: s, short: cfg.Short, begun: begun, ended: ended}
+	row.sort(r.finish())
+	row.check()
+	return row, nil
+}
+
+// limit is how long after the end of the fault everything is normal again.
+func (s scenario) limit() time.Duration {
+	if s.recovers > 0 {
+		return s.recovers
+	}
+	return recovery
+}
+
+// chance returns a source of random numbers that may be used concurrently.
+func chance(seed uint64) func() float64 {
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, 0))
+	return func() float64 {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.Float64()
+	}
+}
+
+// percentile returns the value that p of 100 values do not exceed.
+func percentile(values []time.Duration, p int) time.Duration {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[(len(sorted)*p+99)/100-1]
+}

@@ -1,0 +1,213 @@
+package chaos
+
+// This file measures how long each function takes to answer while everything that it
+// calls hangs.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"membercard/local/aws"
+	"membercard/local/lambda"
+	"membercard/local/sandbox"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// deadline is a function, who waits for its answer, and for how long. The start of a
+// new instance counts.
+type deadline struct {
+	function   string // its folder is functions/<function>
+	caller, zh string
+	limit      time.Duration
+	event      func(*rig) []byte
+
+	wechat, aws time.Duration // how long it took while one of them hung
+	broken      []string
+}
+
+const (
+	gatewayLimit  = 29 * time.Second        // API Gateway waits for 30 s
+	decisionLimit = 9 * time.Second         // API Gateway waits for 10 s
+	noticeLimit   = 4500 * time.Millisecond // WeChat Pay waits for 5 s
+)
+
+// deadlines returns the rows. Those of queues and schedules have the function's own
+// timeout, which nobody but Lambda enforces.
+func deadlines(timeout func(function string) time.Duration) []*deadline {
+	const (
+		card, code  = "pbLatjvWOibDc5-TBnbUk1pD12o0", "110201201245"
+		gateway, zh = "API Gateway", "API Gateway"
+	)
+	post := func(route, body string, parameters map[string]string) func(*rig) []byte {
+		return func(*rig) []byte {
+			_, path, _ := strings.Cut(route, " ")
+			for name, value := range parameters {
+				path = strings.NewReplacer("{"+name+"}", value, "{"+name+"+}", value).Replace(path)
+			}
+			return httpCall{route: route, path: path, parameters: parameters, body: body}.event()
+		}
+	}
+	action := func(name string) func(*rig) []byte {
+		return func(*rig) []byte { return fmt.Appendf(nil, `{"action": %q}`, name) }
+	}
+	ofCard := map[string]string{"card_id": card}
+	ofCode := map[string]string{"card_id": card, "code": code}
+	return []*deadline{
+		{function: "merchant-token", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: func(r *rig) []byte { return merchantTokens(r, 1).event }},
+		{function: "brand-token", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: func(r *rig) []byte { return brandTokens(r, 1).event }},
+		{function: "merchant-activate", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: post("POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate", "", ofCode)},
+		{function: "merchant-activate-information", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: post("GET /v3/marketing/membercard-open/activate-informations/{activate_ticket+}", "", map[string]string{"activate_ticket": "abc"})},
+		{function: "merchant-confirm", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: post("POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm", `{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}`, ofCode)},
+		{function: "merchant-decrypt-code", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: func(*rig) []byte {
+				return httpCall{route: "GET /v3/marketing/membercard-open/cards/{card_id}/decrypt-code", path: "/v3/marketing/membercard-open/cards/" + card + "/decrypt-code",
+					parameters: ofCard, query: "encrypt_code=abc"}.event()
+			}},
+		{function: "brand-confirm", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: post("POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm",
+				`{"brand_id": "1004", "card_id": "`+card+`", "openid": "`+openidPrefix+`", "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`, map[string]string{"user_card_code": code})},
+		{function: "brand-confirm", caller: "SQS", zh: "SQS", limit: timeout("brand-confirm"), event: confirmations},
+		{function: "card-events", caller: "WeChat Pay", zh: "微信支付", limit: noticeLimit, event: notification},
+		{function: "card-update", caller: gateway, zh: zh, limit: gatewayLimit,
+			event: post("POST /card/update", `{"card_id": "`+card+`", "member_card": {"base_info": {"promotion_url": "http://www.qq.com"}}}`, nil)},
+		{function: "card-create", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/create", newCard, nil)},
+		{function: "card-code", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/code/decrypt", `{"encrypt_code": "abc"}`, nil)},
+		{function: "card-ext", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/ext", `{"card_id": "`+card+`"}`, nil)},
+		{function: "card-ext", caller: "the schedule", zh: "定时任务", limit: timeout("card-ext"), event: action("refresh")},
+		{function: "card-sync", caller: "the schedule", zh: "定时任务", limit: timeout("card-sync"), event: plan},
+		{function: "wechat-authorizer", caller: "API Gateway, for a decision", zh: "API Gateway，等待鉴权", limit: decisionLimit,
+			event: func(r *rig) []byte { return logins(r, 1).event }},
+	}
+}
+
+// newCard is a card that card-create accepts.
+const newCard = `{"card": {"card_type": "MEMBER_CARD", "member_card": {"prerogative": "会员专享价", "supply_bonus": false, "supply_balance": false, "base_info": {
+	"logo_url": "http://mmbiz.qpic.cn/mmbiz/sandbox/0", "brand_name": "微信餐厅", "code_type": "CODE_TYPE_BARCODE", "title": "会员卡", "color": "Color010",
+	"notice": "使用时向服务员出示此券", "description": "不可与其他优惠同享", "sku": {"quantity": 1000}, "date_info": {"type": "DATE_TYPE_PERMANENT"}}}}}`
+
+// notification is one of WeChat Pay's. Its signature is wrong.
+func notification(r *rig) []byte {
+	var secret struct {
+		Serial string `json:"wechatpay_public_key_id"`
+	}
+	_ = json.Unmarshal([]byte(r.WeChatPay.MerchantSecret(wechatpay.PublicKey)), &secret) // the sandbox's own
+	return httpCall{route: "POST /wechatpay/notifications", path: "/wechatpay/notifications", body: `{}`, headers: map[string]string{
+		"wechatpay-timestamp": strconv.FormatInt(time.Now().Unix(), 10), "wechatpay-nonce": "abc", "wechatpay-serial": secret.Serial,
+		"wechatpay-signature": "c2lnbmF0dXJl", "wechatpay-signature-type": "WECHATPAY2-SHA256-RSA2048",
+	}}.event()
+}
+
+// confirmations is a batch of the queue.
+func confirmations(*rig) []byte {
+	var batch events.SQSEvent
+	for n := range 5 {
+		batch.Records = append(batch.Records, events.SQSMessage{
+			MessageId: strconv.Itoa(n), ReceiptHandle: strconv.Itoa(n), EventSource: "aws:sqs",
+			Attributes: map[string]string{"ApproximateReceiveCount": "1"},
+			Body: fmt.Sprintf(`{"detail-type": "BRAND.USER_CARD.CREATE", "detail": {"id": "%d", "resource": {"brand_id": "1004", "card_id": "pCard", "openid": "%s%d", "user_card_code": "10%d"}}}`,
+				n, openidPrefix, n, n),
+		})
+	}
+	event, _ := json.Marshal(batch) // strings always marshal
+	return event
+}
+
+// plan is a sync of more cards than there is time for.
+func plan(r *rig) []byte {
+	type card struct {
+		CardID string            `json:"card_id"`
+		Fields map[string]string `json:"fields"`
+	}
+	var cards []card
+	for _, id := range r.cards {
+		cards = append(cards, card{id, map[string]string{"custom_url_name": "首页", "custom_url": "https://example.com/"}})
+	}
+	event, _ := json.Marshal(map[string]any{"action": "sync", "plan": map[string]any{"cards": cards}}) // strings always marshal
+	return event
+}
+
+// measureDeadlines invokes each function in a new instance while WeChat hangs, and
+// again while AWS hangs, all at the same time.
+func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) ([]*deadline, error) {
+	var rows []*deadline
+	hung := func(hang func(*rig), keep func(*deadline, time.Duration)) error {
+		r, err := start(project, nil, cfg)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if rows == nil {
+			rows = deadlines(func(function string) time.Duration { return r.Configs["functions/"+function].Timeout })
+		}
+		const cards, shortCards = 400, 5
+		r.cards = r.OfficialAccount.AddCards(map[bool]int{false: cards, true: shortCards}[cfg.Short])
+		hang(r)
+		var running sync.WaitGroup
+		for _, row := range rows {
+			running.Go(func() {
+				begun := time.Now()
+				result, err := r.functions["functions/"+row.function].Invoke(ctx, row.event(r))
+				keep(row, time.Since(begun))
+				row.check(result, err, time.Since(begun))
+			})
+		}
+		running.Wait()
+		_, w := r.finish()
+		for _, leak := range w.leaks {
+			rows[0].broken = append(rows[0].broken, "the log of all functions: "+leak)
+		}
+		return nil
+	}
+	if err := hung(func(r *rig) {
+		for endpoint := range 2 {
+			r.WeChatPay.Break(endpoint, sandbox.Hang(), always)
+			r.OfficialAccount.Break(endpoint, sandbox.Hang(), always)
+		}
+	}, func(d *deadline, took time.Duration) { d.wechat = took }); err != nil {
+		return nil, err
+	}
+	return rows, hung(func(r *rig) {
+		r.Secrets.Fail(&aws.Fault{Hang: true})
+		r.Plans.Fail(&aws.Fault{Hang: true})
+	}, func(d *deadline, took time.Duration) { d.aws = took })
+}
+
+// check holds an answer against the row. It must be the function's own.
+func (d *deadline) check(result *lambda.Result, err error, took time.Duration) {
+	if err == nil && result.FunctionError != nil {
+		if kind := result.FunctionError.Type; strings.HasPrefix(kind, "Sandbox.") || strings.HasPrefix(kind, "Runtime.") {
+			err = result.FunctionError
+		}
+	}
+	if err != nil {
+		d.broken = append(d.broken, err.Error())
+	}
+	if took > d.limit {
+		d.broken = append(d.broken, fmt.Sprintf("answered after %.1f s of %.1f s", took.Seconds(), d.limit.Seconds()))
+	}
+}
+
+func (r *Report) deadlinesTable(in language) string {
+	var b strings.Builder
+	b.WriteString(in.name(
+		"| function | who waits | answers within, s | while WeChat hangs, s | while AWS hangs, s |\n",
+		"| 函数 | 等待方 | 时限，秒 | 微信无应答时，秒 | AWS 无应答时，秒 |\n"))
+	b.WriteString("| --- | --- | --- | --- | --- |\n")
+	for _, d := range r.Deadlines {
+		fmt.Fprintf(&b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller, d.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
+	}
+	return b.String()
+}

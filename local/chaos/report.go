@@ -1,0 +1,191 @@
+package chaos
+
+// This file writes the tables.
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Report is what a run found.
+type Report struct {
+	Config     Config
+	Begun      time.Time
+	Took       time.Duration
+	Rows       []*row
+	Deadlines  []*deadline
+	Steadiness []*steady
+}
+
+// Broken returns the rules that were broken, each with its row.
+func (r *Report) Broken() (broken []string) {
+	for _, row := range r.Rows {
+		for _, rule := range row.broken {
+			broken = append(broken, row.name+": "+rule)
+		}
+	}
+	for _, d := range r.Deadlines {
+		for _, rule := range d.broken {
+			broken = append(broken, d.function+": "+rule)
+		}
+	}
+	for _, s := range r.Steadiness {
+		for _, rule := range s.broken {
+			broken = append(broken, s.name+": "+rule)
+		}
+	}
+	return broken
+}
+
+// language is how a table is written.
+type language struct {
+	name func(en, zh string) string
+}
+
+var (
+	english = language{func(en, _ string) string { return en }}
+	chinese = language{func(_, zh string) string { return zh }}
+)
+
+// Print writes the tables in English.
+func (r *Report) Print(w io.Writer) {
+	for _, table := range tables {
+		fmt.Fprintf(w, "\n%s", table.text(r, english))
+	}
+}
+
+// tables are the parts of the documentation that a run writes.
+var tables = []struct {
+	name string // in its markers
+	text func(*Report, language) string
+}{
+	{"run", (*Report).runText},
+	{"faults", (*Report).faultsTable},
+	{"settled", (*Report).settledTable},
+	{"deadlines", (*Report).deadlinesTable},
+	{"steadiness", (*Report).steadinessTable},
+}
+
+// Write replaces what is between the markers of both pages.
+func (r *Report) Write() error {
+	for page, in := range map[string]language{"docs/reliability.md": english, "docs/zh-CN/reliability.md": chinese} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			return err
+		}
+		for _, table := range tables {
+			begin, end := []byte("<!-- chaos: "+table.name+" -->\n"), []byte("<!-- /chaos -->")
+			head, rest, found := bytes.Cut(text, begin)
+			_, tail, closed := bytes.Cut(rest, end)
+			if !found || !closed {
+				return fmt.Errorf("%s has no part %q", page, table.name)
+			}
+			text = slices.Concat(head, begin, []byte("\n"+table.text(r, in)+"\n"), end, tail)
+		}
+		if err := os.WriteFile(page, text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runText says how and where the tables came about.
+func (r *Report) runText(in language) string {
+	command := "go run ./local -chaos -seed " + strconv.FormatUint(r.Config.Seed, 10)
+	if r.Config.Short {
+		command += " -short"
+	}
+	begun, took := r.Begun.UTC().Format("2006-01-02 15:04 UTC"), r.Took.Round(time.Minute).Minutes()
+	machine := fmt.Sprintf("%s, %d CPUs, %s/%s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return in.name(
+		fmt.Sprintf("`%s`, %s, %.0f minutes, on %s. Rules broken: %d.\n", command, begun, took, machine, len(r.Broken())),
+		fmt.Sprintf("`%s`，%s，历时 %.0f 分钟，机器：%s。被违反的规则：%d。\n", command, begun, took, machine, len(r.Broken())))
+}
+
+// processor returns the name of the CPU. Only Linux has it.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func (r *Report) faultsTable(in language) string {
+	var b strings.Builder
+	b.WriteString(in.name(
+		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request | instances | normal again after |\n",
+		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数 | 实例 | 恢复正常用时 |\n"))
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, row := range r.Rows {
+		again := in.name("at once", "立即")
+		if row.recovered > 0 {
+			again = fmt.Sprintf("%.1f s", row.recovered.Seconds())
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f | %d | %s |\n",
+			in.name(row.name, row.zh), row.requests, row.right, codeList(row.errors), len(row.wrong),
+			ms(percentile(row.took, 50)), ms(percentile(row.took, 99)), ms(percentile(row.took, 100)),
+			ratio(time.Duration(row.calls), time.Duration(row.requests)), row.instances, again)
+	}
+	return b.String()
+}
+
+// settledTable has the rows whose further calls take as long as before.
+func (r *Report) settledTable(in language) string {
+	var b strings.Builder
+	b.WriteString(in.name(
+		"| what was tried | calls before | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |\n",
+		"| 情形 | 之前的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |\n"))
+	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+	for _, row := range r.Rows {
+		if row.settles {
+			fmt.Fprintf(&b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
+				len(row.normal), ms(percentile(row.normal, 50)), ms(percentile(row.normal, 99)),
+				len(row.further), ms(percentile(row.further, 50)), ms(percentile(row.further, 99)),
+				figure(ratio(percentile(row.further, 99), percentile(row.normal, 99))))
+		}
+	}
+	return b.String()
+}
+
+// list returns counts by code, sorted by code.
+func list(counts map[string]int) string {
+	var entries []string
+	for _, code := range slices.Sorted(maps.Keys(counts)) {
+		entries = append(entries, fmt.Sprintf("%s %d", code, counts[code]))
+	}
+	return strings.Join(entries, ", ")
+}
+
+// codeList is list for a table.
+func codeList(counts map[string]int) string {
+	var entries []string
+	for _, code := range slices.Sorted(maps.Keys(counts)) {
+		entries = append(entries, fmt.Sprintf("`%s` %d", code, counts[code]))
+	}
+	if entries == nil {
+		return "–"
+	}
+	return strings.Join(entries, ", ")
+}
+
+// ms is a duration in milliseconds, with three digits at most.
+func ms(d time.Duration) string {
+	value := float64(d.Microseconds()) / 1000
+	if value < 10 {
+		return fmt.Sprintf("%.1f", value)
+	}
+	return fmt.Sprintf("%.0f", value)
+}
+
+func figure(f float64) string { return fmt.Sprintf("%.2f", f) }

@@ -1,0 +1,202 @@
+package chaos
+
+// This file has a stack under load, and what can be done to it.
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"syscall"
+	"time"
+
+	"membercard/local/contract"
+	"membercard/local/lambda"
+	"membercard/local/network"
+	"membercard/local/sandbox"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// maxInstances is the concurrency of an account's functions in AWS, unless raised.
+const maxInstances = 1000
+
+// rig is a running stack with everything that is observed of it.
+type rig struct {
+	*stack.Stack
+	functions map[string]*lambda.Function // by folder
+	agreed    *contract.Contract
+	watch     *watch
+	chance    func() float64
+	cards     []string // of the official account, for syncs
+
+	busy sync.RWMutex // read-locked by each request; see [rig.quiet]
+
+	mu      sync.Mutex
+	sent    int
+	samples []sample
+	checked map[string]string // what the contract says, by status and code
+}
+
+// sample is one request as its caller sees it.
+type sample struct {
+	begun time.Time
+	took  time.Duration
+	pid   int    // of the instance; 0 if unknown
+	cold  bool   // it waited for a new instance
+	code  string // of the error; "" for a right answer
+	wrong string // why the answer is wrong, "" if it is not
+}
+
+func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig, error) {
+	w := newWatch()
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Auth: stack.AuthWechat, Log: w})
+	if err != nil {
+		return nil, err
+	}
+	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, chance: chance(cfg.Seed), checked: map[string]string{}}
+	s.WeChatPay.LimitBrandTokens(0)
+	w.observe(s)
+	for folder, config := range s.Configs {
+		config.MaxInstances = maxInstances
+		if r.functions[folder], err = lambda.New(config); err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+	}
+	return r, nil
+}
+
+// prepare does what a load needs before its first request.
+func (r *rig) prepare(_ context.Context, s scenario) error {
+	// A sync has a card of its own, so that its effect can be seen.
+	const mostSyncs = 2000
+	r.cards = r.OfficialAccount.AddCards(mostSyncs)
+	return nil
+}
+
+func (r *rig) Close() error {
+	for _, f := range r.functions {
+		f.Close()
+	}
+	return r.Stack.Close()
+}
+
+// finish ends the functions, so that their log is complete, and returns everything
+// that was observed.
+func (r *rig) finish() ([]sample, *watch) {
+	for _, f := range r.functions {
+		f.Close()
+	}
+	return r.samples, r.watch
+}
+
+func (r *rig) sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// arrive sends requests at a rate until ctx ends, and waits for their answers.
+func (r *rig) arrive(ctx context.Context, load load, rate float64) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	next := time.Now()
+	for rate > 0 {
+		next = next.Add(time.Duration(-math.Log(1-r.chance()) / rate * float64(time.Second)))
+		select {
+		case <-time.After(time.Until(next)):
+		case <-ctx.Done():
+			return
+		}
+		running.Go(func() { r.send(context.WithoutCancel(ctx), load) })
+	}
+}
+
+// send sends one request and keeps what came of it.
+func (r *rig) send(ctx context.Context, load load) sample {
+	r.busy.RLock()
+	defer r.busy.RUnlock()
+	r.mu.Lock()
+	r.sent++
+	n := r.sent
+	r.mu.Unlock()
+	request := load(r, n)
+	s := sample{begun: time.Now()}
+	result, err := r.functions[request.function].Invoke(ctx, request.event)
+	s.took = time.Since(s.begun)
+	if err != nil {
+		s.wrong = err.Error()
+	} else {
+		s.pid, s.cold = result.PID, result.ColdStart
+		s.code, s.wrong = request.judge(result)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.samples = append(r.samples, s)
+	return s
+}
+
+// lastFailure returns when a request last failed after a time, or that time.
+func (r *rig) lastFailure(after time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := after
+	for _, s := range r.samples {
+		if end := s.begun.Add(s.took); s.code != "" && end.After(last) {
+			last = end
+		}
+	}
+	return last
+}
+
+// quiet does something while no request is under way. New ones wait.
+func (r *rig) quiet(do func()) {
+	r.busy.Lock()
+	defer r.busy.Unlock()
+	do()
+}
+
+// heal ends every fault that a scenario can begin.
+func (r *rig) heal() {
+	r.WeChatPay.Heal()
+	r.WeChatPay.Skew(0)
+	r.OfficialAccount.Heal()
+	r.Secrets.Fail(nil)
+	r.Secrets.Delay(0)
+	for _, l := range r.listeners() {
+		l.Refuse(false)
+		l.Delay(0)
+		l.Cut(nil)
+	}
+}
+
+// listeners returns those of WeChat Pay's endpoints, then those of WeChat's.
+func (r *rig) listeners() []*network.Listener {
+	return []*network.Listener{
+		r.WeChatPay.Listener(0), r.WeChatPay.Listener(1),
+		r.OfficialAccount.Listener(0), r.OfficialAccount.Listener(1),
+	}
+}
+
+// replace kills all instances, so that the next requests start new ones.
+func (r *rig) replace() {
+	r.quiet(func() { r.signal(syscall.SIGKILL) })
+}
+
+func (r *rig) signal(signal syscall.Signal) {
+	for _, f := range r.functions {
+		for _, pid := range f.PIDs() {
+			_ = syscall.Kill(pid, signal) // it may have ended
+		}
+	}
+}
+
+// sometimes is a fault of a share of the answers.
+func (r *rig) sometimes(share float64, faults ...sandbox.Fault) sandbox.Fault {
+	return func(a *sandbox.Answer) {
+		if r.chance() < share {
+			faults[int(r.chance()*float64(len(faults)))](a)
+		}
+	}
+}

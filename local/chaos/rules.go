@@ -1,0 +1,163 @@
+package chaos
+
+// This file has the rules that hold in every row.
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// recovery is the longest time from the end of a fault until everything is
+	// normal: no errors, and the usual time of a call.
+	recovery = 30 * time.Second
+	// maxCalls is how many calls to WeChat a request leads to in the long run.
+	maxCalls = 1.2
+	// firstCalls is how many calls an instance makes besides while its retry budget
+	// lasts, or because its secret was outdated.
+	firstCalls = 5
+	// maxSlower is how much longer a call may take than normally, where that is a
+	// rule.
+	maxSlower = 1.5
+)
+
+// row is a scenario with what came of it. The figures are of the requests that began
+// while the fault lasted.
+type row struct {
+	scenario
+	short        bool
+	begun, ended time.Time // of the fault
+
+	requests  int
+	right     int
+	errors    map[string]int
+	instances int
+	calls     int // to WeChat
+	took      []time.Duration
+	further   []time.Duration // without each instance's first
+	normal    []time.Duration // before the fault
+	later     []time.Duration // when everything has to be normal
+	recovered time.Duration   // after the end of the fault, until the last error
+
+	early    map[string]int // errors before the fault
+	late     map[string]int // errors when everything has to be normal
+	undue    map[string]int // errors that the row does not allow
+	wrong    []string
+	leaks    []string
+	received int // requests that WeChat received, in all
+	attempts int // calls that the functions say they made, in all
+
+	broken []string
+}
+
+// sort sorts what was observed into the row.
+func (r *row) sort(samples []sample, w *watch) {
+	r.errors, r.early, r.late, r.undue = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
+	slices.SortFunc(samples, func(a, b sample) int { return a.begun.Compare(b.begun) })
+	seen := map[int]bool{} // instances, since the fault began
+	for _, s := range samples {
+		if s.wrong != "" {
+			r.wrong = append(r.wrong, s.wrong)
+		}
+		end := s.begun.Add(s.took)
+		if end.Before(r.begun) {
+			if s.code != "" {
+				r.early[s.code]++
+			} else if !s.cold {
+				r.normal = append(r.normal, s.took)
+			}
+			continue
+		}
+		if s.code != "" && !slices.Contains(r.codes, s.code) {
+			r.undue[s.code]++
+		}
+		if s.begun.Before(r.ended) {
+			r.count(s, !seen[s.pid])
+			seen[s.pid] = true
+			continue
+		}
+		since := s.begun.Sub(r.ended)
+		if s.code != "" {
+			r.recovered = max(r.recovered, since)
+		}
+		if since >= r.limit() && s.code != "" {
+			r.late[s.code]++
+		} else if since >= r.limit() {
+			r.later = append(r.later, s.took)
+		}
+	}
+	r.instances = len(seen)
+	r.leaks, r.received = w.leaks, w.received
+	for _, record := range w.records {
+		r.attempts += record.attempts
+		// The record begins shortly after the request.
+		if !record.begun.Before(r.begun) && record.begun.Before(r.ended) {
+			r.calls += record.attempts
+		}
+	}
+}
+
+// count counts a request that began while the fault lasted.
+func (r *row) count(s sample, first bool) {
+	r.requests++
+	r.took = append(r.took, s.took)
+	if s.code != "" {
+		r.errors[s.code]++
+	} else if s.wrong == "" {
+		r.right++
+	}
+	if !first && !s.cold {
+		r.further = append(r.further, s.took)
+	}
+}
+
+// check holds the row against the rules.
+func (r *row) check() {
+	broken := func(when bool, format string, args ...any) {
+		if when {
+			r.broken = append(r.broken, fmt.Sprintf(format, args...))
+		}
+	}
+	broken(len(r.wrong) > 0, "wrong answers: %d, the first: %s", len(r.wrong), first(r.wrong))
+	broken(len(r.leaks) > 0, "the log: %s", strings.Join(r.leaks, "; "))
+	broken(len(r.early) > 0, "errors before the fault: %s", list(r.early))
+	broken(len(r.undue) > 0, "errors that callers must not get: %s", list(r.undue))
+	broken(r.requests == 0, "no requests")
+	broken(r.fails && r.right > 0, "%d requests succeeded although everything fails", r.right)
+	broken(!r.fails && r.right == 0, "no request succeeded")
+	broken(r.calls == 0, "no calls to WeChat")
+	broken(r.received > r.attempts+r.tokens(), "WeChat received %d requests, but the log has %d attempts", r.received, r.attempts)
+	allowed := maxCalls * float64(r.requests)
+	if r.short || !r.fails {
+		allowed += float64(firstCalls * r.instances)
+	}
+	broken(float64(r.calls) > allowed, "%d calls to WeChat for %d requests of %d instances", r.calls, r.requests, r.instances)
+	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late))
+	broken(r.recovered > r.limit(), "not normal again after %v", r.limit())
+	if r.short {
+		return
+	}
+	if r.burst == 0 {
+		slower := ratio(percentile(r.later, 50), percentile(r.normal, 50))
+		broken(len(r.later) == 0 || slower > maxSlower, "%v after the fault the median is %s × that before it", r.limit(), figure(slower))
+	}
+	if r.settles {
+		slower := ratio(percentile(r.further, 99), percentile(r.normal, 99))
+		broken(slower > maxSlower, "the p99 of further calls is %s × normal: %s ms and %s ms", figure(slower), ms(percentile(r.further, 99)), ms(percentile(r.normal, 99)))
+	}
+}
+
+// tokens is how many requests the functions make without a record of their own: those
+// for access tokens, during init.
+func (r *row) tokens() int { return r.instances * 10 }
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }
+
+func first(texts []string) string {
+	if len(texts) == 0 {
+		return ""
+	}
+	return texts[0]
+}

@@ -1,0 +1,352 @@
+package chaos
+
+// This file has the rows.
+
+import (
+	"syscall"
+	"time"
+
+	"membercard/local/aws"
+	"membercard/local/network"
+	"membercard/local/sandbox"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+const (
+	steadily  = 40 // requests a second
+	forAWhile = 30 * time.Second
+	always    = -1 // times of a fault
+)
+
+// Errors that callers may get.
+var (
+	none        []string
+	unreachable = []string{"UPSTREAM_UNREACHABLE"}
+	timeouts    = []string{"UPSTREAM_UNREACHABLE", "UPSTREAM_TIMEOUT"}
+	untrusted   = []string{"INVALID_RESPONSE"}
+	failing     = []string{"SYSTEM_ERROR"}
+	limited     = []string{"FREQUENCY_LIMITED"}
+	unsigned    = []string{"SIGN_ERROR"}
+	unsettled   = []string{"CONFIG_ERROR"}
+)
+
+var scenarios = []scenario{
+	// Bursts.
+	{
+		name: "200 requests at once, no instance running", zh: "无实例运行时同时到达 200 个请求",
+		load: merchantTokens, burst: 200, lasts: 10 * time.Second, codes: none,
+	},
+	{
+		name: "brand tokens: 50 a second, WeChat allows 5", zh: "品牌 token：每秒 50 个请求，微信只允许 5 个",
+		load: brandTokens, rate: 50, lasts: 2 * forAWhile, codes: limited,
+		fault: func(r *rig) { r.WeChatPay.LimitBrandTokens(5) },
+		heal:  func(r *rig) { r.WeChatPay.LimitBrandTokens(0) },
+	},
+
+	// WeChat's first endpoint.
+	{
+		name: "first endpoint refuses connections", zh: "首选接入点拒绝连接",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) {
+			r.WeChatPay.Listener(0).Refuse(true)
+			r.WeChatPay.Listener(0).Drop(network.Reset)
+		},
+	},
+	{
+		name: "first endpoint accepts requests and never answers", zh: "首选接入点收到请求但从不应答",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.WeChatPay.Break(0, sandbox.Hang(), always) },
+	},
+	{
+		name: "first endpoint's network drops everything", zh: "首选接入点的网络丢弃所有数据",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) {
+			r.WeChatPay.Listener(0).Delay(time.Hour)
+			r.WeChatPay.Listener(0).Drop(network.Silence)
+		},
+		heal: func(r *rig) { r.WeChatPay.Listener(0).Drop(network.Silence) },
+	},
+	{
+		name: "first endpoint takes 2 s", zh: "首选接入点耗时 2 秒",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.WeChatPay.Break(0, sandbox.Slow(2*time.Second), always) },
+	},
+	{
+		name: "first endpoint sends half of each answer", zh: "首选接入点每个应答只发送一半",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.WeChatPay.Break(0, sandbox.Truncated(), always) },
+	},
+	{
+		name: "first endpoint loses every other answer", zh: "首选接入点随机丢失一半应答",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: unreachable,
+		fault: func(r *rig) { r.WeChatPay.Break(0, r.sometimes(0.5, sandbox.Reset()), always) },
+	},
+
+	// All of WeChat.
+	{
+		name: "both endpoints down for 20 s, and back", zh: "两个接入点同时中断 20 秒后恢复",
+		load: merchantTokens, rate: steadily, lasts: 20 * time.Second, codes: unreachable, fails: true,
+		fault: func(r *rig) {
+			for i := range 2 {
+				r.WeChatPay.Listener(i).Refuse(true)
+				r.WeChatPay.Listener(i).Drop(network.Reset)
+			}
+		},
+	},
+	{
+		name: "both endpoints hang for 20 s, and back", zh: "两个接入点同时无应答 20 秒后恢复",
+		// Each request occupies an instance, so there are fewer.
+		load: merchantTokens, rate: 5, lasts: 20 * time.Second, codes: timeouts, fails: true,
+		fault: func(r *rig) {
+			r.WeChatPay.Break(0, sandbox.Hang(), always)
+			r.WeChatPay.Break(1, sandbox.Hang(), always)
+		},
+	},
+	{
+		name: "WeChat answers 500 for 30 s", zh: "微信在 30 秒内始终返回 500",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: failing, fails: true,
+		fault: func(r *rig) {
+			broken := sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常，请稍后重试"}`)
+			r.WeChatPay.Break(0, broken, always)
+			r.WeChatPay.Break(1, broken, always)
+		},
+	},
+
+	// What is not WeChat's.
+	{
+		name: "a tenth of the answers is forged", zh: "十分之一的应答是伪造的",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: untrusted,
+		fault: func(r *rig) { r.forge(0.1) },
+	},
+	{
+		name: "half of the answers is forged", zh: "一半的应答是伪造的",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: untrusted,
+		fault: func(r *rig) { r.forge(0.5) },
+	},
+	{
+		name: "brand tokens: half of the answers is forged", zh: "品牌 token：一半的应答是伪造的",
+		load: brandTokens, rate: steadily, lasts: forAWhile, codes: untrusted,
+		fault: func(r *rig) { r.forge(0.5) },
+	},
+	{
+		name: "first endpoint cuts connections at every point", zh: "首选接入点的连接在任意位置被切断",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none,
+		fault: func(r *rig) { r.cut(0) },
+	},
+	{
+		name: "both endpoints cut connections at every point", zh: "两个接入点的连接均在任意位置被切断",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: unreachable,
+		fault: func(r *rig) { r.cut(0); r.cut(1) },
+	},
+
+	// Keys and clocks.
+	{
+		name: "merchant's key rotated", zh: "轮换商户密钥",
+		load: merchantTokens, rate: steadily, lasts: 10 * time.Second, codes: none,
+		fault: func(r *rig) {
+			r.quiet(func() { // both certificates are valid until the old one is revoked
+				r.WeChatPay.RotateMerchantKey()
+				r.putMerchant()
+			})
+		},
+	},
+	{
+		name: "WeChat Pay's public key rotated", zh: "轮换微信支付公钥",
+		load: merchantTokens, rate: steadily, lasts: 10 * time.Second, codes: none,
+		fault: func(r *rig) {
+			r.quiet(func() {
+				r.WeChatPay.RotatePublicKey()
+				r.putMerchant()
+			})
+		},
+	},
+	{
+		name: "merchant's certificate revoked, new secret after 20 s", zh: "商户证书被吊销，20 秒后换上新密钥",
+		load: merchantTokens, rate: steadily, lasts: 20 * time.Second, codes: unsigned, fails: true,
+		fault: func(r *rig) { r.quiet(r.WeChatPay.RotateMerchantKey) },
+		heal:  (*rig).putMerchant,
+		// An instance reads a secret that WeChat refuses again once a minute.
+		recovers: time.Minute, long: true,
+	},
+	{
+		name: "malformed secret for new instances, cured", zh: "新实例读到格式错误的密钥，随后修复",
+		load: merchantTokens, rate: steadily, lasts: 10 * time.Second, codes: unsettled, fails: true,
+		fault: func(r *rig) {
+			r.Secrets.Put(stack.MerchantSecret, `{"mchid": "1900000001", "private_kye": "x"}`)
+			r.replace()
+		},
+		heal: (*rig).putMerchant,
+	},
+	{
+		name: "malformed secret for running instances, cured", zh: "运行中的实例读到格式错误的密钥，随后修复",
+		// Longer than the 5 minutes for which a secret is kept.
+		load: merchantTokens, rate: 10, lasts: 330 * time.Second, codes: none, long: true,
+		fault: func(r *rig) { r.Secrets.Put(stack.MerchantSecret, `{"mchid": "1900000001", "private_kye": "x"}`) },
+		heal:  (*rig).putMerchant,
+	},
+	{
+		name: "WeChat's clock is 10 minutes ahead", zh: "微信的时钟快 10 分钟",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: unsigned, fails: true,
+		fault: func(r *rig) { r.WeChatPay.Skew(10 * time.Minute) },
+	},
+	{
+		name: "answers are stamped 10 minutes ago", zh: "应答的时间戳是 10 分钟前",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: untrusted, fails: true,
+		fault: func(r *rig) {
+			r.WeChatPay.Break(0, wechatpay.Stamped(-10*time.Minute), always)
+			r.WeChatPay.Break(1, wechatpay.Stamped(-10*time.Minute), always)
+		},
+	},
+
+	// Secrets Manager. Running instances have their secret, so these are new ones.
+	{
+		name: "Secrets Manager throttles new instances", zh: "Secrets Manager 对新实例限流",
+		load: merchantTokens, rate: steadily, lasts: 10 * time.Second, codes: unsettled, fails: true,
+		fault: func(r *rig) {
+			r.Secrets.Fail(&aws.Fault{Status: 400, Code: "ThrottlingException"})
+			r.replace()
+		},
+	},
+	{
+		name: "Secrets Manager takes 2 s for new instances", zh: "Secrets Manager 对新实例耗时 2 秒",
+		load: merchantTokens, rate: 10, lasts: 10 * time.Second, codes: none,
+		fault: func(r *rig) {
+			r.Secrets.Delay(2 * time.Second)
+			r.replace()
+		},
+	},
+	{
+		name: "Secrets Manager never answers new instances", zh: "Secrets Manager 从不应答新实例",
+		// Each request occupies an instance, so there are fewer.
+		load: merchantTokens, rate: 5, lasts: 10 * time.Second, codes: unsettled, fails: true,
+		fault: func(r *rig) {
+			r.Secrets.Fail(&aws.Fault{Hang: true})
+			r.replace()
+		},
+	},
+	{
+		name: "Secrets Manager down for running instances", zh: "Secrets Manager 对运行中的实例不可用",
+		// Longer than the 5 minutes for which a secret is kept.
+		load: merchantTokens, rate: 10, lasts: 330 * time.Second, codes: none, long: true,
+		fault: func(r *rig) { r.Secrets.Fail(&aws.Fault{Status: 500, Code: "InternalServiceError"}) },
+	},
+
+	// Freezes.
+	{
+		name: "instances frozen, their connections silent afterwards", zh: "实例被冻结，之后其连接无任何响应",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.freeze(network.Silence) },
+	},
+	{
+		name: "instances frozen, their connections closed meanwhile", zh: "实例被冻结，期间其连接被关闭",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.freeze(network.FIN) },
+	},
+
+	// The official account.
+	{
+		name: "logins: first endpoint takes 2 s", zh: "登录：首选接入点耗时 2 秒",
+		load: logins, rate: 20, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Slow(2*time.Second), always) },
+	},
+	{
+		name: "logins: first endpoint refuses connections", zh: "登录：首选接入点拒绝连接",
+		load: logins, rate: 20, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) {
+			r.OfficialAccount.Listener(0).Refuse(true)
+			r.OfficialAccount.Listener(0).Drop(network.Reset)
+		},
+	},
+	{
+		name: "syncs: first endpoint accepts requests and never answers", zh: "同步：首选接入点收到请求但从不应答",
+		load: syncs, rate: 5, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Hang(), always) },
+	},
+	{
+		name: "syncs: both endpoints down for 20 s, and back", zh: "同步：两个接入点同时中断 20 秒后恢复",
+		load: syncs, rate: 5, lasts: 20 * time.Second, codes: unreachable, fails: true,
+		fault: func(r *rig) {
+			for i := range 2 {
+				r.OfficialAccount.Listener(i).Refuse(true)
+				r.OfficialAccount.Listener(i).Drop(network.Reset)
+			}
+		},
+	},
+	{
+		name: "syncs: WeChat answers 500 for 30 s", zh: "同步：微信在 30 秒内始终返回 500",
+		load: syncs, rate: 5, lasts: forAWhile, codes: failing, fails: true,
+		fault: func(r *rig) {
+			r.OfficialAccount.Break(0, sandbox.Status(500, "<html>"), always)
+			r.OfficialAccount.Break(1, sandbox.Status(500, "<html>"), always)
+		},
+	},
+	{
+		name: "syncs: a fifth of the answers breaks off", zh: "同步：五分之一的应答中途断开",
+		load: syncs, rate: 5, lasts: forAWhile, codes: unreachable,
+		fault: func(r *rig) {
+			lossy := r.sometimes(0.2, sandbox.Reset(), sandbox.Truncated())
+			r.OfficialAccount.Break(0, lossy, always)
+			r.OfficialAccount.Break(1, lossy, always)
+		},
+	},
+}
+
+// forge replaces a share of both endpoints' answers by ones with another token, signed
+// wrongly in one way or another.
+func (r *rig) forge(share float64) {
+	forged := sandbox.Body(`{"permission_token":"` + forgedToken + `","token":"` + forgedToken + `","expire_time":"2036-01-01T00:00:00+08:00"}`)
+	var faults []sandbox.Fault
+	for _, sign := range []sandbox.Fault{
+		wechatpay.WrongSignature(), wechatpay.SignatureProbe(), wechatpay.Unsigned(), wechatpay.UnknownKey(),
+		wechatpay.MissingHeader("Wechatpay-Nonce"), wechatpay.MissingHeader("Wechatpay-Timestamp"),
+	} {
+		faults = append(faults, func(a *sandbox.Answer) {
+			forged(a)
+			sign(a)
+		})
+	}
+	for endpoint := range 2 {
+		r.WeChatPay.Break(endpoint, r.sometimes(share, faults...), always)
+	}
+}
+
+// cut cuts the connections to an endpoint of WeChat Pay: each one a few bytes later
+// than the one before it, from the first byte of its handshake to behind its first
+// answer.
+func (r *rig) cut(endpoint int) {
+	// A handshake, a request and its answer take some 5,000 bytes.
+	const last, step = 6000, 37
+	point := 0
+	l := r.WeChatPay.Listener(endpoint)
+	l.Cut(func() int { // is not called concurrently
+		point = (point + step) % last
+		return point + 1
+	})
+	l.Drop(network.Reset)
+}
+
+// putMerchant stores the secret with the merchant's current key.
+func (r *rig) putMerchant() {
+	secret := r.WeChatPay.MerchantSecret(wechatpay.PublicKey)
+	r.watch.keepPrivate(secret)
+	r.Secrets.Put(stack.MerchantSecret, secret)
+}
+
+// frozen is how long [rig.freeze] takes. It stands for 10 minutes: what matters is
+// that it is longer than the 7 s for which a function trusts a connection, by the wall
+// clock.
+const frozen = 12 * time.Second
+
+// freeze stops all instances between two requests, as Lambda does, and ends their
+// connections to WeChat Pay meanwhile.
+func (r *rig) freeze(how network.Drop) {
+	r.quiet(func() {
+		r.signal(syscall.SIGSTOP)
+		for _, l := range r.listeners() {
+			l.Drop(how)
+		}
+		time.Sleep(frozen)
+		r.signal(syscall.SIGCONT)
+	})
+}

@@ -1,0 +1,152 @@
+package chaos
+
+// This file watches one instance over many requests.
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"membercard/local/contract"
+	"membercard/local/sandbox"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+const (
+	// What an instance may have more at the end than after the first tenth of its
+	// requests. A goroutine takes 2 KiB or more, so one that is lost in every hundredth
+	// request shows.
+	maxMoreMiB   = 3.0
+	maxMoreFiles = 2
+)
+
+// steadiness is a load for one instance.
+type steadiness struct {
+	name, zh string
+	full     int // requests in a long run; a twentieth of them in a short one
+	fault    func(*rig)
+	codes    []string
+}
+
+var steadinesses = []steadiness{
+	{name: "one instance, nothing fails", zh: "单个实例，无故障", full: 100_000},
+	{
+		name: "one instance, a tenth of the answers is lost, broken or forged", zh: "单个实例，十分之一的应答丢失、损坏或被伪造", full: 20_000,
+		codes: []string{"UPSTREAM_UNREACHABLE", "INVALID_RESPONSE"},
+		fault: func(r *rig) {
+			broken := r.sometimes(0.1, sandbox.Reset(), sandbox.Truncated(), sandbox.Oversized(), wechatpay.WrongSignature())
+			r.WeChatPay.Break(0, broken, always)
+			r.WeChatPay.Break(1, broken, always)
+		},
+	},
+}
+
+// steady is a steadiness with what came of it.
+type steady struct {
+	steadiness
+	requests  int
+	errors    map[string]int
+	wrong     []string
+	early     usage // after a tenth of the requests
+	late      usage // after all
+	instances int
+	broken    []string
+}
+
+// usage is what a process has.
+type usage struct {
+	rss   float64 // MiB
+	files int     // open
+}
+
+func (s steadiness) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*steady, error) {
+	r, err := start(project, agreed, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	total := s.full
+	if cfg.Short {
+		total /= 20
+	}
+	if s.fault != nil {
+		s.fault(r)
+	}
+	made := &steady{steadiness: s, requests: total, errors: map[string]int{}}
+	pids := map[int]bool{}
+	for n := range total {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		sample := r.send(ctx, merchantTokens)
+		pids[sample.pid] = true
+		if sample.code != "" {
+			made.errors[sample.code]++
+		}
+		if sample.wrong != "" {
+			made.wrong = append(made.wrong, sample.wrong)
+		}
+		switch n + 1 {
+		case total / 10:
+			made.early = used(sample.pid)
+		case total:
+			made.late = used(sample.pid)
+		}
+	}
+	_, w := r.finish()
+	made.instances = len(pids)
+	made.check(w)
+	return made, nil
+}
+
+func (s *steady) check(w *watch) {
+	broken := func(when bool, format string, args ...any) {
+		if when {
+			s.broken = append(s.broken, fmt.Sprintf(format, args...))
+		}
+	}
+	undue := map[string]int{}
+	for code, n := range s.errors {
+		if !strings.Contains(strings.Join(s.codes, " "), code) {
+			undue[code] = n
+		}
+	}
+	broken(len(s.wrong) > 0, "wrong answers: %d, the first: %s", len(s.wrong), first(s.wrong))
+	broken(len(w.leaks) > 0, "the log: %s", strings.Join(w.leaks, "; "))
+	broken(len(undue) > 0, "errors that callers must not get: %s", list(undue))
+	broken(s.instances != 1, "%d instances", s.instances)
+	broken(s.late.rss > s.early.rss+maxMoreMiB, "memory grows from %.1f to %.1f MiB", s.early.rss, s.late.rss)
+	broken(s.late.files > s.early.files+maxMoreFiles, "open files grow from %d to %d", s.early.files, s.late.files)
+}
+
+// used returns what a process has now. Only Linux tells; elsewhere it is nothing.
+func used(pid int) (u usage) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	status, _ := os.ReadFile(filepath.Join(dir, "status"))
+	for line := range strings.Lines(string(status)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmRSS:" {
+			kib, _ := strconv.ParseFloat(fields[1], 64)
+			u.rss = kib / 1024
+		}
+	}
+	files, _ := os.ReadDir(filepath.Join(dir, "fd"))
+	u.files = len(files)
+	return u
+}
+
+func (r *Report) steadinessTable(in language) string {
+	var b strings.Builder
+	b.WriteString(in.name(
+		"| what was tried | requests | errors by code | wrong answers | memory after a tenth / at the end, MiB | open files after a tenth / at the end |\n",
+		"| 情形 | 请求 | 各错误码 | 错误应答 | 十分之一时 / 结束时内存，MiB | 十分之一时 / 结束时打开的文件 |\n"))
+	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+	for _, s := range r.Steadiness {
+		fmt.Fprintf(&b, "| %s | %d | %s | %d | %.1f / %.1f | %d / %d |\n", in.name(s.name, s.zh), s.requests, codeList(s.errors), len(s.wrong),
+			s.early.rss, s.late.rss, s.early.files, s.late.files)
+	}
+	return b.String()
+}

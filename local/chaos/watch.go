@@ -1,0 +1,164 @@
+package chaos
+
+// This file observes what WeChat is asked for, and reads the functions' log.
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"membercard/local/officialaccount"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// watch is the functions' log (an io.Writer) and the sandboxes' observer.
+type watch struct {
+	mu       sync.Mutex
+	made     map[string]string // what a token was made for, by token
+	received int               // requests that reached WeChat
+	private  []string          // what no log may contain
+	records  []record
+	leaks    []string
+}
+
+// record is what a function logs of an invocation.
+type record struct {
+	begun    time.Time
+	attempts int
+}
+
+func newWatch() *watch {
+	return &watch{made: map[string]string{}, private: []string{openidPrefix, forgedToken, stack.SecretAccessKey, stack.SessionToken}}
+}
+
+// observe has the sandboxes report requests, and the log searched for the secrets.
+func (w *watch) observe(s *stack.Stack) {
+	for _, secret := range []string{s.WeChatPay.MerchantSecret(wechatpay.Both), s.OfficialAccount.Secret(), s.OfficialAccount.LoginSecret()} {
+		w.keepPrivate(secret)
+	}
+	s.WeChatPay.Observe(func(q wechatpay.Request) {
+		var answer struct {
+			Permission string `json:"permission_token"`
+			Brand      string `json:"token"`
+		}
+		_ = json.Unmarshal(q.Answer, &answer) // others have neither
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.received++
+		if answer.Permission != "" {
+			w.made[answer.Permission] = q.URI
+		}
+		if answer.Brand != "" {
+			w.made[answer.Brand] = q.URI + string(q.Body)
+		}
+	})
+	s.OfficialAccount.Observe(func(q officialaccount.Request) {
+		var answer struct {
+			AccessToken string `json:"access_token"`
+			SessionKey  string `json:"session_key"`
+		}
+		_ = json.Unmarshal(q.Answer, &answer) // others have neither
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.received++
+		for _, value := range []string{answer.AccessToken, answer.SessionKey} {
+			if value != "" {
+				w.made[value] = q.Path
+			}
+		}
+	})
+}
+
+// keepPrivate has the log searched for the values of a secret, line by line.
+func (w *watch) keepPrivate(secret string) {
+	var values any
+	_ = json.Unmarshal([]byte(secret), &values) // a malformed one has none
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.collect("", values)
+}
+
+func (w *watch) collect(name string, value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, member := range value {
+			w.collect(name, member)
+		}
+	case string:
+		if name != "private_key" && name != "apiv3_key" && name != "secret" {
+			return
+		}
+		for line := range strings.Lines(value) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "-----") && len(line) >= 16 {
+				w.private = append(w.private, line)
+			}
+		}
+	}
+}
+
+// take returns what a token was made for. A token is given to one caller.
+func (w *watch) take(token string) (madeFor string, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	madeFor, ok = w.made[token]
+	return madeFor, ok
+}
+
+// words are what a token could be in a log.
+var words = regexp.MustCompile(`[A-Za-z0-9_+/=-]{16,}`)
+
+// Write reads whole lines of the log.
+func (w *watch) Write(lines []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for line := range bytes.Lines(lines) {
+		w.read(bytes.TrimSpace(line))
+	}
+	return len(lines), nil
+}
+
+func (w *watch) read(line []byte) {
+	var logged struct {
+		Type      string    `json:"type"`
+		Timestamp time.Time `json:"timestamp"`
+		Requests  int
+		Latency   float64 // milliseconds
+		Attempts  int     `json:"attempts"`
+	}
+	if len(line) == 0 {
+		return
+	}
+	if err := json.Unmarshal(line, &logged); err != nil {
+		w.leak("a line is no JSON: %.200s", line)
+		return
+	}
+	if strings.HasPrefix(logged.Type, "platform.") {
+		return
+	}
+	for _, value := range w.private {
+		if bytes.Contains(line, []byte(value)) {
+			w.leak("the log has %.6s…", value)
+		}
+	}
+	for _, word := range words.FindAll(line, -1) {
+		if _, ok := w.made[string(word)]; ok {
+			w.leak("the log has the token %.6s…", word)
+		}
+	}
+	if logged.Requests > 0 {
+		latency := time.Duration(logged.Latency * float64(time.Millisecond))
+		w.records = append(w.records, record{logged.Timestamp.Add(-latency), logged.Attempts})
+	}
+}
+
+func (w *watch) leak(format string, args ...any) {
+	const enough = 5
+	if len(w.leaks) < enough {
+		w.leaks = append(w.leaks, fmt.Sprintf(format, args...))
+	}
+}
