@@ -22,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"membercard/local/contract"
 	"membercard/local/stack"
 )
@@ -44,39 +46,64 @@ type Config struct {
 // breaks a rule is in the report.
 func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*Report, error) {
 	report := &Report{Config: cfg, Begun: time.Now()}
+	var mu sync.Mutex
 	say := func(name string, broken []string) {
+		mu.Lock()
+		defer mu.Unlock()
 		fmt.Fprintf(cfg.Log, "%6.1fs  %s: %s\n", time.Since(report.Begun).Seconds(), name, verdict(broken))
 	}
-	for _, s := range scenarios {
-		if s.long && cfg.Short || !strings.Contains(s.name, cfg.Only) {
-			continue
-		}
-		row, err := s.run(ctx, project, agreed, cfg)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
-		}
-		report.Rows = append(report.Rows, row)
-		say(s.name, row.broken)
-	}
+	var jobs []func(context.Context) error // the longest first
 	if strings.Contains("deadlines", cfg.Only) {
-		var err error
-		if report.Deadlines, err = measureDeadlines(ctx, project, cfg); err != nil {
-			return nil, fmt.Errorf("deadlines: %w", err)
-		}
-		for _, d := range report.Deadlines {
-			say("deadline of "+d.function+", "+d.caller, d.broken)
-		}
+		jobs = append(jobs, func(ctx context.Context) (err error) {
+			if report.Deadlines, err = measureDeadlines(ctx, project, cfg); err != nil {
+				return fmt.Errorf("deadlines: %w", err)
+			}
+			for _, d := range report.Deadlines {
+				say("deadline of "+d.function+", "+d.caller, d.broken)
+			}
+			return nil
+		})
 	}
 	for _, s := range steadinesses {
 		if !strings.Contains(s.name, cfg.Only) {
 			continue
 		}
-		row, err := s.run(ctx, project, agreed, cfg)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.name, err)
+		into := &steady{steadiness: s}
+		report.Steadiness = append(report.Steadiness, into)
+		jobs = append(jobs, func(ctx context.Context) error {
+			if err := into.run(ctx, project, agreed, cfg); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			say(s.name, into.broken)
+			return nil
+		})
+	}
+	for _, s := range scenarios {
+		if s.long && cfg.Short || !strings.Contains(s.name, cfg.Only) {
+			continue
 		}
-		report.Steadiness = append(report.Steadiness, row)
-		say(s.name, row.broken)
+		into := new(row)
+		report.Rows = append(report.Rows, into)
+		jobs = append(jobs, func(ctx context.Context) error {
+			if err := s.run(ctx, project, agreed, cfg, into); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			say(s.name, into.broken)
+			return nil
+		})
+	}
+	// Where times matter, one row at a time has the machine.
+	atOnce := 1
+	if cfg.Short {
+		atOnce = 4
+	}
+	running, ctx := errgroup.WithContext(ctx)
+	running.SetLimit(atOnce)
+	for _, job := range jobs {
+		running.Go(func() error { return job(ctx) })
+	}
+	if err := running.Wait(); err != nil {
+		return nil, err
 	}
 	report.Took = time.Since(report.Begun)
 	return report, nil
@@ -94,7 +121,7 @@ const (
 	before      = 15 * time.Second
 	after       = 40 * time.Second
 	shortBefore = 500 * time.Millisecond
-	shortFault  = 2 * time.Second
+	shortFault  = 2 * time.Second // see [scenario.shows]
 	// A short run ends as soon as nothing has failed for this long.
 	shortAfter = time.Second
 )
@@ -107,48 +134,51 @@ type scenario struct {
 	burst    int           // further requests at the moment when the fault begins
 	fault    func(*rig)    // begins it
 	lasts    time.Duration // how long the fault lasts
+	shows    time.Duration // how long it takes until the fault shows, if longer than 2 s
 	heal     func(*rig)    // ends what [rig.heal] does not
 	codes    []string      // the errors that callers may get
+	calls    int           // to WeChat for a request while nothing fails; 0 is 1
 	recovers time.Duration // until everything is normal again; 0 is the rule's 30 s
 	settles  bool          // an instance's further calls take as long as before
 	fails    bool          // nothing succeeds while the fault lasts
 	long     bool          // takes too long for a short run
 }
 
-func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*row, error) {
+func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config, row *row) error {
 	r, err := start(project, agreed, cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
 	if err := r.prepare(ctx, s); err != nil {
-		return nil, err
+		return err
 	}
 	normal, lasts, rest := before, s.lasts, after
 	burst := s.burst
 	if cfg.Short {
-		normal, lasts, rest, burst = shortBefore, min(s.lasts, shortFault), s.limit()+5*time.Second, s.burst/10
+		normal, lasts, rest, burst = shortBefore, min(s.lasts, max(shortFault, s.shows)), s.limit()+5*time.Second, s.burst/10
 	}
-	var begun, ended time.Time
 	loading, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { r.arrive(loading, s.load, s.rate) })
 	r.sleep(ctx, normal)
-	begun = time.Now()
+	row.until = time.Now()
 	if s.fault != nil {
 		s.fault(r)
 	}
+	row.begun = time.Now()
 	for range burst {
 		running.Go(func() { r.send(ctx, s.load) })
 	}
 	r.sleep(ctx, lasts)
+	row.ended = time.Now()
 	r.heal()
 	if s.heal != nil {
 		s.heal(r)
 	}
-	ended = time.Now()
+	row.healed = time.Now()
 	if cfg.Short {
-		for time.Since(ended) < rest && ctx.Err() == nil && time.Since(r.lastFailure(ended)) < shortAfter {
+		for time.Since(row.healed) < rest && ctx.Err() == nil && time.Since(r.lastFailure(row.healed)) < shortAfter {
 			r.sleep(ctx, 100*time.Millisecond)
 		}
 	} else {
@@ -157,12 +187,12 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	stop()
 	running.Wait()
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
-	row := &row{scenario: s, short: cfg.Short, begun: begun, ended: ended}
+	row.scenario, row.short = s, cfg.Short
 	row.sort(r.finish())
 	row.check()
-	return row, nil
+	return nil
 }
 
 // limit is how long after the end of the fault everything is normal again.

@@ -135,7 +135,7 @@ func (r *Report) faultsTable(in language) string {
 		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f | %d | %s |\n",
 			in.name(row.name, row.zh), row.requests, row.right, codeList(row.errors), len(row.wrong),
 			ms(percentile(row.took, 50)), ms(percentile(row.took, 99)), ms(percentile(row.took, 100)),
-			ratio(time.Duration(row.calls), time.Duration(row.requests)), row.instances, again)
+			ratio(time.Duration(row.made), time.Duration(row.requests)), row.instances, again)
 	}
 	return b.String()
 }
@@ -148,7 +148,7 @@ func (r *Report) settledTable(in language) string {
 		"| 情形 | 之前的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |\n"))
 	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range r.Rows {
-		if row.settles {
+		if row.settles && !row.short {
 			fmt.Fprintf(&b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
 				len(row.normal), ms(percentile(row.normal, 50)), ms(percentile(row.normal, 99)),
 				len(row.further), ms(percentile(row.further, 50)), ms(percentile(row.further, 99)),

@@ -30,7 +30,7 @@ type rig struct {
 	chance    func() float64
 	cards     []string // of the official account, for syncs
 
-	busy sync.RWMutex // read-locked by each request; see [rig.quiet]
+	busy sync.RWMutex // read-locked by each request that arrives; see [rig.quiet]
 
 	mu      sync.Mutex
 	sent    int
@@ -40,6 +40,7 @@ type rig struct {
 
 // sample is one request as its caller sees it.
 type sample struct {
+	id    string // of the invocation
 	begun time.Time
 	took  time.Duration
 	pid   int    // of the instance; 0 if unknown
@@ -109,14 +110,18 @@ func (r *rig) arrive(ctx context.Context, load load, rate float64) {
 		case <-ctx.Done():
 			return
 		}
-		running.Go(func() { r.send(context.WithoutCancel(ctx), load) })
+		if !r.busy.TryRLock() {
+			continue // nothing arrives while it is quiet
+		}
+		running.Go(func() {
+			defer r.busy.RUnlock()
+			r.send(context.WithoutCancel(ctx), load)
+		})
 	}
 }
 
 // send sends one request and keeps what came of it.
 func (r *rig) send(ctx context.Context, load load) sample {
-	r.busy.RLock()
-	defer r.busy.RUnlock()
 	r.mu.Lock()
 	r.sent++
 	n := r.sent
@@ -128,7 +133,7 @@ func (r *rig) send(ctx context.Context, load load) sample {
 	if err != nil {
 		s.wrong = err.Error()
 	} else {
-		s.pid, s.cold = result.PID, result.ColdStart
+		s.id, s.pid, s.cold = result.RequestID, result.PID, result.ColdStart
 		s.code, s.wrong = request.judge(result)
 	}
 	r.mu.Lock()
@@ -150,7 +155,7 @@ func (r *rig) lastFailure(after time.Time) time.Time {
 	return last
 }
 
-// quiet does something while no request is under way. New ones wait.
+// quiet does something while no request is under way, and none arrives.
 func (r *rig) quiet(do func()) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
@@ -181,7 +186,14 @@ func (r *rig) listeners() []*network.Listener {
 
 // replace kills all instances, so that the next requests start new ones.
 func (r *rig) replace() {
-	r.quiet(func() { r.signal(syscall.SIGKILL) })
+	r.quiet(func() {
+		r.signal(syscall.SIGKILL)
+		for _, f := range r.functions {
+			for len(f.PIDs()) > 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	})
 }
 
 func (r *rig) signal(signal syscall.Signal) {

@@ -39,7 +39,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "brand tokens: 50 a second, WeChat allows 5", zh: "品牌 token：每秒 50 个请求，微信只允许 5 个",
-		load: brandTokens, rate: 50, lasts: 2 * forAWhile, codes: limited,
+		load: brandTokens, rate: 50, lasts: 2 * forAWhile, shows: 5 * time.Second, codes: limited,
 		fault: func(r *rig) { r.WeChatPay.LimitBrandTokens(5) },
 		heal:  func(r *rig) { r.WeChatPay.LimitBrandTokens(0) },
 	},
@@ -97,7 +97,7 @@ var scenarios = []scenario{
 	{
 		name: "both endpoints hang for 20 s, and back", zh: "两个接入点同时无应答 20 秒后恢复",
 		// Each request occupies an instance, so there are fewer.
-		load: merchantTokens, rate: 5, lasts: 20 * time.Second, codes: timeouts, fails: true,
+		load: merchantTokens, rate: 5, lasts: 20 * time.Second, shows: 10 * time.Second, codes: timeouts, fails: true,
 		fault: func(r *rig) {
 			r.WeChatPay.Break(0, sandbox.Hang(), always)
 			r.WeChatPay.Break(1, sandbox.Hang(), always)
@@ -202,7 +202,7 @@ var scenarios = []scenario{
 	// Secrets Manager. Running instances have their secret, so these are new ones.
 	{
 		name: "Secrets Manager throttles new instances", zh: "Secrets Manager 对新实例限流",
-		load: merchantTokens, rate: steadily, lasts: 10 * time.Second, codes: unsettled, fails: true,
+		load: merchantTokens, rate: 5, lasts: 10 * time.Second, shows: 8 * time.Second, codes: unsettled, fails: true,
 		fault: func(r *rig) {
 			r.Secrets.Fail(&aws.Fault{Status: 400, Code: "ThrottlingException"})
 			r.replace()
@@ -210,7 +210,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "Secrets Manager takes 2 s for new instances", zh: "Secrets Manager 对新实例耗时 2 秒",
-		load: merchantTokens, rate: 10, lasts: 10 * time.Second, codes: none,
+		load: merchantTokens, rate: 10, lasts: 10 * time.Second, shows: 4 * time.Second, codes: none,
 		fault: func(r *rig) {
 			r.Secrets.Delay(2 * time.Second)
 			r.replace()
@@ -219,7 +219,7 @@ var scenarios = []scenario{
 	{
 		name: "Secrets Manager never answers new instances", zh: "Secrets Manager 从不应答新实例",
 		// Each request occupies an instance, so there are fewer.
-		load: merchantTokens, rate: 5, lasts: 10 * time.Second, codes: unsettled, fails: true,
+		load: merchantTokens, rate: 5, lasts: 10 * time.Second, shows: 8 * time.Second, codes: unsettled, fails: true,
 		fault: func(r *rig) {
 			r.Secrets.Fail(&aws.Fault{Hang: true})
 			r.replace()
@@ -232,22 +232,28 @@ var scenarios = []scenario{
 		fault: func(r *rig) { r.Secrets.Fail(&aws.Fault{Status: 500, Code: "InternalServiceError"}) },
 	},
 
-	// Freezes.
+	// Freezes. 12 s stand for 10 minutes: what matters is that it is longer than the 7 s
+	// for which a function trusts a connection, by the wall clock.
 	{
-		name: "instances frozen, their connections silent afterwards", zh: "实例被冻结，之后其连接无任何响应",
+		name: "instances frozen for 3 s, their connections silent afterwards", zh: "实例被冻结 3 秒，之后其连接无任何响应",
 		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
-		fault: func(r *rig) { r.freeze(network.Silence) },
+		fault: func(r *rig) { r.freeze(3*time.Second, network.Silence) },
 	},
 	{
-		name: "instances frozen, their connections closed meanwhile", zh: "实例被冻结，期间其连接被关闭",
+		name: "instances frozen for 12 s, their connections silent afterwards", zh: "实例被冻结 12 秒，之后其连接无任何响应",
 		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
-		fault: func(r *rig) { r.freeze(network.FIN) },
+		fault: func(r *rig) { r.freeze(12*time.Second, network.Silence) },
+	},
+	{
+		name: "instances frozen for 12 s, their connections closed meanwhile", zh: "实例被冻结 12 秒，期间其连接被关闭",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none, settles: true,
+		fault: func(r *rig) { r.freeze(12*time.Second, network.FIN) },
 	},
 
 	// The official account.
 	{
 		name: "logins: first endpoint takes 2 s", zh: "登录：首选接入点耗时 2 秒",
-		load: logins, rate: 20, lasts: forAWhile, codes: none, settles: true,
+		load: logins, rate: 20, lasts: forAWhile, codes: none,
 		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Slow(2*time.Second), always) },
 	},
 	{
@@ -260,12 +266,12 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: first endpoint accepts requests and never answers", zh: "同步：首选接入点收到请求但从不应答",
-		load: syncs, rate: 5, lasts: forAWhile, codes: none, settles: true,
+		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: none, settles: true,
 		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Hang(), always) },
 	},
 	{
 		name: "syncs: both endpoints down for 20 s, and back", zh: "同步：两个接入点同时中断 20 秒后恢复",
-		load: syncs, rate: 5, lasts: 20 * time.Second, codes: unreachable, fails: true,
+		load: syncs, calls: 3, rate: 5, lasts: 20 * time.Second, codes: unreachable, fails: true,
 		fault: func(r *rig) {
 			for i := range 2 {
 				r.OfficialAccount.Listener(i).Refuse(true)
@@ -275,7 +281,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: WeChat answers 500 for 30 s", zh: "同步：微信在 30 秒内始终返回 500",
-		load: syncs, rate: 5, lasts: forAWhile, codes: failing, fails: true,
+		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: failing, fails: true,
 		fault: func(r *rig) {
 			r.OfficialAccount.Break(0, sandbox.Status(500, "<html>"), always)
 			r.OfficialAccount.Break(1, sandbox.Status(500, "<html>"), always)
@@ -283,7 +289,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: a fifth of the answers breaks off", zh: "同步：五分之一的应答中途断开",
-		load: syncs, rate: 5, lasts: forAWhile, codes: unreachable,
+		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: unreachable,
 		fault: func(r *rig) {
 			lossy := r.sometimes(0.2, sandbox.Reset(), sandbox.Truncated())
 			r.OfficialAccount.Break(0, lossy, always)
@@ -333,20 +339,15 @@ func (r *rig) putMerchant() {
 	r.Secrets.Put(stack.MerchantSecret, secret)
 }
 
-// frozen is how long [rig.freeze] takes. It stands for 10 minutes: what matters is
-// that it is longer than the 7 s for which a function trusts a connection, by the wall
-// clock.
-const frozen = 12 * time.Second
-
 // freeze stops all instances between two requests, as Lambda does, and ends their
 // connections to WeChat Pay meanwhile.
-func (r *rig) freeze(how network.Drop) {
+func (r *rig) freeze(d time.Duration, how network.Drop) {
 	r.quiet(func() {
 		r.signal(syscall.SIGSTOP)
 		for _, l := range r.listeners() {
 			l.Drop(how)
 		}
-		time.Sleep(frozen)
+		time.Sleep(d)
 		r.signal(syscall.SIGCONT)
 	})
 }

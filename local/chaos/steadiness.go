@@ -63,10 +63,10 @@ type usage struct {
 	files int     // open
 }
 
-func (s steadiness) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*steady, error) {
+func (s *steady) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) error {
 	r, err := start(project, agreed, cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
 	total := s.full
@@ -76,31 +76,31 @@ func (s steadiness) run(ctx context.Context, project *stack.Project, agreed *con
 	if s.fault != nil {
 		s.fault(r)
 	}
-	made := &steady{steadiness: s, requests: total, errors: map[string]int{}}
+	s.requests, s.errors = total, map[string]int{}
 	pids := map[int]bool{}
 	for n := range total {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		sample := r.send(ctx, merchantTokens)
 		pids[sample.pid] = true
 		if sample.code != "" {
-			made.errors[sample.code]++
+			s.errors[sample.code]++
 		}
 		if sample.wrong != "" {
-			made.wrong = append(made.wrong, sample.wrong)
+			s.wrong = append(s.wrong, sample.wrong)
 		}
 		switch n + 1 {
 		case total / 10:
-			made.early = used(sample.pid)
+			s.early = used(sample.pid)
 		case total:
-			made.late = used(sample.pid)
+			s.late = used(sample.pid)
 		}
 	}
 	_, w := r.finish()
-	made.instances = len(pids)
-	made.check(w)
-	return made, nil
+	s.instances = len(pids)
+	s.check(w)
+	return nil
 }
 
 func (s *steady) check(w *watch) {

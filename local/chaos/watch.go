@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"membercard/local/officialaccount"
 	"membercard/local/stack"
@@ -22,18 +21,12 @@ type watch struct {
 	made     map[string]string // what a token was made for, by token
 	received int               // requests that reached WeChat
 	private  []string          // what no log may contain
-	records  []record
+	attempts map[string]int    // calls to WeChat that a function logged, by invocation
 	leaks    []string
 }
 
-// record is what a function logs of an invocation.
-type record struct {
-	begun    time.Time
-	attempts int
-}
-
 func newWatch() *watch {
-	return &watch{made: map[string]string{}, private: []string{openidPrefix, forgedToken, stack.SecretAccessKey, stack.SessionToken}}
+	return &watch{made: map[string]string{}, attempts: map[string]int{}, private: []string{openidPrefix, forgedToken, stack.SecretAccessKey, stack.SessionToken}}
 }
 
 // observe has the sandboxes report requests, and the log searched for the secrets.
@@ -124,16 +117,16 @@ func (w *watch) Write(lines []byte) (int, error) {
 
 func (w *watch) read(line []byte) {
 	var logged struct {
-		Type      string    `json:"type"`
-		Timestamp time.Time `json:"timestamp"`
-		Requests  int
-		Latency   float64 // milliseconds
-		Attempts  int     `json:"attempts"`
+		Type      string `json:"type"`
+		RequestID string `json:"requestId"`
+		Attempts  int    `json:"attempts"`
 	}
 	if len(line) == 0 {
 		return
 	}
-	if err := json.Unmarshal(line, &logged); err != nil {
+	// aws-lambda-go writes the errors of functions in this form.
+	isError := bytes.Contains(line, []byte(` {"errorMessage":`))
+	if err := json.Unmarshal(line, &logged); err != nil && !isError {
 		w.leak("a line is no JSON: %.200s", line)
 		return
 	}
@@ -150,10 +143,7 @@ func (w *watch) read(line []byte) {
 			w.leak("the log has the token %.6s…", word)
 		}
 	}
-	if logged.Requests > 0 {
-		latency := time.Duration(logged.Latency * float64(time.Millisecond))
-		w.records = append(w.records, record{logged.Timestamp.Add(-latency), logged.Attempts})
-	}
+	w.attempts[logged.RequestID] += logged.Attempts
 }
 
 func (w *watch) leak(format string, args ...any) {

@@ -80,6 +80,7 @@ type Function struct {
 
 // A Result is the outcome of an invocation that reached the function.
 type Result struct {
+	RequestID     string         // of the invocation, as in the function's log
 	Payload       []byte         // the function's answer; with FunctionError, the error as JSON
 	FunctionError *FunctionError // nil if the function succeeded
 	InitDuration  time.Duration  // of the initialization this invocation waited for, if any
@@ -272,7 +273,7 @@ func (f *Function) initialize(ctx context.Context, inst *instance, requestID str
 func (f *Function) invoke(payload []byte) (*Result, error) {
 	inv := newInvocation(f.cfg, payload)
 	for {
-		res := &Result{}
+		res := &Result{RequestID: inv.id}
 		inst, cold, err := f.acquire(onDemand)
 		if inst != nil {
 			res.PID = inst.pid()
