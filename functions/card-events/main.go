@@ -3,6 +3,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/awsconfig"
@@ -11,7 +13,9 @@ import (
 )
 
 func main() {
+	begun := time.Now()
 	log := env.Log()
 	bus := newBus(awsconfig.Load(), env.Required("EVENT_BUS_NAME"))
-	lambda.Start(newHandler(log, merchantclient.NewForNotifications(log), bus))
+	handler := newHandler(log, merchantclient.NewForNotifications(log), bus)
+	lambda.Start(&firstInTime{Handler: handler, begun: begun})
 }

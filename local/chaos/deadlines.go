@@ -18,7 +18,6 @@ import (
 	"membercard/local/lambda"
 	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
 )
 
 // deadline is a function, who waits for its answer, and for how long. The start of a
@@ -80,7 +79,8 @@ func deadlines(timeout func(function string) time.Duration) []*deadline {
 			event: post("POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm",
 				`{"brand_id": "1004", "card_id": "`+card+`", "openid": "`+openidPrefix+`", "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`, map[string]string{"user_card_code": code})},
 		{function: "brand-confirm", caller: "SQS", zh: "SQS", limit: timeout("brand-confirm"), event: confirmations},
-		{function: "card-events", caller: "WeChat Pay", zh: "微信支付", limit: noticeLimit, event: notification},
+		{function: "card-events", caller: "WeChat Pay", zh: "微信支付", limit: noticeLimit,
+			event: func(r *rig) []byte { _, event, _ := r.notification(1, true); return event }},
 		{function: "card-update", caller: gateway, zh: zh, limit: gatewayLimit,
 			event: post("POST /card/update", `{"card_id": "`+card+`", "member_card": {"base_info": {"promotion_url": "http://www.qq.com"}}}`, nil)},
 		{function: "card-create", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/create", newCard, nil)},
@@ -97,18 +97,6 @@ func deadlines(timeout func(function string) time.Duration) []*deadline {
 const newCard = `{"card": {"card_type": "MEMBER_CARD", "member_card": {"prerogative": "会员专享价", "supply_bonus": false, "supply_balance": false, "base_info": {
 	"logo_url": "http://mmbiz.qpic.cn/mmbiz/sandbox/0", "brand_name": "微信餐厅", "code_type": "CODE_TYPE_BARCODE", "title": "会员卡", "color": "Color010",
 	"notice": "使用时向服务员出示此券", "description": "不可与其他优惠同享", "sku": {"quantity": 1000}, "date_info": {"type": "DATE_TYPE_PERMANENT"}}}}}`
-
-// notification is one of WeChat Pay's. Its signature is wrong.
-func notification(r *rig) []byte {
-	var secret struct {
-		Serial string `json:"wechatpay_public_key_id"`
-	}
-	_ = json.Unmarshal([]byte(r.WeChatPay.MerchantSecret(wechatpay.PublicKey)), &secret) // the sandbox's own
-	return httpCall{route: "POST /wechatpay/notifications", path: "/wechatpay/notifications", body: `{}`, headers: map[string]string{
-		"wechatpay-timestamp": strconv.FormatInt(time.Now().Unix(), 10), "wechatpay-nonce": "abc", "wechatpay-serial": secret.Serial,
-		"wechatpay-signature": "c2lnbmF0dXJl", "wechatpay-signature-type": "WECHATPAY2-SHA256-RSA2048",
-	}}.event()
-}
 
 // confirmations is a batch of the queue.
 func confirmations(*rig) []byte {
@@ -154,6 +142,7 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 		}
 		const cards, shortCards = 400, 5
 		r.cards = r.OfficialAccount.AddCards(map[bool]int{false: cards, true: shortCards}[cfg.Short])
+		r.signNotifications()
 		hang(r)
 		var running sync.WaitGroup
 		for _, row := range rows {
@@ -182,6 +171,8 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 	return rows, hung(func(r *rig) {
 		r.Secrets.Fail(&aws.Fault{Hang: true})
 		r.Plans.Fail(&aws.Fault{Hang: true})
+		r.Events.Fail(&aws.Fault{Hang: true})
+		r.Queues.Fail(&aws.Fault{Hang: true})
 	}, func(d *deadline, took time.Duration) { d.aws = took })
 }
 

@@ -28,7 +28,8 @@ type rig struct {
 	agreed    *contract.Contract
 	watch     *watch
 	chance    func() float64
-	cards     []string // of the official account, for syncs
+	cards     []string // of the official account, for syncs; see [rig.addCards]
+	sender    sender   // of notifications; see [rig.signNotifications]
 
 	busy sync.RWMutex // read-locked by each request that arrives; see [rig.quiet]
 
@@ -65,14 +66,6 @@ func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig,
 		}
 	}
 	return r, nil
-}
-
-// prepare does what a load needs before its first request.
-func (r *rig) prepare(_ context.Context, s scenario) error {
-	// A sync has a card of its own, so that its effect can be seen.
-	const mostSyncs = 2000
-	r.cards = r.OfficialAccount.AddCards(mostSyncs)
-	return nil
 }
 
 func (r *rig) Close() error {
@@ -169,6 +162,9 @@ func (r *rig) heal() {
 	r.OfficialAccount.Heal()
 	r.Secrets.Fail(nil)
 	r.Secrets.Delay(0)
+	r.Events.Fail(nil)
+	r.Events.FailEntries("")
+	r.sender.forges.Store(false)
 	for _, l := range r.listeners() {
 		l.Refuse(false)
 		l.Delay(0)

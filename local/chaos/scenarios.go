@@ -29,6 +29,7 @@ var (
 	limited     = []string{"FREQUENCY_LIMITED"}
 	unsigned    = []string{"SIGN_ERROR"}
 	unsettled   = []string{"CONFIG_ERROR"}
+	notTaken    = []string{"FAIL"}
 )
 
 var scenarios = []scenario{
@@ -266,12 +267,12 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: first endpoint accepts requests and never answers", zh: "同步：首选接入点收到请求但从不应答",
-		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: none, settles: true,
+		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: none, settles: true,
 		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Hang(), always) },
 	},
 	{
 		name: "syncs: both endpoints down for 20 s, and back", zh: "同步：两个接入点同时中断 20 秒后恢复",
-		load: syncs, calls: 3, rate: 5, lasts: 20 * time.Second, codes: unreachable, fails: true,
+		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: 20 * time.Second, codes: unreachable, fails: true,
 		fault: func(r *rig) {
 			for i := range 2 {
 				r.OfficialAccount.Listener(i).Refuse(true)
@@ -281,7 +282,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: WeChat answers 500 for 30 s", zh: "同步：微信在 30 秒内始终返回 500",
-		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: failing, fails: true,
+		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: failing, fails: true,
 		fault: func(r *rig) {
 			r.OfficialAccount.Break(0, sandbox.Status(500, "<html>"), always)
 			r.OfficialAccount.Break(1, sandbox.Status(500, "<html>"), always)
@@ -289,12 +290,35 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: a fifth of the answers breaks off", zh: "同步：五分之一的应答中途断开",
-		load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: unreachable,
+		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: unreachable,
 		fault: func(r *rig) {
 			lossy := r.sometimes(0.2, sandbox.Reset(), sandbox.Truncated())
 			r.OfficialAccount.Break(0, lossy, always)
 			r.OfficialAccount.Break(1, lossy, always)
 		},
+	},
+
+	// The event bus. WeChat Pay sends a notification again that was not answered 204.
+	{
+		name: "notifications: the event bus answers 500 for 30 s", zh: "通知：事件总线在 30 秒内始终返回 500",
+		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, shows: 5 * time.Second, codes: notTaken, fails: true,
+		fault: func(r *rig) { r.Events.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"}) },
+	},
+	{
+		name: "notifications: the event bus refuses the event for 30 s", zh: "通知：事件总线在 30 秒内拒收事件",
+		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, codes: notTaken, fails: true,
+		fault: func(r *rig) { r.Events.FailEntries("InternalFailure") },
+	},
+	{
+		name: "notifications: the event bus never answers", zh: "通知：事件总线从不应答",
+		// Each notification occupies an instance, so there are fewer.
+		setup: (*rig).signNotifications, load: notifications, rate: 5, lasts: 20 * time.Second, shows: 7 * time.Second, codes: notTaken, fails: true,
+		fault: func(r *rig) { r.Events.Fail(&aws.Fault{Hang: true}) },
+	},
+	{
+		name: "notifications: half of them is forged", zh: "通知：一半是伪造的",
+		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, codes: notTaken,
+		fault: func(r *rig) { r.sender.forges.Store(true) },
 	},
 }
 
@@ -330,6 +354,12 @@ func (r *rig) cut(endpoint int) {
 		return point + 1
 	})
 	l.Drop(network.Reset)
+}
+
+// addCards gives each sync a card of its own, so that its effect can be seen.
+func (r *rig) addCards() {
+	const most = 1000
+	r.cards = r.OfficialAccount.AddCards(most)
 }
 
 // putMerchant stores the secret with the merchant's current key.

@@ -3,6 +3,9 @@
 package merchantclient
 
 import (
+	"context"
+	"time"
+
 	"membercard/shared/awsconfig"
 	"membercard/shared/env"
 	"membercard/shared/secret"
@@ -21,10 +24,15 @@ func New(log *telemetry.Log) *signing.Client {
 }
 
 // NewForNotifications is [New] for a function that only verifies notifications: it
-// opens no connection, unless platform certificates are needed.
+// opens no connection, unless platform certificates are needed. It returns after 3 s
+// at the latest, because WeChat Pay waits for 5 s in all.
 func NewForNotifications(log *telemetry.Log) *signing.Client {
 	client := unready(log)
-	env.DuringInit(client.ReadKeys)
+	env.DuringInit(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		client.ReadKeys(ctx)
+	})
 	return client
 }
 

@@ -1,0 +1,118 @@
+package chaos
+
+// This file sends notifications as WeChat Pay does.
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"membercard/local/aws"
+	"membercard/local/lambda"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+	"membercard/shared/signing/wechatpaytest"
+)
+
+// sender is what notifications are signed and encrypted with, and what became of them.
+type sender struct {
+	serial, apiv3Key string
+	forges           atomic.Bool // every other one is signed with another key
+
+	mu    sync.Mutex
+	taken map[string]string // the resource of each event on the bus, by the notification's id
+}
+
+// signNotifications gives the merchant a public key of WeChat Pay that is known here.
+func (r *rig) signNotifications() {
+	var secret map[string]string
+	_ = json.Unmarshal([]byte(r.WeChatPay.MerchantSecret(wechatpay.Both)), &secret) // the sandbox's own
+	_, key := wechatpaytest.Keys()
+	secret["wechatpay_public_key"] = wechatpaytest.PublicPEM(&key.PublicKey)
+	text, _ := json.Marshal(secret) // strings always marshal
+	r.Secrets.Put(stack.MerchantSecret, string(text))
+	r.sender.serial, r.sender.apiv3Key = secret["wechatpay_public_key_id"], secret["apiv3_key"]
+	r.sender.taken = map[string]string{}
+	r.Events.Subscribe(func(e aws.Event) {
+		var detail struct {
+			ID       string          `json:"id"`
+			Resource json.RawMessage `json:"resource"`
+		}
+		_ = json.Unmarshal(e.Detail, &detail) // then no notification has its id
+		r.sender.mu.Lock()
+		defer r.sender.mu.Unlock()
+		r.sender.taken[detail.ID] = string(detail.Resource)
+	})
+}
+
+// notifications says that a user deleted a card. A right answer is 204, and the event
+// is on the bus by then.
+func notifications(r *rig, n int) request {
+	forged := n%2 == 1 && r.sender.forges.Load()
+	id, event, resource := r.notification(n, !forged)
+	return request{"functions/card-events", event, func(result *lambda.Result) (string, string) {
+		if forged {
+			return r.judgeForged(result, id)
+		}
+		return r.judgeNotification(result, http.StatusInternalServerError, func() string {
+			r.sender.mu.Lock()
+			defer r.sender.mu.Unlock()
+			if r.sender.taken[id] != resource {
+				return "204, and the event is not on the bus"
+			}
+			return ""
+		})
+	}}
+}
+
+// judgeForged is the judge of a notification that WeChat Pay did not sign.
+func (r *rig) judgeForged(result *lambda.Result, id string) (code, wrong string) {
+	code, wrong = r.judgeNotification(result, http.StatusUnauthorized, func() string { return "a forged notification is answered 204" })
+	r.sender.mu.Lock()
+	defer r.sender.mu.Unlock()
+	if _, taken := r.sender.taken[id]; taken {
+		wrong = "a forged notification is on the bus"
+	}
+	return code, wrong
+}
+
+// notification returns the n-th notification, and the event of API Gateway that
+// carries it.
+func (r *rig) notification(n int, genuine bool) (id string, event []byte, resource string) {
+	id = fmt.Sprintf("EV-%d", n)
+	resource = fmt.Sprintf(`{"brand_id":"1004","card_id":"pChaos%d","openid":"%s%08d","user_card_code":"%d"}`, n, openidPrefix, n, n)
+	document, _ := wechatpaytest.Document("BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", resource, r.sender.apiv3Key)
+	document["id"] = id
+	body := wechatpaytest.Encode(document)
+	other, key := wechatpaytest.Keys()
+	if !genuine {
+		key = other
+	}
+	header := http.Header{}
+	wechatpaytest.Sign(header, body, r.sender.serial, key, time.Now())
+	call := httpCall{route: "POST /wechatpay/notifications", path: "/wechatpay/notifications", body: body, headers: map[string]string{}}
+	for name := range header {
+		call.headers[strings.ToLower(name)] = header.Get(name)
+	}
+	return id, call.event(), resource
+}
+
+// judgeNotification is the judge of a notification. right returns what is wrong with
+// a 204.
+func (r *rig) judgeNotification(result *lambda.Result, status int, right func() string) (code, wrong string) {
+	a, wrong := readAnswer(result)
+	var refused struct{ Code, Message string }
+	switch {
+	case wrong != "":
+		return "", wrong
+	case a.StatusCode == http.StatusNoContent:
+		return "", right()
+	case a.StatusCode != status || json.Unmarshal([]byte(a.Body), &refused) != nil || refused.Code != "FAIL" || refused.Message == "":
+		return "", fmt.Sprintf("%d %.100s is not documented", a.StatusCode, a.Body)
+	}
+	return refused.Code, ""
+}
