@@ -52,9 +52,15 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 		defer mu.Unlock()
 		fmt.Fprintf(cfg.Log, "%6.1fs  %s: %s\n", time.Since(report.Begun).Seconds(), name, verdict(broken))
 	}
-	var jobs []func(context.Context) error // the longest first
+	// Where times matter, one row has the machine at a time.
+	beside, alone := new(errgroup.Group), new(errgroup.Group)
+	beside.SetLimit(4)
+	alone.SetLimit(1)
+	if cfg.Short {
+		alone = beside
+	}
 	if strings.Contains("deadlines", cfg.Only) {
-		jobs = append(jobs, func(ctx context.Context) (err error) {
+		beside.Go(func() (err error) {
 			if report.Deadlines, err = measureDeadlines(ctx, project, cfg); err != nil {
 				return fmt.Errorf("deadlines: %w", err)
 			}
@@ -70,7 +76,7 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 		}
 		into := &steady{steadiness: s}
 		report.Steadiness = append(report.Steadiness, into)
-		jobs = append(jobs, func(ctx context.Context) error {
+		beside.Go(func() error {
 			if err := into.run(ctx, project, agreed, cfg); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -78,31 +84,35 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 			return nil
 		})
 	}
+	var later []func() error
 	for _, s := range scenarios {
 		if s.long && cfg.Short || !strings.Contains(s.name, cfg.Only) {
 			continue
 		}
 		into := new(row)
 		report.Rows = append(report.Rows, into)
-		jobs = append(jobs, func(ctx context.Context) error {
+		run := func() error {
 			if err := s.run(ctx, project, agreed, cfg, into); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			say(s.name, into.broken)
 			return nil
-		})
+		}
+		if s.long {
+			beside.Go(run)
+		} else {
+			later = append(later, run)
+		}
 	}
-	// Where times matter, one row at a time has the machine.
-	atOnce := 1
-	if cfg.Short {
-		atOnce = 4
+	if !cfg.Short {
+		if err := beside.Wait(); err != nil {
+			return nil, err
+		}
 	}
-	running, ctx := errgroup.WithContext(ctx)
-	running.SetLimit(atOnce)
-	for _, job := range jobs {
-		running.Go(func() error { return job(ctx) })
+	for _, run := range later {
+		alone.Go(run)
 	}
-	if err := running.Wait(); err != nil {
+	if err := alone.Wait(); err != nil {
 		return nil, err
 	}
 	report.Took = time.Since(report.Begun)
@@ -118,8 +128,8 @@ func verdict(broken []string) string {
 
 // How long the phases of a row are. A scenario has the length of its fault.
 const (
-	before      = 15 * time.Second
-	after       = 40 * time.Second
+	before      = 10 * time.Second
+	after       = 6 * time.Second // more than until everything is normal
 	shortBefore = 500 * time.Millisecond
 	shortFault  = 2 * time.Second // see [scenario.shows]
 	// A short run ends as soon as nothing has failed for this long.
@@ -142,7 +152,7 @@ type scenario struct {
 	recovers time.Duration // until everything is normal again; 0 is the rule's 30 s
 	settles  bool          // an instance's further calls take as long as before
 	fails    bool          // nothing succeeds while the fault lasts
-	long     bool          // takes too long for a short run
+	long     bool          // takes too long for a short run; in a long one, others run beside it
 }
 
 func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config, row *row) error {

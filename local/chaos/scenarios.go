@@ -15,7 +15,7 @@ import (
 
 const (
 	steadily  = 40 // requests a second
-	forAWhile = 30 * time.Second
+	forAWhile = 20 * time.Second
 	always    = -1 // times of a fault
 )
 
@@ -40,7 +40,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "brand tokens: 50 a second, WeChat allows 5", zh: "品牌 token：每秒 50 个请求，微信只允许 5 个",
-		load: brandTokens, rate: 50, lasts: 2 * forAWhile, shows: 5 * time.Second, codes: limited,
+		load: brandTokens, rate: 50, lasts: time.Minute, shows: 5 * time.Second, codes: limited,
 		fault: func(r *rig) { r.WeChatPay.LimitBrandTokens(5) },
 		heal:  func(r *rig) { r.WeChatPay.LimitBrandTokens(0) },
 	},
@@ -106,7 +106,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "WeChat answers 500 for 30 s", zh: "微信在 30 秒内始终返回 500",
-		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: failing, fails: true,
+		load: merchantTokens, rate: steadily, lasts: 30 * time.Second, codes: failing, fails: true,
 		fault: func(r *rig) {
 			broken := sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常，请稍后重试"}`)
 			r.WeChatPay.Break(0, broken, always)
@@ -282,7 +282,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: "syncs: WeChat answers 500 for 30 s", zh: "同步：微信在 30 秒内始终返回 500",
-		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: forAWhile, codes: failing, fails: true,
+		setup: (*rig).addCards, load: syncs, calls: 3, rate: 5, lasts: 30 * time.Second, codes: failing, fails: true,
 		fault: func(r *rig) {
 			r.OfficialAccount.Break(0, sandbox.Status(500, "<html>"), always)
 			r.OfficialAccount.Break(1, sandbox.Status(500, "<html>"), always)
@@ -301,12 +301,12 @@ var scenarios = []scenario{
 	// The event bus. WeChat Pay sends a notification again that was not answered 204.
 	{
 		name: "notifications: the event bus answers 500 for 30 s", zh: "通知：事件总线在 30 秒内始终返回 500",
-		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, shows: 5 * time.Second, codes: notTaken, fails: true,
+		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: 30 * time.Second, shows: 5 * time.Second, codes: notTaken, fails: true,
 		fault: func(r *rig) { r.Events.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"}) },
 	},
 	{
 		name: "notifications: the event bus refuses the event for 30 s", zh: "通知：事件总线在 30 秒内拒收事件",
-		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, codes: notTaken, fails: true,
+		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: 30 * time.Second, codes: notTaken, fails: true,
 		fault: func(r *rig) { r.Events.FailEntries("InternalFailure") },
 	},
 	{

@@ -18,9 +18,9 @@ import (
 
 const (
 	// What an instance may have more at the end than after the first tenth of its
-	// requests. A goroutine takes 2 KiB or more, so one that is lost in every hundredth
-	// request shows.
-	maxMoreMiB   = 3.0
+	// requests. A goroutine takes 2 KiB or more, so in a long run one that is lost in
+	// every twentieth request shows.
+	maxMoreMiB   = 8.0
 	maxMoreFiles = 2
 )
 
