@@ -140,19 +140,20 @@ const (
 type scenario struct {
 	name, zh string // what is tried, in English and in Chinese
 	load     load
-	rate     float64       // requests a second
-	burst    int           // further requests at the moment when the fault begins
-	setup    func(*rig)    // before the first request; may be nil
-	fault    func(*rig)    // begins it
-	lasts    time.Duration // how long the fault lasts
-	shows    time.Duration // how long it takes until the fault shows, if longer than 2 s
-	heal     func(*rig)    // ends what [rig.heal] does not
-	codes    []string      // the errors that callers may get
-	calls    int           // to WeChat for a request while nothing fails; 0 is 1
-	recovers time.Duration // until everything is normal again; 0 is the rule's 30 s
-	settles  bool          // an instance's further calls take as long as before
-	fails    bool          // nothing succeeds while the fault lasts
-	long     bool          // takes too long for a short run; in a long one, others run beside it
+	rate     float64                    // requests a second
+	burst    int                        // further requests at the moment when the fault begins
+	setup    func(*rig)                 // before the first request; may be nil
+	fault    func(*rig)                 // begins it
+	lasts    time.Duration              // how long the fault lasts
+	shows    time.Duration              // how long it takes until the fault shows, if longer than 2 s
+	heal     func(*rig)                 // ends what [rig.heal] does not
+	finally  func(*rig) (broken string) // after the last request; may be nil
+	codes    []string                   // the errors that callers may get
+	calls    int                        // to WeChat for a request while nothing fails; 0 is 1
+	recovers time.Duration              // until everything is normal again; 0 is the rule's 30 s
+	settles  bool                       // an instance's further calls take as long as before
+	fails    bool                       // nothing succeeds while the fault lasts
+	long     bool                       // takes too long for a short run; in a long one, others run beside it
 }
 
 func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config, row *row) error {
@@ -199,6 +200,11 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	running.Wait()
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.finally != nil {
+		if broken := s.finally(r); broken != "" {
+			row.broken = append(row.broken, broken)
+		}
 	}
 	row.scenario, row.short = s, cfg.Short
 	row.sort(r.finish())

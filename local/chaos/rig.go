@@ -21,12 +21,16 @@ import (
 // maxInstances is the concurrency of an account's functions in AWS, unless raised.
 const maxInstances = 1000
 
+// queueSpeed divides the times after which a message of a queue comes again.
+const queueSpeed = 10
+
 // rig is a running stack with everything that is observed of it.
 type rig struct {
 	*stack.Stack
 	functions map[string]*lambda.Function // by folder
 	agreed    *contract.Contract
 	watch     *watch
+	seed      uint64
 	chance    func() float64
 	cards     []string // of the official account, for syncs; see [rig.addCards]
 	sender    sender   // of notifications; see [rig.signNotifications]
@@ -52,11 +56,11 @@ type sample struct {
 
 func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig, error) {
 	w := newWatch()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Auth: stack.AuthWechat, Log: w})
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Auth: stack.AuthWechat, QueueSpeed: queueSpeed, Log: w})
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, chance: chance(cfg.Seed), checked: map[string]string{}}
+	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, seed: cfg.Seed, chance: chance(cfg.Seed), checked: map[string]string{}}
 	s.WeChatPay.LimitBrandTokens(0)
 	w.observe(s)
 	for folder, config := range s.Configs {
@@ -163,6 +167,7 @@ func (r *rig) heal() {
 	r.Secrets.Fail(nil)
 	r.Secrets.Delay(0)
 	r.Events.Fail(nil)
+	r.Queues.Fail(nil)
 	r.Events.FailEntries("")
 	r.sender.forges.Store(false)
 	for _, l := range r.listeners() {

@@ -32,6 +32,9 @@ var (
 	notTaken    = []string{"FAIL"}
 )
 
+// outage is WeChat's answer while it is out of order.
+var outage = sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常，请稍后重试"}`)
+
 var scenarios = []scenario{
 	// Bursts.
 	{
@@ -108,9 +111,8 @@ var scenarios = []scenario{
 		name: "WeChat answers 500 for 30 s", zh: "微信在 30 秒内始终返回 500",
 		load: merchantTokens, rate: steadily, lasts: 30 * time.Second, codes: failing, fails: true,
 		fault: func(r *rig) {
-			broken := sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常，请稍后重试"}`)
-			r.WeChatPay.Break(0, broken, always)
-			r.WeChatPay.Break(1, broken, always)
+			r.WeChatPay.Break(0, outage, always)
+			r.WeChatPay.Break(1, outage, always)
 		},
 	},
 
@@ -319,6 +321,28 @@ var scenarios = []scenario{
 		name: "notifications: half of them is forged", zh: "通知：一半是伪造的",
 		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: forAWhile, codes: notTaken,
 		fault: func(r *rig) { r.sender.forges.Store(true) },
+	},
+
+	// From the token to a member: every card that is opened is confirmed in the end,
+	// once. A tenth of the answers to notifications is lost, a tenth comes twice.
+	{
+		name: "token to member: the event bus down for 20 s", zh: "从 token 到会员：事件总线中断 20 秒",
+		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: none, finally: (*rig).allAreMembers,
+		fault: func(r *rig) { r.Events.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"}) },
+	},
+	{
+		name: "token to member: WeChat answers 500 for 20 s", zh: "从 token 到会员：微信在 20 秒内始终返回 500",
+		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, fails: true, finally: (*rig).allAreMembers,
+		fault: func(r *rig) { r.WeChatPay.Break(0, outage, always); r.WeChatPay.Break(1, outage, always) },
+	},
+	{
+		name: "token to member: SQS down for 20 s", zh: "从 token 到会员：SQS 中断 20 秒",
+		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, finally: (*rig).allAreMembers,
+		fault: func(r *rig) {
+			r.Queues.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"})
+			r.WeChatPay.Break(0, outage, 3) // so that messages have to be delayed
+			r.WeChatPay.Break(1, outage, 3)
+		},
 	},
 }
 

@@ -25,8 +25,11 @@ type watch struct {
 	leaks    []string
 }
 
+// phoneNumber is in the sandbox's notifications.
+const phoneNumber = "13900000000"
+
 func newWatch() *watch {
-	return &watch{made: map[string]string{}, attempts: map[string]int{}, private: []string{openidPrefix, forgedToken, stack.SecretAccessKey, stack.SessionToken}}
+	return &watch{made: map[string]string{}, attempts: map[string]int{}, private: []string{openidPrefix, forgedToken, phoneNumber, stack.SecretAccessKey, stack.SessionToken}}
 }
 
 // observe has the sandboxes report requests, and the log searched for the secrets.
