@@ -165,8 +165,11 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	if s.setup != nil {
 		s.setup(r)
 	}
-	normal, lasts, rest := before, s.lasts, after
+	normal, lasts, rest := before, s.lasts, s.limit()+after
 	burst := s.burst
+	if s.settles { // enough requests for a p99
+		normal, rest = 2*normal, rest+after
+	}
 	if cfg.Short {
 		normal, lasts, rest, burst = shortBefore, min(s.lasts, max(shortFault, s.shows)), s.limit()+5*time.Second, s.burst/10
 	}

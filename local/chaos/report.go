@@ -144,15 +144,16 @@ func (r *Report) faultsTable(in language) string {
 func (r *Report) settledTable(in language) string {
 	var b strings.Builder
 	b.WriteString(in.name(
-		"| what was tried | calls before | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |\n",
-		"| 情形 | 之前的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |\n"))
+		"| what was tried | calls before and after | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |\n",
+		"| 情形 | 故障前后的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |\n"))
 	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range r.Rows {
 		if row.settles && !row.short {
+			normal := slices.Concat(row.normal, row.later)
 			fmt.Fprintf(&b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
-				len(row.normal), ms(percentile(row.normal, 50)), ms(percentile(row.normal, 99)),
+				len(normal), ms(percentile(normal, 50)), ms(percentile(normal, 99)),
 				len(row.further), ms(percentile(row.further, 50)), ms(percentile(row.further, 99)),
-				figure(ratio(percentile(row.further, 99), percentile(row.normal, 99))))
+				figure(ratio(percentile(row.further, 99), percentile(normal, 99))))
 		}
 	}
 	return b.String()

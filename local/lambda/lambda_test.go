@@ -116,7 +116,7 @@ func TestOutcome(t *testing.T) {
 				payload = `{}`
 			}
 			res := invoke(t, f, payload)
-			if !res.ColdStart || res.PID == 0 || res.InitDuration <= 0 {
+			if !res.ColdStart || res.RequestID == "" || res.PID == 0 || res.InitDuration <= 0 {
 				t.Errorf("first invocation: ColdStart %v, PID %d, InitDuration %v", res.ColdStart, res.PID, res.InitDuration)
 			}
 			switch {

@@ -130,6 +130,49 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		point int
+		want  string // after hello, hello
+	}{
+		{"before the first byte", 0, "RST"},
+		{"in what the client sends", 3, "RST"},
+		{"where that ends", 5, "RST"},
+		{"in the second exchange", 12, "hello RST"},
+		{"in the second answer", 18, "hello RST"},
+		{"later", 21, "hello hello"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := echo(t)
+			early := dial(t, l)
+			if got := ask(early, "hello", time.Minute); got != "hello" {
+				t.Fatalf("before: %s", got)
+			}
+			l.Cut(func() int { return tt.point })
+			c := dial(t, l)
+			got := ask(c, "hello", time.Minute)
+			if got == "hello" {
+				second := ask(c, "hello", time.Minute)
+				if len(second) < 5 && strings.HasPrefix("hello", second) {
+					second = see(c, time.Minute) // part of the answer came
+				}
+				got += " " + second
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+			if got := ask(early, "hello", time.Minute); got != "hello" {
+				t.Errorf("an earlier connection: %s", got)
+			}
+			l.Cut(nil)
+			if got := ask(dial(t, l), "again", time.Minute); got != "again" {
+				t.Errorf("a later connection: %s", got)
+			}
+		})
+	}
+}
+
 func TestDelay(t *testing.T) {
 	l := echo(t)
 	early := dial(t, l)

@@ -77,6 +77,8 @@ func TestFaults(t *testing.T) {
 	}{
 		{"Hang", sandbox.Hang(), "nothing", 0, "", ""},
 		{"Reset", sandbox.Reset(), "reset", 0, "", ""},
+		{"Slow", sandbox.Slow(time.Millisecond), `{"a":"<&>"}`, 200, "", ""},
+		{"Slow, for too long", sandbox.Slow(time.Hour), "nothing", 200, "", ""},
 		{"Truncated", sandbox.Truncated(), "truncated", 200, "", ""},
 		{"Oversized", sandbox.Oversized(), "oversized", 200, "", ""},
 		{"Redirect", sandbox.Redirect(), `{"a":"<&>"}`, 302, "Location", s.Endpoints()[1] + "/a%2Fb?c=d"},

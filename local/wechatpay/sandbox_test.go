@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -654,6 +655,47 @@ func TestBrandTokenLimit(t *testing.T) {
 		}
 		if resp.StatusCode != tt.status || tt.status == 429 && !bytes.Contains(body, []byte(`"FREQUENCY_LIMITED"`)) {
 			t.Errorf("request %d: %d %s, want %d", i, resp.StatusCode, body, tt.status)
+		}
+	}
+}
+
+// A clock that is off refuses requests, and what is stamped by it is stale.
+func TestSkew(t *testing.T) {
+	s := newSandbox(t)
+	hc := sandboxtest.Client(t, s)
+	var observed []Request
+	s.Observe(func(r Request) { observed = append(observed, r) })
+	for i, tt := range []struct {
+		skew   time.Duration
+		fault  sandbox.Fault
+		status int
+		off    time.Duration // the answer's stamp
+	}{
+		{0, nil, 200, 0},
+		{4 * time.Minute, nil, 200, 4 * time.Minute},
+		{10 * time.Minute, nil, 401, 10 * time.Minute},
+		{-10 * time.Minute, nil, 401, -10 * time.Minute},
+		{0, Stamped(-10 * time.Minute), 200, -10 * time.Minute},
+		{0, nil, 200, 0},
+	} {
+		c := call{path: permissionPath, body: permissionBody}
+		request := c.request(t, s, 0)
+		s.Skew(tt.skew)
+		if tt.fault != nil {
+			s.Break(0, tt.fault, 1)
+		}
+		now := time.Now()
+		resp, body, err := sandboxtest.Do(hc, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Skew(0)
+		seconds, err := strconv.ParseInt(resp.Header.Get("Wechatpay-Timestamp"), 10, 64)
+		if off := time.Unix(seconds, 0).Sub(now); err != nil || (off-tt.off).Abs() > time.Minute || resp.StatusCode != tt.status {
+			t.Errorf("request %d: %d, stamped %v off, want %d, %v", i, resp.StatusCode, off, tt.status, tt.off)
+		}
+		if len(observed) != i+1 || !bytes.Equal(observed[i].Answer, body) {
+			t.Errorf("request %d: observed %+v, answered %s", i, observed, body)
 		}
 	}
 }
