@@ -19,7 +19,7 @@ func observed(change func(*scenario, *[]sample, *watch)) *row {
 		id := fmt.Sprint(second)
 		samples = append(samples, sample{id: id, begun: begun.Add(time.Duration(second) * time.Second), took: 10 * time.Millisecond, pid: 1})
 		w.attempts[id] = 1
-		w.received++
+		w.received = append(w.received, begun.Add(time.Duration(second)*time.Second))
 	}
 	change(&s, &samples, w)
 	r := &row{scenario: s, until: begun, begun: begun, ended: begun.Add(10 * time.Second), healed: begun.Add(10 * time.Second)}
@@ -58,9 +58,14 @@ func TestRules(t *testing.T) {
 				at(*s, second).code = "SYSTEM_ERROR"
 			}
 		}, "no request succeeded"},
-		{"calls that are not in the log", func(_ *scenario, _ *[]sample, w *watch) { w.received += 100 }, "WeChat received 160 requests"},
+		{"calls that are not in the log", func(_ *scenario, _ *[]sample, w *watch) { w.received = append(w.received, make([]time.Time, 100)...) }, "WeChat received 160 requests"},
 		{"a log without calls", func(_ *scenario, _ *[]sample, w *watch) { clear(w.attempts) }, "the log has no calls"},
-		{"too many calls", func(_ *scenario, _ *[]sample, w *watch) { w.attempts["5"] = 20 }, "29 calls to WeChat for 10 requests"},
+		{"too many calls", func(_ *scenario, s *[]sample, w *watch) {
+			w.attempts["5"] = 20
+			for range 19 {
+				w.received = append(w.received, at(*s, 5).begun)
+			}
+		}, "29 calls to WeChat for 10 requests"},
 		{"too many calls in an outage", func(c *scenario, s *[]sample, w *watch) {
 			c.fails = true
 			for second := range 10 {

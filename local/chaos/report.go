@@ -124,18 +124,18 @@ func processor() string {
 func (r *Report) faultsTable(in language) string {
 	var b strings.Builder
 	b.WriteString(in.name(
-		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request | instances | normal again after |\n",
-		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数 | 实例 | 恢复正常用时 |\n"))
+		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request, attempted / received | instances | normal again after |\n",
+		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数，尝试 / 收到 | 实例 | 恢复正常用时 |\n"))
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range r.Rows {
 		again := in.name("at once", "立即")
 		if row.recovered > 0 {
 			again = fmt.Sprintf("%.1f s", row.recovered.Seconds())
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f | %d | %s |\n",
+		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f / %.2f | %d | %s |\n",
 			in.name(row.name, row.zh), row.requests, row.right, codeList(row.errors), len(row.wrong),
 			ms(percentile(row.took, 50)), ms(percentile(row.took, 99)), ms(percentile(row.took, 100)),
-			ratio(time.Duration(row.made), time.Duration(row.requests)), row.instances, again)
+			each(row.attempts, row.requests), each(row.received, row.requests), row.instances, again)
 	}
 	return b.String()
 }
@@ -188,5 +188,8 @@ func ms(d time.Duration) string {
 	}
 	return fmt.Sprintf("%.0f", value)
 }
+
+// each is how many there are for each request.
+func each(n, requests int) float64 { return float64(n) / float64(max(requests, 1)) }
 
 func figure(f float64) string { return fmt.Sprintf("%.2f", f) }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,10 +31,12 @@ type rig struct {
 	functions map[string]*lambda.Function // by folder
 	agreed    *contract.Contract
 	watch     *watch
+	short     bool
 	seed      uint64
 	chance    func() float64
-	cards     []string // of the official account, for syncs; see [rig.addCards]
-	sender    sender   // of notifications; see [rig.signNotifications]
+	cards     []string     // of the official account, for syncs; see [rig.addCards]
+	cuts      atomic.Int64 // connections to WeChat Pay's first endpoint that were cut
+	sender    sender       // of notifications; see [rig.signNotifications]
 
 	busy sync.RWMutex // read-locked by each request that arrives; see [rig.quiet]
 
@@ -60,7 +63,7 @@ func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig,
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, seed: cfg.Seed, chance: chance(cfg.Seed), checked: map[string]string{}}
+	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, short: cfg.Short, seed: cfg.Seed, chance: chance(cfg.Seed), checked: map[string]string{}}
 	s.WeChatPay.LimitBrandTokens(0)
 	w.observe(s)
 	for folder, config := range s.Configs {

@@ -38,20 +38,20 @@ type row struct {
 	untimely  int // right answers before the fault ended
 	errors    map[string]int
 	instances int
-	made      int // calls to WeChat
+	attempts  int // calls to WeChat that were attempted
+	received  int // calls that WeChat received meanwhile
 	took      []time.Duration
 	further   []time.Duration // without each instance's first
 	normal    []time.Duration // before the fault
 	later     []time.Duration // when everything has to be normal
 	recovered time.Duration   // after the end of the fault, until the last error
 
-	early    map[string]int // errors before the fault
-	late     map[string]int // errors when everything has to be normal
-	undue    map[string]int // errors that the row does not allow
-	wrong    []string
-	leaks    []string
-	received int // requests that WeChat received, in all
-	attempts int // calls that the functions say they made, in all
+	early                    map[string]int // errors before the fault
+	late                     map[string]int // errors when everything has to be normal
+	undue                    map[string]int // errors that the row does not allow
+	wrong                    []string
+	leaks                    []string
+	allAttempts, allReceived int // in all phases
 
 	broken []string
 }
@@ -82,7 +82,7 @@ func (r *row) sort(samples []sample, w *watch) {
 		}
 		if s.begun.Before(r.ended) {
 			r.count(s, !seen[s.pid])
-			r.made += w.attempts[s.id]
+			r.attempts += w.attempts[s.id]
 			if s.code == "" && end.Before(r.ended) {
 				r.untimely++
 			}
@@ -100,9 +100,14 @@ func (r *row) sort(samples []sample, w *watch) {
 		}
 	}
 	r.instances = len(seen)
-	r.leaks, r.received = w.leaks, w.received
+	r.leaks, r.allReceived = w.leaks, len(w.received)
+	for _, at := range w.received {
+		if !at.Before(r.begun) && at.Before(r.ended) {
+			r.received++
+		}
+	}
 	for _, n := range w.attempts {
-		r.attempts += n
+		r.allAttempts += n
 	}
 }
 
@@ -134,13 +139,17 @@ func (r *row) check() {
 	broken(r.requests == 0, "no requests")
 	broken(r.fails && r.untimely > 0, "%d requests succeeded although everything fails", r.untimely)
 	broken(!r.fails && r.right == 0, "no request succeeded")
-	broken(r.received > 0 && r.attempts == 0, "the log has no calls to WeChat")
-	broken(r.received > r.attempts+r.tokens(), "WeChat received %d requests, but the log has %d attempts", r.received, r.attempts)
+	broken(r.allReceived > 0 && r.allAttempts == 0, "the log has no calls to WeChat")
+	broken(r.allReceived > r.allAttempts+r.tokens(), "WeChat received %d requests, but the log has %d attempts", r.allReceived, r.allAttempts)
 	allowed := maxCalls * float64(r.requests*max(r.calls, 1))
 	if r.short || !r.fails {
 		allowed += float64(firstCalls * r.instances)
 	}
-	broken(float64(r.made) > allowed, "%d calls to WeChat for %d requests of %d instances", r.made, r.requests, r.instances)
+	calls := r.received
+	if r.fails { // WeChat may receive nothing
+		calls = r.attempts
+	}
+	broken(float64(calls) > allowed, "%d calls to WeChat for %d requests of %d instances", calls, r.requests, r.instances)
 	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late))
 	broken(r.recovered > r.limit(), "not normal again after %v", r.limit())
 	if r.short {

@@ -3,6 +3,7 @@ package chaos
 // This file has the rows.
 
 import (
+	"fmt"
 	"syscall"
 	"time"
 
@@ -133,13 +134,13 @@ var scenarios = []scenario{
 		fault: func(r *rig) { r.forge(0.5) },
 	},
 	{
-		name: "first endpoint cuts connections at every point", zh: "首选接入点的连接在任意位置被切断",
+		name: "first endpoint cuts connections, each at another point", zh: "首选接入点切断连接，每次位置不同",
 		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: none,
 		fault: func(r *rig) { r.cut(0) },
 	},
 	{
-		name: "both endpoints cut connections at every point", zh: "两个接入点的连接均在任意位置被切断",
-		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: unreachable,
+		name: "both endpoints cut connections at every point", zh: "两个接入点的连接在每一个位置被切断",
+		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: unreachable, finally: (*rig).allWereCut,
 		fault: func(r *rig) { r.cut(0); r.cut(1) },
 	},
 
@@ -365,19 +366,34 @@ func (r *rig) forge(share float64) {
 	}
 }
 
+// A handshake, a request and its answer take some 4,000 bytes. The points where
+// connections are cut go on into the second request.
+const (
+	lastCut = 6000
+	cutStep = 37
+)
+
 // cut cuts the connections to an endpoint of WeChat Pay: each one a few bytes later
-// than the one before it, from the first byte of its handshake to behind its first
-// answer.
+// than the one before it, from the first byte of its handshake on.
 func (r *rig) cut(endpoint int) {
-	// A handshake, a request and its answer take some 5,000 bytes.
-	const last, step = 6000, 37
 	point := 0
 	l := r.WeChatPay.Listener(endpoint)
 	l.Cut(func() int { // is not called concurrently
-		point = (point + step) % last
-		return point + 1
+		if endpoint == 0 {
+			r.cuts.Add(1)
+		}
+		point = (point + cutStep) % lastCut
+		return point
 	})
 	l.Drop(network.Reset)
+}
+
+// allWereCut returns whether connections are missing that should have been cut.
+func (r *rig) allWereCut() (missing string) {
+	if n, all := r.cuts.Load(), int64(lastCut/cutStep); n < all && !r.short {
+		return fmt.Sprintf("connections were cut at %d of %d points", n, all)
+	}
+	return ""
 }
 
 // addCards gives each sync a card of its own, so that its effect can be seen.

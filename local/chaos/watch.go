@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"membercard/local/officialaccount"
 	"membercard/local/stack"
@@ -19,7 +20,7 @@ import (
 type watch struct {
 	mu       sync.Mutex
 	made     map[string]string // what a token was made for, by token
-	received int               // requests that reached WeChat
+	received []time.Time       // when requests reached WeChat
 	private  []string          // what no log may contain
 	attempts map[string]int    // calls to WeChat that a function logged, by invocation
 	leaks    []string
@@ -45,7 +46,7 @@ func (w *watch) observe(s *stack.Stack) {
 		_ = json.Unmarshal(q.Answer, &answer) // others have neither
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.received++
+		w.received = append(w.received, time.Now())
 		if answer.Permission != "" {
 			w.made[answer.Permission] = q.URI
 		}
@@ -61,7 +62,7 @@ func (w *watch) observe(s *stack.Stack) {
 		_ = json.Unmarshal(q.Answer, &answer) // others have neither
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.received++
+		w.received = append(w.received, time.Now())
 		for _, value := range []string{answer.AccessToken, answer.SessionKey} {
 			if value != "" {
 				w.made[value] = q.Path
