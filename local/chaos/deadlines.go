@@ -89,6 +89,7 @@ func deadlines(timeout func(function string) time.Duration) []*deadline {
 		{function: "card-ext", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/ext", `{"card_id": "`+card+`"}`, nil)},
 		{function: "card-ext", caller: "the schedule", zh: "定时任务", limit: timeout("card-ext"), lambda: true, event: action("refresh")},
 		{function: "card-sync", caller: "the schedule", zh: "定时任务", limit: timeout("card-sync"), lambda: true, event: plan},
+		{function: "card-sync", caller: "the schedule, with the plan in S3", zh: "定时任务，计划在 S3 中", limit: timeout("card-sync"), lambda: true, event: action("sync")},
 		{function: "wechat-authorizer", caller: "API Gateway, for a decision", zh: "API Gateway，等待鉴权", limit: decisionLimit,
 			event: func(r *rig) []byte { return logins(r, 1).event }},
 	}

@@ -59,7 +59,7 @@ type sample struct {
 
 func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig, error) {
 	w := newWatch()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Auth: stack.AuthWechat, QueueSpeed: queueSpeed, Log: w})
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Plan: "local/plan.json", Auth: stack.AuthWechat, QueueSpeed: queueSpeed, Log: w})
 	if err != nil {
 		return nil, err
 	}
