@@ -13,8 +13,8 @@ const (
 	// recovery is the longest time from the end of a fault until everything is
 	// normal: no errors, and the usual time of a call.
 	recovery = 30 * time.Second
-	// maxCalls is how many calls to WeChat a request leads to in the long run while
-	// everything fails.
+	// maxCalls is how many calls to WeChat a request leads to in the long run, beyond an
+	// instance's firstCalls, while everything fails.
 	maxCalls = 1.2
 	// maxCallsPartly is the same while something succeeds. A call on a kept connection
 	// that turns out to be closed is repeated whatever the retry budget is, and WeChat
@@ -150,9 +150,7 @@ func (r *row) check() {
 	if r.fails { // WeChat may receive nothing, and a request ends with its first call
 		calls, allowed = r.attempts, maxCalls*float64(r.requests)
 	}
-	if r.short || !r.fails {
-		allowed += float64(firstCalls * r.instances)
-	}
+	allowed += float64(firstCalls * r.instances)
 	broken(float64(calls) > allowed, "%d calls to WeChat for %d requests of %d instances", calls, r.requests, r.instances)
 	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late))
 	broken(r.recovered > r.limit(), "not normal again after %v", r.limit())

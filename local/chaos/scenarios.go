@@ -257,7 +257,7 @@ var scenarios = []scenario{
 	// The official account.
 	{
 		name: "logins: first endpoint takes 2 s", zh: "登录：首选接入点耗时 2 秒",
-		load: logins, rate: 20, lasts: forAWhile, codes: none,
+		load: logins, rate: 20, lasts: forAWhile, codes: none, settles: true,
 		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Slow(2*time.Second), always) },
 	},
 	{

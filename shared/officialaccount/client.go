@@ -120,8 +120,11 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 			return nil, err
 		}
 		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
-		if refused := check(answer, private); IsErrcode(refused, busy) || repeated && IsErrcode(refused, codeUsed) {
-			return nil, &transient{refused}
+		switch refused := check(answer, private); {
+		case IsErrcode(refused, busy):
+			return nil, &transient{refused, nil}
+		case repeated && IsErrcode(refused, codeUsed):
+			return nil, &transient{refused, upstream.ErrUnderWay}
 		}
 		return answer, nil
 	}, options...)
@@ -147,9 +150,10 @@ const (
 
 // transient is a refusal that is worth another attempt. It is not a apierror.Error,
 // which would end the call.
-type transient struct{ refusal error }
+type transient struct{ refusal, cause error }
 
 func (t *transient) Error() string { return t.refusal.Error() }
+func (t *transient) Unwrap() error { return t.cause }
 
 // check returns what is wrong with an answer, if anything is.
 func check(answer *upstream.Answer, private []string) error {

@@ -26,6 +26,7 @@ type call struct {
 	turn     int      // of the next attempt
 	limited  bool     // a 429 was answered
 	failing  []string // endpoints that answered 5xx, or not completely
+	overdue  []string // endpoints that another one has overtaken; see [ErrUnderWay]
 
 	answer   *Answer  // the last 429 or 5xx
 	err      error    // the last error

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"membercard/shared/apierror"
@@ -115,7 +116,9 @@ func (c *call) learn(o outcome, others []*attempt) {
 		// It says nothing about WeChat.
 	case result == final:
 		c.client.budget.succeeded()
-		c.client.breakers.answered(o.endpoint)
+		if !slices.Contains(c.overdue, o.endpoint) {
+			c.client.breakers.answered(o.endpoint)
+		}
 		for _, endpoint := range c.failing {
 			if endpoint != o.endpoint {
 				c.client.breakers.outdone(endpoint, now)
@@ -124,6 +127,14 @@ func (c *call) learn(o outcome, others []*attempt) {
 		for _, loser := range others {
 			if loser.slow.Load() && loser.endpoint != o.endpoint {
 				c.client.breakers.unavailable(loser.endpoint, now)
+			}
+		}
+	case errors.Is(o.err, ErrUnderWay):
+		c.client.breakers.answered(o.endpoint)
+		for _, other := range others {
+			if other.slow.Load() && other.endpoint != o.endpoint {
+				c.overdue = append(c.overdue, other.endpoint)
+				c.client.breakers.unavailable(other.endpoint, now)
 			}
 		}
 	case result == limited:

@@ -25,6 +25,7 @@ import (
 //	blackhole            no connection, and no error
 //	refused              no connection
 //	broken               the connection breaks after the request
+//	underway             ErrUnderWay, after 10 ms
 //	closed               a connection from before turns out to be closed
 //	silent               a connection from before is dead, and does not say so
 type script []string
@@ -66,6 +67,11 @@ func play(ctx context.Context, word string) (*Answer, error) {
 	case "broken":
 		a.gotConnection(false, false)
 		return nil, errors.New("connection reset by peer")
+	case "underway":
+		if _, err := answer(10*time.Millisecond, 200, nil); err != nil {
+			return nil, err
+		}
+		return nil, ErrUnderWay
 	case "closed":
 		a.gotConnection(true, true)
 		return nil, errors.New("EOF")
@@ -259,6 +265,12 @@ func TestEndpointsAreRemembered(t *testing.T) {
 		}},
 		{"one that is refused", "refused", "200", []call{
 			{0, false, "a b", fast}, {0, false, "b", fast}, {30 * time.Second, false, "a b", fast}, {0, false, "b", fast},
+		}},
+		{"one that took longer than it took another to say that it is under way", "slow:2000", "underway 200", []call{
+			{0, false, "a b", 2 * time.Second}, {0, false, "b", fast}, {30 * time.Second, false, "a b", hedged}, {0, false, "b", fast},
+		}},
+		{"to say so without another attempt is a failure like others", "slow:900 slow:900 slow:900 200", "underway", []call{
+			{0, false, "a b", 900 * time.Millisecond}, {0, false, "b a", 910 * time.Millisecond},
 		}},
 		{"one whose connection is silent", "silent", "200", []call{
 			{0, false, "a b", 510 * time.Millisecond}, {0, false, "b", fast},

@@ -36,6 +36,10 @@ import (
 // ErrNoTime is the cause where nothing was sent, for want of time.
 var ErrNoTime = errors.New("no time was left to call WeChat")
 
+// ErrUnderWay is for a send function to return if WeChat says that another attempt of
+// the same call has done the operation, of which that one has the result.
+var ErrUnderWay = errors.New("another attempt of the call has done it")
+
 // Answer is a whole answer of WeChat, whatever its status.
 type Answer struct {
 	Status int
