@@ -149,7 +149,7 @@ type scenario struct {
 	heal     func(*rig)                 // ends what [rig.heal] does not
 	finally  func(*rig) (broken string) // after the last request; may be nil
 	codes    []string                   // the errors that callers may get
-	calls    int                        // to WeChat for a request while nothing fails; 0 is 1
+	calls    int                        // to WeChat that a request leads to while nothing fails; 0 is 1
 	recovers time.Duration              // until everything is normal again; 0 is the rule's 30 s
 	settles  bool                       // an instance's further calls take as long as before
 	fails    bool                       // nothing succeeds while the fault lasts

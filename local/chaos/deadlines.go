@@ -156,7 +156,10 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 					took = result.Duration
 				}
 				keep(row, took)
-				row.check(result, err, took)
+				row.check(result, err)
+				if took > row.limit && !cfg.Short {
+					row.broken = append(row.broken, fmt.Sprintf("answered after %.1f s of %.1f s", took.Seconds(), row.limit.Seconds()))
+				}
 			})
 		}
 		running.Wait()
@@ -183,7 +186,7 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 }
 
 // check holds an answer against the row. It must be the function's own.
-func (d *deadline) check(result *lambda.Result, err error, took time.Duration) {
+func (d *deadline) check(result *lambda.Result, err error) {
 	if err == nil && result.FunctionError != nil {
 		if kind := result.FunctionError.Type; strings.HasPrefix(kind, "Sandbox.") || strings.HasPrefix(kind, "Runtime.") {
 			err = result.FunctionError
@@ -191,9 +194,6 @@ func (d *deadline) check(result *lambda.Result, err error, took time.Duration) {
 	}
 	if err != nil {
 		d.broken = append(d.broken, err.Error())
-	}
-	if took > d.limit {
-		d.broken = append(d.broken, fmt.Sprintf("answered after %.1f s of %.1f s", took.Seconds(), d.limit.Seconds()))
 	}
 }
 

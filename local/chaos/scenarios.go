@@ -328,17 +328,17 @@ var scenarios = []scenario{
 	// once. A tenth of the answers to notifications is lost, a tenth comes twice.
 	{
 		name: "token to member: the event bus down for 20 s", zh: "从 token 到会员：事件总线中断 20 秒",
-		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: none, finally: (*rig).allAreMembers,
+		setup: (*rig).takeNotifications, load: journeys, calls: 3, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: none, finally: (*rig).allAreMembers,
 		fault: func(r *rig) { r.Events.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"}) },
 	},
 	{
 		name: "token to member: WeChat answers 500 for 20 s", zh: "从 token 到会员：微信在 20 秒内始终返回 500",
-		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, fails: true, finally: (*rig).allAreMembers,
+		setup: (*rig).takeNotifications, load: journeys, calls: 3, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, fails: true, finally: (*rig).allAreMembers,
 		fault: func(r *rig) { r.WeChatPay.Break(0, outage, always); r.WeChatPay.Break(1, outage, always) },
 	},
 	{
 		name: "token to member: SQS down for 20 s", zh: "从 token 到会员：SQS 中断 20 秒",
-		setup: (*rig).takeNotifications, load: journeys, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, finally: (*rig).allAreMembers,
+		setup: (*rig).takeNotifications, load: journeys, calls: 3, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: failing, finally: (*rig).allAreMembers,
 		fault: func(r *rig) {
 			r.Queues.Fail(&aws.Fault{Status: 500, Code: "InternalFailure"})
 			r.WeChatPay.Break(0, outage, 3) // so that messages have to be delayed
