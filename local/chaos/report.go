@@ -105,9 +105,14 @@ func (r *Report) runText(in language) string {
 	}
 	begun, took := r.Begun.UTC().Format("2006-01-02 15:04 UTC"), r.Took.Round(time.Minute).Minutes()
 	machine := fmt.Sprintf("%s, %d CPUs, %s/%s, %s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	enShort, zhShort := "", ""
+	if r.Config.Short {
+		enShort = "A short run: seconds for each fault, a tenth of the burst, beside each other on a busy machine.\n"
+		zhShort = "短运行：每种故障只有数秒，突发请求只有十分之一，多行同时在繁忙的机器上运行。\n"
+	}
 	return in.name(
-		fmt.Sprintf("`%s`, %s, %.0f minutes, on %s. Rules broken: %d.\n", command, begun, took, machine, len(r.Broken())),
-		fmt.Sprintf("`%s`，%s，历时 %.0f 分钟，机器：%s。被违反的规则：%d。\n", command, begun, took, machine, len(r.Broken())))
+		fmt.Sprintf("`%s`, %s, %.0f minutes, on %s. Rules broken: %d.\n", command, begun, took, machine, len(r.Broken()))+enShort,
+		fmt.Sprintf("`%s`，%s，历时 %.0f 分钟，机器：%s。被违反的规则：%d。\n", command, begun, took, machine, len(r.Broken()))+zhShort)
 }
 
 // processor returns the name of the CPU. Only Linux has it.
