@@ -171,7 +171,7 @@ var scenarios = []scenario{
 		fault: func(r *rig) { r.quiet(r.WeChatPay.RotateMerchantKey) },
 		heal:  (*rig).putMerchant,
 		// An instance reads a secret that WeChat refuses again once a minute.
-		recovers: time.Minute, long: true,
+		recovers: 65 * time.Second, long: true,
 	},
 	{
 		name: "malformed secret for new instances, cured", zh: "新实例读到格式错误的密钥，随后修复",
