@@ -128,6 +128,7 @@ then with WeChat. Each mistake is named with its cure.
 
 AWS credentials and the region are read as the AWS CLI reads them. Exit codes: 0 if
 everything is in order, 1 if a check failed, 2 if the command line is wrong.`
+	root.Version = version()
 	root.SilenceErrors, root.SilenceUsage = true, true
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "print one JSON object")
