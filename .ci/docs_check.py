@@ -127,8 +127,9 @@ def check_links(path, pages, root):
 
 
 def check(root):
-    english = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-    chinese = [root / "README.zh-CN.md", *(root / "docs" / "zh-CN" / path.name for path in english[1:])]
+    top, docs = ["README", "CONTRIBUTING", "SECURITY"], sorted((root / "docs").glob("*.md"))
+    english = [*(root / f"{name}.md" for name in top), *docs]
+    chinese = [*(root / f"{name}.zh-CN.md" for name in top), *(root / "docs" / "zh-CN" / path.name for path in docs)]
     faults = [f"{path.relative_to(root)} is missing" for path in english + chinese if not path.exists()]
     extra = set((root / "docs" / "zh-CN").glob("*.md")) - set(chinese)
     faults += [f"{path.relative_to(root)} has no English page" for path in sorted(extra)]
