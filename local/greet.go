@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"membercard/local/guard"
+	"membercard/local/journey"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -36,6 +37,12 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 		page += "/#token=" + s.Guard.Token // a fragment is not sent, and no page of another origin reads it
 	}
 	fmt.Fprintf(w, "\napply the card plan %s; -dry-run only shows what would change:\n%sgo run ./local -sync -addr %s\n", o.plan, variable, strings.TrimPrefix(s.URL, "http://"))
+	if s.WeChatPay != nil {
+		fmt.Fprintln(w, "\nthe customer opens a brand card, or a merchant card of JUMP_ACTIVATE: each step from the token to EFFECTIVE:")
+		for _, kind := range []string{journey.Brand, journey.Merchant} {
+			fmt.Fprintf(w, "%sgo run ./local -open %s -addr %s\n", variable, kind, strings.TrimPrefix(s.URL, "http://"))
+		}
+	}
 	fmt.Fprintf(w, "\nplayground: %s\n", page)
 	fmt.Fprintln(w, "\nWhat the functions log follows; Ctrl-C stops it all.")
 }

@@ -19,6 +19,7 @@ import (
 	"membercard/local/chaos"
 	"membercard/local/contract"
 	"membercard/local/discovery"
+	"membercard/local/journey"
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
@@ -44,6 +45,8 @@ type options struct {
 	page     string
 	sync     bool
 	dryRun   bool
+	open     string
+	journeys int
 	rounds   int
 	against  string
 
@@ -65,11 +68,13 @@ func main() {
 	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
 	flag.BoolVar(&o.sync, "sync", false, "have the stack that runs at -addr apply the card plan, show the report, and exit; "+tokenVariable+" has its token, if it printed one")
 	flag.BoolVar(&o.dryRun, "dry-run", false, "with -sync: only show what would change")
+	flag.StringVar(&o.open, "open", "", "have a customer open a `card` (brand or merchant) in the sandbox of the stack that runs at -addr, show each step until it is EFFECTIVE, and exit")
+	flag.IntVar(&o.journeys, "journeys", 0, "take this many cards from the token to a member while much goes wrong, show the figures, and exit")
 	flag.IntVar(&o.rounds, "bench", 0, "measure the functions with this many cold starts each, and exit")
 	flag.StringVar(&o.against, "against", "", "with -bench: another function's `binary` to measure beside them")
 	flag.BoolVar(&o.chaos, "chaos", false, "let what surrounds the functions fail, one fault after the other, check what callers get, and exit")
 	flag.BoolVar(&o.short, "short", false, "with -chaos: take seconds for each fault, and check no times")
-	flag.Uint64Var(&o.seed, "seed", 1, "with -chaos: decides which answers are broken and when requests arrive")
+	flag.Uint64Var(&o.seed, "seed", 1, "with -chaos: decides which answers are broken and when requests arrive; with -journeys: which cards it goes wrong for")
 	flag.StringVar(&o.only, "only", "", "with -chaos: only the rows whose names contain this `text`")
 	flag.BoolVar(&o.write, "write", false, "with -chaos: write the tables into docs/reliability.md and docs/zh-CN/reliability.md")
 	flag.BoolVar(&o.race, "race", false, "with -chaos: build the functions with the race detector")
@@ -77,8 +82,8 @@ func main() {
 	switch {
 	case flag.NArg() > 0:
 		usage("unexpected argument %q", flag.Arg(0))
-	case o.rounds < 0:
-		usage("-bench must not be negative")
+	case o.rounds < 0 || o.journeys < 0:
+		usage("-bench and -journeys must not be negative")
 	case o.against != "" && o.rounds == 0:
 		usage("-against requires -bench")
 	case !o.chaos && (o.short || o.write || o.race || o.only != ""):
@@ -87,6 +92,10 @@ func main() {
 		usage("-write needs all rows, so it does not go with -only")
 	case o.sync && o.plan != planFile:
 		usage("-plan is a flag of the stack, not of -sync")
+	case o.open != "" && o.open != journey.Brand && o.open != journey.Merchant:
+		usage("-open wants brand or merchant, not %q", o.open)
+	case (o.open != "" || o.journeys > 0) && (o.merchant != "" || o.account != ""):
+		usage("-open and -journeys are for the sandboxes, not for -live and -live-account")
 	case o.dryRun && !o.sync:
 		usage("-dry-run requires -sync")
 	}
@@ -104,6 +113,7 @@ func main() {
 func delivery() wechatpay.Delivery {
 	d := wechatpay.NewDelivery()
 	d.Interval = 5 * time.Second
+	d.Delay = 200 * time.Millisecond
 	d.Rates = map[wechatpay.Trouble]float64{wechatpay.Twice: 0.1, wechatpay.Probe: 0.1}
 	d.Seed = uint64(time.Now().UnixNano())
 	return d
@@ -166,6 +176,9 @@ func run(ctx context.Context, o options) error {
 	if o.chaos {
 		return runChaos(ctx, o)
 	}
+	if o.open != "" {
+		return requestOpen(ctx, os.Stdout, o.address, o.open)
+	}
 	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: os.Stderr}
 	for _, live := range []struct {
 		file   string
@@ -195,6 +208,9 @@ func run(ctx context.Context, o options) error {
 	if o.rounds > 0 {
 		return measure(ctx, os.Stdout, project, o.rounds, o.against)
 	}
+	if o.journeys > 0 {
+		return journey.Many(ctx, os.Stdout, project, o.journeys, o.seed)
+	}
 	page, err := net.Listen("tcp", o.page)
 	if err != nil {
 		return fmt.Errorf("the playground can't listen: %w", err)
@@ -219,6 +235,7 @@ func run(ctx context.Context, o options) error {
 	if s.WeChatPay != nil && s.OfficialAccount != nil {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 	}
+	s.Mux.HandleFunc("POST "+openPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	greet(os.Stdout, s, o, origin)
 	<-ctx.Done()
 	return nil

@@ -71,31 +71,36 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 
 // requestSync requests a sync of the stack at an address, and prints the report.
 func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) error {
-	url := fmt.Sprintf("http://%s%s?dry_run=%t", address, syncPath, dryRun)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	content, err := post(ctx, address, fmt.Sprintf("%s?dry_run=%t", syncPath, dryRun))
 	if err != nil {
 		return err
-	}
-	if token := os.Getenv(tokenVariable); token != "" {
-		request.Header.Set(guard.TokenHeader, token)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("is a stack running at %s? %w", address, err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(content)))
 	}
 	var answer synced
 	if err := json.Unmarshal(content, &answer); err != nil {
 		return err
 	}
 	return answer.print(w)
+}
+
+// post asks the stack that runs at an address.
+func post(ctx context.Context, address, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if token := os.Getenv(tokenVariable); token != "" {
+		request.Header.Set(guard.TokenHeader, token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("is a stack running at %s? %w", address, err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(content)))
+	}
+	return content, err
 }
 
 // print writes the report as a table, then the requests.

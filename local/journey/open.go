@@ -1,0 +1,195 @@
+package journey
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// The cards that Open opens.
+const (
+	Brand    = "brand"
+	Merchant = "merchant" // of JUMP_ACTIVATE
+)
+
+const (
+	brandID      = "1004"
+	cardID       = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+	sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+
+	permissionTokens = "/v3/marketing/membercard-open/cards/" + cardID + "/permission-tokens"
+	preAuthTokens    = "/v3/brand/partner/card-member/pre-auth-tokens"
+
+	brandCreated      = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
+	merchantAccepted  = "MEMBERCARD.ACCEPT_CARD"
+	merchantActivated = "MEMBERCARD.ACTIVATE_CARD"
+)
+
+// Open takes a card from the token to a member. It fails with what is missing if the
+// card is not EFFECTIVE when ctx ends; the story is then told as far as it went.
+func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
+	if s.WeChatPay == nil {
+		return Story{}, errors.New("the real WeChat Pay is called; cards are opened in the sandbox only")
+	}
+	path, body := preAuthTokens, fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, sampleOpenID)
+	if kind == Merchant {
+		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://shop.example/activate", "outer_str": "szwxtd"}`
+	}
+	token := Step{ID: Token, Time: time.Now(), What: Token, Name: "POST " + path, Status: http.StatusOK}
+	value, err := mint(ctx, s, path, body)
+	if err != nil {
+		return Story{}, err
+	}
+	card, jump, err := s.WeChatPay.OpenCard(value, sampleOpenID)
+	if err != nil {
+		return Story{Steps: []Step{token}}, err
+	}
+	story, err := follow(ctx, s, card, jump)
+	story.Steps = slices.Insert(story.Steps, 0, token)
+	return story, err
+}
+
+// follow waits until a card that was opened is EFFECTIVE. If it is the merchant's to
+// activate, it does that once the merchant has heard of the card.
+func follow(ctx context.Context, s *stack.Stack, card wechatpay.UserCard, jump *wechatpay.Jump) (Story, error) {
+	if jump == nil {
+		return until(ctx, s, card.Code, func(story Story) string { return story.missing(brandCreated) })
+	}
+	story, err := until(ctx, s, card.Code, func(story Story) string {
+		if !story.has(Event, merchantAccepted) {
+			return "the bus has no event " + merchantAccepted
+		}
+		return ""
+	})
+	if err != nil {
+		return story, err
+	}
+	if err := activateCard(ctx, s, jump); err != nil {
+		story, _ = Tell(s, card.Code)
+		return story, err
+	}
+	return until(ctx, s, card.Code, func(story Story) string { return story.missing(merchantActivated) })
+}
+
+// until waits until nothing is missing.
+func until(ctx context.Context, s *stack.Stack, code string, missing func(Story) string) (Story, error) {
+	for {
+		story, _ := Tell(s, code)
+		what := missing(story)
+		if what == "" {
+			return story, nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return story, errors.New(what)
+		}
+	}
+}
+
+// activateCard does what the merchant's page and its backend do with the parameters of
+// the jump: they ask for the code and for what the customer has filled in, activate the
+// card, and tell WeChat Pay that the customer is registered.
+func activateCard(ctx context.Context, s *stack.Stack, jump *wechatpay.Jump) error {
+	_, query, _ := strings.Cut(jump.URL, "?")
+	var card wechatpay.UserCard
+	for parameter := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(parameter, "=")
+		switch name {
+		case "card_id":
+			card.CardID, _ = url.QueryUnescape(value)
+		case "activate_ticket":
+			card.ActivateTicket, _ = url.QueryUnescape(value)
+		case "encrypt_code":
+			card.EncryptCode = value // byte for byte
+		}
+	}
+	answer, err := backend(ctx, s, http.MethodGet, decryptCode, card, "")
+	if err != nil {
+		return err
+	}
+	var decrypted struct{ Code string }
+	if err := json.Unmarshal(answer, &decrypted); err != nil {
+		return err
+	}
+	card.Code = decrypted.Code
+	if _, err := backend(ctx, s, http.MethodGet, information, card, ""); err != nil {
+		return err
+	}
+	if _, err := backend(ctx, s, http.MethodPost, activate, card, `{"membership_number": "VIP-20260001"}`); err != nil {
+		return err
+	}
+	_, err = backend(ctx, s, http.MethodPost, confirmMerchant, card, `{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}`)
+	return err
+}
+
+// mint calls an operation that answers with a token, with the authorization that a
+// frontend has.
+func mint(ctx context.Context, s *stack.Stack, path, body string) (string, error) {
+	answer, err := call(ctx, s, http.MethodPost, path, body, func(r *http.Request) error {
+		switch s.Auth {
+		case stack.AuthIAM:
+			return stack.Sign(r, []byte(body))
+		case stack.AuthJWT:
+			r.Header.Set("Authorization", "Bearer "+s.Token())
+		case stack.AuthWechat:
+			r.Header.Set("Authorization", "WeChat-MiniProgram "+s.OfficialAccount.LoginCode(sampleOpenID))
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("POST %s: %w", path, err)
+	}
+	var token struct {
+		Token           string
+		PermissionToken string `json:"permission_token"`
+	}
+	err = json.Unmarshal(answer, &token)
+	return token.Token + token.PermissionToken, err
+}
+
+// backend calls an operation on a card as the merchant's backend does.
+func backend(ctx context.Context, s *stack.Stack, method, operation string, card wechatpay.UserCard, body string) ([]byte, error) {
+	answer, err := call(ctx, s, method, uri(operation, card), body, func(r *http.Request) error { return stack.Sign(r, []byte(body)) })
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, operation, err)
+	}
+	return answer, nil
+}
+
+// call calls the API. An answer other than 2xx is an error.
+func call(ctx context.Context, s *stack.Stack, method, path, body string, authorize func(*http.Request) error) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if err := authorize(request); err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 != 2 {
+		return nil, fmt.Errorf("answered %d %s", response.StatusCode, answer)
+	}
+	return answer, nil
+}

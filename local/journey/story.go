@@ -1,0 +1,174 @@
+// Package journey takes cards from the token to a member through a running stack, as
+// customers, WeChat Pay and the merchant's backend do together.
+package journey
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// What happened in a step.
+const (
+	Token        = "token"        // the API answered with a token
+	Opened       = "opened"       // the customer opened the card in WeChat's component
+	Notification = "notification" // WeChat Pay's attempt to notify the API has ended
+	Event        = "event"        // the event bus took the notification
+	Waiting      = "waiting"      // the confirmation failed, and is to be tried again
+	DeadLetter   = "dead_letter"  // the confirmation was given up
+	Call         = "call"         // WeChat Pay received a call about the card
+	Member       = "member"       // the card is EFFECTIVE
+)
+
+// Step is something that happened to a card.
+type Step struct {
+	ID   string    `json:"id"` // the same as long as it is the same step
+	Time time.Time `json:"time"`
+	What string    `json:"what"`
+	// Name is the event's type, the operation that was called, or the code with which
+	// a confirmation was given up.
+	Name   string `json:"name,omitempty"`
+	Status int    `json:"status,omitempty"` // HTTP, of a token, a notification or a call; 0 is no answer
+
+	// A notification.
+	Kind   wechatpay.Kind    `json:"kind,omitempty"`
+	Number int               `json:"number,omitempty"` // of the attempt; while waiting, how many there were
+	Lost   bool              `json:"lost,omitempty"`   // WeChat Pay did not get the answer
+	Header map[string]string `json:"header,omitempty"`
+
+	Refusal string          `json:"refusal,omitempty"` // WeChat Pay's, of a call
+	Next    *time.Time      `json:"next,omitempty"`    // of the next attempt to confirm
+	Content json.RawMessage `json:"content,omitempty"` // of an event, decrypted: personal data
+}
+
+// Story is what has happened to a card so far.
+type Story struct {
+	State string `json:"state"`
+	Steps []Step `json:"steps"` // in the order of their times
+}
+
+// Tell returns the story of the user's card with a code, as the sandbox, the bus and
+// the queues know it. ok is false if there is no such card.
+func Tell(s *stack.Stack, code string) (story Story, ok bool) {
+	card, ok := s.WeChatPay.UserCard(code)
+	if !ok {
+		return Story{}, false
+	}
+	story = Story{State: card.State, Steps: []Step{{ID: Opened, Time: card.Opened, What: Opened}}}
+	for _, a := range s.WeChatPay.Deliveries() {
+		if a.Code == code {
+			story.Steps = append(story.Steps, notificationStep(a))
+		}
+	}
+	for _, e := range s.Events.History() {
+		if strings.Contains(string(e.Detail), `"`+code+`"`) {
+			story.Steps = append(story.Steps, Step{ID: e.ID, Time: e.Taken, What: Event, Name: e.DetailType, Content: e.Detail})
+		}
+	}
+	operations := operations(card)
+	member := card.Opened // AUTO_ACTIVATE
+	for i, r := range s.WeChatPay.Requests() {
+		name, ok := operations[r.URI]
+		if !ok {
+			continue
+		}
+		story.Steps = append(story.Steps, Step{ID: fmt.Sprint(Call, i), Time: r.Time, What: Call, Name: r.Method + " " + name, Status: r.Status, Refusal: r.Refusal})
+		if r.Status/100 == 2 && (name == confirmBrand || name == activate) {
+			member = r.Time
+		}
+	}
+	if queue := s.Queues.Get("ConfirmQueue"); queue != nil {
+		for _, m := range queue.Messages() {
+			if m.Received > 0 && !m.Processing && strings.Contains(m.Body, `"`+code+`"`) {
+				story.Steps = append(story.Steps, Step{ID: Waiting, Time: time.Now(), What: Waiting, Number: m.Received, Next: &m.Visible})
+			}
+		}
+	}
+	if letters := s.Queues.Get("ConfirmDeadLetters"); letters != nil {
+		for _, m := range letters.Messages() {
+			if strings.Contains(m.Body, `"`+code+`"`) {
+				story.Steps = append(story.Steps, Step{ID: m.ID, Time: m.Sent, What: DeadLetter, Name: m.Attributes["Code"]})
+			}
+		}
+	}
+	if card.State == wechatpay.Effective {
+		story.Steps = append(story.Steps, Step{ID: Member, Time: member, What: Member, Name: card.State})
+	}
+	slices.SortStableFunc(story.Steps, func(a, b Step) int { return a.Time.Compare(b.Time) })
+	return story, true
+}
+
+func notificationStep(a wechatpay.Attempt) Step {
+	header := map[string]string{}
+	for _, name := range []string{"Wechatpay-Serial", "Wechatpay-Timestamp", "Wechatpay-Nonce", "Wechatpay-Signature", "Wechatpay-Signature-Type", "Request-Id"} {
+		value := a.Header.Get(name)
+		if n := len(value); n > 48 {
+			value = value[:24] + "…" + value[n-8:]
+		}
+		header[name] = value
+	}
+	return Step{
+		ID: fmt.Sprint(a.ID, a.Kind, a.Number), Time: a.Time, What: Notification, Name: a.Event,
+		Status: a.Status, Kind: a.Kind, Number: a.Number, Lost: a.Lost, Header: header,
+	}
+}
+
+// Paths of operations on users' cards.
+const (
+	confirmBrand    = "/v3/brand/partner/card-member/user-cards/{user_card_code}/confirm"
+	decryptCode     = "/v3/marketing/membercard-open/cards/{card_id}/decrypt-code"
+	information     = "/v3/marketing/membercard-open/activate-informations/{activate_ticket}"
+	activate        = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate"
+	confirmMerchant = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm"
+)
+
+// operations returns the paths of the operations on a card, by the URIs with which they
+// are called.
+func operations(c wechatpay.UserCard) map[string]string {
+	if c.BrandID != "" {
+		return map[string]string{uri(confirmBrand, c): confirmBrand}
+	}
+	found := map[string]string{uri(activate, c): activate, uri(confirmMerchant, c): confirmMerchant}
+	if c.ActivateTicket != "" {
+		found[uri(decryptCode, c)], found[uri(information, c)] = decryptCode, information
+	}
+	return found
+}
+
+// uri returns the path and query with which an operation on a card is called.
+func uri(operation string, c wechatpay.UserCard) string {
+	path := strings.NewReplacer("{user_card_code}", c.Code, "{code}", c.Code, "{card_id}", c.CardID,
+		"{activate_ticket}", url.QueryEscape(c.ActivateTicket)).Replace(operation)
+	if operation == decryptCode {
+		path += "?encrypt_code=" + c.EncryptCode // as it is
+	}
+	return path
+}
+
+// has reports whether a step with the given name has happened: for a notification, that
+// it was accepted.
+func (s Story) has(what, name string) bool {
+	return slices.ContainsFunc(s.Steps, func(step Step) bool {
+		return step.What == what && step.Name == name && (what != Notification || step.Status/100 == 2)
+	})
+}
+
+// missing returns what a card whose notification is of type event still lacks, or "".
+func (s Story) missing(event string) string {
+	switch {
+	case !s.has(Notification, event):
+		return "WeChat Pay's notification " + event + " was not accepted"
+	case !s.has(Event, event):
+		return "the bus has no event " + event
+	case s.State != wechatpay.Effective:
+		return "the card is " + cmp.Or(s.State, "unknown")
+	}
+	return ""
+}

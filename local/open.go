@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"membercard/local/journey"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+const (
+	// openPath is the route of -open, which is not part of the API.
+	openPath = "/-/open"
+	// openTimeout is how long a card may take to become EFFECTIVE. It covers several
+	// attempts to notify and to confirm.
+	openTimeout = time.Minute
+)
+
+// opened is what has happened to a card, and what is missing, if it is not EFFECTIVE.
+type opened struct {
+	journey.Story
+	Missing string `json:"missing,omitempty"`
+}
+
+// serveOpen has a customer of the sandbox open a card: ?card=brand or merchant.
+func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
+	if r.Header.Get("Origin") != "" {
+		http.Error(w, "this route is for go run ./local -open, not for pages", http.StatusForbidden)
+		return
+	}
+	kind := r.URL.Query().Get("card")
+	if kind != journey.Brand && kind != journey.Merchant {
+		http.Error(w, "card must be brand or merchant", http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), openTimeout)
+	defer cancel()
+	var answer opened
+	var err error
+	if answer.Story, err = journey.Open(ctx, s, kind); err != nil {
+		answer.Missing = err.Error()
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// requestOpen has the stack at an address open a card, and prints each step. It fails if
+// the card is not EFFECTIVE in the end.
+func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
+	content, err := post(ctx, address, openPath+"?card="+kind)
+	if err != nil {
+		return err
+	}
+	var answer opened
+	if err := json.Unmarshal(content, &answer); err != nil {
+		return err
+	}
+	return answer.print(w)
+}
+
+// print writes the steps as a table, without personal data.
+func (a *opened) print(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, step := range a.Steps {
+		fmt.Fprintf(table, "%s\t%+d ms\t%s\t%s\n", step.Time.Local().Format("15:04:05.000"), step.Time.Sub(a.Steps[0].Time).Milliseconds(), strings.ReplaceAll(step.What, "_", " "), says(step))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if a.Missing != "" {
+		return errors.New(a.Missing)
+	}
+	fmt.Fprintf(w, "\nthe card is %s\n", a.State)
+	return nil
+}
+
+// says describes a step.
+func says(step journey.Step) string {
+	status := "not answered"
+	if step.Status > 0 {
+		status = "answered " + strconv.Itoa(step.Status)
+	}
+	switch step.What {
+	case journey.Token:
+		return step.Name + ": " + status
+	case journey.Opened:
+		return "the customer opens the card in WeChat's component"
+	case journey.Notification:
+		text := fmt.Sprintf("%s (%s): %s", step.Name, step.Kind, status)
+		if step.Kind == wechatpay.Regular && step.Status/100 == 2 {
+			text += ", its signature verified, decrypted"
+		}
+		if step.Lost {
+			text += "; the answer is lost"
+		}
+		return text
+	case journey.Event:
+		return step.Name + " is on the bus"
+	case journey.Waiting:
+		return fmt.Sprintf("the confirmation failed %d times and is to be tried again", step.Number)
+	case journey.DeadLetter:
+		return "the confirmation was given up: " + step.Name
+	case journey.Call:
+		text := step.Name + ": " + status
+		if step.Refusal != "" {
+			text += ", " + step.Refusal
+		}
+		return text
+	}
+	return step.Name
+}
