@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -58,6 +59,63 @@ func TestPrintedLines(t *testing.T) {
 		if !(response.StatusCode == 200 && expected.Match(body) || response.StatusCode == 204 && len(body) == 0) {
 			t.Errorf("%s: %d %s", line[1], response.StatusCode, body)
 		}
+	}
+}
+
+// The printed commands take a card to EFFECTIVE, and print nothing of the user. A page
+// can't use their route.
+func TestOpen(t *testing.T) {
+	project, err := stack.Build(t.Context(), "..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer project.Close()
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Mux.HandleFunc("POST "+openPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
+	address := strings.TrimPrefix(s.URL, "http://")
+	var greeting bytes.Buffer
+	greet(&greeting, s, options{}, "")
+	for _, kind := range []string{"brand", "merchant"} {
+		if line := "go run ./local -open " + kind + " -addr " + address; !strings.Contains(greeting.String(), line) {
+			t.Errorf("%q is not printed", line)
+		}
+		var out bytes.Buffer
+		if err := requestOpen(t.Context(), &out, address, kind); err != nil || !strings.HasSuffix(out.String(), "the card is EFFECTIVE\n") {
+			t.Errorf("%s: %v\n%s", kind, err, &out)
+		}
+		for _, card := range s.WeChatPay.UserCards() {
+			if strings.Contains(out.String(), card.OpenID) || strings.Contains(out.String(), card.Code) {
+				t.Errorf("%s: personal data is printed", kind)
+			}
+		}
+	}
+	if err := requestOpen(t.Context(), io.Discard, address, "gift"); err == nil {
+		t.Error("an unknown card was opened")
+	}
+	request, err := http.NewRequest(http.MethodPost, s.URL+openPath+"?card=brand", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Origin", "https://elsewhere.example")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusForbidden {
+		t.Errorf("a page was answered %d", response.StatusCode)
+	}
+
+	live := *s
+	live.WeChatPay = nil
+	recorder := httptest.NewRecorder()
+	serveOpen(recorder, httptest.NewRequest(http.MethodPost, openPath+"?card=brand", nil), &live)
+	if !strings.Contains(recorder.Body.String(), "sandbox only") {
+		t.Errorf("live: %s", recorder.Body)
 	}
 }
 

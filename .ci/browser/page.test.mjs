@@ -20,9 +20,11 @@ before(async () => {
 });
 after(() => browser?.close());
 
-async function open(options = {}, hash = "") {
+/** Opens the page, with a script that runs before the page's own. */
+async function open(options = {}, hash = "", script = undefined) {
   await tab?.context().close();
   const context = await browser.newContext({ locale: "zh-CN", viewport: { width: 1280, height: 1000 }, ...options });
+  if (script) await context.addInitScript(script);
   tab = await context.newPage();
   tab.setDefaultTimeout(30_000);
   tab.on("pageerror", (error) => faults.push(error.message));
@@ -290,8 +292,9 @@ test("the tabs work with the keyboard", async () => {
 });
 
 test("in WeChat the token goes to the card component", async () => {
-  await tab.context().addInitScript(() => {
+  const wechat = () => {
     globalThis.wx = {
+      checkJsApi: ({ success }) => success({ checkResult: { openBusinessView: true } }),
       invoke: (name, input, done) => {
         globalThis.handed = { name, input };
         done({ err_msg: "openBusinessView:ok" });
@@ -301,17 +304,148 @@ test("in WeChat the token goes to the card component", async () => {
         input.success({ errMsg: "addCard:ok" });
       },
     };
-  });
-  await tab.reload();
+  };
+  const userAgent = "Mozilla/5.0 (iPhone) MicroMessenger/8.0.43";
+  await open({ userAgent }, "", wechat);
   await send();
   const { permission_token } = JSON.parse(await text("#answer pre"));
   await tab.locator("#hand-over .go").click();
-  assert.deepEqual(await tab.evaluate(() => globalThis.handed), { name: "openBusinessView", input: { businessType: "wxpaymktMemberOpen", queryString: `permission_token=${permission_token}` } });
-  assert.match(await text("#hand-over"), /openBusinessView:ok/);
+  assert.deepEqual(await tab.evaluate(() => globalThis.handed), { name: "openBusinessView", input: { businessType: "wxpaymktMemberOpen", queryString: `permission_token=${encodeURIComponent(permission_token)}` } });
+  assert.match(await text("#hand-over"), /以微信的通知为准/);
 
   await tab.goto(`${page}/?again#ext`);
   await send();
   const { cardList } = JSON.parse(await text("#answer pre"));
   await tab.locator("#hand-over .go").click();
   assert.deepEqual((await tab.evaluate(() => globalThis.handed)).input.cardList, cardList);
+
+  await open({ userAgent: userAgent.replace("8.0.43", "7.0.4") }, "#brand", wechat); // too old
+  await send();
+  await tab.locator("#hand-over .go").click();
+  assert.match(await text("#hand-over"), /can't open the card/);
+});
+
+// The card's story.
+
+/** Gets a token and has the customer open the card, while something goes wrong. */
+async function openCard(trouble = "") {
+  assert.match(await send(), /200|✓/);
+  await tab.locator("#troubles").getByText(trouble || "一切顺利", { exact: true }).click();
+  await tab.locator("#open-card").click();
+}
+
+/** Waits for the verdict. */
+async function verdict(words) {
+  await tab.locator("#verdict", { hasText: words }).waitFor();
+  return steps();
+}
+
+/** The steps on the page, without their times. */
+const steps = () => tab.locator("#steps > li").evaluateAll((items) => items.map((item) => `${item.className} ${item.querySelector("div").innerText.replaceAll("\n", " | ")}`));
+const count = (list, words) => list.filter((step) => words.test(step)).length;
+
+test("a brand card goes from its token to a member", async () => {
+  await open({}, "#brand");
+  assert.equal(await tab.locator("#story").isVisible(), false, "a story before the token");
+  await openCard();
+  const told = await verdict("会员卡已生效");
+  for (const words of [/^ok 顾客在微信/, /^ok 微信的通知，第 1 次.*验签通过，已解密.*204/, /^ok 事件总线收下事件.*USER_CARD\.CREATE/, /^ok membercard 向微信确认开卡.*HTTP 200/, /^ok 会员卡已生效/]) {
+    assert.equal(count(told, words), 1, `${words} in ${told.join("\n")}`);
+  }
+  assert.equal(await tab.locator("#stages .ok").count(), 5);
+  assert.match(await text("#card-state"), /已生效/);
+  assert.equal(await tab.locator("#steps").getAttribute("aria-live"), "polite");
+  await tab.locator("#steps summary", { hasText: "请求头" }).first().click();
+  assert.match(await text("#steps .proof"), /Wechatpay-Serial[\s\S]*PUB_KEY_ID_[\s\S]*Wechatpay-Signature/);
+  await tab.locator("#steps summary", { hasText: "解密后" }).first().click();
+  assert.match(await text("#steps pre"), /user_card_code[\s\S]*13900000000/);
+  await shoot("story-brand");
+  // Another token is minted for the next card, for this one has been used.
+  await tab.locator("#open-card").click();
+  await verdict("会员卡已生效");
+});
+
+for (const [way, url, says] of [
+  ["a page", "", /encrypt_code[\s\S]*activate_ticket/],
+  ["a mini program", "wxea9c30a90fs8d3fe", /wxea9c30a90fs8d3fe pages\/activate\/activate[\s\S]*code/],
+]) {
+  test(`a card of JUMP_ACTIVATE goes from its token over ${way} to a member`, async () => {
+    await tab.locator("#f-activate_type").selectOption("JUMP_ACTIVATE");
+    await tab.locator("#f-activate_appid").fill(url);
+    await openCard();
+    await verdict("在等商户");
+    assert.match(await text("#jump"), says);
+    assert.match(await text("#jump"), /本机扮演的商户后台签名/);
+    // With the keyboard: the focus goes to the next button, and at last to the verdict.
+    await tab.locator("#jump .go").focus();
+    await tab.keyboard.press("Enter");
+    await tab.locator("#form-data").waitFor();
+    assert.match(await text("#form-data"), /"code": "\d{12}"[\s\S]*张三[\s\S]*咖啡/);
+    await tab.locator("#jump .go:focus", { hasText: "登记并激活" }).waitFor();
+    await tab.keyboard.press("Enter");
+    await verdict("会员卡已生效");
+    await tab.locator("#steps > li", { hasText: "MEMBERCARD.ACTIVATE_CARD" }).nth(1).waitFor();
+    const told = await steps();
+    for (const words of [/^ok 商户后台：读取顾客.*HTTP 200/, /^ok 商户后台：激活会员卡.*HTTP 204/, /^ok 商户后台：告知微信登记成功/, /^ok 会员卡已生效/]) {
+      assert.equal(count(told, words), 1, `${words} in ${told.join("\n")}`);
+    }
+    assert.equal(count(told, /解密 code/), url ? 0 : 1);
+    assert.equal(await tab.evaluate(() => document.activeElement.id), "verdict");
+    await shoot(`story-jump-${url ? "program" : "page"}`);
+  });
+}
+
+test("what goes wrong on the way is told, and has the effect that it should", async (t) => {
+  for (const [trouble, words, wants] of [
+    ["应答丢失", "来了 2 次", [[/第 1 次.*应答在路上丢了/, 1], [/第 2 次.*204/, 1], [/^ok 又确认了一次/, 1], [/^ok 会员卡已生效/, 1]]],
+    ["重复通知", "来了 2 次", [[/^ok 同一个通知又来了一次.*204/, 1], [/^ok 又确认了一次/, 1], [/^ok 会员卡已生效/, 1]]],
+    ["探测签名", "会员卡已生效", [[/^ok 微信的探测.*401/, 1], [/^ok 微信的通知.*204/, 1]]],
+    ["伪造通知", "没有任何作用", [[/^ok 伪造的通知.*验签不过，应答 401/, 1], [/事件总线|确认|会员卡已生效/, 0]]],
+    ["确认被拒", "死信队列", [[/^bad membercard 向微信确认开卡.*HTTP 400.*品牌会员卡模板已失效/, 1], [/^bad 进入死信队列：INVALID_REQUEST/, 1], [/会员卡已生效/, 0]]],
+  ]) {
+    await t.test(trouble, async () => {
+      await open({}, "#brand");
+      await openCard(trouble);
+      for (const [step, n] of wants) {
+        if (n) await until(async () => count(await steps(), step) >= n, `${step}`);
+      }
+      const told = await verdict(words);
+      for (const [step, n] of wants) assert.ok(n ? count(told, step) >= n : count(told, step) === 0, `${n} of ${step} in ${told.join("\n")}`);
+      await shoot(`story-${trouble}`);
+    });
+  }
+});
+
+/** Waits until a condition holds. */
+async function until(holds, what) {
+  for (const end = Date.now() + 30_000; !(await holds()); await new Promise((wake) => setTimeout(wake, 200))) {
+    assert.ok(Date.now() < end, `not in 30 s: ${what}; the steps are ${(await steps()).join("\n")}`);
+  }
+}
+
+test("the story is told in both languages, at 360 px and in the dark too", async (t) => {
+  for (const [locale, words] of [["zh-CN", "会员卡已生效"], ["en-US", "The card is EFFECTIVE"]]) {
+    for (const colorScheme of ["light", "dark"]) {
+      await t.test(`${locale} ${colorScheme}`, async () => {
+        await open({ locale, colorScheme, viewport: { width: 360, height: 780 } }, "#merchant");
+        await tab.locator("#f-activate_type").selectOption("JUMP_ACTIVATE");
+        await tab.locator("#f-activate_appid").fill("");
+        await send();
+        await tab.locator("#open-card").click();
+        await tab.locator("#jump .go").click();
+        await tab.locator("#form-data").waitFor();
+        await tab.locator("#jump .go").click();
+        await verdict(words);
+        for (const summary of await tab.locator("#steps summary").all()) await summary.click();
+        await noScrolling();
+        await shoot(`story-360-${locale}-${colorScheme}`);
+        if (locale !== "en-US") return;
+        const body = await text("#story");
+        assert.doesNotMatch(body.replaceAll(/张三|兴趣|咖啡|电影/g, "").replaceAll(/会员卡\S*通知/g, ""), /\p{Script=Han}/u, "Chinese on the English page");
+        await tab.getByRole("button", { name: "中文" }).click();
+        assert.match(await text("#verdict"), /会员卡已生效/);
+        assert.match(await text("#steps"), /事件总线收下事件/);
+      });
+    }
+  }
 });

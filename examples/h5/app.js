@@ -2,12 +2,14 @@
 // What a shop needs of it is in membercard.js, handOver and the two functions of
 // the login; the rest is there to show what happens.
 
-import { Membercard, MembercardError } from "./membercard.js";
-import { en, zh } from "./words.js";
+import { Membercard, MembercardError, openBrandCard, openMerchantCard } from "./membercard.js";
+import { $, colour, h } from "./dom.js";
+import { offer, showStory, storyState } from "./story.js";
+import { say, sayIfKnown, speak, words, zh } from "./words.js";
 
 /**
  * @typedef {import("../types").components["schemas"]} schemas
- * @typedef {keyof typeof zh} Word
+ * @typedef {import("./words.js").Word} Word
  * @typedef {{ api: string, auth: "none" | "iam" | "jwt" | "wechat", token?: string, backend?: string, login?: boolean, faults?: boolean }} Settings
  * @typedef {{ status: number, ms: number, requestId: string | null }} Sent one request that the client sent
  * @typedef {{ n: number, side: "wechatpay" | "officialaccount", endpoint: number, method: string, uri: string, status: number,
@@ -17,48 +19,11 @@ import { en, zh } from "./words.js";
 /**
  * What WeChat's JS-SDK gives a page, as far as it is used here.
  * @type {{
- *   invoke?: (name: string, input: object, done: (result: { err_msg?: string, errMsg?: string }) => void) => void,
+ *   invoke?: unknown,
  *   addCard?: (input: schemas["CardExtAnswer"] & { success: (result: { errMsg?: string }) => void, fail: (result: { errMsg?: string }) => void }) => void,
  * } | undefined}
  */
 const wx = /** @type {any} */ (globalThis).wx;
-
-/**
- * The element with an ID.
- * @param {string} id
- */
-const $ = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
-
-/**
- * Makes an element: attributes, and functions for events.
- * @param {string} tag
- * @param {Record<string, unknown> | null} [attributes]
- * @param {...(Node | string | number | null | undefined | false)} children
- */
-function h(tag, attributes, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes ?? {})) {
-    if (typeof value === "function") element.addEventListener(name, /** @type {EventListener} */ (value));
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, String(value));
-  }
-  for (const child of children) if (child || child === 0) element.append(typeof child === "object" ? child : String(child));
-  return element;
-}
-
-// The language.
-
-/** @type {Partial<typeof zh>} */
-let words = /^zh\b/i.test(navigator.language) ? zh : en;
-
-/**
- * @param {Word} word
- * @param {Record<string, string | number>} [values]
- */
-const say = (word, values = {}) => (words[word] ?? word).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
-
-/** @param {string} word */
-const sayIfKnown = (word) => words[/** @type {Word} */ (word)];
 
 // Where the page is.
 
@@ -247,18 +212,16 @@ const updateBody = () => ({
 
 /**
  * Hands a token to WeChat's card component.
- * @param {string} businessType
- * @param {Record<string, string>} query
+ * @param {string} call how a page does that
+ * @param {string} input what the component gets
+ * @param {() => Promise<void>} open
  * @returns {HandOver}
  */
-function handOver(businessType, query) {
-  const input = { businessType, queryString: new URLSearchParams(query).toString() };
-  return {
-    code: `wx.invoke("openBusinessView", ${JSON.stringify(input, null, 2)})`,
-    label: "openComponent",
-    open: wx?.invoke && (() => wx?.invoke?.("openBusinessView", input, showWechat)),
-  };
-}
+const handOver = (call, input, open) => ({
+  code: `await ${call};\n// ${input}`,
+  label: "openComponent",
+  open: Boolean(wx?.invoke) && (() => void open().then(() => showWechat("cameBack"), (error) => showWechat("opened", error.words ?? error.message))),
+});
 
 /** @type {Operation[]} */
 const operations = [
@@ -281,7 +244,7 @@ const operations = [
     ],
     body: merchantBody,
     run: () => membercard.mintMerchantToken(value("merchant", "card_id") ?? "", merchantBody()),
-    handOver: (/** @type {schemas["PermissionToken"]} */ answer) => handOver("wxpaymktMemberOpen", { permission_token: answer.permission_token }),
+    handOver: (/** @type {schemas["PermissionToken"]} */ answer) => handOver(`openMerchantCard("${answer.permission_token}")`, "wxpaymktMemberOpen: permission_token=…", () => openMerchantCard(answer.permission_token)),
   },
   {
     id: "brand",
@@ -299,7 +262,7 @@ const operations = [
     ],
     body: brandBody,
     run: () => membercard.mintBrandToken(brandBody(), value("brand", "path") === "open-user-card-tokens" ? "open-user-card-tokens" : "pre-auth-tokens"),
-    handOver: (/** @type {schemas["BrandToken"]} */ answer) => handOver("wxpayCardMember", { token: answer.token, scene: "CARD_MEMBER" }),
+    handOver: (/** @type {schemas["BrandToken"]} */ answer) => handOver(`openBrandCard("${answer.token}")`, "wxpayCardMember: token=…&scene=CARD_MEMBER", () => openBrandCard(answer.token)),
   },
   {
     id: "ext",
@@ -316,7 +279,7 @@ const operations = [
     handOver: (/** @type {schemas["CardExtAnswer"]} */ answer) => ({
       code: `wx.addCard(${JSON.stringify({ cardList: answer.cardList }, null, 2)})`,
       label: "addCard",
-      open: wx?.addCard && (() => wx?.addCard?.({ cardList: answer.cardList, success: showWechat, fail: showWechat })),
+      open: wx?.addCard && (() => wx?.addCard?.({ cardList: answer.cardList, success: added, fail: added })),
     }),
   },
   {
@@ -360,7 +323,7 @@ let operation = operations.find(({ id }) => `#${id}` === location.hash) ?? opera
  * @property {MembercardError} [error]
  * @property {Sent[]} sent
  * @property {Received[]} received
- * @property {string} [wechat] what WeChat said to what it was handed
+ * @property {{ word: Word, message: string }} [wechat] what came of what WeChat was handed
  */
 
 /** @type {Outcome | undefined} */
@@ -414,9 +377,37 @@ async function submit() {
     o.ms = o.sent.at(-1)?.ms ?? performance.now() - o.began;
     if (local) o.received = (await receivedSince(since)).requests;
     o.busy = false;
+    offerCard(o);
     show();
   }
 }
+
+/**
+ * Offers the token to the customer of the local stack.
+ * @param {Outcome} o
+ */
+function offerCard(o) {
+  const { id } = o.operation;
+  const token = tokenOf(o.answer);
+  if (!settings.faults || !token || (id !== "merchant" && id !== "brand")) return offer(undefined);
+  offer({
+    id,
+    token,
+    card: id === "brand" ? brandBody() : { card_id: value(id, "card_id") ?? "" },
+    backend: settings.backend ?? "",
+    changed: showCard,
+    mint: async () => {
+      membercard.forgetBrandTokens();
+      return tokenOf(await o.operation.run());
+    },
+  });
+}
+
+/** @param {object | undefined} answer */
+const tokenOf = (answer) => {
+  const { token, permission_token } = /** @type {Partial<schemas["BrandToken"] & schemas["PermissionToken"]>} */ (answer ?? {});
+  return token ?? permission_token ?? "";
+};
 
 // Showing it.
 
@@ -432,6 +423,7 @@ function show() {
   showLogin();
   showForm();
   showResult();
+  showStory();
 }
 
 function showSettings() {
@@ -557,7 +549,7 @@ function showCard() {
   $("card-id").textContent = o?.busy === false ? ($("card-id").textContent ?? "") : values[operation.id].card_id || "—";
   /** @type {Record<string, Word>} */
   const says = { idle: "cardIdle", busy: "cardBusy", failed: "cardFailed", done: operation.id === "update" ? "cardUpdated" : "cardDone" };
-  $("card-state").textContent = say(says[state]);
+  $("card-state").textContent = say(storyState(operation.id) === "EFFECTIVE" ? "cardMember" : says[state]);
   const parts = words === zh ? ["验签", "通过"] : ["✓", "verified"];
   $("stamp").replaceChildren(...parts.map((part) => h("span", null, part)));
   $("stamp").hidden = !o?.received.some((r) => r.verified);
@@ -692,15 +684,21 @@ function showHandOver(o, answer) {
     h("pre", null, handed.code),
     h("p", { class: "note" }, say(open ? "handOverInside" : "handOverOutside")),
     open && h("button", { type: "button", class: "go", click: open }, say(handed.label)),
-    o.wechat && h("p", { class: "note" }, say("opened", { message: o.wechat })),
+    o.wechat && h("p", { class: "note" }, say(o.wechat.word, o.wechat)),
   );
 }
 
-/** @param {{ err_msg?: string, errMsg?: string }} result */
-function showWechat(result) {
-  if (outcome) outcome.wechat = result.err_msg ?? result.errMsg ?? "";
+/**
+ * @param {Word} word
+ * @param {string} [message] WeChat's
+ */
+function showWechat(word, message = "") {
+  if (outcome) outcome.wechat = { word, message };
   showResult();
 }
+
+/** @param {{ errMsg?: string }} result */
+const added = (result) => showWechat("opened", result.errMsg);
 
 /**
  * Whether WeChat was called for the operation itself, and not just for the login.
@@ -748,22 +746,6 @@ function showOne(r, first) {
   return h("div", { class: "seen" }, h("details", null, h("summary", null, ...head), ...body));
 }
 
-/**
- * JSON with its keys and literals in colour.
- * @param {object} json
- */
-function colour(json) {
-  const text = JSON.stringify(json, null, 2);
-  /** @type {(Node | string)[]} */
-  const parts = [];
-  let at = 0;
-  for (const match of text.matchAll(/("(?:[^"\\]|\\.)*")(:?)|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?/g)) {
-    parts.push(text.slice(at, match.index), h("span", { class: match[2] ? "key" : match[1] ? "string" : "literal" }, match[1] ?? match[0]), match[2] ?? "");
-    at = match.index + match[0].length;
-  }
-  return [...parts, text.slice(at)];
-}
-
 // The buttons.
 
 $("form").addEventListener("submit", (e) => {
@@ -773,7 +755,7 @@ $("form").addEventListener("submit", (e) => {
 $("log-in").addEventListener("click", logIn);
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", () => {
-    words = /** @type {HTMLElement} */ (button).dataset.language === "zh" ? zh : en;
+    speak(/** @type {HTMLElement} */ (button).dataset.language === "zh" ? "zh" : "en");
     show();
   });
 }

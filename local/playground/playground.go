@@ -1,7 +1,7 @@
 // Package playground serves the sample page of examples/h5 from an origin of its
 // own, as a merchant's shop has, and what it needs besides: logins without WeChat,
 // a backend for the routes that pages may not call, the requests that the sandboxes
-// received, and fault injection.
+// received, customers who open cards, and fault injection.
 package playground
 
 import (
@@ -25,7 +25,7 @@ type settings struct {
 	Token   string `json:"token,omitempty"` // a JWT, where auth is jwt
 	Backend string `json:"backend"`         // URL of an API for what only AWS_IAM may call
 	Login   bool   `json:"login"`           // there is POST /login
-	Faults  bool   `json:"faults"`          // there is POST /break
+	Faults  bool   `json:"faults"`          // there are POST /break, POST /open and GET /journey
 }
 
 // Handler serves the page h5 in examplesDir. The API of s authorizes callers by
@@ -43,7 +43,9 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 		answer(w, http.StatusOK, known)
 	})
 	mux.HandleFunc("GET /received", func(w http.ResponseWriter, r *http.Request) { serveReceived(w, r, s) })
-	mux.Handle("POST "+backendPath+"/", http.StripPrefix(backendPath, backend(s.URL)))
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		mux.Handle(method+" "+backendPath+"/", http.StripPrefix(backendPath, backend(s.URL)))
+	}
 	if account := s.OfficialAccount; account != nil {
 		mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 			answer(w, http.StatusOK, map[string]string{"code": account.OAuthCode(sampleOpenID)})
@@ -51,6 +53,9 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	}
 	if pay := s.WeChatPay; pay != nil {
 		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay) })
+		c := newCustomer(s)
+		mux.HandleFunc("POST /open", c.serveOpen)
+		mux.HandleFunc("GET /journey", c.serveJourney)
 	}
 
 	// No caching, since the page may be edited while it is served.

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"membercard/local/playground"
 	"membercard/local/stack"
+	"membercard/local/wechatpay"
 )
 
 // project is built once for all tests.
@@ -322,6 +324,99 @@ func TestBreakRefusesOthers(t *testing.T) {
 	}
 }
 
+// The customer opens a brand card, with each trouble.
+func TestOpen(t *testing.T) {
+	p := open(t)
+	d := wechatpay.NewDelivery()
+	d.Delay, d.Interval = 200*time.Millisecond, 500*time.Millisecond
+	p.WeChatPay.Deliver(d)
+	for _, row := range []struct {
+		trouble       string
+		state         string
+		notifications []string // their kinds and statuses
+		calls         int
+	}{
+		{"", "EFFECTIVE", []string{"regular 204"}, 1},
+		{"lost", "EFFECTIVE", []string{"regular 204", "regular 204"}, 2},
+		{"twice", "EFFECTIVE", []string{"regular 204", "duplicate 204"}, 2},
+		{"probe", "EFFECTIVE", []string{"probe 401", "regular 204"}, 1},
+		{"forged", "UNACTIVATED", []string{"forgery 401"}, 0},
+		{"refused", "UNACTIVATED", []string{"regular 204"}, 1},
+	} {
+		t.Run("trouble "+row.trouble, func(t *testing.T) {
+			brand := `"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"`
+			_, minted := p.call("POST", p.URL+"/v3/brand/partner/card-member/pre-auth-tokens", "{"+brand+"}")
+			order := fmt.Sprintf(`{"token":%q,"trouble":%q,%s}`, minted["token"], row.trouble, brand)
+			status, opened := p.call("POST", p.url+"/open", order)
+			if status != 200 || opened["jump"] != nil {
+				t.Fatalf("%d %v", status, opened)
+			}
+			if row.trouble != "forged" {
+				if status, _ := p.call("POST", p.url+"/open", order); status != 409 {
+					t.Errorf("a used token: %d", status)
+				}
+			}
+			var state string
+			var notifications []string
+			var calls, letters int
+			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+				_, story := p.call("GET", fmt.Sprintf("%s/journey?code=%s", p.url, opened["code"]), "")
+				state, notifications, calls, letters = story["state"].(string), nil, 0, 0
+				for _, step := range story["steps"].([]any) {
+					switch step := step.(map[string]any); step["what"] {
+					case "notification":
+						notifications = append(notifications, fmt.Sprint(step["kind"], " ", step["status"]))
+					case "call":
+						calls++
+					case "dead_letter":
+						letters++
+					}
+				}
+				if state == row.state && slices.Equal(notifications, row.notifications) && calls == row.calls && (letters == 1) == (row.trouble == "refused") {
+					return
+				}
+			}
+			t.Errorf("%s, notifications %v, %d calls, %d dead letters", state, notifications, calls, letters)
+		})
+	}
+}
+
+// A jump has what the backend needs, and its query arrives as it was.
+func TestJump(t *testing.T) {
+	p := openAs(t, stack.AuthIAM)
+	_, minted := p.call("POST", p.url+"/backend"+merchantPath, `{"activate_type":"JUMP_ACTIVATE","activate_url":"https://a.example/b"}`)
+	_, opened := p.call("POST", p.url+"/open", fmt.Sprintf(`{"token":%q}`, minted["permission_token"]))
+	jump := fmt.Sprint(opened["jump"].(map[string]any)["url"])
+	_, rest, _ := strings.Cut(jump, "encrypt_code=")
+	encrypted, _, _ := strings.Cut(rest, "&")
+	status, got := p.call("GET", p.url+"/backend/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/decrypt-code?encrypt_code="+encrypted, "")
+	if status != 200 || got["code"] != opened["code"] {
+		t.Errorf("%d %v", status, got)
+	}
+}
+
+func TestOpenRefusesOthers(t *testing.T) {
+	p := open(t)
+	for _, row := range []struct {
+		what, body string
+		header     []string
+		status     int
+	}{
+		{"an unknown token", `{"token":"x"}`, nil, 409},
+		{"an unknown trouble", `{"token":"x","trouble":"fire"}`, nil, 400},
+		{"no JSON", `token=x`, nil, 400},
+		{"a form's content type", `{}`, []string{"Content-Type", "text/plain"}, 400},
+		{"another page", `{}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
+	} {
+		if status, answer := p.call("POST", p.url+"/open", row.body, row.header...); status != row.status {
+			t.Errorf("%s: %d %v, want %d", row.what, status, answer, row.status)
+		}
+	}
+	if status, _ := p.call("GET", p.url+"/journey?code=1", ""); status != 404 {
+		t.Errorf("the story of no card: %d", status)
+	}
+}
+
 // Where the real WeChat is called there are no requests, logins or faults.
 func TestLive(t *testing.T) {
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
@@ -340,7 +435,7 @@ func TestLive(t *testing.T) {
 	if _, requests := p.received(0); len(requests) != 0 {
 		t.Errorf("%v", requests)
 	}
-	for _, path := range []string{"/login", "/break"} {
+	for _, path := range []string{"/login", "/break", "/open"} {
 		if status, _ := p.call("POST", p.url+path, "{}"); status != 404 && status != 405 {
 			t.Errorf("%s: %d", path, status)
 		}

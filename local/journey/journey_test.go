@@ -1,0 +1,130 @@
+package journey_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"membercard/local/journey"
+	"membercard/local/stack"
+	"membercard/local/wechatpay"
+)
+
+// project is built once for all tests.
+var project *stack.Project
+
+func TestMain(m *testing.M) {
+	var err error
+	if project, err = stack.Build(context.Background(), "../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	project.Close()
+	os.Exit(code)
+}
+
+func start(t *testing.T, config stack.Config) *stack.Stack {
+	t.Helper()
+	config.Address, config.QueueSpeed = "127.0.0.1:0", 100
+	s, err := project.Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// names are the steps in short.
+func names(story journey.Story) (names []string) {
+	for _, step := range story.Steps {
+		name := step.What
+		if step.What == journey.Call || step.What == journey.Event || step.What == journey.Notification {
+			name = fmt.Sprintf("%s %s %d", step.What, step.Name[strings.LastIndexAny(step.Name, "/.")+1:], step.Status)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// Both kinds of cards become EFFECTIVE, whoever may call the API.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, auth := range []string{stack.NoAuth, stack.AuthIAM, stack.AuthJWT, stack.AuthWechat} {
+		s := start(t, stack.Config{Auth: auth})
+		for kind, wants := range map[string][]string{
+			journey.Brand:    {"token", "opened", "notification CREATE 204", "event CREATE 0", "call confirm 200", "member"},
+			journey.Merchant: {"token", "opened", "notification ACCEPT_CARD 204", "event ACCEPT_CARD 0", "call decrypt-code 200", "call {activate_ticket} 200", "call activate 204", "call confirm 204", "notification ACTIVATE_CARD 204", "event ACTIVATE_CARD 0", "member"},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			story, err := journey.Open(ctx, s, kind)
+			cancel()
+			if err != nil || story.State != wechatpay.Effective {
+				t.Errorf("%s, %s: %s: %v", auth, kind, story.State, err)
+			}
+			got := strings.Join(names(story), "\n")
+			for _, want := range wants {
+				if strings.Count(got, want) != 1 {
+					t.Errorf("%s, %s: %q is not once in\n%s", auth, kind, want, got)
+				}
+			}
+		}
+	}
+}
+
+// What is missing is said, when the time is over.
+func TestOpenSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := start(t, stack.Config{})
+	for _, row := range []struct {
+		name, kind string
+		disturb    func()
+		want       string
+	}{
+		{"not notified", journey.Brand, func() { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
+		{"no event", journey.Merchant, func() {}, "no event MEMBERCARD.ACCEPT_CARD"},
+		{"refused", journey.Brand, func() {
+			s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
+			s.WeChatPay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {
+				if strings.HasSuffix(r.URI, "/confirm") {
+					return 400, "INVALID_REQUEST", "x"
+				}
+				return 0, "", ""
+			})
+		}, "UNACTIVATED"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.disturb()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			story, err := journey.Open(ctx, s, row.kind)
+			if err == nil || !strings.Contains(err.Error(), row.want) || len(story.Steps) < 2 {
+				t.Errorf("%v: %v", err, names(story))
+			}
+		})
+	}
+	live := *s
+	live.WeChatPay = nil
+	if _, err := journey.Open(t.Context(), &live, journey.Brand); err == nil {
+		t.Error("a card of the real WeChat was opened")
+	}
+}
+
+// The run that the documentation has the figures of, with few cards.
+func TestMany(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := journey.Many(t.Context(), &out, project, 20, 7)
+	t.Log(&out)
+	if err != nil {
+		t.Error(err)
+	}
+}
