@@ -19,11 +19,11 @@ import (
 	"membercard/local/lambda"
 )
 
-// Target is a function to measure, and its event.
+// Target is a function to measure.
 type Target struct {
 	Name   string
 	Config lambda.Config
-	Event  []byte
+	Event  func() ([]byte, error) // makes the event of the next request
 }
 
 // warmCalls is how many warm requests follow each cold start.
@@ -72,8 +72,12 @@ func (s *samples) start(ctx context.Context, c Target) error {
 		return err
 	}
 	defer function.Close()
+	event, err := c.Event()
+	if err != nil {
+		return err
+	}
 	begin := time.Now()
-	cold, err := invoke(ctx, function, c.Event)
+	cold, err := invoke(ctx, function, event)
 	if err != nil {
 		return err
 	}
@@ -84,7 +88,11 @@ func (s *samples) start(ctx context.Context, c Target) error {
 		s.cpu, s.rss = append(s.cpu, cpu), append(s.rss, rss)
 	}
 	for range warmCalls {
-		warm, err := invoke(ctx, function, c.Event)
+		event, err := c.Event()
+		if err != nil {
+			return err
+		}
+		warm, err := invoke(ctx, function, event)
 		if err != nil {
 			return err
 		}

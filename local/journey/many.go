@@ -149,7 +149,7 @@ func (m *many) open(ctx context.Context, w io.Writer) error {
 				m.WeChatPay.Next(trouble)
 			}
 		}
-		token, err := mint(ctx, m.Stack, preAuthTokens, fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, openid))
+		token, err := mint(ctx, m.Stack, preAuthTokens, brandBody(openid))
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 	if s.WeChatPay == nil {
 		return Story{}, errors.New("the real WeChat Pay is called; cards are opened in the sandbox only")
 	}
-	path, body := preAuthTokens, fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, sampleOpenID)
+	path, body := preAuthTokens, brandBody(sampleOpenID)
 	if kind == Merchant {
 		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://shop.example/activate", "outer_str": "szwxtd"}`
 	}
@@ -57,6 +57,20 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 	story, err := follow(ctx, s, card, jump)
 	story.Steps = slices.Insert(story.Steps, 0, token)
 	return story, err
+}
+
+// OpenBrandCard opens a brand card with a token, and waits for nothing.
+func OpenBrandCard(ctx context.Context, s *stack.Stack) (wechatpay.UserCard, error) {
+	token, err := mint(ctx, s, preAuthTokens, brandBody(sampleOpenID))
+	if err != nil {
+		return wechatpay.UserCard{}, err
+	}
+	card, _, err := s.WeChatPay.OpenCard(token, sampleOpenID)
+	return card, err
+}
+
+func brandBody(openid string) string {
+	return fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, openid)
 }
 
 // follow waits until a card that was opened is EFFECTIVE. If it is the merchant's to

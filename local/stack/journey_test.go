@@ -85,6 +85,9 @@ func TestJumpCardBecomesEffective(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	eventually(t, "two events", func() bool { return len(r.Events.History()) == 2 })
+	if messages := r.Queues.Get("ConfirmQueue").Messages(); len(messages) > 0 {
+		t.Errorf("%d messages of events that the rule does not match", len(messages))
+	}
 	for _, private := range []string{openid, code, encrypted, ticket} {
 		if strings.Contains(r.log.String(), private) {
 			t.Errorf("the log has %s", private)

@@ -139,10 +139,30 @@ const brandCardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 
 // notifyBrand sends a notification of a brand card. The caller holds s.mu.
 func (s *Sandbox) notifyBrand(c *UserCard, n notification, summary string) {
+	n.code = c.Code
+	s.notify(s.brandAddress, n, summary, "user_card", "user_card", c.notified())
+}
+
+// notified is a brand card as notifications have it.
+func (c *UserCard) notified() map[string]any {
 	resource := c.resource()
 	resource["phone_number"] = "13900000000"
-	n.code = c.Code
-	s.notify(s.brandAddress, n, summary, "user_card", "user_card", resource)
+	return resource
+}
+
+// Notification returns the notification that the brand card with a code was opened,
+// signed now, without sending it. ok is false if there is no such card.
+func (s *Sandbox) Notification(code string) (header http.Header, body []byte, ok bool) {
+	s.mu.Lock()
+	c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
+	if c == nil {
+		s.mu.Unlock()
+		return nil, nil, false
+	}
+	n := notification{event: brandCardCreated}
+	s.write(&n, "用户开通会员卡通知", "user_card", "user_card", c.notified())
+	s.mu.Unlock()
+	return s.sign(&n, Regular, s.now()), n.body, true
 }
 
 // notifyMerchant sends a notification of a merchant card. The caller holds s.mu.
@@ -162,6 +182,12 @@ func (s *Sandbox) notify(address string, n notification, summary, originalType, 
 	}
 	s.sent++
 	n.url, n.delivery, n.random = address, s.delivery, rand.New(rand.NewPCG(s.delivery.Seed, s.sent))
+	s.write(&n, summary, originalType, associatedData, resource)
+	s.deliveries.Go(func() { s.deliver(&n) })
+}
+
+// write gives a notification its ID and body. The caller holds s.mu.
+func (s *Sandbox) write(n *notification, summary, originalType, associatedData string, resource any) {
 	id := sandbox.RandomText(32)
 	n.id = id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 	n.body = sandbox.JSON(map[string]any{
@@ -175,7 +201,22 @@ func (s *Sandbox) notify(address string, n notification, summary, originalType, 
 			encrypted
 		}{originalType, encrypt(s.apiv3Key, sandbox.JSON(resource), associatedData)},
 	})
-	s.deliveries.Go(func() { s.deliver(&n) })
+}
+
+// sign returns the header of an attempt to deliver a notification.
+func (s *Sandbox) sign(n *notification, kind Kind, now time.Time) http.Header {
+	header := http.Header{
+		"Accept":       {"*/*"},
+		"Content-Type": {"application/json"},
+		"Request-Id":   {sandbox.RandomText(32)},
+		"User-Agent":   {"Mozilla/4.0"}, // WeChat Pay's
+	}
+	signing := &signing{time: now, key: s.signingKey(publicKeyPrefix), probe: kind == Probing}
+	if n.forged {
+		signing.key.key = s.unknown.key
+	}
+	signing.sign(header, n.body)
+	return header
 }
 
 // deliver delivers a notification.
@@ -224,17 +265,7 @@ func (s *Sandbox) troubles(n *notification, t Trouble) bool {
 // success.
 func (s *Sandbox) attempt(n *notification, a Attempt) (ok bool) {
 	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
-	a.Header = http.Header{
-		"Accept":       {"*/*"},
-		"Content-Type": {"application/json"},
-		"Request-Id":   {sandbox.RandomText(32)},
-		"User-Agent":   {"Mozilla/4.0"}, // WeChat Pay's
-	}
-	signing := &signing{time: a.Time, key: s.signingKey(publicKeyPrefix), probe: a.Kind == Probing}
-	if n.forged {
-		signing.key.key = s.unknown.key
-	}
-	signing.sign(a.Header, n.body)
+	a.Header = s.sign(n, a.Kind, a.Time)
 	a.Status = s.post(n, a.Header)
 
 	s.mu.Lock()
