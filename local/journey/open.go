@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"membercard/local/guard"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -189,6 +190,9 @@ func call(ctx context.Context, s *stack.Stack, method, path, body string, author
 	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if s.Guard.Token != "" {
+		request.Header.Set(guard.TokenHeader, s.Guard.Token)
 	}
 	if err := authorize(request); err != nil {
 		return nil, err
