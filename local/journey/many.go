@@ -38,7 +38,7 @@ const (
 // and no log has personal data.
 func Many(ctx context.Context, w io.Writer, project *stack.Project, n int, seed uint64) error {
 	log := new(logBuffer)
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", QueueSpeed: queueSpeed, Log: log})
+	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", QueueSpeed: queueSpeed, Unthrottled: true, Log: log})
 	if err != nil {
 		return err
 	}
