@@ -57,9 +57,12 @@ CONDITIONAL = {
                 "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility")},
             "sqs:SendMessage": [{"Fn::GetAtt": ["ConfirmDeadLetters", "Arn"]}],
         },
-        "HasEventsKey": {action: ["key"] for action in ("kms:Decrypt", "kms:GenerateDataKey")},
+        "HasEventsKey": {action: [{"Ref": "EventsKmsKeyArn"}] for action in ("kms:Decrypt", "kms:GenerateDataKey")},
     },
+    "CardExt": {"HasSecretsKey": {"kms:GenerateDataKey": [{"Ref": "SecretsKmsKeyArn"}]}},  # writes the card ticket
 }
+for conditions in (CONDITIONAL.setdefault(role, {}) for role in ROLES):  # every role reads a secret
+    conditions.setdefault("HasSecretsKey", {})["kms:Decrypt"] = [{"Ref": "SecretsKmsKeyArn"}]
 # Every function, its role, and the condition under which it exists.
 FUNCTIONS = {
     "MerchantToken": ("Merchant", "HasMerchant"),
@@ -214,7 +217,8 @@ def check_template(region):
     roles = of_type(template, "AWS::IAM::Role")
     check(set(roles) == {f"{name}Role" for name in ROLES}, f"{region}: roles are {sorted(roles)}")
     for name, role in roles.items():
-        for parameters in ({}, {"ConfirmCards": "OWN"}, {"EventsKmsKeyArn": "key"}):
+        keys = {"EventsKmsKeyArn": "events"}, {"SecretsKmsKeyArn": "secrets"}, {"EventsKmsKeyArn": "events", "SecretsKmsKeyArn": "secrets"}
+        for parameters in ({}, {"ConfirmCards": "OWN"}, *keys):
             check_role(name.removesuffix("Role"), role["Properties"], Deployment(template, MerchantSecretArn="m", **parameters))
     check_identities(template)
     check_plan(template)
@@ -245,8 +249,8 @@ def check_role(name, role, deployment):
     allowed = ROLES[name] | {"logs:CreateLogStream": [log], "logs:PutLogEvents": [log]}
     for condition, actions in CONDITIONAL.get(name, {}).items():
         if deployment.holds({"Condition": condition}):
-            allowed = allowed | actions
-    allowed = {action: [deployment.value(resource) for resource in resources] for action, resources in allowed.items()}
+            allowed = allowed | {action: allowed.get(action, []) + resources for action, resources in actions.items()}
+    allowed = {action: sorted(map(str, map(deployment.value, resources))) for action, resources in allowed.items()}
     granted = {}
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
@@ -258,6 +262,7 @@ def check_role(name, role, deployment):
                 if action not in TRACE:  # X-Ray has no resources to name
                     check("*" not in as_list(statement["Resource"]), f"{name}: {action} on everything")
                     granted.setdefault(action, []).extend(map(deployment.value, as_list(statement["Resource"])))
+    granted = {action: sorted(map(str, resources)) for action, resources in granted.items()}
     check(granted == allowed, f"{name}: may do {granted}")
 
 
@@ -327,6 +332,9 @@ def check_plan(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+    for key in ("", "key"):
+        got = Deployment(template, SecretsKmsKeyArn=key).value(template["Resources"]["CardTicket"]["Properties"]["KmsKeyId"])
+        check(got == (key or None), f"the card ticket is encrypted with {got}")
 
 
 def check_notifications(template):
