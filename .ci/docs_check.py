@@ -13,6 +13,7 @@ import unicodedata
 from pathlib import Path
 
 CODE = re.compile(r"`([^`]+)`")
+IMAGE = re.compile(r"!\[([^\]]*)\]")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TEXT = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]")  # Chinese characters and punctuation
 
@@ -113,7 +114,8 @@ def compare(name, english, chinese):
 
 
 def check_links(path, pages, root):
-    faults = []
+    text = "\n".join(pages[path].prose)
+    faults = [f"{path.relative_to(root)}: a picture without a text for those who don't see it" for alt in IMAGE.findall(text) if not alt]
     for link in pages[path].links():
         if re.match(r"[a-z]+:", link):
             continue
