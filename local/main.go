@@ -231,6 +231,7 @@ func run(ctx context.Context, o options) error {
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	if s.WeChatPay != nil && s.OfficialAccount != nil {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
 	}
 	s.Mux.HandleFunc("POST "+openPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	greet(os.Stdout, s, o, origin)

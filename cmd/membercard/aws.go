@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -46,24 +47,41 @@ func (a *app) secrets(ctx context.Context) (*secretsmanager.Client, error) {
 
 // awsFault is the fault for an error of Secrets Manager.
 func awsFault(err error, action, id string) *fault {
-	refused, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return faultf("check the network, the region and AWS_ENDPOINT_URL", "Secrets Manager could not be reached")
-	}
-	switch code := refused.ErrorCode(); code {
-	case "ResourceNotFoundException":
+	if isCode(err, "ResourceNotFoundException") {
 		return &fault{
 			cause:   "Secrets Manager has no secret " + id + " in this region",
 			cure:    "list them: aws secretsmanager list-secrets --query 'SecretList[].Name'; or make it with membercard secret … --put " + quote(id),
 			missing: true,
 		}
-	case "AccessDeniedException":
-		return faultf("let whoever runs this do "+action+" on it (see who that is: aws sts get-caller-identity)", "Secrets Manager does not allow it: %s", refused.ErrorMessage())
-	case "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "InvalidClientTokenId", "ExpiredToken":
+	}
+	return apiFault(err, "Secrets Manager", action)
+}
+
+// apiFault is the fault for an error of an AWS service. action is what IAM calls the
+// operation.
+func apiFault(err error, service, action string) *fault {
+	refused, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached", service)
+	}
+	switch code := refused.ErrorCode(); code {
+	case "AccessDeniedException", "AccessDenied", "AuthorizationError":
+		return &fault{
+			cause:  service + " does not allow it: " + refused.ErrorMessage(),
+			cure:   "let whoever runs this do " + action + " on it (see who that is: aws sts get-caller-identity)",
+			denied: true,
+		}
+	case "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken":
 		return faultf("log in anew, and see that this works: aws sts get-caller-identity", "AWS does not accept the credentials (%s)", code)
 	default:
-		return faultf("look the code up in the document of "+action, "Secrets Manager answered %s: %s", code, refused.ErrorMessage())
+		return faultf("look the code up in the document of "+action, "%s answered %s: %s", service, code, refused.ErrorMessage())
 	}
+}
+
+// isCode reports whether err is an error of AWS with one of the codes.
+func isCode(err error, codes ...string) bool {
+	refused, ok := errors.AsType[smithy.APIError](err)
+	return ok && slices.Contains(codes, refused.ErrorCode())
 }
 
 // getSecret returns the text of a secret's current version.
@@ -107,7 +125,7 @@ func putSecret(ctx context.Context, client *secretsmanager.Client, name, text st
 	if err == nil {
 		return &stored{ARN: aws.ToString(put.ARN), VersionID: aws.ToString(put.VersionId)}, nil
 	}
-	if refused, ok := errors.AsType[smithy.APIError](err); !ok || refused.ErrorCode() != "ResourceNotFoundException" {
+	if !isCode(err, "ResourceNotFoundException") {
 		return nil, awsFault(err, "secretsmanager:PutSecretValue", name)
 	}
 	made, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: &text})

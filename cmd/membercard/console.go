@@ -92,6 +92,9 @@ type report struct {
 
 	Changes  []planChange  `json:"changes,omitempty"`
 	Versions []planVersion `json:"versions,omitempty"` // of the plan, newest first
+	Cards    []syncedCard  `json:"cards,omitempty"`    // what card-sync would do
+
+	Outputs map[string]string `json:"outputs,omitempty"` // of the stack
 
 	after []string // lines for a reader at the end
 }
@@ -120,6 +123,14 @@ func (r *report) failed() (n int) {
 	return n
 }
 
+// asFault returns err as a fault.
+func asFault(err error) *fault {
+	if f, ok := errors.AsType[*fault](err); ok {
+		return f
+	}
+	return &fault{cause: err.Error()}
+}
+
 // addEcho adds the steps of WeChat Pay's self-test.
 func (r *report) addEcho(steps []signing.Step) {
 	for _, s := range steps {
@@ -131,6 +142,7 @@ func (r *report) addEcho(steps []signing.Step) {
 type fault struct {
 	cause, cure string
 	missing     bool // there is no such thing yet
+	denied      bool // IAM does not allow it
 }
 
 func (f *fault) Error() string {
@@ -209,10 +221,7 @@ func (s *step) print(w io.Writer, colour bool) {
 
 // printError prints an error that no report has.
 func (c *console) printError(err error) {
-	f, ok := errors.AsType[*fault](err)
-	if !ok {
-		f = &fault{cause: err.Error()}
-	}
+	f := asFault(err)
 	if c.json {
 		text, _ := strictjson.Encode(map[string]any{"ok": false, "error": map[string]string{"cause": f.cause, "cure": f.cure}}) // strings only
 		fmt.Fprintf(c.out, "%s\n", text)

@@ -24,21 +24,38 @@ const maxPlan = 4 << 20
 // planPlace is the S3 object with the plan in force.
 type planPlace struct {
 	uri         string
+	stack       string // whose output CardPlan is the URI
 	bucket, key string
+
+	deployment *deployment // nil with a URI
 }
 
 func (p *planPlace) flags(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&p.uri, "at", "", "`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan")
+	stackFlag(cmd, &p.stack)
+	cmd.MarkFlagsMutuallyExclusive("at", "stack")
 	return cmd
 }
 
-// find reads --at. The local stack's plan is the default if there is one.
-func (a *app) find(p *planPlace) error {
-	if p.uri == "" && a.local != nil {
-		p.uri = a.local.Plan
-	}
-	if p.uri == "" {
-		return usagef("--at is needed: the stack's output CardPlan")
+// find finds the plan of --at or --stack. The local stack's is the default if there is
+// one. If the report says why there is none, it returns errFailed.
+func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
+	switch {
+	case p.uri != "":
+	case p.stack == "" && a.local == nil:
+		return usagef("--stack or --at is needed: the stack's name, or its output CardPlan")
+	default:
+		d, err := a.deployed(ctx, r, p.stack)
+		if err != nil {
+			return err
+		}
+		if d == nil || r.failed() > 0 {
+			return a.print(a.out, r)
+		}
+		if p.deployment, p.uri = d, d.outputs["CardPlan"]; p.uri == "" {
+			r.fail("card plan", faultf("deploy it with OfficialAccountSecretArn", "the stack has none, because it has no official account's secret"))
+			return a.print(a.out, r)
+		}
 	}
 	rest, ok := strings.CutPrefix(p.uri, "s3://")
 	p.bucket, p.key, _ = strings.Cut(rest, "/")
@@ -58,43 +75,83 @@ func withFile(use, short string, f func(ctx context.Context, path string) error)
 }
 
 func (a *app) planValidate() *cobra.Command {
+	var svg string
 	cmd := withFile("validate FILE", "Check a plan offline, with the rules of card-sync", func(_ context.Context, path string) error {
 		r := &report{}
 		if _, p := r.plan(path); p != nil {
 			r.after = timeline(p, time.Now())
+			r.writeSVG(svg, p)
 		}
 		return a.print(a.out, r)
 	})
 	cmd.Long = `Check a plan offline, with the rules of card-sync. Every fault is listed. For a valid
 plan its campaigns are shown on a time line.`
+	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line to this `FILE`, as SVG")
 	return cmd
 }
 
 func (a *app) planDiff() *cobra.Command {
 	var at planPlace
-	cmd := withFile("diff FILE", "Compare a plan with the one in force", func(ctx context.Context, path string) error {
-		if err := a.find(&at); err != nil {
+	var svg string
+	cmd := withFile("diff FILE", "Compare a plan with the one in force, and with the cards", func(ctx context.Context, path string) error {
+		r := &report{}
+		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		r := &report{}
-		if _, p := r.plan(path); p != nil {
+		if text, p := r.plan(path); p != nil {
 			if _, current := a.current(ctx, r, &at); current != nil {
 				r.compare(current.plan, p)
+				a.compareCards(ctx, r, &at, text)
 				r.after = append(r.after, timeline(p, time.Now())...)
 			}
+			r.writeSVG(svg, p)
 		}
 		return a.print(a.out, r)
 	})
+	cmd.Long = `Compare a plan with the one in force. With --stack, or the local stack, card-sync also
+compares it with the cards as WeChat has them (a dry run), and what it would change now is
+listed: campaigns that are not active yet change nothing. Nothing is changed.`
+	cmd.Example = `  membercard plan diff plan.json --stack membercard-production --svg campaigns.svg`
+	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line of the campaigns to this `FILE`, as SVG")
 	return at.flags(cmd)
+}
+
+// compareCards has the deployed card-sync compare a plan with the cards.
+func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan []byte) {
+	const name = "compared with the cards"
+	if at.deployment == nil {
+		r.add(step{Name: name, Skipped: "card-sync does that; name its stack with --stack, instead of --at"})
+		return
+	}
+	s, busy, bad := a.dryRun(ctx, at.deployment, plan)
+	switch {
+	case busy:
+		r.add(step{Name: name, Skipped: "a sync is running now; run this again in a minute"})
+	case bad != nil:
+		r.fail(name, bad)
+	case s.Error != nil:
+		r.fail(name, faultf("deploy the version of the template that this tool is from", "card-sync refuses the plan: %s: %s", s.Error.Code, s.Error.Message))
+	default:
+		r.Cards = s.Cards
+		r.addDryRun(name, s)
+		if s.count("updated") > 0 {
+			r.after = append(r.after, "", "card-sync would change now:")
+			for i := range s.Cards {
+				if c := &s.Cards[i]; c.Status == "updated" {
+					r.after = append(r.after, "  "+printable(c.CardID)+": "+strings.Join(c.Changed, ", "))
+				}
+			}
+		}
+	}
 }
 
 func (a *app) planPut() *cobra.Command {
 	var at planPlace
 	cmd := withFile("put FILE", "Make a plan the one in force", func(ctx context.Context, path string) error {
-		if err := a.find(&at); err != nil {
+		r := &report{}
+		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		r := &report{}
 		if text, p := r.plan(path); p != nil {
 			a.putPlan(ctx, r, &at, text, p)
 		}
@@ -109,10 +166,10 @@ rollback). card-sync applies the new plan as soon as S3 tells of it.`
 func (a *app) planHistory() *cobra.Command {
 	var at planPlace
 	cmd := command("history", "List the versions of the plan, newest first", func(ctx context.Context) error {
-		if err := a.find(&at); err != nil {
+		r := &report{}
+		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		r := &report{}
 		if client, _ := a.s3(ctx, r); client != nil {
 			if versions, bad := a.versions(ctx, client, &at); bad != nil {
 				r.fail("versions of the plan", bad)
@@ -137,10 +194,10 @@ func (a *app) planRollback() *cobra.Command {
 	var at planPlace
 	var id string
 	cmd := command("rollback", "Make an older version of the plan the one in force", func(ctx context.Context) error {
-		if err := a.find(&at); err != nil {
+		r := &report{}
+		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		r := &report{}
 		a.rollback(ctx, r, &at, id)
 		return a.print(a.out, r)
 	})
@@ -220,11 +277,7 @@ func (r *report) parsePlan(text []byte) *cardplan.Plan {
 func (a *app) s3(ctx context.Context, r *report) (*s3.Client, error) {
 	c, err := a.aws(ctx)
 	if err != nil {
-		f, ok := errors.AsType[*fault](err)
-		if !ok {
-			f = &fault{cause: err.Error()}
-		}
-		r.fail("AWS", f)
+		r.fail("AWS", asFault(err))
 		return nil, err
 	}
 	// S3 behind another endpoint has no hostname for each bucket.

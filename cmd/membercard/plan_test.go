@@ -154,7 +154,7 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	makeBucket(bucket)
 	inForce := func() string {
 		t.Helper()
-		p, _, bad := (&app{console: &console{}}).planText(t.Context(), client, &planPlace{at, bucket, "plan.json"}, "")
+		p, _, bad := (&app{console: &console{}}).planText(t.Context(), client, &planPlace{uri: at, bucket: bucket, key: "plan.json"}, "")
 		if bad != nil {
 			t.Fatal(bad)
 		}
@@ -216,7 +216,7 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	}
 
 	// Another plan is put between the comparison and the put.
-	place := &planPlace{at, bucket, "plan.json"}
+	place := &planPlace{uri: at, bucket: bucket, key: "plan.json"}
 	put := func(body string, match *string) error {
 		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &place.key, Body: strings.NewReader(body), IfMatch: match})
 		return err

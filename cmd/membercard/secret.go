@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -58,11 +57,7 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, secret any)
 // there.
 func (r *report) store(put *stored, err error) bool {
 	if err != nil {
-		f, ok := errors.AsType[*fault](err)
-		if !ok {
-			f = &fault{cause: err.Error()}
-		}
-		r.fail("stored", f)
+		r.fail("stored", asFault(err))
 		return false
 	}
 	detail := "a new version of " + put.ARN + "; the one before is kept as AWSPREVIOUS"

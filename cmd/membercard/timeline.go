@@ -16,26 +16,53 @@ import (
 // timelineWidth is the length of a time line, in characters.
 const timelineWidth = 48
 
+// A scale is that of a time line: from the first time in a plan to the last, of which
+// now is one.
+type scale struct{ first, last time.Time }
+
+func newScale(p *cardplan.Plan, now time.Time) scale {
+	s := scale{now, now}
+	for i := range p.Cards {
+		for j := range p.Cards[i].Campaigns {
+			for _, t := range bounds(&p.Cards[i].Campaigns[j]) {
+				s.first, s.last = earlier(s.first, t), later(s.last, t)
+			}
+		}
+	}
+	return s
+}
+
+// at returns where a time is, from 0 to 1.
+func (s scale) at(t time.Time) float64 {
+	seconds := func(t time.Time) float64 { return float64(t.Unix() - s.first.Unix()) } // a Duration has 292 years only
+	return seconds(t) / max(seconds(s.last), 1)
+}
+
+// bar returns where a campaign begins and ends, from 0 to 1.
+func (s scale) bar(c *cardplan.Campaign) (begin, end float64) {
+	from, until := c.Interval()
+	end = 1
+	if !from.IsZero() {
+		begin = s.at(from)
+	}
+	if !until.IsZero() {
+		end = s.at(until)
+	}
+	return begin, end
+}
+
 // timeline shows the campaigns of a plan on a time line, one a line, below their
 // card's ID. All cards have the same scale, and | is now.
 func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
-	first, last := now, now
-	width := 0
-	for i := range p.Cards {
-		for j := range p.Cards[i].Campaigns {
-			c := &p.Cards[i].Campaigns[j]
-			for _, t := range bounds(c) {
-				first, last = earlier(first, t), later(last, t)
-			}
-			width = max(width, columns(nameOf(c)))
-		}
-	}
-	if !first.Before(last) {
+	scale, width := newScale(p, now), 0
+	if !scale.first.Before(scale.last) {
 		return nil
 	}
-	seconds := func(t time.Time) float64 { return float64(t.Unix() - first.Unix()) } // a Duration has 292 years only
-	whole := max(seconds(last), 1)
-	column := func(t time.Time) float64 { return timelineWidth * seconds(t) / whole }
+	for i := range p.Cards {
+		for j := range p.Cards[i].Campaigns {
+			width = max(width, columns(nameOf(&p.Cards[i].Campaigns[j])))
+		}
+	}
 	for i := range p.Cards {
 		card := &p.Cards[i]
 		if len(card.Campaigns) == 0 {
@@ -44,23 +71,18 @@ func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
 		lines = append(lines, "", card.CardID)
 		for j := range card.Campaigns {
 			c := &card.Campaigns[j]
-			from, until := c.Interval()
-			begin, end := 0, timelineWidth
-			if !from.IsZero() {
-				begin = min(int(column(from)), timelineWidth-1)
-			}
-			if !until.IsZero() {
-				end = min(max(int(math.Ceil(column(until))), begin+1), timelineWidth)
-			}
+			first, last := scale.bar(c)
+			begin := min(int(first*timelineWidth), timelineWidth-1)
+			end := min(max(int(math.Ceil(last*timelineWidth)), begin+1), timelineWidth)
 			bar := []rune(strings.Repeat("·", timelineWidth))
 			for k := begin; k < end; k++ {
 				bar[k] = '█'
 			}
-			bar[min(int(column(now)), timelineWidth-1)] = '|'
+			bar[min(int(scale.at(now)*timelineWidth), timelineWidth-1)] = '|'
 			lines = append(lines, fmt.Sprintf("  %s%s %s  %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar), span(c)))
 		}
 	}
-	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(first), day(last)))
+	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(scale.first), day(scale.last)))
 }
 
 // bounds are the times of a campaign that there are.

@@ -1,7 +1,7 @@
-// Package aws serves the parts of AWS that functions call, on one port of the
-// loopback interface: Secrets Manager, S3, EventBridge and SQS. It is as strict as
-// the original: a request must be signed for its service and the server's region,
-// with the server's key, now. Web pages are refused.
+// Package aws serves the parts of AWS that functions and their operator call, on one
+// port of the loopback interface: Secrets Manager, S3, EventBridge, SQS and Lambda. It
+// is as strict as the original: a request must be signed for its service and the
+// server's region, with the server's key, now. Web pages are refused.
 //
 // A service that speaks one of the JSON protocols is one file like secrets.go,
 // and a line in [Start].
@@ -27,10 +27,11 @@ const (
 
 // A Server is the AWS of one account in one region.
 type Server struct {
-	Secrets *Secrets
-	S3      *S3
-	Events  *Events
-	Queues  *Queues
+	Secrets   *Secrets
+	S3        *S3
+	Events    *Events
+	Queues    *Queues
+	Functions *Functions
 
 	key      sigv4.Key
 	url      string
@@ -46,12 +47,13 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		return nil, fmt.Errorf("aws: %w", err)
 	}
 	s := &Server{
-		Secrets: newSecrets(region),
-		S3:      newS3(),
-		Events:  newEvents(region),
-		Queues:  newQueues(region),
-		key:     sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
-		url:     "http://" + listener.Addr().String(),
+		Secrets:   newSecrets(region),
+		S3:        newS3(),
+		Events:    newEvents(region),
+		Queues:    newQueues(region),
+		Functions: newFunctions(),
+		key:       sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
+		url:       "http://" + listener.Addr().String(),
 	}
 	s.services = map[string]*service{
 		"secretsmanager": &s.Secrets.service,
@@ -77,7 +79,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	target, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	service, ok := s.services[target]
-	if !ok {
+	switch {
+	case ok:
+	case strings.HasPrefix(r.URL.Path, pathOfFunctions):
+		service = &s.Functions.service
+	default:
 		service = &s.S3.service
 	}
 	service.handle(w, r, body, s.key)

@@ -23,7 +23,8 @@ const (
 )
 
 // Queues is SQS, standard queues only: SendMessage and ChangeMessageVisibility for
-// functions, and the methods of a [Queue] for an event source mapping.
+// functions, GetQueueAttributes for their operator, and the methods of a [Queue] for an
+// event source mapping.
 //
 // Messages are kept until they are deleted, whatever the retention period.
 type Queues struct {
@@ -38,6 +39,7 @@ func newQueues(region string) *Queues {
 	s.service = newJSON("sqs", "application/x-amz-json-1.0", map[string]operation{
 		"SendMessage":             decoding(s.sendMessage),
 		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
+		"GetQueueAttributes":      decoding(s.getQueueAttributes),
 	})
 	return s
 }
@@ -121,6 +123,9 @@ func (q *Queue) Messages() []Message {
 	}
 	return messages
 }
+
+// URL returns the queue's URL.
+func (q *Queue) URL() string { return q.config.URL }
 
 // VisibilityTimeout returns the queue's own, whatever [Queues.Speed] is.
 func (q *Queue) VisibilityTimeout() time.Duration { return q.config.VisibilityTimeout }
@@ -329,6 +334,45 @@ func (s *Queues) changeMessageVisibility(in struct {
 		return struct{}{}, nil
 	}
 	return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+}
+
+// getQueueAttributes returns the ARN and how many messages there are.
+func (s *Queues) getQueueAttributes(in struct {
+	QueueURL       string `json:"QueueUrl"`
+	AttributeNames []string
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queue, failed := s.queue(in.QueueURL)
+	if failed != nil {
+		return nil, failed
+	}
+	visible, invisible, delayed, now := 0, 0, 0, time.Now()
+	for _, m := range queue.messages {
+		switch {
+		case !m.processing && !m.visible.After(now):
+			visible++
+		case m.received == 0:
+			delayed++
+		default:
+			invisible++
+		}
+	}
+	all := map[string]string{
+		"QueueArn":                              queue.config.ARN,
+		"ApproximateNumberOfMessages":           strconv.Itoa(visible),
+		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(invisible),
+		"ApproximateNumberOfMessagesDelayed":    strconv.Itoa(delayed),
+	}
+	attributes := map[string]string{}
+	for _, name := range in.AttributeNames {
+		value, ok := all[name]
+		if !ok {
+			return nil, exception("InvalidAttributeName", "Unknown Attribute "+name+".")
+		}
+		attributes[name] = value
+	}
+	return map[string]any{"Attributes": attributes}, nil
 }
 
 // isMessageText returns whether s has only characters that SQS allows.

@@ -29,6 +29,7 @@ import (
 type S3 struct {
 	service
 	buckets map[string]map[string]*object // by name, then by key
+	created func(bucket, key string)
 }
 
 // An object has versions, the last of which is the current one, unless that is a
@@ -63,6 +64,14 @@ func (s *S3) Put(bucket, key string, body []byte) {
 // it can't be read, the object does not exist.
 func (s *S3) PutFile(bucket, key, path string) {
 	s.put(bucket, key, func(o *object) { o.file = path })
+}
+
+// OnCreated has f called after each PutObject, as S3 tells EventBridge of it (Object
+// Created).
+func (s *S3) OnCreated(f func(bucket, key string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.created = f
 }
 
 func (s *S3) put(bucket, key string, change func(*object)) {
@@ -137,7 +146,11 @@ func (s *S3) answer(w http.ResponseWriter, r *http.Request, body []byte) *failur
 	case "ListObjectVersions":
 		return s.listObjectVersions(w, bucket, r.URL.Query().Get("prefix"), objects)
 	case "PutObject":
-		return s.putObject(w, r, objects, key, body)
+		failed := s.putObject(w, r, objects, key, body)
+		if failed == nil && s.created != nil {
+			go s.created(bucket, key)
+		}
+		return failed
 	}
 	return s.getObject(w, r, objects[key])
 }

@@ -7,8 +7,13 @@ import (
 	"net/http"
 )
 
-// Path is where the local stack's API serves its [Stack], as JSON.
-const Path = "/-/stack"
+// Where the local stack's API serves its [Stack], as JSON, and the events that its bus
+// takes, a JSON text a line, until the client leaves. Events contain personal data, of
+// the sandbox.
+const (
+	Path       = "/-/stack"
+	EventsPath = "/-/events"
+)
 
 // Stack is where the parts of a local stack listen. It has no keys but those of
 // the sandboxes, so a stack that calls the real WeChat must not serve it.
@@ -21,6 +26,11 @@ type Stack struct {
 	AWS     AWS     `json:"aws"`
 	Secrets Secrets `json:"secrets"`
 	Plan    string  `json:"plan"` // URI of the card plan, s3://bucket/key
+
+	Auth       string            `json:"auth"`       // who may call the API; none: everybody
+	Outputs    map[string]string `json:"outputs"`    // as of the stack in CloudFormation
+	Parameters map[string]string `json:"parameters"` // of them, the secrets' ARNs
+	Resources  map[string]string `json:"resources"`  // of functions and the card ticket: physical IDs by logical ID
 
 	// Files are what the sandbox's merchant gets from WeChat Pay, by file name.
 	Files map[string]string `json:"files"`

@@ -62,6 +62,9 @@ const (
 	jwtAudience = "membercard"
 )
 
+// notifications is the path of the route for WeChat Pay's notifications.
+const notifications = "/wechatpay/notifications"
+
 // Project is the project with its functions built for this machine.
 type Project struct {
 	root     string
@@ -147,6 +150,8 @@ type Stack struct {
 	Auth      string
 	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
+	parameters map[string]string // of the template
+
 	// The sandboxes; nil if the real one is called.
 	WeChatPay       *wechatpay.Sandbox
 	OfficialAccount *officialaccount.Sandbox
@@ -227,6 +232,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
 	}
 	maps.Copy(parameters, cfg.Parameters)
+	s.parameters = parameters
 
 	extra := map[string]string{ // not set in AWS
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.URL(),
@@ -254,6 +260,9 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	folders := map[string]string{}
 	for _, f := range deployed.Functions {
 		maps.Copy(f.Environment, extra)
+		if f.Environment["NOTIFY_URL"] != "" && s.WeChatPay != nil { // the sandbox notifies this stack
+			f.Environment["NOTIFY_URL"] = "http://" + listener.Addr().String() + notifications
+		}
 		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
 			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
 		}
@@ -275,6 +284,13 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		}
 		s.Functions[f.Folder], s.Configs[f.Folder] = function, config
 		functions[f.LogicalID], folders[f.LogicalID] = function, f.Folder
+		cloud.Functions.Put(f.LogicalID, func(ctx context.Context, event []byte) ([]byte, bool, error) {
+			result, err := function.Invoke(ctx, event)
+			if err != nil {
+				return nil, false, err
+			}
+			return result.Payload, result.FunctionError != nil, nil
+		})
 		s.onClose(function.Close)
 	}
 	var routes []apigateway.Route
@@ -294,6 +310,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	if err := s.connect(deployed, functions); err != nil {
 		return err
 	}
+	s.syncAfterPut()
 	s.Mux = http.NewServeMux()
 	if s.Guard.Token != "" && deployed.CORS != nil {
 		deployed.CORS.AllowHeaders = append(deployed.CORS.AllowHeaders, strings.ToLower(guard.TokenHeader))
@@ -312,12 +329,23 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
 	if s.WeChatPay != nil {
-		s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
+		s.WeChatPay.NotifyAt(s.URL + notifications)
 		if s.Guard.Token != "" { // the account is real, this sandbox is not
 			s.WeChatPay.NotifyWith(http.Header{guard.TokenHeader: {s.Guard.Token}})
 		}
 	}
 	return nil
+}
+
+// syncAfterPut has card-sync invoked after a new plan was put, as the rule PlanChanged
+// does.
+func (s *Stack) syncAfterPut() {
+	plan := s.Configs["functions/card-sync"].Environment
+	s.Plans.OnCreated(func(bucket, key string) {
+		if bucket == plan["CARD_PLAN_BUCKET"] && key == plan["CARD_PLAN_KEY"] {
+			_, _ = s.Invoke(context.Background(), "functions/card-sync", []byte(`{"action": "sync"}`)) // the function logs errors
+		}
+	})
 }
 
 // name returns the host of an address, or "" if it is an IP address.

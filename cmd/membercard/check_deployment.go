@@ -1,0 +1,379 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cloudwatchtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/spf13/cobra"
+
+	"membercard/shared/officialaccount"
+	"membercard/shared/signing"
+)
+
+// notificationTimeout is how long a notification may take. A new rule of EventBridge
+// may take some of it.
+const (
+	notificationTimeout = 2 * time.Minute
+	notificationAgain   = 30 * time.Second // between two requests for one
+)
+
+func (a *app) checkDeployment() *cobra.Command {
+	var stack string
+	var notify bool
+	cmd := command("deployment", "Check a deployed stack", func(ctx context.Context) error {
+		r := &report{}
+		d, err := a.deployed(ctx, r, stack)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			r.Outputs = d.outputs
+			a.checkRoutes(ctx, r, d)
+			a.checkSecrets(ctx, r, d)
+			a.checkKeys(ctx, r, d, notify)
+			a.checkSync(ctx, r, d)
+			a.checkQueues(ctx, r, d)
+			a.checkAlarms(ctx, r, d)
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Check a deployed stack: that its routes refuse requests without credentials, that the
+secrets can be read and used, by you and by its functions, that the card ticket and the
+cards are up to date, and that no alarm is on and no message was given up.
+
+It invokes key-check, and card-sync as a dry run. With --notify it also has WeChat Pay
+send a notification, and waits until that is on the event bus: with a rule and a queue
+of its own, which it deletes afterwards. No card is changed.
+
+It needs permission for cloudformation:DescribeStacks, ListStackResources,
+secretsmanager:GetSecretValue, lambda:InvokeFunction, sqs:GetQueueAttributes and
+cloudwatch:DescribeAlarms; --notify needs those of membercard events tail too.`
+	cmd.Example = `  membercard check deployment --stack membercard-production --notify`
+	cmd.Flags().BoolVar(&notify, "notify", false, "have WeChat Pay send a notification, and wait for it on the event bus")
+	return stackFlag(cmd, &stack)
+}
+
+// checkSecrets checks that the secrets of the stack are well-formed, and that there is a
+// card ticket.
+func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
+	for _, secret := range []struct {
+		name, id, command string
+		parse             func([]byte) error
+	}{
+		{"merchant's secret", d.parameters["MerchantSecretArn"], "merchant", func(text []byte) error { _, err := signing.ParseMerchant(text); return err }},
+		{"official account's secret", d.parameters["OfficialAccountSecretArn"], "official-account", func(text []byte) error { _, err := officialaccount.ParseAccount(text); return err }},
+		{"login secret", d.parameters["LoginSecretArn"], "login", func(text []byte) error { _, err := officialaccount.ParseLogin(text); return err }},
+		{"card ticket", d.resources["CardTicket"], "", func(text []byte) error { return ticketFault(text, d, time.Now()) }},
+	} {
+		if secret.id == "" {
+			continue
+		}
+		text, err := a.getSecret(ctx, secret.id)
+		if err != nil {
+			bad := asFault(err)
+			if bad.denied {
+				r.add(step{Name: secret.name, Skipped: "whoever runs this may not read it; the functions' own checks follow"})
+			} else {
+				r.fail(secret.name, bad)
+			}
+			continue
+		}
+		switch err := secret.parse(text); {
+		case err == nil:
+			r.add(step{Name: secret.name, OK: true, Detail: "well-formed"})
+		case secret.command == "":
+			r.fail(secret.name, asFault(err))
+		default:
+			r.fail(secret.name, faultf("make it anew: membercard secret "+secret.command+" … --put "+quote(secret.id), "%v", err))
+		}
+	}
+}
+
+// ticketFault is what is wrong with the card ticket that card-ext stored.
+func ticketFault(text []byte, d *deployment, now time.Time) error {
+	var ticket struct {
+		Ticket    string `json:"ticket"`
+		ExpiresAt string `json:"expires_at"`
+	}
+	cure := "renew it: aws lambda invoke --function-name " + quote(d.outputs["CardExtFunctionName"]) +
+		` --cli-binary-format raw-in-base64-out --payload '{"action": "refresh"}' /dev/stdout; then see docs/runbook.md, section TicketFailuresAlarm`
+	expires, err := time.Parse(time.RFC3339, "")
+	if json.Unmarshal(text, &ticket) == nil {
+		expires, err = time.Parse(time.RFC3339, ticket.ExpiresAt)
+	}
+	switch {
+	case ticket.Ticket == "":
+		return faultf(cure, "there is none yet: card-ext has not fetched one")
+	case err != nil:
+		return faultf(cure, "its secret is malformed")
+	case !now.Before(expires):
+		return faultf(cure, "it expired at %s: card-ext has not renewed it", ticket.ExpiresAt)
+	}
+	return nil
+}
+
+// checkKeys has key-check test the merchant's keys.
+func (a *app) checkKeys(ctx context.Context, r *report, d *deployment, notify bool) {
+	const name = "key-check"
+	function := d.resources["KeyCheckFunction"]
+	if function == "" {
+		return
+	}
+	answer, busy, bad := a.invoke(ctx, d, function, map[string]any{"action": "check"})
+	switch {
+	case busy:
+		r.add(step{Name: name, Skipped: bad.cause + "; " + bad.cure})
+		return
+	case bad != nil:
+		r.fail(name, bad)
+		return
+	}
+	var result signing.Echo
+	if json.Unmarshal(answer, &result) != nil || !result.OK {
+		r.fail(name, faultf("deploy the template again", "its answer is not the documented one"))
+		return
+	}
+	r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("the functions read the merchant's secret, and WeChat Pay accepts it (steps: %d)", len(result.Steps))})
+	if notify {
+		a.checkNotification(ctx, r, d, function)
+	}
+}
+
+// checkNotification has WeChat Pay send a notification and waits until it is on the
+// event bus, which proves apiv3_key, card-events and the bus.
+func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, keyCheck string) {
+	const name = "a notification of WeChat Pay is on the event bus"
+	ctx, cancel := context.WithTimeout(ctx, notificationTimeout)
+	defer cancel()
+	bus, bad := a.follow(ctx, d, "SECURITY_ECHO.SUCCESS")
+	if bad != nil {
+		r.fail(name, bad)
+		return
+	}
+	defer func() {
+		if bad := bus.close(); bad != nil {
+			r.fail("temporary rule and queue deleted", bad)
+		}
+	}()
+	arrived := make(chan *fault, 1)
+	go func() {
+		for {
+			events, bad := bus.receive(ctx)
+			if bad != nil || len(events) > 0 {
+				arrived <- bad
+				return
+			}
+		}
+	}()
+	begun := time.Now()
+	a.during("waiting for the notification", func() {
+		for requests := 1; ; requests++ {
+			// A rule that is new may miss the first one.
+			if _, busy, failed := a.invoke(ctx, d, keyCheck, map[string]any{"action": "check", "notify": true}); failed != nil && !busy {
+				r.fail(name, failed)
+				return
+			}
+			select {
+			case bad := <-arrived:
+				if bad == nil {
+					r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("after %s; requested: %d", time.Since(begun).Round(time.Millisecond), requests)})
+				} else if ctx.Err() == nil {
+					r.fail(name, bad)
+				} else {
+					r.fail(name, faultf("see whether it came: docs/runbook.md, section “Notifications don't reach the bus”; the log has the cause if card-events refused it",
+						"WeChat Pay was asked for it, and it has not come within %s", notificationTimeout))
+				}
+				return
+			case <-time.After(notificationAgain):
+			}
+		}
+	})
+}
+
+// A syncedCard is a card in the report of card-sync.
+type syncedCard struct {
+	CardID     string   `json:"card_id"`
+	Status     string   `json:"status"`
+	Changed    []string `json:"changed,omitempty"`     // fields
+	CardStatus string   `json:"card_status,omitempty"` // with not_applied
+	Error      *struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error,omitempty"`
+}
+
+// syncReport is the report of card-sync.
+type syncReport struct {
+	Cards []syncedCard `json:"cards"`
+	Error *struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+// count counts the cards with a status.
+func (s *syncReport) count(status string) (n int) {
+	for i := range s.Cards {
+		if s.Cards[i].Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// dryRun has card-sync compare the cards with a plan, by default the one in force.
+func (a *app) dryRun(ctx context.Context, d *deployment, plan []byte) (s *syncReport, busy bool, bad *fault) {
+	event := map[string]any{"action": "sync", "dry_run": true}
+	if plan != nil {
+		event["plan"] = json.RawMessage(plan)
+	}
+	answer, busy, bad := a.invoke(ctx, d, d.outputs["CardSyncFunctionName"], event)
+	if bad != nil {
+		return nil, busy, bad
+	}
+	s = &syncReport{}
+	if json.Unmarshal(answer, s) != nil {
+		return nil, false, faultf("deploy the template again", "card-sync's answer is not the documented report")
+	}
+	return s, false, nil
+}
+
+// checkSync has card-sync compare the cards with the plan, which proves the official
+// account's secret, the allow-list and the plan, and shows whether the last sync did
+// its work.
+func (a *app) checkSync(ctx context.Context, r *report, d *deployment) {
+	if d.outputs["CardSyncFunctionName"] == "" {
+		return
+	}
+	s, busy, bad := a.dryRun(ctx, d, nil)
+	const name = "card-sync"
+	switch {
+	case busy:
+		r.add(step{Name: name, Skipped: "a sync is running now, so the cards were not compared; run this again in a minute"})
+	case bad != nil:
+		r.fail(name, bad)
+	case s.Error != nil && s.Error.Code == "PLAN_UNREADABLE":
+		r.fail(name, faultf("if there is no plan yet: membercard plan put FILE --at "+d.outputs["CardPlan"]+"; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
+	case s.Error != nil:
+		r.fail(name, faultf("membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"], "%s: %s", s.Error.Code, s.Error.Message))
+	default:
+		r.addDryRun(name, s)
+		if last := &r.Steps[len(r.Steps)-1]; last.OK && s.count("updated") > 0 {
+			last.Warning, last.Cure = "cards differ from the plan; the next sync changes them", "if this stays so, see docs/runbook.md, section SyncFailuresAlarm"
+		}
+	}
+}
+
+// addDryRun adds a step for the report of a dry run.
+func (r *report) addDryRun(name string, s *syncReport) {
+	var counts []string
+	for _, status := range []struct{ status, text string }{
+		{"unchanged", "up to date"}, {"updated", "to be changed"}, {"not_applied", "in review at WeChat"}, {"deferred", "not compared for lack of time or quota"}, {"failed", "failed"},
+	} {
+		if n := s.count(status.status); n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, status.text))
+		}
+	}
+	detail := "cards: " + strings.Join(counts, ", ")
+	if counts == nil {
+		detail = "the plan has no cards"
+	}
+	for i := range s.Cards {
+		if e := s.Cards[i].Error; e != nil {
+			r.fail(name, faultf("look the code up in docs/runbook.md, section Codes", "%s; the first that failed is %s: %s %s", detail, s.Cards[i].CardID, e.Code, e.Message))
+			return
+		}
+	}
+	r.add(step{Name: name, OK: true, Detail: detail})
+}
+
+// checkQueues checks that nothing was given up.
+func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
+	client := sqs.NewFromConfig(d.aws)
+	for _, queue := range []struct{ name, url, section string }{
+		{"dead letters of brand-confirm", d.outputs["ConfirmDeadLetterQueueUrl"], "DeadLettersAlarm"},
+		{"scheduled invocations that failed", d.outputs["FailedInvocationsQueueUrl"], "FailedInvocationsAlarm"},
+	} {
+		if queue.url == "" {
+			continue
+		}
+		var out *sqs.GetQueueAttributesOutput
+		var err error
+		a.during("asking SQS", func() {
+			out, err = client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &queue.url, AttributeNames: []sqstypes.QueueAttributeName{
+				sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+			}})
+		})
+		if err != nil {
+			r.fail(queue.name, apiFault(err, "SQS", "sqs:GetQueueAttributes"))
+			continue
+		}
+		n := 0
+		for _, value := range out.Attributes {
+			messages, _ := strconv.Atoi(value) // SQS's are numbers
+			n += messages
+		}
+		if n > 0 {
+			r.fail(queue.name, faultf("docs/runbook.md, section "+queue.section, "messages in the queue: %d; none is expected", n))
+		} else {
+			r.add(step{Name: queue.name, OK: true, Detail: "none"})
+		}
+	}
+}
+
+// checkAlarms checks that no alarm of the stack is on.
+func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
+	const name = "alarms"
+	if a.local != nil {
+		r.add(step{Name: name, Skipped: "the local stack has none"})
+		return
+	}
+	sections := map[string]string{} // of the runbook, which are logical IDs, by the alarm's name
+	for id, alarm := range d.resources {
+		if strings.HasSuffix(id, "Alarm") {
+			sections[alarm] = id
+		}
+	}
+	var on []cloudwatchtypes.MetricAlarm
+	var err error
+	a.during("asking CloudWatch", func() {
+		pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.aws), &cloudwatch.DescribeAlarmsInput{
+			AlarmNames: slices.Sorted(maps.Keys(sections)), StateValue: cloudwatchtypes.StateValueAlarm,
+			AlarmTypes: []cloudwatchtypes.AlarmType{cloudwatchtypes.AlarmTypeMetricAlarm}, // the composite ones only repeat these
+		})
+		for pages.HasMorePages() {
+			var page *cloudwatch.DescribeAlarmsOutput
+			if page, err = pages.NextPage(ctx); err != nil {
+				return
+			}
+			on = append(on, page.MetricAlarms...)
+		}
+	})
+	if err != nil {
+		r.fail(name, apiFault(err, "CloudWatch", "cloudwatch:DescribeAlarms"))
+		return
+	}
+	for i := range on {
+		section := sections[aws.ToString(on[i].AlarmName)]
+		r.fail("alarm "+section, faultf("docs/runbook.md, section "+section, "it is on: %s", aws.ToString(on[i].AlarmDescription)))
+	}
+	if len(on) > 0 {
+		return
+	}
+	s := step{Name: name, OK: true, Detail: fmt.Sprintf("none of %d is on", len(sections))}
+	if d.parameters["AlarmTopicArn"] == "" {
+		s.Warning, s.Cure = "nobody is told of an alarm", "set the parameter AlarmTopicArn to an SNS topic, and deploy"
+	}
+	r.add(s)
+}

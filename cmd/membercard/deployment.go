@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/spf13/cobra"
+)
+
+// deployment is a deployed stack, or the local stack.
+type deployment struct {
+	aws        aws.Config
+	outputs    map[string]string
+	parameters map[string]string
+	resources  map[string]string // physical IDs by logical ID
+}
+
+// stackFlag adds the flag --stack.
+func stackFlag(cmd *cobra.Command, name *string) *cobra.Command {
+	cmd.Flags().StringVar(name, "stack", "", "`NAME` of the stack in CloudFormation, like membercard-production")
+	return cmd
+}
+
+// deployed finds a stack and adds a step. If it can't be found, it returns nil and the
+// report says why.
+func (a *app) deployed(ctx context.Context, r *report, stack string) (*deployment, error) {
+	const name = "stack"
+	if stack == "" && a.local == nil {
+		return nil, usagef("--stack is needed: the stack's name in CloudFormation")
+	}
+	c, err := a.aws(ctx)
+	if err != nil {
+		r.fail("AWS", asFault(err))
+		return nil, nil
+	}
+	if a.local != nil {
+		r.add(step{Name: name, OK: true, Detail: "the local stack at " + a.localURL})
+		return &deployment{c, a.local.Outputs, a.local.Parameters, a.local.Resources}, nil
+	}
+	d := &deployment{c, map[string]string{}, map[string]string{}, map[string]string{}}
+	var status string
+	a.during("asking CloudFormation", func() { status, err = d.describe(ctx, stack) })
+	found := step{Name: name, OK: true, Detail: stack + ", " + status}
+	switch {
+	case isCode(err, "ValidationError"):
+		r.fail(name, faultf("list them: aws cloudformation describe-stacks --query 'Stacks[].StackName'; the region is set with --region", "there is no stack %s in region %s", stack, c.Region))
+		return nil, nil
+	case err != nil:
+		r.fail(name, apiFault(err, "CloudFormation", "cloudformation:DescribeStacks and cloudformation:ListStackResources"))
+		return nil, nil
+	case d.outputs["ApiUrl"] == "" || d.outputs["FunctionLogGroup"] == "":
+		r.fail(name, faultf("name the stack that sam deploy made from template.yaml", "%s is no stack of membercard: it lacks the outputs ApiUrl and FunctionLogGroup", stack))
+		return nil, nil
+	case strings.HasSuffix(status, "_IN_PROGRESS"):
+		found.Warning, found.Cure = "it is being changed now, so what follows may change", "wait for it: aws cloudformation wait stack-update-complete --stack-name "+quote(stack)
+	case strings.HasSuffix(status, "_FAILED"):
+		r.fail(name, faultf("see what failed: aws cloudformation describe-stack-events --stack-name "+quote(stack), "%s is in the state %s", stack, status))
+		return d, nil
+	case strings.Contains(status, "ROLLBACK"):
+		found.Warning, found.Cure = "the last deployment failed and was undone", "see why: aws cloudformation describe-stack-events --stack-name "+quote(stack)
+	}
+	r.add(found)
+	return d, nil
+}
+
+// describe asks CloudFormation for a stack.
+func (d *deployment) describe(ctx context.Context, name string) (status string, err error) {
+	client := cloudformation.NewFromConfig(d.aws)
+	described, err := client.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
+	if err != nil {
+		return "", err
+	}
+	for _, s := range described.Stacks {
+		status = string(s.StackStatus)
+		for _, o := range s.Outputs {
+			d.outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
+		}
+		for _, p := range s.Parameters {
+			d.parameters[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
+		}
+	}
+	pages := cloudformation.NewListStackResourcesPaginator(client, &cloudformation.ListStackResourcesInput{StackName: &name})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range page.StackResourceSummaries {
+			d.resources[aws.ToString(r.LogicalResourceId)] = aws.ToString(r.PhysicalResourceId)
+		}
+	}
+	return status, nil
+}
+
+// invoke invokes a function and waits for its answer. busy means that its reserved
+// concurrency is in use.
+func (a *app) invoke(ctx context.Context, d *deployment, function string, event any) (answer []byte, busy bool, bad *fault) {
+	payload, err := json.Marshal(event)
+	if err != nil {
+		return nil, false, asFault(err)
+	}
+	client := lambda.NewFromConfig(d.aws, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // a repeated sync or check would be another one
+	var out *lambda.InvokeOutput
+	a.during("invoking "+function, func() { out, err = client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload}) })
+	switch {
+	case isCode(err, "TooManyRequestsException"):
+		return nil, true, faultf("run this again in a minute", "it runs already, or the account's concurrency is used up")
+	case isCode(err, "ResourceNotFoundException"):
+		return nil, false, faultf("deploy the template again", "Lambda has no function %s", function)
+	case err != nil:
+		return nil, false, apiFault(err, "Lambda", "lambda:InvokeFunction")
+	case out.FunctionError != nil:
+		var e struct {
+			Message string `json:"errorMessage"`
+		}
+		_ = json.Unmarshal(out.Payload, &e) // without a message the cause says less
+		cause, cure, _ := strings.Cut(e.Message, "; cure: ")
+		if cure == "" {
+			cure = "read its log: docs/runbook.md"
+		}
+		return nil, false, &fault{cause: fmt.Sprintf("the function failed: %s", cause), cure: cure}
+	}
+	return out.Payload, false, nil
+}

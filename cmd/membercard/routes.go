@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A route is one of the API's, and the function behind it.
+type route struct{ function, method, path string }
+
+// routes are those that ask for credentials, with path parameters that are refused
+// before WeChat is called, should a route ask for none.
+var routes = []route{
+	{"MerchantTokenFunction", "POST", "/v3/marketing/membercard-open/cards/!/permission-tokens"},
+	{"BrandTokenFunction", "POST", "/v3/brand/partner/card-member/open-user-card-tokens"},
+	{"BrandTokenFunction", "POST", "/v3/brand/partner/card-member/pre-auth-tokens"},
+	{"BrandConfirmFunction", "POST", "/v3/brand/partner/card-member/user-cards/!/confirm"},
+	{"MerchantConfirmFunction", "POST", "/v3/marketing/membercard-open/cards/!/codes/!/confirm"},
+	{"MerchantActivateFunction", "POST", "/v3/marketing/membercard-open/cards/!/codes/!/activate"},
+	{"MerchantActivateInformationFunction", "GET", "/v3/marketing/membercard-open/activate-informations/!"},
+	{"MerchantDecryptCodeFunction", "GET", "/v3/marketing/membercard-open/cards/!/decrypt-code"},
+	{"CardUpdateFunction", "POST", "/card/update"},
+	{"CardCreateFunction", "POST", "/card/create"},
+	{"CardCodeFunction", "POST", "/card/code/decrypt"},
+	{"CardExtFunction", "POST", "/card/ext"},
+}
+
+// notifications is the route that everybody may call; a signature of WeChat Pay decides.
+var notifications = route{"CardEventsFunction", "POST", "/wechatpay/notifications"}
+
+// checkRoutes checks that no route answers a request without credentials, that
+// notifications that are not signed are refused, and the clock.
+func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
+	const name = "routes ask for credentials"
+	api := strings.TrimSuffix(d.outputs["ApiUrl"], "/")
+	open := a.local != nil && a.local.Auth == "none"
+	var date string
+	a.during("asking the API", func() {
+		asked, refused := 0, 0
+		for _, route := range routes {
+			if d.resources[route.function] == "" || open {
+				continue
+			}
+			asked++
+			answer, err := route.ask(ctx, api)
+			if err != nil {
+				r.fail(name, unreachable(api))
+				return
+			}
+			date = answer.date
+			if bad := answer.wrong(http.StatusUnauthorized, http.StatusForbidden); bad != nil {
+				r.fail("route "+route.method+" "+strings.ReplaceAll(route.path, "!", "…"), bad)
+			} else {
+				refused++
+			}
+		}
+		switch {
+		case open:
+			r.add(step{Name: name, Skipped: "the local stack is open to everybody; start it with -auth iam to check them"})
+		case refused == asked && asked > 0:
+			r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("%d of %d", refused, asked)})
+		}
+		if d.resources[notifications.function] == "" {
+			return
+		}
+		const unsigned = "a notification without WeChat Pay's signature is refused"
+		answer, err := notifications.ask(ctx, api)
+		if err != nil {
+			r.fail(unsigned, unreachable(api))
+			return
+		}
+		date = answer.date
+		bad := answer.wrong(http.StatusUnauthorized)
+		if bad == nil && answer.code != "FAIL" {
+			bad = faultf("let nothing stand between the API and its functions, and deploy the template again", "the answer 401 is not the function's: its code is not FAIL")
+		}
+		if bad != nil {
+			r.fail(unsigned, bad)
+		} else {
+			r.add(step{Name: unsigned, OK: true})
+		}
+	})
+	r.clockOf(date)
+}
+
+func unreachable(api string) *fault {
+	return faultf("check this machine's network, and that the output ApiUrl is the stack's", "%s could not be reached", api)
+}
+
+// routeAnswer is how a route answered a request without credentials.
+type routeAnswer struct {
+	status     int
+	code, date string
+}
+
+// ask requests a route without credentials.
+func (rt route) ask(ctx context.Context, api string) (*routeAnswer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // API Gateway's own limit
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, rt.method, api+rt.path, strings.NewReader("{}"))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	var body struct{ Code string }
+	_ = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&body) // not every answer is JSON
+	return &routeAnswer{response.StatusCode, body.Code, response.Header.Get("Date")}, nil
+}
+
+// wrong returns what is wrong with an answer that should have one of the statuses.
+func (answer *routeAnswer) wrong(want ...int) *fault {
+	if slices.Contains(want, answer.status) {
+		return nil
+	}
+	wanted := strings.ReplaceAll(strings.Trim(fmt.Sprint(want), "[]"), " ", " or ")
+	cause := fmt.Sprintf("it answered %d without credentials; %s is expected", answer.status, wanted)
+	switch {
+	case answer.status == http.StatusNotFound:
+		return faultf("deploy the template again: somebody has removed the route", "%s", cause)
+	case answer.status == http.StatusTooManyRequests:
+		return faultf("run this again when there is less traffic", "%s: API Gateway's throttling was at its limit", cause)
+	case answer.status >= 500:
+		return faultf("read the function's log: docs/runbook.md, section ApiErrorsAlarm", "%s", cause)
+	}
+	return faultf("close it: deploy the template again; FrontendAuth decides who may call", "%s: the route is open", cause)
+}
+
+// clockOf compares this machine's clock with AWS's. AWS refuses a signature whose time
+// is wrong.
+func (r *report) clockOf(date string) {
+	const name = "clock"
+	now, err := http.ParseTime(date)
+	switch skew := time.Since(now).Round(time.Second); {
+	case err != nil:
+		r.add(step{Name: name, Skipped: "the API did not answer with a Date"})
+	case skew.Abs() >= maxSkew:
+		r.fail(name, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from AWS's by %s; less than %s is allowed", skew.Abs(), maxSkew))
+	default:
+		r.add(step{Name: name, OK: true})
+	}
+}
