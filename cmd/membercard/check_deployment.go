@@ -192,7 +192,7 @@ func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, k
 					r.fail(name, bad)
 				} else {
 					r.fail(name, faultf("see whether it came: docs/runbook.md, section “Notifications don't reach the bus”; the log has the cause if card-events refused it",
-						"WeChat Pay was asked for it, and it has not come within %s", notificationTimeout))
+						"WeChat Pay was asked for it, and it has not come within %s", time.Since(begun).Round(time.Second)))
 				}
 				return
 			case <-time.After(notificationAgain):
@@ -345,6 +345,10 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 			sections[alarm] = id
 		}
 	}
+	if len(sections) == 0 {
+		r.add(step{Name: name, Skipped: "the stack has none"})
+		return
+	}
 	var on []cloudwatchtypes.MetricAlarm
 	var err error
 	a.during("asking CloudWatch", func() {
@@ -364,6 +368,9 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 		r.fail(name, apiFault(err, "CloudWatch", "cloudwatch:DescribeAlarms"))
 		return
 	}
+	slices.SortFunc(on, func(a, b cloudwatchtypes.MetricAlarm) int {
+		return strings.Compare(sections[aws.ToString(a.AlarmName)], sections[aws.ToString(b.AlarmName)])
+	})
 	for i := range on {
 		section := sections[aws.ToString(on[i].AlarmName)]
 		r.fail("alarm "+section, faultf("docs/runbook.md, section "+section, "it is on: %s", aws.ToString(on[i].AlarmDescription)))

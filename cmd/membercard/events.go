@@ -33,19 +33,17 @@ var impersonal = []string{
 
 // mask replaces what is, or may be, personal data.
 func (e *busEvent) mask() {
+	resource, ok := e.Detail["resource"].(map[string]any)
 	maskMembers(e.Detail)
-	if resource, ok := e.Detail["resource"].(map[string]any); ok {
+	if ok {
 		maskMembers(resource)
+		e.Detail["resource"] = resource
 	}
 }
 
 func maskMembers(members map[string]any) {
 	for name, value := range members {
-		_, text := value.(string)
-		if name != "resource" && (!text || !slices.Contains(impersonal, name)) {
-			members[name] = "…"
-		}
-		if _, object := value.(map[string]any); name == "resource" && !object {
+		if _, text := value.(string); !text || !slices.Contains(impersonal, name) {
 			members[name] = "…"
 		}
 	}

@@ -50,7 +50,7 @@ func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
 			asked++
 			answer, err := route.ask(ctx, api)
 			if err != nil {
-				r.fail(name, unreachable(api))
+				r.fail(name, faultf("check this machine's network, and that the output ApiUrl is the stack's", "%s could not be reached", api))
 				return
 			}
 			date = answer.date
@@ -72,7 +72,7 @@ func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
 		const unsigned = "a notification without WeChat Pay's signature is refused"
 		answer, err := notifications.ask(ctx, api)
 		if err != nil {
-			r.fail(unsigned, unreachable(api))
+			r.fail(unsigned, faultf("run this again", "%s could not be reached", api))
 			return
 		}
 		date = answer.date
@@ -89,18 +89,27 @@ func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
 	r.clockOf(date)
 }
 
-func unreachable(api string) *fault {
-	return faultf("check this machine's network, and that the output ApiUrl is the stack's", "%s could not be reached", api)
-}
-
 // routeAnswer is how a route answered a request without credentials.
 type routeAnswer struct {
 	status     int
 	code, date string
 }
 
-// ask requests a route without credentials.
-func (rt route) ask(ctx context.Context, api string) (*routeAnswer, error) {
+// ask requests a route without credentials, and again if it is throttled.
+func (rt route) ask(ctx context.Context, api string) (answer *routeAnswer, err error) {
+	for range 3 {
+		if answer, err = rt.askOnce(ctx, api); err != nil || answer.status != http.StatusTooManyRequests {
+			break
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+	return answer, err
+}
+
+func (rt route) askOnce(ctx context.Context, api string) (*routeAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // API Gateway's own limit
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, rt.method, api+rt.path, strings.NewReader("{}"))

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"membercard/local/discovery"
@@ -12,24 +14,72 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// The tool as it is built, against the local stack as it runs: from WeChat's files to
-// a stored secret that WeChat accepts.
-func TestAgainstTheLocalStack(t *testing.T) {
+// ends are called after all tests.
+var ends []func()
+
+// project is the project with its functions built.
+var project = sync.OnceValues(func() (*stack.Project, error) {
+	p, err := stack.Build(context.Background(), "../..")
+	if err == nil {
+		ends = append(ends, func() { p.Close() })
+	}
+	return p, err
+})
+
+// shared is a local stack for the tests that leave it as it was.
+var shared = sync.OnceValues(func() (*stack.Stack, error) {
+	s, err := startStack(stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
+	if err == nil {
+		ends = append(ends, func() { s.Close() })
+	}
+	return s, err
+})
+
+func sharedStack(t *testing.T) *stack.Stack {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds all functions")
 	}
-	project, err := stack.Build(t.Context(), "../..")
+	s, err := shared()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer project.Close()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.Both, Plan: "../../local/plan.json"})
+	return s
+}
+
+// ownStack starts a local stack that a test may break.
+func ownStack(t *testing.T, config stack.Config) *stack.Stack {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds all functions")
+	}
+	s, err := startStack(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func startStack(config stack.Config) (*stack.Stack, error) {
+	p, err := project()
+	if err != nil {
+		return nil, err
+	}
+	config.Address, config.Keys = "127.0.0.1:0", wechatpay.Both
+	return p.Start(config)
+}
+
+// The tool as it is built, against the local stack as it runs: from WeChat's files to
+// a stored secret that WeChat accepts.
+func TestAgainstTheLocalStack(t *testing.T) {
+	s := ownStack(t, stack.Config{Plan: "../../local/plan.json"})
 	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
-	binary, err := project.Build(t.Context(), "cmd/membercard")
+	p, err := project()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := p.Build(t.Context(), "cmd/membercard")
 	if err != nil {
 		t.Fatal(err)
 	}

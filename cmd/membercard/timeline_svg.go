@@ -12,7 +12,7 @@ import (
 
 // The measures of a time line as SVG, in pixels.
 const (
-	svgNames  = 180 // the column of the names
+	svgNames  = 290 // the column of the names
 	svgBars   = 480
 	svgMargin = 12
 	svgRow    = 24

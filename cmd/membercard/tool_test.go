@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,23 +73,28 @@ func serve(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer manager.Close()
-	stack := discovery.Stack{
+	said := discovery.Stack{
 		WeChatPay: pay.Endpoints(), WeChat: account.Endpoints(), CA: string(pay.CA()) + string(account.CA()),
 		AWS:     manager.discovery(),
 		Secrets: discovery.Secrets{Merchant: "membercard/merchant", OfficialAccount: "membercard/official-account", Login: "membercard/login"},
 	}
 	roots := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(roots, []byte(stack.CA), 0o600); err != nil {
+	if err := os.WriteFile(roots, []byte(said.CA), 0o600); err != nil {
 		return 0, err
 	}
 	os.Setenv("SSL_CERT_FILE", roots) // read at the first TLS connection
 	mux := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		now := stack
+		now := said
 		now.Files = pay.Files()
 		now.ServeHTTP(w, r)
 	}))
 	defer mux.Close()
 	local = "--local=" + mux.URL
+	defer func() {
+		for _, end := range slices.Backward(ends) {
+			end()
+		}
+	}()
 	return m.Run(), nil
 }
 

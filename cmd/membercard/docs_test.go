@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"membercard/local/discovery"
+	"membercard/local/stack"
+)
+
+var (
+	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
+	inCode     = regexp.MustCompile("`(membercard [^`]*)`")
+)
+
+// The commands of docs/operator-tool.md are run, one after the other, against a local
+// stack. They build nothing: the tool is on the PATH.
+func TestDocumentedCommands(t *testing.T) {
+	text := string(must(os.ReadFile("../../docs/operator-tool.md")))
+	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
+	if err := s.RenewTicket(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	p := must(project())
+	binary := must(p.Build(t.Context(), "cmd/membercard"))
+	bin, work := t.TempDir(), t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(bin, "membercard")); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
+		if strings.Contains(block[1], "go build") {
+			continue
+		}
+		script := strings.ReplaceAll(block[1], "--local\n", "--local="+s.URL+"\n")
+		cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
+		cmd.Dir = work
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "✗") {
+			t.Errorf("%s: %v\n%s", script, err, out)
+		}
+		ran += strings.Count(block[1], "membercard ")
+	}
+	if ran < 15 {
+		t.Errorf("only %d commands were run", ran)
+	}
+}
+
+// Commands that are named in a sentence exist, with their flags, and every command has
+// a place in the page.
+func TestDocumentedNames(t *testing.T) {
+	a := &app{console: &console{}}
+	root := a.root()
+	root.InitDefaultCompletionCmd() // as cobra does when it is run
+	pages := append(must(filepath.Glob("../../docs/*.md")), "../../README.md")
+	for _, page := range pages {
+		text := string(must(os.ReadFile(page)))
+		for _, match := range inCode.FindAllStringSubmatch(text, -1) {
+			words := strings.Fields(match[1])[1:]
+			cmd, _, err := root.Find(words)
+			if err != nil || cmd == root {
+				t.Errorf("%s: %s: there is no such command", page, match[1])
+				continue
+			}
+			for _, word := range words {
+				name, isFlag := strings.CutPrefix(word, "--")
+				if isFlag && name != "help" && cmd.Flags().Lookup(name) == nil && root.PersistentFlags().Lookup(name) == nil {
+					t.Errorf("%s: %s: there is no flag %s", page, match[1], word)
+				}
+			}
+		}
+	}
+	text := string(must(os.ReadFile("../../docs/operator-tool.md")))
+	for _, group := range root.Commands() {
+		if group.Name() == "completion" {
+			continue
+		}
+		for _, cmd := range group.Commands() {
+			if path := strings.TrimPrefix(cmd.CommandPath(), "membercard "); !strings.Contains(text, "`"+cmd.Name()) && !strings.Contains(text, path) && !strings.Contains(text, "`"+path) {
+				t.Errorf("docs/operator-tool.md does not mention %s", path)
+			}
+		}
+	}
+}
