@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/xml"
+	"io"
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -230,5 +234,67 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	}
 	if err := put("three", &tag); err == nil || !strings.Contains(s3Fault(err, place).cause, "somebody else") {
 		t.Errorf("%v", err)
+	}
+}
+
+// The picture is XML, with its contents in words, whatever the plan's texts are.
+func TestTimelineSVG(t *testing.T) {
+	p, err := cardplan.Parse([]byte(`{"cards":[
+		{"card_id":"a","campaigns":[
+			{"name":"<script>&\"新年\"","from":"2027-01-01T00:00:00Z","until":"2027-01-18T00:00:00Z","fields":{}},
+			{"name":"` + strings.Repeat("长", 60) + `","until":"2026-12-21T00:00:00Z","fields":{}},
+			{"from":"0001-01-01T00:00:00Z","until":"9999-12-31T23:59:59Z","fields":{}}]},
+		{"card_id":"b"},
+		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}}]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		plan *cardplan.Plan
+		says []string
+		bars int
+	}{
+		{p, []string{"Campaigns: 4.", `<script>&"新年": 2027-01-01T00:00:00Z … 2027-01-18T00:00:00Z`, "for ever: always", "campaign: 0001-01-01T00:00:00Z … 9999-12-31T23:59:59Z"}, 4},
+		{&cardplan.Plan{}, []string{"Campaigns: 0."}, 0},
+	} {
+		text := timelineSVG(row.plan, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC))
+		var words strings.Builder
+		bars := 0
+		for d := xml.NewDecoder(strings.NewReader(text)); ; {
+			token, err := d.Token()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			switch token := token.(type) {
+			case xml.StartElement:
+				if token.Name.Local == "rect" {
+					bars++
+				}
+				for _, a := range token.Attr {
+					if n, err := strconv.ParseFloat(a.Value, 64); err == nil && (n < 0 || n > 1000 || math.IsNaN(n)) {
+						t.Errorf("%s %s=%q", token.Name.Local, a.Name.Local, a.Value)
+					}
+				}
+				if token.Name.Local == "script" {
+					t.Error("a name is not escaped")
+				}
+			case xml.CharData:
+				words.Write(token)
+			}
+		}
+		for _, s := range row.says {
+			if !strings.Contains(words.String(), s) {
+				t.Errorf("%q is not in %s", s, text)
+			}
+		}
+		if bars != row.bars {
+			t.Errorf("bars: %d, want %d", bars, row.bars)
+		}
+	}
+	if o := tool(t, "plan", "validate", "--json", "--svg", "/nowhere/x.svg", write(t, "plan.json", examplePlan)); !strings.Contains(o.requireFailed(t, "time line written").Cause, "can't be written") {
+		t.Errorf("%+v", o)
 	}
 }

@@ -243,3 +243,37 @@ func TestDelay(t *testing.T) {
 		t.Errorf("received %d after %v", len(got), time.Since(begin))
 	}
 }
+
+func TestGetQueueAttributes(t *testing.T) {
+	s, client := startQueues(t)
+	q := s.Queues.Get("Cards")
+	names := []types.QueueAttributeName{"QueueArn", "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"}
+	require := func(want ...string) {
+		t.Helper()
+		out, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queueURL), AttributeNames: names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, value := range append([]string{"arn:aws:sqs:eu-west-1:123456789012:Cards"}, want...) {
+			if out.Attributes[string(names[i])] != value {
+				t.Errorf("%s is %s, want %s", names[i], out.Attributes[string(names[i])], value)
+			}
+		}
+	}
+	require("0", "0", "0")
+	q.Send("a", nil, 0)
+	q.Send("b", nil, 0)
+	q.Send("c", nil, 12*time.Hour)
+	require("2", "0", "1")
+	receive(q, 1, time.Second)
+	require("1", "1", "1")
+	for _, test := range []struct{ url, name, code string }{
+		{queueURL + "2", "QueueArn", "QueueDoesNotExist"},
+		{queueURL, "All", "InvalidAttributeName"},
+	} {
+		_, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &test.url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeName(test.name)}})
+		if code := errorCode(err); !strings.Contains(code, test.code) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
