@@ -116,6 +116,8 @@ func (a *app) root() *cobra.Command {
 			a.callbackGet(), a.callbackSet()),
 		group("token", "Get a token that opens a card",
 			a.tokenMerchant(), a.tokenBrand()),
+		group("card", "Try cards in the sandbox", group("open", "Have a customer open a card",
+			a.cardOpen("brand", "Have a customer open a brand card"), a.cardOpen("merchant", "Have a customer open a merchant card"))),
 		group("events", "See the notifications of WeChat Pay", a.eventsTail()),
 		group("rotate", "Replace the merchant's certificate without dropping a request",
 			a.rotateBegin(), a.rotateFinish()),

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// openPath is where the local stack has a customer of its sandbox open a card.
+const openPath = "/-/open"
+
+func (a *app) cardOpen(kind, short string) *cobra.Command {
+	cmd := command(kind, short, func(ctx context.Context) error {
+		if a.local == nil {
+			return usagef("cards are opened in the sandbox only: --local is needed")
+		}
+		r := &report{}
+		a.openCard(ctx, r, kind)
+		return a.print(a.out, r)
+	})
+	cmd.Long = short + `, in the sandbox of the local stack: from the token to a card that is
+EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`
+	cmd.Example = "  membercard card open " + kind + " --local"
+	return cmd
+}
+
+// openCard has the sandbox's customer open a card.
+func (a *app) openCard(ctx context.Context, r *report, kind string) {
+	const name = "card"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+openPath+"?card="+kind, nil)
+	if err != nil {
+		r.fail(name, asFault(err))
+		return
+	}
+	var body []byte
+	status := 0
+	a.during("the customer opens the card", func() {
+		var response *http.Response
+		if response, err = http.DefaultClient.Do(request); err == nil {
+			defer response.Body.Close()
+			status = response.StatusCode
+			body, err = io.ReadAll(io.LimitReader(response.Body, 4<<20))
+		}
+	})
+	var story struct {
+		State, Missing string
+		Steps          []struct {
+			Time       time.Time
+			What, Name string
+			Status     int
+		}
+	}
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &story) != nil {
+		r.fail(name, faultf("start it anew: go run ./local", "the local stack at %s does not open cards", a.localURL))
+		return
+	}
+	for _, s := range story.Steps {
+		detail := fmt.Sprintf("after %d ms", s.Time.Sub(story.Steps[0].Time).Milliseconds())
+		if s.Status > 0 {
+			detail += fmt.Sprintf(", answered %d", s.Status)
+		}
+		r.add(step{Name: strings.TrimSpace(strings.ReplaceAll(s.What, "_", " ") + " " + s.Name), OK: true, Detail: detail})
+	}
+	if story.Missing != "" {
+		r.fail(name, faultf("read the log of go run ./local", "the card is not EFFECTIVE: %s", story.Missing))
+		return
+	}
+	r.add(step{Name: name, OK: true, Detail: story.State})
+}
