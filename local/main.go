@@ -233,7 +233,7 @@ func run(ctx context.Context, o options) error {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
 	}
-	s.Mux.HandleFunc("POST "+openPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
+	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	greet(os.Stdout, s, o, origin)
 	<-ctx.Done()
 	return nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"membercard/local/discovery"
 	"membercard/local/lambda"
 	"membercard/local/stack"
 	"membercard/local/template"
@@ -75,7 +76,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.Mux.HandleFunc("POST "+openPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
+	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	address := strings.TrimPrefix(s.URL, "http://")
 	var greeting bytes.Buffer
 	greet(&greeting, s, options{}, "")
@@ -96,7 +97,7 @@ func TestOpen(t *testing.T) {
 	if err := requestOpen(t.Context(), io.Discard, address, "gift"); err == nil {
 		t.Error("an unknown card was opened")
 	}
-	request, err := http.NewRequest(http.MethodPost, s.URL+openPath+"?card=brand", nil)
+	request, err := http.NewRequest(http.MethodPost, s.URL+discovery.OpenPath+"?card=brand", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +114,7 @@ func TestOpen(t *testing.T) {
 	live := *s
 	live.WeChatPay = nil
 	recorder := httptest.NewRecorder()
-	serveOpen(recorder, httptest.NewRequest(http.MethodPost, openPath+"?card=brand", nil), &live)
+	serveOpen(recorder, httptest.NewRequest(http.MethodPost, discovery.OpenPath+"?card=brand", nil), &live)
 	if !strings.Contains(recorder.Body.String(), "sandbox only") {
 		t.Errorf("live: %s", recorder.Body)
 	}

@@ -12,14 +12,13 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
 
 const (
-	// openPath is the route of -open, which is not part of the API.
-	openPath = "/-/open"
 	// openTimeout is how long a card may take to become EFFECTIVE. It covers several
 	// attempts to notify and to confirm.
 	openTimeout = time.Minute
@@ -56,7 +55,7 @@ func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 // requestOpen has the stack at an address open a card, and prints each step. It fails if
 // the card is not EFFECTIVE in the end.
 func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
-	content, err := post(ctx, address, openPath+"?card="+kind)
+	content, err := post(ctx, address, discovery.OpenPath+"?card="+kind)
 	if err != nil {
 		return err
 	}

@@ -10,10 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// openPath is where the local stack has a customer of its sandbox open a card.
-const openPath = "/-/open"
+	"membercard/local/discovery"
+)
 
 func (a *app) cardOpen(kind, short string) *cobra.Command {
 	cmd := command(kind, short, func(ctx context.Context) error {
@@ -33,7 +32,7 @@ EFFECTIVE, through the stack's own functions. Each step is shown, without person
 // openCard has the sandbox's customer open a card.
 func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	const name = "card"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+openPath+"?card="+kind, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+discovery.OpenPath+"?card="+kind, nil)
 	if err != nil {
 		r.fail(name, asFault(err))
 		return
@@ -56,7 +55,7 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 			Status     int
 		}
 	}
-	if err != nil || status != http.StatusOK || json.Unmarshal(body, &story) != nil {
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &story) != nil || story.State+story.Missing == "" {
 		r.fail(name, faultf("start it anew: go run ./local", "the local stack at %s does not open cards", a.localURL))
 		return
 	}

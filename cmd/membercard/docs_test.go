@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"membercard/local/discovery"
 	"membercard/local/stack"
+	"membercard/local/wechatpay"
 )
 
 var (
@@ -25,8 +25,7 @@ func TestDocumentedCommands(t *testing.T) {
 	if err := s.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
-	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	s.WeChatPay.Deliver(wechatpay.NewDelivery())
 	p := must(project())
 	binary := must(p.Build(t.Context(), "cmd/membercard"))
 	bin, work := t.TempDir(), t.TempDir()

@@ -2,14 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"membercard/local/discovery"
+	"membercard/local/journey"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
@@ -67,14 +71,31 @@ func startStack(config stack.Config) (*stack.Stack, error) {
 		return nil, err
 	}
 	config.Address, config.Keys = "127.0.0.1:0", wechatpay.Both
-	return p.Start(config)
+	s, err := p.Start(config)
+	if err != nil {
+		return nil, err
+	}
+	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { // as go run ./local does
+		var answer struct {
+			journey.Story
+			Missing string `json:"missing,omitempty"`
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+		defer cancel()
+		if answer.Story, err = journey.Open(ctx, s, r.URL.Query().Get("card")); err != nil {
+			answer.Missing = err.Error()
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	return s, nil
 }
 
 // The tool as it is built, against the local stack as it runs: from WeChat's files to
 // a stored secret that WeChat accepts.
 func TestAgainstTheLocalStack(t *testing.T) {
 	s := ownStack(t, stack.Config{Plan: "../../local/plan.json"})
-	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 	p, err := project()
 	if err != nil {
 		t.Fatal(err)
@@ -125,5 +146,36 @@ func TestAgainstTheLocalStack(t *testing.T) {
 	run("check", "login", "--file", write(t, "login.json", s.OfficialAccount.LoginSecret()))
 	if got := mint(); got != http.StatusOK {
 		t.Errorf("with the secret a token is answered with %d", got)
+	}
+}
+
+func TestCardOpen(t *testing.T) {
+	s := sharedStack(t)
+	s.WeChatPay.Deliver(wechatpay.NewDelivery())
+	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
+	at := "--local=" + s.URL
+	for _, row := range []struct {
+		name string
+		args []string
+		last string // detail
+		step string // somewhere
+	}{
+		{"a brand card", []string{"brand"}, "EFFECTIVE", "notification BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"},
+		{"a merchant card", []string{"merchant"}, "EFFECTIVE", "event MEMBERCARD.ACTIVATE_CARD"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			o := tool(t, append([]string{"card", "open", "--json", at}, row.args...)...)
+			r := o.requirePassed(t)
+			if r.Steps[len(r.Steps)-1].Detail != row.last || !strings.Contains(o.out, row.step) {
+				t.Errorf("%s", o.out)
+			}
+			o.requireNo(t, "obLatjnx9gnqzS4myYGmLZ7LgLBA")
+		})
+	}
+	if o := tool(t, "card", "open", "brand"); o.code != exitUsage || !strings.Contains(o.err, "--local") {
+		t.Errorf("%+v", o)
+	}
+	if s := tool(t, "card", "open", "brand", "--json", local).requireFailed(t, "card"); !strings.Contains(s.Cure, "go run ./local") {
+		t.Errorf("%+v", s)
 	}
 }

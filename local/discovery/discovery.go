@@ -7,12 +7,13 @@ import (
 	"net/http"
 )
 
-// Where the local stack's API serves its [Stack], as JSON, and the events that its bus
-// takes, a JSON text a line, until the client leaves. Events contain personal data, of
-// the sandbox.
+// Where the local stack's API serves its [Stack], as JSON; the events that its bus
+// takes, a JSON text a line, until the client leaves; and where it has a customer open a
+// card. Events contain personal data, of the sandbox.
 const (
 	Path       = "/-/stack"
 	EventsPath = "/-/events"
+	OpenPath   = "/-/open" // ?card=brand or merchant
 )
 
 // Stack is where the parts of a local stack listen. It has no keys but those of
