@@ -88,3 +88,55 @@ func TestDocumentedNames(t *testing.T) {
 		}
 	}
 }
+
+var inRunbook = regexp.MustCompile(`docs/runbook\.md, section “?([A-Z][A-Za-z' ]*[a-z])`)
+
+// The sections of the runbook that cures name exist, and so does one for each alarm.
+func TestCuresNameSectionsOfTheRunbook(t *testing.T) {
+	runbook := string(must(os.ReadFile("../../docs/runbook.md")))
+	found := 0
+	for _, file := range must(filepath.Glob("*.go")) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, match := range inRunbook.FindAllStringSubmatch(string(must(os.ReadFile(file))), -1) {
+			if found++; !strings.Contains(runbook, "# "+match[1]+"\n") {
+				t.Errorf("%s: the runbook has no section %q", file, match[1])
+			}
+		}
+	}
+	alarms := regexp.MustCompile(`(?m)^  (\w+Alarm):$`).FindAllStringSubmatch(string(must(os.ReadFile("../../template.yaml"))), -1)
+	for _, match := range alarms {
+		if !strings.Contains(runbook, "# "+match[1]+"\n") {
+			t.Errorf("the runbook has no section %q", match[1])
+		}
+	}
+	if found < 5 || len(alarms) < 10 {
+		t.Errorf("cures: %d, alarms: %d", found, len(alarms))
+	}
+}
+
+// What the tool reads of a deployed stack is in the template under that name.
+func TestNamesOfTheTemplate(t *testing.T) {
+	text := string(must(os.ReadFile("../../template.yaml")))
+	_, outputs, _ := strings.Cut(text, "\nOutputs:\n")
+	used := regexp.MustCompile(`(outputs|parameters|resources)\["(\w+)"\]`)
+	found := 0
+	for _, file := range must(filepath.Glob("*.go")) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, match := range used.FindAllStringSubmatch(string(must(os.ReadFile(file))), -1) {
+			in := text
+			if match[1] == "outputs" {
+				in = "\n" + outputs
+			}
+			if found++; !strings.Contains(in, "\n  "+match[2]+":\n") {
+				t.Errorf("%s: the template has no %s %s", file, match[1], match[2])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("names: %d", found)
+	}
+}
