@@ -15,21 +15,18 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/lambda"
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 	"membercard/local/template"
 )
 
+// project is built once for all tests.
+var project *stack.Project
+
+func TestMain(m *testing.M) { stacktest.Main(m, "..", &project) }
+
 // Every printed curl command succeeds, and every route has one.
 func TestPrintedLines(t *testing.T) {
-	project, err := stack.Build(t.Context(), "..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := stacktest.Start(t, project, stack.Config{})
 
 	if err := s.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
@@ -66,16 +63,7 @@ func TestPrintedLines(t *testing.T) {
 // The printed commands take a card to EFFECTIVE, and print nothing of the user. A page
 // can't use their route.
 func TestOpen(t *testing.T) {
-	project, err := stack.Build(t.Context(), "..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := stacktest.Start(t, project, stack.Config{})
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	address := strings.TrimPrefix(s.URL, "http://")
 	var greeting bytes.Buffer

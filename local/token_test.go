@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 )
 
 const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcdef0123456789abcdef"}`
@@ -20,18 +21,9 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 			t.Skip("needs " + tool)
 		}
 	}
-	project, err := stack.Build(t.Context(), "..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
 	for _, auth := range []string{stack.NoAuth, stack.AuthIAM, stack.AuthJWT} {
 		t.Run(auth, func(t *testing.T) {
-			s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Account: madeUpAccount, Auth: auth, Unthrottled: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
+			s := stacktest.Start(t, project, stack.Config{Account: madeUpAccount, Auth: auth, Unthrottled: true})
 			var printed bytes.Buffer
 			greet(&printed, s, options{plan: planFile, auth: auth}, "http://127.0.0.1:8081")
 			for _, want := range []string{
@@ -69,16 +61,7 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 
 // -sync sends the token of the environment.
 func TestSyncSendsTheToken(t *testing.T) {
-	project, err := stack.Build(t.Context(), "..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Merchant: "{}", Plan: "plan.json"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := stacktest.Start(t, project, stack.Config{Merchant: "{}", Plan: "plan.json"})
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	address := strings.TrimPrefix(s.URL, "http://")
 	var report bytes.Buffer

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/lambda"
+	"membercard/local/network/networktest"
 	"membercard/local/template"
 )
 
@@ -83,15 +84,7 @@ func do(t *testing.T, method, url, contentType string, body []byte) (*http.Respo
 
 func send(t *testing.T, req *http.Request) (*http.Response, string) {
 	t.Helper()
-	res, err := http.DefaultTransport.RoundTrip(req) // redirects are answers too
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res, text := networktest.Do(t, http.DefaultTransport.RoundTrip, req) // redirects are answers too
 	if id := res.Header.Get("apigw-requestid"); len(id) != 16 {
 		t.Errorf("apigw-requestid is %q, want 16 characters", id)
 	}

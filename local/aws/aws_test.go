@@ -3,7 +3,6 @@ package aws
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -11,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
+
+	"membercard/local/network/networktest"
 )
 
 const (
@@ -39,6 +40,16 @@ func credentials(accessKey, secretKey string) aws.CredentialsProvider {
 	})
 }
 
+// config is that of a client that calls the server in one attempt.
+func config(s *Server, region, accessKey, secretKey string) aws.Config {
+	return aws.Config{
+		BaseEndpoint: aws.String(s.URL()),
+		Region:       region,
+		Retryer:      func() aws.Retryer { return aws.NopRetryer{} },
+		Credentials:  credentials(accessKey, secretKey),
+	}
+}
+
 func errorCode(err error) string {
 	if apiErr, ok := errors.AsType[smithy.APIError](err); ok {
 		return apiErr.ErrorCode()
@@ -64,14 +75,5 @@ func sendSigned(t *testing.T, r *http.Request, hash, service string, age time.Du
 	if after != nil {
 		after(r)
 	}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, body
+	return networktest.Do(t, http.DefaultClient.Do, r)
 }

@@ -17,12 +17,7 @@ import (
 )
 
 func eventsClient(s *Server, secretKey string) *eventbridge.Client {
-	return eventbridge.New(eventbridge.Options{
-		BaseEndpoint: aws.String(s.URL()),
-		Region:       region,
-		Retryer:      aws.NopRetryer{},
-		Credentials:  credentials(accessKey, secretKey),
-	})
+	return eventbridge.NewFromConfig(config(s, region, accessKey, secretKey))
 }
 
 // entry returns one that is valid.

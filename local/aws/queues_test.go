@@ -33,12 +33,7 @@ func startQueues(t *testing.T) (*Server, *sqs.Client) {
 }
 
 func sqsClient(s *Server, secretKey string) *sqs.Client {
-	return sqs.New(sqs.Options{
-		BaseEndpoint: aws.String(s.URL()),
-		Region:       region,
-		Retryer:      aws.NopRetryer{},
-		Credentials:  credentials(accessKey, secretKey),
-	})
+	return sqs.NewFromConfig(config(s, region, accessKey, secretKey))
 }
 
 // receive returns the messages that are visible within a time.

@@ -19,13 +19,7 @@ import (
 )
 
 func s3Client(s *Server, region, accessKey, secretKey string) *s3.Client {
-	return s3.New(s3.Options{
-		BaseEndpoint: aws.String(s.URL()),
-		UsePathStyle: true,
-		Region:       region,
-		Retryer:      aws.NopRetryer{},
-		Credentials:  credentials(accessKey, secretKey),
-	})
+	return s3.NewFromConfig(config(s, region, accessKey, secretKey), func(o *s3.Options) { o.UsePathStyle = true })
 }
 
 // getObject fetches an object and its body.

@@ -24,12 +24,7 @@ func getSecret(ctx context.Context, s *Server, region, accessKey, secretKey stri
 }
 
 func secretsClient(s *Server, region, accessKey, secretKey string) *secretsmanager.Client {
-	return secretsmanager.New(secretsmanager.Options{
-		BaseEndpoint: aws.String(s.URL()),
-		Region:       region,
-		Retryer:      aws.NopRetryer{},
-		Credentials:  credentials(accessKey, secretKey),
-	})
+	return secretsmanager.NewFromConfig(config(s, region, accessKey, secretKey))
 }
 
 func input(id, versionID, stage string) *secretsmanager.GetSecretValueInput {

@@ -4,43 +4,25 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"membercard/local/journey"
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 	"membercard/local/wechatpay"
 )
 
 // project is built once for all tests.
 var project *stack.Project
 
-func TestMain(m *testing.M) {
-	var err error
-	if project, err = stack.Build(context.Background(), "../.."); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	project.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stacktest.Main(m, "../..", &project) }
 
 func start(t *testing.T, config stack.Config) *stack.Stack {
 	t.Helper()
-	config.Address, config.QueueSpeed = "127.0.0.1:0", 100
-	s, err := project.Start(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	config.QueueSpeed = 100
+	return stacktest.Start(t, project, config)
 }
 
 // names are the steps in short.

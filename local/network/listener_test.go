@@ -173,12 +173,19 @@ func TestCut(t *testing.T) {
 	}
 }
 
-func TestDelay(t *testing.T) {
-	l := echo(t)
-	early := dial(t, l)
-	if got := ask(early, "early", time.Minute); got != "early" {
+// dialed returns a connection that has been answered.
+func dialed(t *testing.T, l *Listener) net.Conn {
+	t.Helper()
+	c := dial(t, l)
+	if got := ask(c, "early", time.Minute); got != "early" {
 		t.Fatal(got)
 	}
+	return c
+}
+
+func TestDelay(t *testing.T) {
+	l := echo(t)
+	early := dialed(t, l)
 
 	l.Delay(moment)
 	start := time.Now()
@@ -200,10 +207,7 @@ func TestDelay(t *testing.T) {
 
 func TestRefuse(t *testing.T) {
 	l := echo(t)
-	early := dial(t, l)
-	if got := ask(early, "early", time.Minute); got != "early" {
-		t.Fatal(got)
-	}
+	early := dialed(t, l)
 	for range 2 {
 		for range 2 { // the second changes nothing
 			if err := l.Refuse(true); err != nil {

@@ -1,36 +1,27 @@
 package playground_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"membercard/local/network/networktest"
 	"membercard/local/playground"
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 	"membercard/local/wechatpay"
 )
 
 // project is built once for all tests.
 var project *stack.Project
 
-func TestMain(m *testing.M) {
-	var err error
-	if project, err = stack.Build(context.Background(), "../.."); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	project.Close()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { stacktest.Main(m, "../..", &project) }
 
 const (
 	merchantPath = "/v3/marketing/membercard-open/cards/pbLatjvWOibDc5-TBnbUk1pD12o0/permission-tokens"
@@ -52,17 +43,9 @@ func open(t *testing.T) *page { return openAs(t, stack.NoAuth) }
 // openAs opens the playground of an API that authorizes callers by auth.
 func openAs(t *testing.T, auth string) *page {
 	t.Helper()
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Auth: auth, Unthrottled: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := stacktest.Start(t, project, stack.Config{Auth: auth, Unthrottled: true})
 	served := httptest.NewServer(playground.Handler(s, auth, "../../examples"))
-	t.Cleanup(func() {
-		served.Close()
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(served.Close)
 	return &page{t, s, served.URL}
 }
 
@@ -77,15 +60,7 @@ func (p *page) call(method, url, body string, header ...string) (status int, ans
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		p.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		p.Fatal(err)
-	}
+	response, content := networktest.Do(p, http.DefaultClient.Do, request)
 	_ = json.Unmarshal(content, &answer) // nil if it is not JSON
 	return response.StatusCode, answer
 }
@@ -303,22 +278,30 @@ func TestBreakAndHeal(t *testing.T) {
 	}
 }
 
+// refused is a request that a path refuses.
+type refused struct {
+	what, body string
+	header     []string
+	status     int
+}
+
+func (p *page) refuses(path string, rows []refused) {
+	p.Helper()
+	for _, row := range rows {
+		if status, answer := p.call("POST", p.url+path, row.body, row.header...); status != row.status {
+			p.Errorf("%s: %d %v, want %d", row.what, status, answer, row.status)
+		}
+	}
+}
+
 func TestBreakRefusesOthers(t *testing.T) {
 	p := open(t)
-	for _, row := range []struct {
-		what, body string
-		header     []string
-		status     int
-	}{
+	p.refuses("/break", []refused{
 		{"an unknown fault", `{"fault":"fire"}`, nil, 400},
 		{"no JSON", `fault=500`, nil, 400},
 		{"a form's content type", `{"fault":"500"}`, []string{"Content-Type", "text/plain"}, 400},
 		{"another page", `{"fault":"500"}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
-	} {
-		if status, answer := p.call("POST", p.url+"/break", row.body, row.header...); status != row.status {
-			t.Errorf("%s: %d %v, want %d", row.what, status, answer, row.status)
-		}
-	}
+	})
 	if status, answer := p.call("POST", p.URL+merchantPath, merchantBody); status != 200 {
 		t.Errorf("something was broken: %d %v", status, answer)
 	}
@@ -397,21 +380,13 @@ func TestJump(t *testing.T) {
 
 func TestOpenRefusesOthers(t *testing.T) {
 	p := open(t)
-	for _, row := range []struct {
-		what, body string
-		header     []string
-		status     int
-	}{
+	p.refuses("/open", []refused{
 		{"an unknown token", `{"token":"x"}`, nil, 409},
 		{"an unknown trouble", `{"token":"x","trouble":"fire"}`, nil, 400},
 		{"no JSON", `token=x`, nil, 400},
 		{"a form's content type", `{}`, []string{"Content-Type", "text/plain"}, 400},
 		{"another page", `{}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
-	} {
-		if status, answer := p.call("POST", p.url+"/open", row.body, row.header...); status != row.status {
-			t.Errorf("%s: %d %v, want %d", row.what, status, answer, row.status)
-		}
-	}
+	})
 	if status, _ := p.call("GET", p.url+"/journey?code=1", ""); status != 404 {
 		t.Errorf("the story of no card: %d", status)
 	}
@@ -419,11 +394,7 @@ func TestOpenRefusesOthers(t *testing.T) {
 
 // Where the real WeChat is called there are no requests, logins or faults.
 func TestLive(t *testing.T) {
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := stacktest.Start(t, project, stack.Config{})
 	live := *s
 	live.WeChatPay, live.OfficialAccount = nil, nil
 	served := httptest.NewServer(playground.Handler(&live, "none", "../../examples"))

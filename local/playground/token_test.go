@@ -1,15 +1,16 @@
 package playground_test
 
 import (
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"membercard/local/guard"
+	"membercard/local/network/networktest"
 	"membercard/local/playground"
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 )
 
 const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcdef0123456789abcdef"}`
@@ -17,11 +18,7 @@ const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcd
 // With real keys everything but the page's files needs the token, which is in none of
 // them.
 func TestRealKeysNeedTheToken(t *testing.T) {
-	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Account: madeUpAccount, Auth: stack.AuthIAM, Unthrottled: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := stacktest.Start(t, project, stack.Config{Account: madeUpAccount, Auth: stack.AuthIAM, Unthrottled: true})
 	served := httptest.NewServer(playground.Handler(s, stack.AuthIAM, "../../examples"))
 	defer served.Close()
 	p := &page{t, s, served.URL}
@@ -69,12 +66,7 @@ func TestThePlaygroundRefusesOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		request.Host = "rebind.example" + p.url[strings.LastIndexByte(p.url, ':'):]
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		if response.StatusCode != 403 {
+		if response, _ := networktest.Do(t, http.DefaultClient.Do, request); response.StatusCode != 403 {
 			t.Errorf("%s for another host: %d", path, response.StatusCode)
 		}
 	}
@@ -82,14 +74,10 @@ func TestThePlaygroundRefusesOthers(t *testing.T) {
 
 func get(t *testing.T, url string) (status int, kind, content string) {
 	t.Helper()
-	response, err := http.Get(url)
+	request, err := http.NewRequest("GET", url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response, body := networktest.Do(t, http.DefaultClient.Do, request)
 	return response.StatusCode, response.Header.Get("Content-Type"), string(body)
 }

@@ -23,11 +23,7 @@ func BenchmarkFirstRequest(b *testing.B) {
 		if _, err := s.Functions[merchantToken].Start(b.Context()); err != nil {
 			b.Fatal(err)
 		}
-		b.StartTimer()
-		mint()
-		b.StopTimer()
-		s.Close()
-		b.StartTimer()
+		measure(b, s, mint)
 	}
 }
 
@@ -55,14 +51,19 @@ func BenchmarkFrozen(b *testing.B) {
 				if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 					b.Fatal(err)
 				}
-				b.StartTimer()
-				mint()
-				b.StopTimer()
-				s.Close()
-				b.StartTimer()
+				measure(b, s, mint)
 			}
 		})
 	}
+}
+
+// measure measures a request, the last to the stack.
+func measure(b *testing.B, s *stack.Stack, mint func()) {
+	b.StartTimer()
+	mint()
+	b.StopTimer()
+	s.Close()
+	b.StartTimer()
 }
 
 // bench starts a stack and returns a function that requests a token.

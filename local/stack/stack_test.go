@@ -1,7 +1,6 @@
 package stack_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	"membercard/local/contract"
 	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
 	"membercard/local/wechatpay"
 	"membercard/shared/telemetry/telemetrytest"
 )
@@ -26,17 +26,11 @@ var (
 
 func TestMain(m *testing.M) {
 	var err error
-	if project, err = stack.Build(context.Background(), "../.."); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	if agreed, err = contract.Load("../../openapi.yaml"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	code := m.Run()
-	project.Close()
-	os.Exit(code)
+	stacktest.Main(m, "../..", &project)
 }
 
 const (
@@ -84,22 +78,16 @@ func start(t *testing.T, keys wechatpay.Mode) *running {
 func startAs(t *testing.T, config stack.Config) *running {
 	t.Helper()
 	log := new(logBuffer)
-	config.Address, config.Log = "127.0.0.1:0", log
-	s, err := project.Start(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.WeChatPay.LimitBrandTokens(0)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
+	config.Log = log
+	t.Cleanup(func() { // after the stack is closed
 		if t.Failed() {
 			const most = 8 << 10
 			text := log.String()
 			t.Logf("the end of the functions' log:\n%s", text[max(0, len(text)-most):])
 		}
 	})
+	s := stacktest.Start(t, project, config)
+	s.WeChatPay.LimitBrandTokens(0)
 	return &running{s, t, log}
 }
 

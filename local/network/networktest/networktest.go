@@ -1,0 +1,24 @@
+// Package networktest sends the requests of tests.
+package networktest
+
+import (
+	"io"
+	"net/http"
+	"testing"
+)
+
+// Do sends a request with send, such as http.DefaultClient.Do, and returns the answer,
+// and its body, which is read and closed. The test fails if there is no answer.
+func Do(t testing.TB, send func(*http.Request) (*http.Response, error), request *http.Request) (*http.Response, []byte) {
+	t.Helper()
+	response, err := send(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, body
+}
