@@ -198,13 +198,11 @@ func (d *deadline) check(result *lambda.Result, err error) {
 }
 
 func (r *Report) deadlinesTable(in language) string {
-	var b strings.Builder
-	b.WriteString(in.name(
-		"| function | who waits | answers within, s | while WeChat hangs, s | while AWS hangs, s |\n",
-		"| 函数 | 等待方 | 时限，秒 | 微信无应答时，秒 | AWS 无应答时，秒 |\n"))
-	b.WriteString("| --- | --- | --- | --- | --- |\n")
+	b := in.table(
+		"| function | who waits | answers within, s | while WeChat hangs, s | while AWS hangs, s |",
+		"| 函数 | 等待方 | 时限，秒 | 微信无应答时，秒 | AWS 无应答时，秒 |")
 	for _, d := range r.Deadlines {
-		fmt.Fprintf(&b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller, d.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
+		fmt.Fprintf(b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller, d.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
 	}
 	return b.String()
 }

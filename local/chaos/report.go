@@ -55,6 +55,14 @@ var (
 	chinese = language{func(_, zh string) string { return zh }}
 )
 
+// table begins a table of Markdown with its heading in English or Chinese.
+func (in language) table(en, zh string) *strings.Builder {
+	var b strings.Builder
+	heading := in.name(en, zh)
+	fmt.Fprintf(&b, "%s\n|%s\n", heading, strings.Repeat(" --- |", strings.Count(heading, "|")-1))
+	return &b
+}
+
 // Print writes the tables in English.
 func (r *Report) Print(w io.Writer) {
 	for _, table := range tables {
@@ -127,17 +135,15 @@ func processor() string {
 }
 
 func (r *Report) faultsTable(in language) string {
-	var b strings.Builder
-	b.WriteString(in.name(
-		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request, attempted / received | instances | normal again after |\n",
-		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数，尝试 / 收到 | 实例 | 恢复正常用时 |\n"))
-	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	b := in.table(
+		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request, attempted / received | instances | normal again after |",
+		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数，尝试 / 收到 | 实例 | 恢复正常用时 |")
 	for _, row := range r.Rows {
 		again := in.name("at once", "立即")
 		if row.recovered > 0 {
 			again = fmt.Sprintf("%.1f s", row.recovered.Seconds())
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f / %.2f | %d | %s |\n",
+		fmt.Fprintf(b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f / %.2f | %d | %s |\n",
 			in.name(row.name, row.zh), row.requests, row.right, codeList(row.errors), len(row.wrong),
 			ms(percentile(row.took, 50)), ms(percentile(row.took, 99)), ms(percentile(row.took, 100)),
 			each(row.attempts, row.requests), each(row.received, row.requests), row.instances, again)
@@ -147,15 +153,13 @@ func (r *Report) faultsTable(in language) string {
 
 // settledTable has the rows whose further calls take as long as before.
 func (r *Report) settledTable(in language) string {
-	var b strings.Builder
-	b.WriteString(in.name(
-		"| what was tried | calls before and after | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |\n",
-		"| 情形 | 故障前后的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |\n"))
-	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+	b := in.table(
+		"| what was tried | calls before and after | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |",
+		"| 情形 | 故障前后的调用 | p50 / p99，毫秒 | 后续调用 | p50 / p99，毫秒 | p99 为平时的倍数 |")
 	for _, row := range r.Rows {
 		if row.settles && !row.short {
 			normal := slices.Concat(row.normal, row.later)
-			fmt.Fprintf(&b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
+			fmt.Fprintf(b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
 				len(normal), ms(percentile(normal, 50)), ms(percentile(normal, 99)),
 				len(row.further), ms(percentile(row.further, 50)), ms(percentile(row.further, 99)),
 				figure(ratio(percentile(row.further, 99), percentile(normal, 99))))

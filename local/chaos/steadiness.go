@@ -139,13 +139,11 @@ func used(pid int) (u usage) {
 }
 
 func (r *Report) steadinessTable(in language) string {
-	var b strings.Builder
-	b.WriteString(in.name(
-		"| what was tried | requests | errors by code | wrong answers | memory after a tenth / at the end, MiB | open files after a tenth / at the end |\n",
-		"| 情形 | 请求 | 各错误码 | 错误应答 | 十分之一时 / 结束时内存，MiB | 十分之一时 / 结束时打开的文件 |\n"))
-	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
+	b := in.table(
+		"| what was tried | requests | errors by code | wrong answers | memory after a tenth / at the end, MiB | open files after a tenth / at the end |",
+		"| 情形 | 请求 | 各错误码 | 错误应答 | 十分之一时 / 结束时内存，MiB | 十分之一时 / 结束时打开的文件 |")
 	for _, s := range r.Steadiness {
-		fmt.Fprintf(&b, "| %s | %d | %s | %d | %.1f / %.1f | %d / %d |\n", in.name(s.name, s.zh), s.requests, codeList(s.errors), len(s.wrong),
+		fmt.Fprintf(b, "| %s | %d | %s | %d | %.1f / %.1f | %d / %d |\n", in.name(s.name, s.zh), s.requests, codeList(s.errors), len(s.wrong),
 			s.early.rss, s.late.rss, s.early.files, s.late.files)
 	}
 	return b.String()

@@ -44,15 +44,7 @@ func (w *watch) observe(s *stack.Stack) {
 			Brand      string `json:"token"`
 		}
 		_ = json.Unmarshal(q.Answer, &answer) // others have neither
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.received = append(w.received, time.Now())
-		if answer.Permission != "" {
-			w.made[answer.Permission] = q.URI
-		}
-		if answer.Brand != "" {
-			w.made[answer.Brand] = q.URI + string(q.Body)
-		}
+		w.answered(map[string]string{answer.Permission: q.URI, answer.Brand: q.URI + string(q.Body)})
 	})
 	s.OfficialAccount.Observe(func(q officialaccount.Request) {
 		var answer struct {
@@ -60,15 +52,21 @@ func (w *watch) observe(s *stack.Stack) {
 			SessionKey  string `json:"session_key"`
 		}
 		_ = json.Unmarshal(q.Answer, &answer) // others have neither
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.received = append(w.received, time.Now())
-		for _, value := range []string{answer.AccessToken, answer.SessionKey} {
-			if value != "" {
-				w.made[value] = q.Path
-			}
-		}
+		w.answered(map[string]string{answer.AccessToken: q.Path, answer.SessionKey: q.Path})
 	})
+}
+
+// answered records a request, and what each value in its answer was made for. An empty
+// value is none.
+func (w *watch) answered(made map[string]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.received = append(w.received, time.Now())
+	for value, request := range made {
+		if value != "" {
+			w.made[value] = request
+		}
+	}
 }
 
 // keepPrivate has the log searched for the values of a secret, line by line.
