@@ -162,12 +162,7 @@ func create(ctx context.Context, c *Client) (*Answer, error) {
 			return nil, err
 		}
 		request.Header.Set("Idempotency-Key", "net/http repeats a request with this")
-		response, err := c.HTTP().Do(request)
-		if err != nil {
-			return nil, err
-		}
-		body, err := io.ReadAll(response.Body)
-		return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
+		return send(c, request)
 	}, Once)
 }
 

@@ -95,24 +95,33 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 
 // A connection that was reset while nobody looked says nothing of its endpoint.
 func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
-	t.Run("one that had been kept", func(t *testing.T) {
-		first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
-			if n == 2 {
-				reset(w, r, n)
-				return
+	for _, row := range []struct {
+		what   string
+		resets func(n int) bool // the nth request to the first endpoint
+		second int              // requests to the second endpoint
+	}{
+		{"one that had been kept", func(n int) bool { return n == 2 }, 0},
+		{"but not for ever", func(n int) bool { return n > 1 }, 1},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+				if row.resets(n) {
+					reset(w, r, n)
+					return
+				}
+				succeed(w, r, n)
+			})
+			second := serve(t, succeed)
+			c := client(t, first.URL, second.URL)
+			for range 2 {
+				if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
+					t.Fatalf("%+v, %v", answer, err)
+				}
 			}
-			succeed(w, r, n)
+			first.asked(t, 3)
+			second.asked(t, row.second)
 		})
-		second := serve(t, succeed)
-		c := client(t, first.URL, second.URL)
-		for range 2 {
-			if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
-				t.Fatalf("%+v, %v", answer, err)
-			}
-		}
-		first.asked(t, 3)
-		second.asked(t, 0)
-	})
+	}
 	t.Run("one that was opened ahead", func(t *testing.T) {
 		first, second := serve(t, succeed), serve(t, succeed)
 		c := client(t, first.URL, second.URL)
@@ -123,24 +132,6 @@ func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
 		}
 		first.asked(t, 1)
 		second.asked(t, 0)
-	})
-	t.Run("but not for ever", func(t *testing.T) {
-		first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
-			if n > 1 {
-				reset(w, r, n)
-				return
-			}
-			succeed(w, r, n)
-		})
-		second := serve(t, succeed)
-		c := client(t, first.URL, second.URL)
-		for range 2 {
-			if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
-				t.Fatalf("%+v, %v", answer, err)
-			}
-		}
-		first.asked(t, 3)
-		second.asked(t, 1)
 	})
 }
 

@@ -124,6 +124,16 @@ func client(t *testing.T, endpoints ...string) *Client {
 	return c
 }
 
+// send sends a request as a part of a call.
+func send(c *Client, request *http.Request) (*Answer, error) {
+	response, err := c.HTTP().Do(request)
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(response.Body)
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
+}
+
 // private stands in the query of each request, where a token may be.
 const private = "ACCESS-TOKEN"
 
@@ -139,12 +149,7 @@ func post(t *testing.T, ctx context.Context, c *Client, options ...Option) (*Ans
 			return nil, err
 		}
 		request.Header.Set("Accept", "*/*")
-		response, err := c.HTTP().Do(request)
-		if err != nil {
-			return nil, err
-		}
-		body, err := io.ReadAll(response.Body)
-		return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
+		return send(c, request)
 	}, options...)
 	record.End(ctx, slog.LevelInfo, "ended", "OK")
 	if err != nil {
