@@ -199,10 +199,7 @@ func TestAnotherPathIsNotFound(t *testing.T) {
 func TestAnAnswerOfAnotherShapeIsInvalid(t *testing.T) {
 	const valid = "2020-05-20T13:29:35+08:00"
 	operation.RejectsAnswers(t, post(example), signingtest.Answers{
-		{"nothing", ``},
 		{"an empty object", `{}`},
-		{"null", `null`},
-		{"an array", `[]`},
 		{"trailing data", minted + "x"},
 		{"an empty token", `{"token":"","expire_time":"` + valid + `"}`},
 		{"no token", `{"expire_time":"` + valid + `"}`},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -42,16 +41,8 @@ func TestWeChats204IsOurs(t *testing.T) {
 			o.RequireNotLogged(t, code, number)
 		})
 	}
-	t.Run("in base64", func(t *testing.T) {
-		event := post(cardID, code, base64.StdEncoding.EncodeToString([]byte(numbered(number))))
-		event.IsBase64Encoded = true
-		operation.Accepts(t, event)
-	})
-	t.Run("no body, in base64", func(t *testing.T) {
-		event := post(cardID, code, "")
-		event.IsBase64Encoded = true
-		operation.Accepts(t, event)
-	})
+	t.Run("in base64", func(t *testing.T) { operation.Accepts(t, gatewaytest.InBase64(post(cardID, code, numbered(number)))) })
+	t.Run("no body, in base64", func(t *testing.T) { operation.Accepts(t, gatewaytest.InBase64(post(cardID, code, ""))) })
 }
 
 func TestA200IsPassedOnToo(t *testing.T) {

@@ -89,10 +89,7 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 
 func TestAnAnswerWithoutACodeIsInvalid(t *testing.T) {
 	operation.RejectsAnswers(t, get(cardID, "encrypt_code="+encrypted), signingtest.Answers{
-		{"nothing", ``},
 		{"an empty object", `{}`},
-		{"null", `null`},
-		{"an array", `[]`},
 		{"an empty code", `{"code":""}`},
 		{"code null", `{"code":null}`},
 		{"code as a number", `{"code":478515832665}`},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -59,11 +58,7 @@ func TestWhatTheDocumentAllows(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) { operation.Accepts(t, post(row.card, row.body)) })
 	}
-	t.Run("in base64", func(t *testing.T) {
-		event := post(cardID, base64.StdEncoding.EncodeToString([]byte(example)))
-		event.IsBase64Encoded = true
-		operation.Accepts(t, event)
-	})
+	t.Run("in base64", func(t *testing.T) { operation.Accepts(t, gatewaytest.InBase64(post(cardID, example))) })
 }
 
 func TestBadInputNeverReachesWeChat(t *testing.T) {
@@ -140,10 +135,7 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 
 func TestAnAnswerWithoutATokenIsInvalid(t *testing.T) {
 	operation.RejectsAnswers(t, post(cardID, example), signingtest.Answers{
-		{"nothing", ``},
 		{"an empty object", `{}`},
-		{"null", `null`},
-		{"an array", `[]`},
 		{"an empty permission_token", `{"permission_token":""}`},
 		{"permission_token null", `{"permission_token":null}`},
 		{"permission_token as a number", `{"permission_token":1}`},

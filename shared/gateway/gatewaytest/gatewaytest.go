@@ -4,6 +4,7 @@ package gatewaytest
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"regexp"
@@ -73,6 +74,13 @@ func LoggedIn(event Event, openid string) Event {
 	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 		Lambda: map[string]any{"openid": openid, "appid": "wx5f0c2b8e7d4a9361"},
 	}
+	return event
+}
+
+// InBase64 returns a request with its body in base64, as API Gateway sends what is not
+// text.
+func InBase64(event Event) Event {
+	event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(event.Body)), true
 	return event
 }
 

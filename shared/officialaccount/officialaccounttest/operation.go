@@ -53,6 +53,18 @@ func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue s
 	return o
 }
 
+// RefusesAlike checks that a request is refused with the same answer each of n times:
+// maps have another order each time.
+func (f Operation) RefusesAlike(t testing.TB, n int, event gatewaytest.Event, field, issue string) {
+	t.Helper()
+	first := f.Refuses(t, event, field, issue).Body
+	for range n - 1 {
+		if o := f.Refuses(t, event, field, issue); o.Body != first {
+			t.Fatalf("refused now with %s, now with %s", first, o.Body)
+		}
+	}
+}
+
 // Sends checks that a request becomes one call of a path, and that the caller gets
 // WeChat's answer as it is, with its Request-ID. It returns the body of the call.
 func (f Operation) Sends(t testing.TB, event gatewaytest.Event, path, answer string) (sent string) {

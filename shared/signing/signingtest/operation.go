@@ -115,12 +115,19 @@ func texts(value any) (found []string) {
 // Answers are answers of WeChat Pay that do not have the documented shape.
 type Answers []struct{ Fault, Body string }
 
+// noObjects are answers that no operation documents.
+var noObjects = Answers{
+	{"nothing", ``},
+	{"null", `null`},
+	{"an array", `[]`},
+}
+
 // RejectsAnswers checks that the caller gets no answer of another shape than the
-// documented one. They are answers to a good request, with status 200 and a good
+// documented one, nor one that is no object. They are answers to a good request, with status 200 and a good
 // signature.
 func (f Operation) RejectsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
 	t.Helper()
-	for _, row := range answers {
+	for _, row := range slices.Concat(noObjects, answers) {
 		t.Run(row.Fault, func(t *testing.T) {
 			endpoint, _ := WeChatPay(t, 200, row.Body)
 			o := f.Invoke(t, event, endpoint)
