@@ -170,16 +170,22 @@ func (a *app) clock(ctx context.Context, r *report) error {
 		r.add(step{Name: name, Skipped: "WeChat Pay did not answer"})
 		return nil
 	}
-	date, err := http.ParseTime(answer.Header.Get("Date"))
-	switch skew := time.Since(date).Round(time.Second); {
+	r.compareClock(name, "WeChat Pay", answer.Header.Get("Date"), "WeChat Pay's answer has no Date")
+	return nil
+}
+
+// compareClock compares this machine's clock with the Date that a server answered, and
+// is skipped for a reason if there was none.
+func (r *report) compareClock(name, server, date, none string) {
+	now, err := http.ParseTime(date)
+	switch skew := time.Since(now).Round(time.Second); {
 	case err != nil:
-		r.add(step{Name: name, Skipped: "WeChat Pay's answer has no Date"})
+		r.add(step{Name: name, Skipped: none})
 	case skew.Abs() >= maxSkew:
-		r.fail(name, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from WeChat Pay's by %s; less than %s is allowed", skew.Abs(), maxSkew))
+		r.fail(name, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from %s's by %s; less than %s is allowed", server, skew.Abs(), maxSkew))
 	default:
 		r.add(step{Name: name, OK: true})
 	}
-	return nil
 }
 
 // official returns a client of the official-account API.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"membercard/local/wechatpay"
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 // TestASecretInMoto stores a secret in an implementation of Secrets Manager that is
@@ -195,7 +195,7 @@ func TestEventsTailInMoto(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
 			defer interrupt()
-			var out, errs lockedBuffer
+			var out, errs telemetrytest.Records
 			ended := make(chan int, 1)
 			go func() {
 				args := append([]string{"events", "tail", "--json", "--stack", stack, "--type", "MEMBERCARD.ACCEPT_CARD"}, row.args...)
@@ -232,22 +232,4 @@ func TestEventsTailInMoto(t *testing.T) {
 			}
 		})
 	}
-}
-
-// lockedBuffer is a buffer that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -148,14 +148,5 @@ func (answer *routeAnswer) wrong(want ...int) *fault {
 // clockOf compares this machine's clock with AWS's. AWS refuses a signature whose time
 // is wrong.
 func (r *report) clockOf(date string) {
-	const name = "clock"
-	now, err := http.ParseTime(date)
-	switch skew := time.Since(now).Round(time.Second); {
-	case err != nil:
-		r.add(step{Name: name, Skipped: "the API did not answer with a Date"})
-	case skew.Abs() >= maxSkew:
-		r.fail(name, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from AWS's by %s; less than %s is allowed", skew.Abs(), maxSkew))
-	default:
-		r.add(step{Name: name, OK: true})
-	}
+	r.compareClock("clock", "AWS", date, "the API did not answer with a Date")
 }
