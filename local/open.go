@@ -55,12 +55,8 @@ func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 // requestOpen has the stack at an address open a card, and prints each step. It fails if
 // the card is not EFFECTIVE in the end.
 func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
-	content, err := post(ctx, address, discovery.OpenPath+"?card="+kind)
-	if err != nil {
-		return err
-	}
 	var answer opened
-	if err := json.Unmarshal(content, &answer); err != nil {
+	if err := post(ctx, address, discovery.OpenPath+"?card="+kind, &answer); err != nil {
 		return err
 	}
 	return answer.print(w)

@@ -71,36 +71,35 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 
 // requestSync requests a sync of the stack at an address, and prints the report.
 func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) error {
-	content, err := post(ctx, address, fmt.Sprintf("%s?dry_run=%t", syncPath, dryRun))
-	if err != nil {
-		return err
-	}
 	var answer synced
-	if err := json.Unmarshal(content, &answer); err != nil {
+	if err := post(ctx, address, fmt.Sprintf("%s?dry_run=%t", syncPath, dryRun), &answer); err != nil {
 		return err
 	}
 	return answer.print(w)
 }
 
-// post asks the stack that runs at an address.
-func post(ctx context.Context, address, path string) ([]byte, error) {
+// post asks the stack that runs at an address, and decodes its answer.
+func post(ctx context.Context, address, path string, answer any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if token := os.Getenv(tokenVariable); token != "" {
 		request.Header.Set(guard.TokenHeader, token)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("is a stack running at %s? %w", address, err)
+		return fmt.Errorf("is a stack running at %s? %w", address, err)
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
-	if err == nil && response.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(content)))
+	if err != nil {
+		return err
 	}
-	return content, err
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(content)))
+	}
+	return json.Unmarshal(content, answer)
 }
 
 // print writes the report as a table, then the requests.
