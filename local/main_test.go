@@ -14,6 +14,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/local/lambda"
+	"membercard/local/network/networktest"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 	"membercard/local/template"
@@ -48,12 +49,7 @@ func TestPrintedLines(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Header.Set("Content-Type", "application/json")
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
+		response, body := networktest.Do(t, http.DefaultClient.Do, r)
 		if !(response.StatusCode == 200 && expected.Match(body) || response.StatusCode == 204 && len(body) == 0) {
 			t.Errorf("%s: %d %s", line[1], response.StatusCode, body)
 		}
@@ -90,12 +86,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Origin", "https://elsewhere.example")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	if response.StatusCode != http.StatusForbidden {
+	if response, _ := networktest.Do(t, http.DefaultClient.Do, request); response.StatusCode != http.StatusForbidden {
 		t.Errorf("a page was answered %d", response.StatusCode)
 	}
 
