@@ -86,21 +86,28 @@ func isCode(err error, codes ...string) bool {
 
 // getSecret returns the text of a secret's current version.
 func (a *app) getSecret(ctx context.Context, id string) ([]byte, error) {
-	client, err := a.secrets(ctx)
+	out, err := a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 	if err != nil {
 		return nil, err
-	}
-	var out *secretsmanager.GetSecretValueOutput
-	a.during("reading "+id, func() {
-		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
-	})
-	if err != nil {
-		return nil, awsFault(err, "secretsmanager:GetSecretValue", id)
 	}
 	if out.SecretString != nil {
 		return []byte(*out.SecretString), nil
 	}
 	return out.SecretBinary, nil
+}
+
+// getSecretVersion reads a version of a secret. A refusal of AWS is a fault.
+func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
+	client, err := a.secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out *secretsmanager.GetSecretValueOutput
+	a.during("reading "+*in.SecretId, func() { out, err = client.GetSecretValue(ctx, in) })
+	if err != nil {
+		return nil, awsFault(err, "secretsmanager:GetSecretValue", *in.SecretId)
+	}
+	return out, nil
 }
 
 // putSecret makes text the current version of a secret, which it creates if there is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -162,19 +163,12 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, current 
 // previousSecret returns the version before the current one, or nothing if there is
 // none.
 func (a *app) previousSecret(ctx context.Context, id string) ([]byte, error) {
-	client, err := a.secrets(ctx)
+	out, err := a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSPREVIOUS")})
 	if err != nil {
-		return nil, err
-	}
-	var out *secretsmanager.GetSecretValueOutput
-	a.during("reading "+id, func() {
-		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSPREVIOUS")})
-	})
-	if err != nil {
-		if f := awsFault(err, "secretsmanager:GetSecretValue", id); !f.missing {
-			return nil, f
+		if f, ok := errors.AsType[*fault](err); ok && f.missing {
+			return nil, nil
 		}
-		return nil, nil
+		return nil, err
 	}
 	return []byte(aws.ToString(out.SecretString)), nil
 }
