@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
@@ -33,9 +32,8 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if err != nil {
 		return nil, err
 	}
-	var code string
-	if !strictjson.Member(answer.Body, "code", &code) || code == "" {
-		return nil, answer.Invalid(errors.New("the answer has no code"))
+	if _, err := answer.Text("code"); err != nil {
+		return nil, err
 	}
 	return gateway.Pass(answer), nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -145,9 +144,8 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, unclear.Apply(err)
 	}
-	var cardID string
-	if !strictjson.Member(answer.Body, "card_id", &cardID) || cardID == "" {
-		return nil, unclear.Apply(answer.Invalid(errors.New("the answer has no card_id")))
+	if _, err := answer.Text("card_id"); err != nil {
+		return nil, unclear.Apply(err)
 	}
 	return gateway.Pass(answer), nil
 }

@@ -25,16 +25,7 @@ const cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 const example = `{
     "card_id": "` + cardID + `",
     "member_card": {
-        "base_info": {
-            "custom_url_name": "立即使用",
-            "custom_url": "http://www.qq.com",
-            "custom_app_brand_user_name": "gh_86a091e50ad4@app",
-            "custom_app_brand_pass":"API/cardPage",
-            "custom_url_sub_title": "6个汉字tips",
-            "promotion_url_name": "更多优惠",
-          "promotion_url": "http://www.qq.com",
-            "promotion_app_brand_user_name": "gh_86a091e50ad4@app",
-            "promotion_app_brand_pass":"API/cardPage"        }
+        "base_info": {` + officialaccounttest.BaseInfo + `}
         }
 }`
 

@@ -3,14 +3,12 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/url"
 	"strings"
 
 	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -34,9 +32,8 @@ func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 	if err != nil {
 		return nil, err
 	}
-	var code string
-	if !strictjson.Member(answer.Body, "code", &code) || code == "" {
-		return nil, answer.Invalid(errors.New("the answer has no code"))
+	if _, err := answer.Text("code"); err != nil {
+		return nil, err
 	}
 	return gateway.Pass(answer), nil
 }

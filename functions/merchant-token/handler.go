@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"membercard/shared/apierror"
 	"membercard/shared/gateway"
@@ -66,9 +65,8 @@ func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*
 	if err != nil {
 		return nil, advice.Apply(err)
 	}
-	var token string
-	if !strictjson.Member(answer.Body, "permission_token", &token) || token == "" {
-		return nil, answer.Invalid(errors.New("the answer has no permission_token"))
+	if _, err := answer.Text("permission_token"); err != nil {
+		return nil, err
 	}
 	return gateway.Pass(answer), nil
 }

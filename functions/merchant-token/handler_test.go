@@ -134,14 +134,9 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 }
 
 func TestAnAnswerWithoutATokenIsInvalid(t *testing.T) {
-	operation.RejectsAnswers(t, post(cardID, example), signingtest.Answers{
-		{"an empty object", `{}`},
-		{"an empty permission_token", `{"permission_token":""}`},
-		{"permission_token null", `{"permission_token":null}`},
-		{"permission_token as a number", `{"permission_token":1}`},
+	operation.RejectsAnswers(t, post(cardID, example), signingtest.WithoutText("permission_token", signingtest.Answers{
 		{"a token of another name", `{"token":"x"}`},
-		{"cut off", `{"permission_token":"x"`},
-	})
+	}...))
 }
 
 func TestTheDocumentsErrors(t *testing.T) {

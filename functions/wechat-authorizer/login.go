@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"membercard/shared/officialaccount"
-	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
 
@@ -64,9 +63,5 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 	if err != nil {
 		return "", err
 	}
-	var openid string
-	if !strictjson.Member(answer.Body, "openid", &openid) || openid == "" {
-		return "", answer.Invalid(errors.New("the answer has no openid"))
-	}
-	return openid, nil
+	return answer.Text("openid")
 }

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
 
@@ -78,6 +79,16 @@ func (a *Answer) Failed(e *apierror.Error) error {
 
 // Invalid is the failure for an answer that can't be used.
 func (a *Answer) Invalid(cause error) error { return a.Failed(apierror.InvalidResponse(cause)) }
+
+// Text returns a member of the answer that is a string. Its error, if the member is
+// missing, of another type or empty, is that of [Answer.Invalid].
+func (a *Answer) Text(name string) (string, error) {
+	var text string
+	if !strictjson.Member(a.Body, name, &text) || text == "" {
+		return "", a.Invalid(errors.New("the answer has no " + name))
+	}
+	return text, nil
+}
 
 // Client calls a list of endpoints. It is safe for concurrent use. What it learns
 // of the endpoints holds for all calls of an instance, and is dated by the wall

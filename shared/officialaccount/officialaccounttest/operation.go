@@ -11,6 +11,18 @@ import (
 	"membercard/shared/officialaccount"
 )
 
+// BaseInfo is what the base_info in the document's example of a card has.
+const BaseInfo = `
+            "custom_url_name": "立即使用",
+            "custom_url": "http://www.qq.com",
+            "custom_app_brand_user_name": "gh_86a091e50ad4@app",
+            "custom_app_brand_pass":"API/cardPage",
+            "custom_url_sub_title": "6个汉字tips",
+            "promotion_url_name": "更多优惠",
+          "promotion_url": "http://www.qq.com",
+            "promotion_app_brand_user_name": "gh_86a091e50ad4@app",
+            "promotion_app_brand_pass":"API/cardPage"        `
+
 // Operation is an operation under test that calls WeChat as an official account, as
 // [gateway.Start] takes it. Its methods check what holds for every such operation.
 type Operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)

@@ -122,6 +122,17 @@ var noObjects = Answers{
 	{"an array", `[]`},
 }
 
+// WithoutText returns answers that lack a member that is a string, and further ones.
+func WithoutText(name string, further ...struct{ Fault, Body string }) Answers {
+	return append(Answers{
+		{"an empty object", `{}`},
+		{"an empty " + name, `{"` + name + `":""}`},
+		{name + " null", `{"` + name + `":null}`},
+		{name + " as a number", `{"` + name + `":478515832665}`},
+		{"cut off", `{"` + name + `":"478515832665"`},
+	}, further...)
+}
+
 // RejectsAnswers checks that the caller gets no answer of another shape than the
 // documented one, nor one that is no object. They are answers to a good request, with status 200 and a good
 // signature.
