@@ -26,11 +26,7 @@ func start(t *testing.T) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	networktest.Close(t, s)
 	return s
 }
 

@@ -2,7 +2,6 @@ package aws
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/template"
+	"membercard/local/uuid"
 )
 
 const (
@@ -206,7 +206,7 @@ func (e *Events) put(entry eventEntry, first bool) eventResult {
 		at = time.UnixMilli(int64(*entry.Time * 1000))
 	}
 	event := Event{
-		Version: "0", ID: newUUID(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
+		Version: "0", ID: uuid.New(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
 		Time: at.UTC().Format("2006-01-02T15:04:05Z"), Region: e.region, Resources: append([]string{}, entry.Resources...),
 		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName, Taken: now,
 	}
@@ -249,13 +249,4 @@ func encode(v any) []byte {
 		panic(err) // events are checked before
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
-
-// newUUID returns a random UUID, of version 4.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

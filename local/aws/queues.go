@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/template"
+	"membercard/local/uuid"
 )
 
 const (
@@ -135,7 +136,7 @@ func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribu
 	q.service.mu.Lock()
 	defer q.service.mu.Unlock()
 	m := &message{sent: time.Now(), visible: q.service.after(delay), SQSMessage: events.SQSMessage{
-		MessageId: newUUID(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
+		MessageId: uuid.New(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
 	}}
 	q.add(m)
 	return m.MessageId
@@ -200,7 +201,7 @@ func (q *Queue) take(n int) (received []events.SQSMessage, changed <-chan struct
 		if m.first.IsZero() {
 			m.first = now
 		}
-		m.processing, m.visible, m.ReceiptHandle = true, s.after(q.config.VisibilityTimeout), newUUID()
+		m.processing, m.visible, m.ReceiptHandle = true, s.after(q.config.VisibilityTimeout), uuid.New()
 		m.Attributes = map[string]string{
 			"ApproximateReceiveCount":          strconv.Itoa(m.received),
 			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"membercard/local/uuid"
 )
 
 // maxEnvironmentSize is in bytes of the variables as JSON, which is how Lambda
@@ -70,7 +72,7 @@ func reservedVariables(cfg Config, runtimeAPI string, kind initialization) map[s
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  string(kind),
 		"AWS_LAMBDA_LOG_FORMAT":           "JSON",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + cfg.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02/[$LATEST]") + newUUID(),
+		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02/[$LATEST]") + uuid.New(),
 		"AWS_LAMBDA_RUNTIME_API":          runtimeAPI,
 		"AWS_REGION":                      cfg.Region,
 		"AWS_SECRET_ACCESS_KEY":           cfg.SecretAccessKey,

@@ -19,6 +19,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"membercard/local/uuid"
 )
 
 const (
@@ -158,7 +160,7 @@ func (f *Function) Start(ctx context.Context) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := f.initialize(ctx, inst, newUUID()); err != nil {
+	if err := f.initialize(ctx, inst, uuid.New()); err != nil {
 		return 0, err
 	}
 	f.release(inst)

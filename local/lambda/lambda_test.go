@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"membercard/local/network/networktest"
 )
 
 const folder = "local/lambda/testdata/function"
@@ -62,11 +64,7 @@ func newFunction(t *testing.T, cfg Config) *Function {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	networktest.Close(t, f)
 	return f
 }
 

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"membercard/local/uuid"
 )
 
 // An invocation is one event and its answer.
@@ -33,7 +35,7 @@ func newInvocation(cfg Config, payload []byte) *invocation {
 	var trace [20]byte
 	_, _ = rand.Read(trace[:]) // never fails
 	return &invocation{
-		id:      newUUID(),
+		id:      uuid.New(),
 		arn:     fmt.Sprintf("arn:aws:lambda:%s:123456789012:function:%s", cfg.Region, cfg.Name),
 		trace:   fmt.Sprintf("Root=1-%08x-%x;Parent=%x;Sampled=0", time.Now().Unix(), trace[:12], trace[12:]),
 		payload: payload,
@@ -169,13 +171,4 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // fails only if the runtime has exited
-}
-
-// newUUID returns a random UUID, of version 4.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -1,4 +1,4 @@
-// Package networktest sends the requests of tests.
+// Package networktest sends the requests of tests, and closes their servers.
 package networktest
 
 import (
@@ -6,6 +6,16 @@ import (
 	"net/http"
 	"testing"
 )
+
+// Close closes a server at the end of the test, which fails if that fails.
+func Close(t testing.TB, server io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
 
 // Do sends a request with send, such as http.DefaultClient.Do, and returns the answer,
 // and its body, which is read and closed. The test fails if there is no answer.

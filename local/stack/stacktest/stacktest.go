@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"membercard/local/network/networktest"
 	"membercard/local/stack"
 )
 
@@ -33,10 +34,6 @@ func Start(t testing.TB, project *stack.Project, config stack.Config) *stack.Sta
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	networktest.Close(t, s)
 	return s
 }
