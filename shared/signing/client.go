@@ -92,15 +92,29 @@ func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []
 		return nil, apierror.Config(err)
 	}
 	answer, err := c.call(ctx, merchant, method, path, body, options...)
-	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
+	if !mayBeOutdated(err) {
 		return answer, err
 	}
-	merchant, changed, unread := c.merchants.Refresh(ctx)
-	if unread != nil || !changed || slices.Contains(options, upstream.Once) && !errors.Is(err, errRefused) {
+	current, changed := c.current(ctx)
+	if !changed || slices.Contains(options, upstream.Once) && !errors.Is(err, errRefused) {
 		return nil, err
 	}
+	return c.call(ctx, current, method, path, body, options...)
+}
+
+// mayBeOutdated reports whether an error is one that a current secret may cure.
+func mayBeOutdated(err error) bool {
+	return errors.Is(err, errRefused) || errors.Is(err, errUnknownKey) || errors.Is(err, errWrongAPIv3Key)
+}
+
+// current reads the merchant again and reports whether it changed.
+func (c *Client) current(ctx context.Context) (*Merchant, bool) {
+	merchant, changed, err := c.merchants.Refresh(ctx)
+	if err != nil || !changed {
+		return nil, false
+	}
 	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
-	return c.call(ctx, merchant, method, path, body, options...)
+	return merchant, true
 }
 
 // errRefused is WeChat Pay's 401: it does not know the signature.

@@ -100,14 +100,13 @@ func (c *Client) Echo(ctx context.Context, notifyURL string) (*Echo, error) {
 		return (&Echo{}).failed(StepSecret, apierror.Config(err), "")
 	}
 	e, err := c.echo(ctx, merchant, notifyURL)
-	if !errors.Is(err, errRefused) && !errors.Is(err, errUnknownKey) && !errors.Is(err, errWrongAPIv3Key) {
+	if !mayBeOutdated(err) {
 		return e, err
 	}
-	merchant, changed, unread := c.merchants.Refresh(ctx)
-	if unread != nil || !changed {
-		return e, err
+	if current, changed := c.current(ctx); changed {
+		return c.echo(ctx, current, notifyURL)
 	}
-	return c.echo(ctx, merchant, notifyURL)
+	return e, err
 }
 
 // echo is [Client.Echo] as one merchant, whose keys the encrypted message must

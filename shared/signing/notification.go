@@ -61,7 +61,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	}
 	signed := signedRequest{header, body, serial}
 	err = c.verifyAs(ctx, merchant, signed)
-	if errors.Is(err, errUnknownKey) || errors.Is(err, errRefused) || errors.Is(err, errWrongAPIv3Key) {
+	if mayBeOutdated(err) {
 		if current, changed := c.current(ctx); changed {
 			merchant = current
 			err = c.verifyAs(ctx, merchant, signed)
@@ -87,16 +87,6 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 		return nil, apierror.NotificationMalformed(errors.New("the decrypted resource is not a JSON object"))
 	}
 	return n, nil
-}
-
-// current reads the merchant again and reports whether it changed.
-func (c *Client) current(ctx context.Context) (*Merchant, bool) {
-	merchant, changed, err := c.merchants.Refresh(ctx)
-	if err != nil || !changed {
-		return nil, false
-	}
-	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
-	return merchant, true
 }
 
 // notVerified is the error for a request that was not verified. That the keys
