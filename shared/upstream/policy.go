@@ -124,19 +124,10 @@ func (c *call) learn(o outcome, others []*attempt) {
 				c.client.breakers.outdone(endpoint, now)
 			}
 		}
-		for _, loser := range others {
-			if loser.slow.Load() && loser.endpoint != o.endpoint {
-				c.client.breakers.unavailable(loser.endpoint, now)
-			}
-		}
+		c.overtake(others, o, now)
 	case errors.Is(o.err, ErrUnderWay):
 		c.client.breakers.answered(o.endpoint)
-		for _, other := range others {
-			if other.slow.Load() && other.endpoint != o.endpoint {
-				c.overdue = append(c.overdue, other.endpoint)
-				c.client.breakers.unavailable(other.endpoint, now)
-			}
-		}
+		c.overtake(others, o, now)
 	case result == limited:
 		c.spend(o.attempt)
 		c.client.breakers.answered(o.endpoint)
@@ -146,6 +137,17 @@ func (c *call) learn(o outcome, others []*attempt) {
 	default:
 		c.spend(o.attempt)
 		c.failing = append(c.failing, o.endpoint)
+	}
+}
+
+// overtake puts the endpoints of slow attempts behind the others, because another
+// endpoint has answered first.
+func (c *call) overtake(slow []*attempt, first outcome, now time.Time) {
+	for _, other := range slow {
+		if other.slow.Load() && other.endpoint != first.endpoint {
+			c.overdue = append(c.overdue, other.endpoint)
+			c.client.breakers.unavailable(other.endpoint, now)
+		}
 	}
 }
 
