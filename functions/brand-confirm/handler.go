@@ -74,7 +74,7 @@ const created = "CREATE_CARD_SUCCESS"
 // stricter alphabet.
 func (r *request) validate(userCardCode string) error {
 	return cmp.Or(
-		validation.CheckPrivate("/path/user_card_code", userCardCode, validation.Required, validation.CardID),
+		validation.CheckPrivate("/path/user_card_code", userCardCode, validation.Required, validation.Code),
 		validation.Check("/body/brand_id", r.BrandID, validation.Required, validation.MaxLength(32)),
 		validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID),
 		validation.CheckPrivate("/body/openid", r.OpenID, validation.Required, validation.MaxLength(128)),

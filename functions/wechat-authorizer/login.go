@@ -9,6 +9,7 @@ import (
 
 	"membercard/shared/officialaccount"
 	"membercard/shared/upstream"
+	"membercard/shared/validation"
 )
 
 // errNoApp reports a kind of login that the secret has no app for.
@@ -46,10 +47,7 @@ func readLogin(a *officialaccount.Login, header string) (login, error) {
 
 // isCode reports whether a string may be a login code. It becomes part of a URL.
 func isCode(s string) bool {
-	foreign := func(c rune) bool {
-		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-')
-	}
-	return 0 < len(s) && len(s) <= 128 && !strings.ContainsFunc(s, foreign)
+	return s != "" && validation.Alphanumeric(128, "_-")(s) == ""
 }
 
 // openid exchanges the code for the openid of its user.
