@@ -12,12 +12,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
-	"membercard/local/chaos"
-	"membercard/local/contract"
 	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/playground"
@@ -132,38 +129,6 @@ func keepTicket(ctx context.Context, s *stack.Stack) {
 func usage(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "local: "+format+"; -h lists the flags\n", args...)
 	os.Exit(2)
-}
-
-// runChaos runs the fault scenarios and prints the tables. It fails if a rule is
-// broken.
-func runChaos(ctx context.Context, o options) error {
-	var flags []string
-	if o.race {
-		flags = append(flags, "-race")
-	}
-	project, err := stack.Build(ctx, ".", flags...)
-	if err != nil {
-		return err
-	}
-	defer project.Close()
-	agreed, err := contract.Load("openapi.yaml")
-	if err != nil {
-		return err
-	}
-	report, err := chaos.Run(ctx, project, agreed, chaos.Config{Short: o.short, Seed: o.seed, Only: o.only, Log: os.Stderr})
-	if err != nil {
-		return err
-	}
-	report.Print(os.Stdout)
-	if o.write {
-		if err := report.Write(); err != nil {
-			return err
-		}
-	}
-	if broken := report.Broken(); len(broken) > 0 {
-		return fmt.Errorf("rules broken: %d\n%s", len(broken), strings.Join(broken, "\n"))
-	}
-	return nil
 }
 
 func run(ctx context.Context, o options) error {

@@ -108,10 +108,8 @@ func ticketFault(text []byte, d *deployment, now time.Time) error {
 	}
 	cure := "renew it: aws lambda invoke --function-name " + quote(d.outputs["CardExtFunctionName"]) +
 		` --cli-binary-format raw-in-base64-out --payload '{"action": "refresh"}' /dev/stdout; then see docs/runbook.md, section TicketFailuresAlarm`
-	expires, err := time.Parse(time.RFC3339, "")
-	if json.Unmarshal(text, &ticket) == nil {
-		expires, err = time.Parse(time.RFC3339, ticket.ExpiresAt)
-	}
+	_ = json.Unmarshal(text, &ticket) // what can't be read stays empty
+	expires, err := time.Parse(time.RFC3339, ticket.ExpiresAt)
 	switch {
 	case ticket.Ticket == "":
 		return faultf(cure, "there is none yet: card-ext has not fetched one")
