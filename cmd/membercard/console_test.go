@@ -224,8 +224,9 @@ func TestOnATerminal(t *testing.T) {
 	}
 	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 	on := func(types string) (string, error) {
-		c := exec.Command("script", "-qec", binary+" secret official-account --appid wx5f0c2b8e7d4a9361; echo exit code $?; stty -a", "/dev/null")
-		c.Env = append(os.Environ(), "TERM=xterm", "NO_COLOR=")
+		// Ctrl-C reaches the shell too. The trap keeps it alive, so that it can show what the tool left behind.
+		c := exec.Command("script", "-qec", "trap : INT; "+binary+" secret official-account --appid wx5f0c2b8e7d4a9361; echo exit code $?; stty -a", "/dev/null")
+		c.Env = append(os.Environ(), "SHELL=/bin/sh", "TERM=xterm", "NO_COLOR=")
 		in, screen := must(c.StdinPipe()), must(c.StdoutPipe())
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
