@@ -50,8 +50,7 @@ type attempt struct {
 	timer    *time.Timer // runs out when the first byte is late
 
 	connected atomic.Bool // there is a connection, with its TLS handshake done
-	reused    atomic.Bool // it was opened before this attempt
-	wasIdle   atomic.Bool // and may have died in a freeze
+	wasIdle   atomic.Bool // it was opened before this attempt, and may have died in a freeze
 	answering atomic.Bool // the first byte came
 	slow      atomic.Bool // the first byte is late
 }
@@ -60,9 +59,8 @@ type attemptKey struct{}
 
 // gotConnection is told which connection the attempt has. net/http replaces one
 // by itself if it can't write to it.
-func (a *attempt) gotConnection(reused, wasIdle bool) {
+func (a *attempt) gotConnection(wasIdle bool) {
 	a.connected.Store(true)
-	a.reused.Store(reused)
 	a.wasIdle.Store(wasIdle)
 	if a.timer == nil || a.slow.Load() {
 		return

@@ -44,8 +44,9 @@ const (
 	limited
 	// failed is a 5xx, or no complete answer.
 	failed
-	// stale is a connection from an earlier request that turned out to be closed.
-	// That is no failure of the endpoint.
+	// stale is a connection that was idle and turned out to be closed. That is no
+	// failure of the endpoint. One that was in use a moment ago did not close of
+	// idleness, or in a freeze, so that is a failure as any other.
 	stale
 )
 
@@ -174,7 +175,7 @@ func (o outcome) result() result {
 		return limited
 	case o.err == nil && o.answer.Status < http.StatusInternalServerError:
 		return final
-	case o.err != nil && o.reused.Load() && !o.answering.Load() && !timedOut(o.err):
+	case o.err != nil && o.wasIdle.Load() && !o.answering.Load() && !timedOut(o.err):
 		return stale
 	}
 	return failed

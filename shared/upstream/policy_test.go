@@ -26,8 +26,8 @@ import (
 //	refused              no connection
 //	broken               the connection breaks after the request
 //	underway             ErrUnderWay, after 10 ms
-//	closed               a connection from before turns out to be closed
-//	silent               a connection from before is dead, and does not say so
+//	closed               an idle connection turns out to be closed
+//	silent               an idle connection is dead, and does not say so
 type script []string
 
 // play is what the endpoint does with one attempt. It tells the attempt about its
@@ -35,7 +35,7 @@ type script []string
 func play(ctx context.Context, word string) (*Answer, error) {
 	a := ctx.Value(attemptKey{}).(*attempt)
 	answer := func(after time.Duration, status int, header http.Header) (*Answer, error) {
-		a.gotConnection(false, false)
+		a.gotConnection(false)
 		select {
 		case <-time.After(after):
 			a.gotFirstByte()
@@ -55,17 +55,17 @@ func play(ctx context.Context, word string) (*Answer, error) {
 		ms, _ := strconv.Atoi(value)
 		return answer(time.Duration(ms)*time.Millisecond, 200, nil)
 	case "hang":
-		a.gotConnection(false, false)
+		a.gotConnection(false)
 		return wait()
 	case "silent":
-		a.gotConnection(true, true)
+		a.gotConnection(true)
 		return wait()
 	case "blackhole":
 		return wait()
 	case "refused":
 		return nil, errors.New("connection refused")
 	case "broken":
-		a.gotConnection(false, false)
+		a.gotConnection(false)
 		return nil, errors.New("connection reset by peer")
 	case "underway":
 		if _, err := answer(10*time.Millisecond, 200, nil); err != nil {
@@ -73,7 +73,7 @@ func play(ctx context.Context, word string) (*Answer, error) {
 		}
 		return nil, ErrUnderWay
 	case "closed":
-		a.gotConnection(true, true)
+		a.gotConnection(true)
 		return nil, errors.New("EOF")
 	}
 	status, err := strconv.Atoi(word)
@@ -195,7 +195,7 @@ func TestPolicy(t *testing.T) {
 		{"the only endpoint hangs", "hang", "", ms(1000), false, timeout, "a", ms(1000), ms(1000)},
 		{"no time", "200", "200", minAttempt / 2, false, timeout, "", 0, 0},
 
-		// A closed connection from before says nothing about its endpoint.
+		// An idle connection that was closed says nothing about its endpoint.
 		{"closed", "closed 200", "200", 0, false, "200", "a a", ms(10), ms(10)},
 		{"closed, then 500", "closed 500", "200", 0, false, "200", "a a b", ms(20), ms(20)},
 

@@ -94,8 +94,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			_, early := info.Conn.(openedEarly)
-			reused := info.Reused || early
-			a.gotConnection(reused, reused && t.idle() > minIdle)
+			a.gotConnection((info.Reused || early) && t.idle() > minIdle)
 		},
 		GotFirstResponseByte: a.gotFirstByte,
 	})

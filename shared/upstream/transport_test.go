@@ -93,15 +93,19 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A connection that was reset while nobody looked says nothing of its endpoint.
+// A connection that was reset while it was idle says nothing of its endpoint.
 func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
+	const pause = minIdle + 50*time.Millisecond
 	for _, row := range []struct {
 		what   string
+		pause  time.Duration    // before the second request
 		resets func(n int) bool // the nth request to the first endpoint
+		first  int              // requests to the first endpoint
 		second int              // requests to the second endpoint
 	}{
-		{"one that had been kept", func(n int) bool { return n == 2 }, 0},
-		{"but not for ever", func(n int) bool { return n > 1 }, 1},
+		{"one that had been kept", pause, func(n int) bool { return n == 2 }, 3, 0},
+		{"but not for ever", pause, func(n int) bool { return n > 1 }, 3, 1},
+		{"and not one that was in use a moment ago", 0, func(n int) bool { return n == 2 }, 2, 1},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
@@ -113,12 +117,13 @@ func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
 			})
 			second := serve(t, succeed)
 			c := client(t, first.URL, second.URL)
-			for range 2 {
+			for _, pause := range []time.Duration{0, row.pause} {
+				time.Sleep(pause)
 				if answer, _, err := post(t, t.Context(), c); err != nil || answer.Status != 200 {
 					t.Fatalf("%+v, %v", answer, err)
 				}
 			}
-			first.asked(t, 3)
+			first.asked(t, row.first)
 			second.asked(t, row.second)
 		})
 	}
@@ -127,6 +132,7 @@ func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
 		c := client(t, first.URL, second.URL)
 		c.Open(t.Context())
 		first.CloseClientConnections()
+		time.Sleep(pause)
 		if answer, record, err := post(t, t.Context(), c); err != nil || answer.Status != 200 || record["attempts"] != 2.0 {
 			t.Fatalf("%+v, %v, %v", answer, err, record)
 		}
