@@ -25,9 +25,14 @@ func Endpoints(list string) ([]string, error) {
 const (
 	// openTime is how long an endpoint stays behind the others, by the wall clock.
 	openTime = 30 * time.Second
-	// maxWorse is how many calls in a row may fail at an endpoint and succeed at
-	// another until it goes behind. The budget pays for 5 such calls.
-	maxWorse = 3
+
+	// A call that fails at an endpoint and succeeds at another counts as much as
+	// three answers: an endpoint that fails more than a quarter of its calls goes
+	// behind in the long run. Three failures suffice with up to two answers between
+	// them. The budget pays for 5 such calls.
+	failureWeight = 3
+	answerWeight  = 1
+	maxWorse      = 7
 )
 
 // breakers are circuit breakers, one for each endpoint. An open one does not refuse
@@ -37,7 +42,7 @@ type breakers struct {
 
 	mu        sync.Mutex
 	openUntil map[string]time.Time // the endpoints that are behind
-	worse     map[string]int       // calls in a row that failed there and succeeded elsewhere
+	worse     map[string]int       // how much worse than another one, up to maxWorse
 }
 
 func newBreakers(endpoints []string) *breakers {
@@ -75,12 +80,13 @@ func (b *breakers) unavailable(endpoint string, now time.Time) {
 }
 
 // outdone counts a call that failed at an endpoint, with a 5xx or an incomplete
-// answer, and succeeded at another. The third in a row puts the endpoint behind the
-// others.
+// answer, and succeeded at another. That puts the endpoint behind the others if it
+// happens too often.
 func (b *breakers) outdone(endpoint string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.worse[endpoint]++; b.worse[endpoint] >= maxWorse {
+	b.worse[endpoint] = min(b.worse[endpoint]+failureWeight, maxWorse)
+	if b.worse[endpoint] == maxWorse {
 		b.openUntil[endpoint] = now.Add(openTime)
 	}
 }
@@ -90,5 +96,5 @@ func (b *breakers) answered(endpoint string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.openUntil, endpoint)
-	delete(b.worse, endpoint)
+	b.worse[endpoint] = max(b.worse[endpoint]-answerWeight, 0)
 }

@@ -279,9 +279,22 @@ func TestEndpointsAreRemembered(t *testing.T) {
 			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "b", fast},
 			{30 * time.Second, false, "a b", 2 * fast}, {0, false, "b", fast},
 		}},
-		{"500 now and then is no reason", "500 500 200 500 500 200", "200", []call{
+		{"one that answers 500 to two of three calls", "500 500 200 500", "200", []call{
 			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a", fast},
-			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a", fast},
+			{0, false, "a b", 2 * fast}, {0, false, "b", fast},
+		}},
+		{"one that breaks every other connection", "broken 200 broken 200 broken", "200", []call{
+			{0, false, "a b", fast}, {0, false, "a", fast}, {0, false, "a b", fast}, {0, false, "a", fast},
+			{0, false, "a b", fast}, {0, false, "b", fast},
+		}},
+		{"that answers once is back, and behind again after its next failure", "500 500 500 200 500", "200", []call{
+			{0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "a b", 2 * fast}, {0, false, "b", fast},
+			{30 * time.Second, false, "a", fast}, {0, false, "a b", 2 * fast}, {0, false, "b", fast},
+		}},
+		{"500 to a quarter of the calls is no reason", "500 200 200 200 500 200 200 200 500 200", "200", []call{
+			{0, false, "a b", 2 * fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},
+			{0, false, "a b", 2 * fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},
+			{0, false, "a b", 2 * fast}, {0, false, "a", fast},
 		}},
 		{"500 everywhere is no reason", "500", "500", []call{
 			{0, false, "a b a b", -1}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},
