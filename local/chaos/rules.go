@@ -14,12 +14,8 @@ const (
 	// normal: no errors, and the usual time of a call.
 	recovery = 30 * time.Second
 	// maxCalls is how many calls to WeChat a request leads to in the long run, beyond an
-	// instance's firstCalls, while everything fails.
+	// instance's firstCalls.
 	maxCalls = 1.2
-	// maxCallsPartly is the same while something succeeds. A call on a kept connection
-	// that turns out to be closed is repeated whatever the retry budget is, and WeChat
-	// may have closed it after it read the request.
-	maxCallsPartly = 1.5
 	// firstCalls is how many calls an instance makes besides while its retry budget
 	// lasts, or because its secret was outdated.
 	firstCalls = 5
@@ -146,12 +142,11 @@ func (r *row) check() {
 	broken(!r.fails && r.right == 0, "no request succeeded")
 	broken(r.allReceived > 0 && r.allAttempts == 0, "the log has no calls to WeChat")
 	broken(r.allReceived > r.allAttempts+r.tokens(), "WeChat received %d requests, but the log has %d attempts", r.allReceived, r.allAttempts)
-	calls, allowed := r.received, maxCallsPartly*float64(r.requests*max(r.calls, 1))
+	calls, needed := r.received, r.requests*max(r.calls, 1)
 	if r.fails { // WeChat may receive nothing, and a request ends with its first call
-		calls, allowed = r.attempts, maxCalls*float64(r.requests)
+		calls, needed = r.attempts, r.requests
 	}
-	allowed += float64(firstCalls * r.instances)
-	broken(float64(calls) > allowed, "%d calls to WeChat for %d requests of %d instances", calls, r.requests, r.instances)
+	broken(float64(calls) > maxCalls*float64(needed)+float64(firstCalls*r.instances), "%d calls to WeChat for %d requests of %d instances", calls, r.requests, r.instances)
 	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late))
 	broken(r.recovered > r.limit(), "not normal again after %v", r.limit())
 	if r.short {
