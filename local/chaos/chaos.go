@@ -65,7 +65,7 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 				return fmt.Errorf("deadlines: %w", err)
 			}
 			for _, d := range report.Deadlines {
-				say("deadline of "+d.function+", "+d.caller, d.broken)
+				say("deadline of "+d.function+", "+d.caller.name, d.broken)
 			}
 			return nil
 		})

@@ -2,11 +2,16 @@ package chaos
 
 import (
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"membercard/local/lambda"
+	"membercard/local/template"
 )
 
 // observed is what a row observed: requests before, during and after a fault of 10 s.
@@ -89,6 +94,115 @@ func TestRules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever calls a function in the template has a row, and no row has another caller.
+func TestEachCallerHasADeadline(t *testing.T) {
+	const path = "../../template.yaml"
+	read, err := template.Read(path, map[string]string{
+		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any", "FrontendAuth": "WECHAT",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type pair struct {
+		function string
+		caller   caller
+	}
+	want := map[pair]bool{{"card-sync", byHand}: true}
+	folders := map[string]string{} // by logical ID
+	for _, f := range read.Functions {
+		folders[f.LogicalID] = strings.TrimPrefix(f.Folder, "functions/")
+	}
+	for _, route := range read.Routes {
+		switch route.Authorization {
+		case "NONE":
+			want[pair{folders[route.Function], wechatPay}] = true
+		case "CUSTOM":
+			want[pair{folders[route.Authorizer.Function], decision}] = true
+			fallthrough
+		default:
+			want[pair{folders[route.Function], gateway}] = true
+		}
+	}
+	for _, source := range read.EventSources {
+		want[pair{folders[source.Function], queue}] = true
+	}
+	for id, kinds := range eventTypes(t, path) {
+		switch kinds {
+		case "Schedule":
+			want[pair{folders[id], schedule}] = true
+		case "EventBridgeRule Schedule":
+			want[pair{folders[id], planChange}] = true
+		default:
+			t.Errorf("%s has the events %s: name their caller", id, kinds)
+		}
+	}
+
+	has := map[pair]bool{}
+	for _, d := range deadlines(func(string) time.Duration { return 0 }) {
+		has[pair{d.function, d.caller}] = true
+	}
+	for p := range want {
+		if !has[p] {
+			t.Errorf("no deadline of %s, %s", p.function, p.caller.name)
+		}
+	}
+	for p := range has {
+		if !want[p] {
+			t.Errorf("a deadline of %s, %s, which does not call it", p.function, p.caller.name)
+		}
+	}
+	folder, err := os.ReadDir("../../functions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range folder {
+		if !slices.ContainsFunc(read.Functions, func(f template.Function) bool { return f.Folder == "functions/"+entry.Name() }) {
+			t.Errorf("the template read here does not have %s", entry.Name())
+		}
+	}
+}
+
+// eventTypes returns the types of the events of a template's functions, by logical ID.
+func eventTypes(t *testing.T, path string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Resources map[string]struct {
+			Type       string    `yaml:"Type"`
+			Properties yaml.Node `yaml:"Properties"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]string{}
+	for id, resource := range document.Resources {
+		if resource.Type != "AWS::Serverless::Function" {
+			continue
+		}
+		var properties struct {
+			Events map[string]struct {
+				Type string `yaml:"Type"`
+			} `yaml:"Events"`
+		}
+		if err := resource.Properties.Decode(&properties); err != nil {
+			t.Fatal(err)
+		}
+		var types []string
+		for _, event := range properties.Events {
+			types = append(types, event.Type)
+		}
+		slices.Sort(types)
+		if len(types) > 0 {
+			kinds[id] = strings.Join(types, " ")
+		}
+	}
+	return kinds
 }
 
 func TestLeaks(t *testing.T) {

@@ -23,15 +23,28 @@ import (
 // deadline is a function, who waits for its answer, and for how long. The start of a
 // new instance counts, unless it is only Lambda that waits.
 type deadline struct {
-	function   string // its folder is functions/<function>
-	caller, zh string
-	limit      time.Duration
-	lambda     bool // the limit is the function's timeout
-	event      func(*rig) []byte
+	function string // its folder is functions/<function>
+	caller   caller
+	limit    time.Duration
+	lambda   bool // the limit is the function's timeout
+	event    func(*rig) []byte
 
 	wechat, aws time.Duration // how long it took while one of them hung
 	broken      []string
 }
+
+// caller waits for a function's answer. Its name is in English and in Chinese.
+type caller struct{ name, zh string }
+
+var (
+	gateway    = caller{"API Gateway", "API Gateway"}
+	decision   = caller{"API Gateway, for a decision", "API Gateway，等待鉴权"}
+	wechatPay  = caller{"WeChat Pay", "微信支付"}
+	queue      = caller{"SQS", "SQS"}
+	schedule   = caller{"the schedule", "定时任务"}
+	planChange = caller{"the schedule, or a changed plan", "定时任务，或计划变更"} // both send the same event
+	byHand     = caller{"by hand, with a long plan", "手动执行，计划很长"}
+)
 
 const (
 	gatewayLimit  = 29 * time.Second        // API Gateway waits for 30 s
@@ -39,12 +52,12 @@ const (
 	noticeLimit   = 4500 * time.Millisecond // WeChat Pay waits for 5 s
 )
 
-// deadlines returns the rows. Those of queues and schedules have the function's own
-// timeout, which nobody but Lambda enforces.
+// deadlines returns the rows: each function with each of its callers. Those of the
+// queue, the schedules and an operator have the function's own timeout, which nobody
+// but Lambda enforces.
 func deadlines(timeout func(function string) time.Duration) []*deadline {
 	const (
-		card, code  = "pbLatjvWOibDc5-TBnbUk1pD12o0", "110201201245"
-		gateway, zh = "API Gateway", "API Gateway"
+		card, code = "pbLatjvWOibDc5-TBnbUk1pD12o0", "110201201245"
 	)
 	post := func(route, body string, parameters map[string]string) func(*rig) []byte {
 		return func(*rig) []byte {
@@ -61,36 +74,37 @@ func deadlines(timeout func(function string) time.Duration) []*deadline {
 	ofCard := map[string]string{"card_id": card}
 	ofCode := map[string]string{"card_id": card, "code": code}
 	return []*deadline{
-		{function: "merchant-token", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "merchant-token", caller: gateway, limit: gatewayLimit,
 			event: func(r *rig) []byte { return merchantTokens(r, 1).event }},
-		{function: "brand-token", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "brand-token", caller: gateway, limit: gatewayLimit,
 			event: func(r *rig) []byte { return brandTokens(r, 1).event }},
-		{function: "merchant-activate", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "merchant-activate", caller: gateway, limit: gatewayLimit,
 			event: post("POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate", "", ofCode)},
-		{function: "merchant-activate-information", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "merchant-activate-information", caller: gateway, limit: gatewayLimit,
 			event: post("GET /v3/marketing/membercard-open/activate-informations/{activate_ticket+}", "", map[string]string{"activate_ticket": "abc"})},
-		{function: "merchant-confirm", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "merchant-confirm", caller: gateway, limit: gatewayLimit,
 			event: post("POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm", `{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}`, ofCode)},
-		{function: "merchant-decrypt-code", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "merchant-decrypt-code", caller: gateway, limit: gatewayLimit,
 			event: func(*rig) []byte {
 				return httpCall{route: "GET /v3/marketing/membercard-open/cards/{card_id}/decrypt-code", path: "/v3/marketing/membercard-open/cards/" + card + "/decrypt-code",
 					parameters: ofCard, query: "encrypt_code=abc"}.event()
 			}},
-		{function: "brand-confirm", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "brand-confirm", caller: gateway, limit: gatewayLimit,
 			event: post("POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm",
 				`{"brand_id": "1004", "card_id": "`+card+`", "openid": "`+openidPrefix+`", "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`, map[string]string{"user_card_code": code})},
-		{function: "brand-confirm", caller: "SQS", zh: "SQS", limit: timeout("brand-confirm"), lambda: true, event: confirmations},
-		{function: "card-events", caller: "WeChat Pay", zh: "微信支付", limit: noticeLimit,
+		{function: "brand-confirm", caller: queue, limit: timeout("brand-confirm"), lambda: true, event: confirmations},
+		{function: "card-events", caller: wechatPay, limit: noticeLimit,
 			event: func(r *rig) []byte { _, event, _ := r.notification(1, true); return event }},
-		{function: "card-update", caller: gateway, zh: zh, limit: gatewayLimit,
+		{function: "card-update", caller: gateway, limit: gatewayLimit,
 			event: post("POST /card/update", `{"card_id": "`+card+`", "member_card": {"base_info": {"promotion_url": "http://www.qq.com"}}}`, nil)},
-		{function: "card-create", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/create", newCard, nil)},
-		{function: "card-code", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/code/decrypt", `{"encrypt_code": "abc"}`, nil)},
-		{function: "card-ext", caller: gateway, zh: zh, limit: gatewayLimit, event: post("POST /card/ext", `{"card_id": "`+card+`"}`, nil)},
-		{function: "card-ext", caller: "the schedule", zh: "定时任务", limit: timeout("card-ext"), lambda: true, event: action("refresh")},
-		{function: "card-sync", caller: "the schedule", zh: "定时任务", limit: timeout("card-sync"), lambda: true, event: plan},
-		{function: "card-sync", caller: "the schedule, with the plan in S3", zh: "定时任务，计划在 S3 中", limit: timeout("card-sync"), lambda: true, event: action("sync")},
-		{function: "wechat-authorizer", caller: "API Gateway, for a decision", zh: "API Gateway，等待鉴权", limit: decisionLimit,
+		{function: "card-create", caller: gateway, limit: gatewayLimit, event: post("POST /card/create", newCard, nil)},
+		{function: "card-code", caller: gateway, limit: gatewayLimit, event: post("POST /card/code/decrypt", `{"encrypt_code": "abc"}`, nil)},
+		{function: "card-ext", caller: gateway, limit: gatewayLimit, event: post("POST /card/ext", `{"card_id": "`+card+`"}`, nil)},
+		{function: "card-ext", caller: schedule, limit: timeout("card-ext"), lambda: true, event: action("refresh")},
+		{function: "card-sync", caller: planChange, limit: timeout("card-sync"), lambda: true, event: action("sync")},
+		{function: "card-sync", caller: byHand, limit: timeout("card-sync"), lambda: true, event: plan},
+		{function: "key-check", caller: schedule, limit: timeout("key-check"), lambda: true, event: action("check")},
+		{function: "wechat-authorizer", caller: decision, limit: decisionLimit,
 			event: func(r *rig) []byte { return logins(r, 1).event }},
 	}
 }
@@ -202,7 +216,7 @@ func (r *Report) deadlinesTable(in language) string {
 		"| function | who waits | answers within, s | while WeChat hangs, s | while AWS hangs, s |",
 		"| 函数 | 等待方 | 时限，秒 | 微信无应答时，秒 | AWS 无应答时，秒 |")
 	for _, d := range r.Deadlines {
-		fmt.Fprintf(b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller, d.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
+		fmt.Fprintf(b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller.name, d.caller.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
 	}
 	return b.String()
 }
