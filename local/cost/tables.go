@@ -224,6 +224,6 @@ func campaignTable() table {
 		{{"users who get a token in a minute without a wait", "每分钟不用等待就能拿到 token 的用户"}, same("%d", 60*tokenRate)},
 		{{fmt.Sprintf("until the last of %d users has a token", users), fmt.Sprintf("%d 个用户全部拿到 token 所需时间", users)}, minutes(users / tokenRate)},
 		{{"users who can hold a valid token at a time", "同一时间最多持有有效 token 的用户"}, same("%d", tokenRate*tokenLife)},
-		{{fmt.Sprintf("until %d opened cards are confirmed", users), fmt.Sprintf("确认 %d 张打开的卡所需时间", users)}, minutes(users / confirmRate)},
+		{{fmt.Sprintf("until %d opened cards are confirmed", users), fmt.Sprintf("确认 %d 张新开通的会员卡所需时间", users)}, minutes(users / confirmRate)},
 	}}
 }
