@@ -69,11 +69,16 @@ const notifications = "/wechatpay/notifications"
 type Project struct {
 	root     string
 	dir      string            // of temporary files
+	out      string            // of the binaries; usually dir
 	Binaries map[string]string // by folder: functions/merchant-token
 }
 
 // Build builds the functions of the template in root, with further flags if there
 // are any.
+//
+// Without further flags the environment variable MEMBERCARD_BINARIES may name a
+// folder for the binaries, which is kept. What is up to date there is not linked
+// again. .ci/run sets it, so that the tests of several packages share the binaries.
 func Build(ctx context.Context, root string, flags ...string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
 		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
@@ -85,29 +90,31 @@ func Build(ctx context.Context, root string, flags ...string) (*Project, error) 
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "membercard-")
-	if err != nil {
+	p := &Project{root: root}
+	if p.dir, err = os.MkdirTemp("", "membercard-"); err != nil {
 		return nil, err
+	}
+	p.out = p.dir
+	if shared := os.Getenv("MEMBERCARD_BINARIES"); shared != "" && len(flags) == 0 {
+		p.out = shared
 	}
 	var folders []string
 	for _, f := range functions.Functions {
 		folders = append(folders, f.Folder)
 	}
-	binaries, err := lambda.Build(ctx, root, dir, folders, flags...)
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, err
+	if p.Binaries, err = lambda.Build(ctx, root, p.out, folders, flags...); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
-	return &Project{root: root, dir: dir, Binaries: binaries}, nil
+	return p, nil
 }
 
 // Build builds one more main package, beside the functions.
 func (p *Project) Build(ctx context.Context, folder string) (binary string, err error) {
-	built, err := lambda.Build(ctx, p.root, p.dir, []string{folder})
+	built, err := lambda.Build(ctx, p.root, p.out, []string{folder})
 	return built[folder], err
 }
 
-// Close removes the binaries.
+// Close removes the binaries, unless they are kept, and the other files.
 func (p *Project) Close() error { return os.RemoveAll(p.dir) }
 
 // Config configures a stack.

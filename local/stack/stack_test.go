@@ -63,6 +63,18 @@ func (l *logBuffer) waitFor(t *testing.T, text string) {
 	t.Errorf("the log does not have %s", text)
 }
 
+// waitForRequests waits until the log has the records of n requests.
+func (l *logBuffer) waitForRequests(t *testing.T, n int) {
+	t.Helper()
+	for range 500 {
+		if strings.Count(l.String(), `"message":"answered"`) >= n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("the log does not have %d requests", n)
+}
+
 // running is a stack for one test, with its log.
 type running struct {
 	*stack.Stack
