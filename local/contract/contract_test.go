@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -20,9 +21,12 @@ import (
 	"membercard/shared/validation"
 )
 
+// loadOnce loads the contract for all tests, which only read it.
+var loadOnce = sync.OnceValues(func() (*Contract, error) { return Load("../../openapi.yaml") })
+
 func load(t *testing.T) *Contract {
 	t.Helper()
-	c, err := Load("../../openapi.yaml")
+	c, err := loadOnce()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -342,7 +342,7 @@ func TestOpen(t *testing.T) {
 			var state string
 			var notifications []string
 			var calls, letters int
-			for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 				_, story := p.call("GET", fmt.Sprintf("%s/journey?code=%s", p.url, opened["code"]), "")
 				state, notifications, calls, letters = story["state"].(string), nil, 0, 0
 				for _, step := range story["steps"].([]any) {
