@@ -455,3 +455,33 @@ func TestRequestsAreTakenBesideBatches(t *testing.T) {
 		}
 	}
 }
+
+// A refusal that is final has a cure that is its own, in the log and for a caller. The
+// first row is the refusal that the sandbox has a button for.
+func TestWhatToDoAboutARefusal(t *testing.T) {
+	for _, row := range []struct {
+		status              int
+		code, message, cure string
+	}{
+		{400, "INVALID_REQUEST", "品牌会员卡模板已失效", "the card's template is no longer valid"},
+		{400, "INVALID_REQUEST", "用户会员卡已失效", "there is nothing to confirm"},
+		{400, "INVALID_REQUEST", "品牌ID、会员卡模板ID或用户标识与用户会员卡不匹配", "as they are in the notification"},
+		{400, "INVALID_REQUEST", "other", "do what WeChat's message says"},
+		{400, "PARAM_ERROR", "参数错误", "correct the field"},
+		{403, "NO_AUTH", "商户暂无权限使用此功能", "have WeChat Pay open brand cards"},
+		{403, "RULE_LIMIT", "规则限制", "which rule it is"},
+		{404, "RESOURCE_NOT_EXISTS", "用户会员卡不存在", "WeChat Pay has no such card"},
+		{404, "NOT_FOUND", "请求的资源不存在", "check that the endpoints are WeChat Pay's"},
+		{400, "ANOTHER_CODE", "other", "look the code up"},
+	} {
+		t.Run(row.code+" "+row.message, func(t *testing.T) {
+			refusal := answer{status: row.status, body: fmt.Sprintf(`{"code":%q,"message":%q}`, row.code, row.message)}
+			got := invoke(t, t.Context(), startWeChatPay(t, refusal).URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			got.requireFailure(t, row.code, eventID)
+			cause, _ := got.records[0]["cause"].(string)
+			if cure, _ := got.records[0]["cure"].(string); !strings.Contains(cure, row.cure) || !strings.Contains(cause, row.message) {
+				t.Errorf("cause %q, cure %q", cause, cure)
+			}
+		})
+	}
+}

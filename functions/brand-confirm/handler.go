@@ -148,7 +148,8 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 	if err != nil {
 		return nil, err
 	}
-	return wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content, options...)
+	answer, err := wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content, options...)
+	return answer, advice.Apply(err)
 }
 
 // isConfirmedAlready reports whether WeChat Pay refused a confirmation because the

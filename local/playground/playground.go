@@ -52,8 +52,8 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 		})
 	}
 	if pay := s.WeChatPay; pay != nil {
-		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay) })
 		c := newCustomer(s)
+		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay, c) })
 		mux.HandleFunc("POST /open", c.serveOpen)
 		mux.HandleFunc("GET /journey", c.serveJourney)
 	}
@@ -83,8 +83,8 @@ var faults = map[string]sandbox.Fault{
 }
 
 // serveBreak injects a fault into WeChat Pay's answers, at both endpoints, until
-// heal.
-func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox) {
+// heal, which also ends that confirmations are refused.
+func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox, c *customer) {
 	var order struct {
 		Fault string `json:"fault"`
 	}
@@ -96,7 +96,9 @@ func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox) 
 		return
 	}
 	pay.Heal() // one fault at a time
-	if known {
+	if !known {
+		c.refused.Clear()
+	} else {
 		for endpoint := range pay.Endpoints() {
 			pay.Break(endpoint, fault, -1)
 		}

@@ -13,7 +13,8 @@ type Advice []struct {
 	Solution    string // what the document advises
 }
 
-// Apply adds the documented solution to an error that is in the table.
+// Apply adds the documented solution to an error that is in the table. It is also the
+// operator's cure, if there is none but to look the code up.
 func (a Advice) Apply(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -22,6 +23,9 @@ func (a Advice) Apply(err error) error {
 	for _, known := range a {
 		if known.Code == e.Code && strings.Contains(e.Message, known.Description) {
 			e.Solution = known.Solution
+			if e.Cure == lookUp {
+				e.Cure = known.Solution
+			}
 			break
 		}
 	}

@@ -202,6 +202,15 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%s: %+v, want the solution %q", row.what, err, row.want)
 		}
 	}
+	// The operator's cure is only replaced if it is no more than to look the code up.
+	for code, want := range map[string]string{"NO_AUTH": "have it opened", "OTHER": lookUp} {
+		if e := FromWeChat(Answer{Status: 403, Code: code}); advice.Apply(e) != e || e.Cure != want {
+			t.Errorf("%s: the cure is %q, want %q", code, e.Cure, want)
+		}
+	}
+	if e := Timeout(io.EOF); (Advice{{e.Code, "", "look first"}}).Apply(e) != e || e.Solution != "look first" || e.Cure == "look first" {
+		t.Errorf("%+v", e)
+	}
 	if err := advice.Apply(io.EOF); err != io.EOF {
 		t.Errorf("an error of another kind became %v", err)
 	}

@@ -32,7 +32,7 @@ func FromWeChat(a Answer) *Error {
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
 		Cause:     fmt.Errorf("WeChat answered %d %s: %s", a.Status, a.Code, a.Message),
-		Cure:      "look the code up in the operation's document, or give WeChat's support the request_id",
+		Cure:      lookUp,
 	}
 	switch {
 	case a.Status == http.StatusTooManyRequests:
@@ -49,6 +49,9 @@ func FromWeChat(a Answer) *Error {
 	}
 	return e
 }
+
+// lookUp is the cure for a code of which nothing else is known.
+const lookUp = "look the code up in the operation's document, or give WeChat's support the request_id"
 
 // solutions are the solutions for common errors (公共错误码) in the documents. Those
 // of a single operation are its [Advice].
