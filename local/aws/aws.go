@@ -1,7 +1,8 @@
 // Package aws serves the parts of AWS that functions and their operator call, on one
-// port of the loopback interface: Secrets Manager, S3, EventBridge, SQS and Lambda. It
-// is as strict as the original: a request must be signed for its service and the
-// server's region, with the server's key, now. Web pages are refused.
+// port of the loopback interface: Secrets Manager, S3, EventBridge, SQS, Lambda and
+// CloudFormation. It is as strict as the original: a request must be signed for its
+// service and the server's region, with the server's key, now. Web pages are refused.
+// What is not here is refused with a message that says so.
 //
 // A service that speaks one of the JSON protocols is one file like secrets.go,
 // and a line in [Start].
@@ -32,6 +33,7 @@ type Server struct {
 	Events    *Events
 	Queues    *Queues
 	Functions *Functions
+	Stacks    *Stacks
 
 	key      sigv4.Key
 	url      string
@@ -52,6 +54,7 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		Events:    newEvents(region),
 		Queues:    newQueues(region),
 		Functions: newFunctions(),
+		Stacks:    newStacks(region),
 		key:       sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
 		url:       "http://" + listener.Addr().String(),
 	}
@@ -77,14 +80,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // too large, or the client closed the connection
 	}
+	service := &s.S3.service
 	target, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	service, ok := s.services[target]
-	switch {
-	case ok:
-	case strings.HasPrefix(r.URL.Path, pathOfFunctions):
+	signedFor := sigv4.Service(r)
+	switch _, isElsewhere := elsewhere[signedFor]; {
+	case s.services[target] != nil:
+		service = s.services[target]
+	case signedFor == s.Functions.name, strings.HasPrefix(r.URL.Path, pathOfFunctions):
 		service = &s.Functions.service
-	default:
-		service = &s.S3.service
+	case signedFor == s.Stacks.name:
+		service = &s.Stacks.service
+	case isElsewhere:
+		service = newMissing(signedFor, r)
 	}
 	service.handle(w, r, body, s.key)
 }

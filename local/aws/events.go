@@ -20,7 +20,8 @@ const (
 	maxHistory    = 10000     // events that are kept
 )
 
-// Events is EventBridge: PutEvents, and rules that send events to queues.
+// Events is EventBridge: event buses, rules that send events to queues, and archives
+// that can be replayed. There are no schedules.
 //
 // The event bus default always exists. A request that names another bus that does
 // not exist is refused as a whole, as a role that may put events on one bus only
@@ -30,12 +31,15 @@ type Events struct {
 	region    string
 	buses     []string
 	rules     []rule
+	archives  map[string]string // buses by the archive's name
+	replays   map[string]*replay
 	history   []Event
 	observers []*func(Event)
 	entryCode string // of FailEntries
 }
 
 type rule struct {
+	name    string
 	bus     string
 	matches matcher
 	targets []*Queue
@@ -52,13 +56,22 @@ type Event struct {
 	Region     string          `json:"region"`
 	Resources  []string        `json:"resources"`
 	Detail     json.RawMessage `json:"detail"`
+	Replay     string          `json:"replay-name,omitempty"`
 	Bus        string          `json:"-"`
 	Taken      time.Time       `json:"-"` // when the bus took it
 }
 
 func newEvents(region string) *Events {
-	e := &Events{region: region, buses: []string{"default"}}
-	e.service = newJSON("events", "application/x-amz-json-1.1", map[string]operation{"PutEvents": decoding(e.putEvents)})
+	e := &Events{region: region, buses: []string{"default"}, archives: map[string]string{}, replays: map[string]*replay{}}
+	e.service = newJSON("events", "application/x-amz-json-1.1", map[string]operation{
+		"PutEvents":        decoding(e.putEvents),
+		"DescribeEventBus": decoding(e.describeEventBus),
+		"ListRules":        decoding(e.listRules),
+		"DescribeArchive":  decoding(e.describeArchive),
+		"StartReplay":      decoding(e.startReplay),
+		"DescribeReplay":   decoding(e.describeReplay),
+	})
+	e.protocol.(*jsonProtocol).instead = "Nothing here has a schedule: invoke the function."
 	return e
 }
 
@@ -80,7 +93,7 @@ func (e *Events) PutRule(r template.Rule, targets []*Queue) error {
 	if !slices.Contains(e.buses, r.Bus) {
 		return fmt.Errorf("aws: %s is of the event bus %s, which does not exist", r.LogicalID, r.Bus)
 	}
-	e.rules = append(e.rules, rule{r.Bus, matches, targets})
+	e.rules = append(e.rules, rule{r.LogicalID, r.Bus, matches, targets})
 	return nil
 }
 
@@ -210,8 +223,6 @@ func (e *Events) put(entry eventEntry, first bool) eventResult {
 		Time: at.UTC().Format("2006-01-02T15:04:05Z"), Region: e.region, Resources: append([]string{}, entry.Resources...),
 		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName, Taken: now,
 	}
-	text := encode(event)
-
 	e.mu.Lock()
 	if first && e.entryCode != "" {
 		defer e.mu.Unlock()
@@ -224,20 +235,26 @@ func (e *Events) put(entry eventEntry, first bool) eventResult {
 	rules, observers := slices.Clone(e.rules), slices.Clone(e.observers)
 	e.mu.Unlock()
 
-	var document map[string]any
-	_ = json.Unmarshal(text, &document) // encode has made it
 	for _, rule := range rules {
-		if rule.bus != event.Bus || !rule.matches(document, true) {
-			continue
-		}
-		for _, target := range rule.targets {
-			target.Send(string(text), map[string]events.SQSMessageAttribute{}, target.config.Delay)
-		}
+		rule.send(event)
 	}
 	for _, observer := range observers {
 		(*observer)(event)
 	}
 	return eventResult{EventID: event.ID}
+}
+
+// send sends an event to the targets, if the rule matches it.
+func (r rule) send(event Event) {
+	text := encode(event)
+	var document map[string]any
+	_ = json.Unmarshal(text, &document) // encode has made it
+	if r.bus != event.Bus || !r.matches(document, true) {
+		return
+	}
+	for _, target := range r.targets {
+		target.Send(string(text), map[string]events.SQSMessageAttribute{}, target.config.Delay)
+	}
 }
 
 // encode returns v as JSON, without escapes for HTML.

@@ -51,7 +51,7 @@ func (p *invokeProtocol) operation(r *http.Request) string {
 func (p *invokeProtocol) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
 	name, action, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathOfFunctions), "/")
 	if r.Method != http.MethodPost || action != "invocations" {
-		return &failure{http.StatusNotFound, "UnknownOperationException", ""}
+		return missingHere("this operation of Lambda, only Invoke", "Functions run as template.yaml configures them.")
 	}
 	if kind := r.Header.Get("X-Amz-Invocation-Type"); kind != "" && kind != "RequestResponse" || r.Header.Get("X-Amz-Log-Type") == "Tail" {
 		return exception("InvalidParameterValueException", "Only the invocation type RequestResponse without a log is supported here.")

@@ -15,6 +15,7 @@ import (
 type jsonProtocol struct {
 	contentType string // application/x-amz-json-1.0 or -1.1
 	operations  map[string]operation
+	instead     string // what to do without the operations that are missing here
 }
 
 // An operation returns its output, or why it fails.
@@ -25,7 +26,7 @@ func newJSON(name, contentType string, operations map[string]operation) service 
 	return service{
 		name:     name,
 		maxSkew:  5 * time.Minute,
-		protocol: &jsonProtocol{contentType, operations},
+		protocol: &jsonProtocol{contentType: contentType, operations: operations},
 		calls:    make(map[string]int),
 	}
 }
@@ -74,7 +75,7 @@ func (p *jsonProtocol) verify(_ *http.Request, _ []byte, signature func() *sigv4
 func (p *jsonProtocol) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
 	operation, ok := p.operations[p.operation(r)]
 	if r.Method != http.MethodPost || r.URL.Path != "/" || !ok {
-		return exception("UnknownOperationException", "")
+		return missingHere("the operation "+p.operation(r)+" of this service", p.instead)
 	}
 	if r.Header.Get("Content-Type") != p.contentType {
 		return exception("SerializationException", "The content type is not "+p.contentType+".")

@@ -20,12 +20,14 @@ import (
 const (
 	maxVisibilityTimeout = 12 * time.Hour
 	maxDelay             = 15 * time.Minute
+	maxWait              = 20 * time.Second
 	maxAttributes        = 10
+	maxReceived          = 10 // messages of one request
+	purgeInterval        = time.Minute
 )
 
-// Queues is SQS, standard queues only: SendMessage and ChangeMessageVisibility for
-// functions, GetQueueAttributes for their operator, and the methods of a [Queue] for an
-// event source mapping.
+// Queues is SQS, standard queues only: what functions and their operator call, and the
+// methods of a [Queue] for an event source mapping.
 //
 // Messages are kept until they are deleted, whatever the retention period.
 type Queues struct {
@@ -33,14 +35,20 @@ type Queues struct {
 	region string
 	speed  int
 	queues []*Queue
+	moves  []*move // oldest first
 }
 
 func newQueues(region string) *Queues {
 	s := &Queues{region: region, speed: 1}
 	s.service = newJSON("sqs", "application/x-amz-json-1.0", map[string]operation{
 		"SendMessage":             decoding(s.sendMessage),
+		"ReceiveMessage":          decoding(s.receiveMessage),
+		"DeleteMessage":           decoding(s.deleteMessage),
 		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
 		"GetQueueAttributes":      decoding(s.getQueueAttributes),
+		"PurgeQueue":              decoding(s.purgeQueue),
+		"StartMessageMoveTask":    decoding(s.startMessageMoveTask),
+		"ListMessageMoveTasks":    decoding(s.listMessageMoveTasks),
 	})
 	return s
 }
@@ -87,6 +95,7 @@ type Queue struct {
 
 	messages []*message
 	changed  chan struct{} // closed and replaced when a message may be visible sooner
+	purged   time.Time
 }
 
 type message struct {
@@ -95,7 +104,8 @@ type message struct {
 	sent       time.Time
 	first      time.Time // when it was first received
 	received   int
-	processing bool // received, and not finished
+	processing bool   // received by an event source mapping, and not finished
+	source     *Queue // the queue that gave it up; nil if it was sent to where it is
 }
 
 // A Message is a message in a queue.
@@ -158,7 +168,7 @@ func (q *Queue) wake() {
 // of an event for a function. Each must be finished. It returns nil when ctx ends.
 func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	for {
-		received, changed, next := q.take(n)
+		received, changed, next := q.take(n, q.config.VisibilityTimeout, true)
 		if len(received) > 0 {
 			return received
 		}
@@ -173,10 +183,11 @@ func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	}
 }
 
-// take receives up to n messages, and moves those that were received too often to
-// the dead-letter queue. If there are none, one may become visible at the time next,
-// or when changed is closed.
-func (q *Queue) take(n int) (received []events.SQSMessage, changed <-chan struct{}, next time.Time) {
+// take receives up to n messages, which are invisible for a time, and while they are
+// being processed. It moves those that were received too often to the dead-letter
+// queue. If there are none, one may become visible at the time next, or when changed is
+// closed.
+func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage, changed <-chan struct{}, next time.Time) {
 	s := q.service
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,6 +202,7 @@ func (q *Queue) take(n int) (received []events.SQSMessage, changed <-chan struct
 			return false
 		}
 		if deadLetters != nil && m.received >= q.config.MaxReceiveCount {
+			m.source = q
 			deadLetters.add(m)
 			return true
 		}
@@ -201,12 +213,15 @@ func (q *Queue) take(n int) (received []events.SQSMessage, changed <-chan struct
 		if m.first.IsZero() {
 			m.first = now
 		}
-		m.processing, m.visible, m.ReceiptHandle = true, s.after(q.config.VisibilityTimeout), uuid.New()
+		m.processing, m.visible, m.ReceiptHandle = processing, s.after(invisible), uuid.New()
 		m.Attributes = map[string]string{
 			"ApproximateReceiveCount":          strconv.Itoa(m.received),
 			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),
 			"SenderId":                         account,
 			"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.first.UnixMilli(), 10),
+		}
+		if m.source != nil {
+			m.Attributes["DeadLetterQueueSourceArn"] = m.source.config.ARN
 		}
 		received = append(received, m.SQSMessage)
 		return false
@@ -374,6 +389,135 @@ func (s *Queues) getQueueAttributes(in struct {
 		attributes[name] = value
 	}
 	return map[string]any{"Attributes": attributes}, nil
+}
+
+// systemAttributes are those that a message may have here.
+var systemAttributes = []string{"All", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SenderId", "SentTimestamp", "DeadLetterQueueSourceArn"}
+
+// A receivedMessage is a message in the output of ReceiveMessage.
+type receivedMessage struct {
+	MessageID         string `json:"MessageId"`
+	ReceiptHandle     string
+	MD5OfBody         string
+	Body              string
+	Attributes        map[string]string           `json:",omitempty"`
+	MessageAttributes map[string]messageAttribute `json:",omitempty"`
+}
+
+type messageAttribute struct {
+	DataType    string
+	StringValue *string `json:",omitempty"`
+	BinaryValue []byte  `json:",omitempty"`
+}
+
+// receiveMessage waits for a message as long as the request says. Unlike SQS it
+// returns no digest of the attributes.
+func (s *Queues) receiveMessage(in struct {
+	QueueURL                                    string `json:"QueueUrl"`
+	MaxNumberOfMessages                         *int64
+	VisibilityTimeout, WaitTimeSeconds          *int64
+	AttributeNames, MessageSystemAttributeNames []string // the former is the older name
+	MessageAttributeNames                       []string
+}) (any, *failure) {
+	s.mu.Lock()
+	queue, failed := s.queue(in.QueueURL)
+	s.mu.Unlock()
+	if failed != nil {
+		return nil, failed
+	}
+	n, invisible, wait := 1, queue.config.VisibilityTimeout, time.Duration(0)
+	if in.MaxNumberOfMessages != nil {
+		if n = int(*in.MaxNumberOfMessages); n < 1 || n > maxReceived {
+			return nil, wrongValue("MaxNumberOfMessages", "Must be between 1 and %d, if provided", maxReceived)
+		}
+	}
+	for _, given := range []struct {
+		name    string
+		seconds *int64
+		most    time.Duration
+		to      *time.Duration
+	}{{"VisibilityTimeout", in.VisibilityTimeout, maxVisibilityTimeout, &invisible}, {"WaitTimeSeconds", in.WaitTimeSeconds, maxWait, &wait}} {
+		if given.seconds == nil {
+			continue
+		}
+		if failed := between(given.name, *given.seconds, given.most); failed != nil {
+			return nil, failed
+		}
+		*given.to = time.Duration(*given.seconds) * time.Second
+	}
+	system := append(in.AttributeNames, in.MessageSystemAttributeNames...)
+	for _, name := range system {
+		if !slices.Contains(systemAttributes, name) {
+			return nil, exception("InvalidAttributeName", "Unknown Attribute "+name+".")
+		}
+	}
+	received, changed, next := queue.take(n, invisible, false)
+	for until := time.Now().Add(wait); len(received) == 0 && time.Now().Before(until); received, changed, next = queue.take(n, invisible, false) {
+		select {
+		case <-changed:
+		case <-time.After(min(time.Until(next), time.Until(until))):
+		}
+	}
+	var messages []receivedMessage
+	for _, m := range received {
+		out := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, map[string]string{}, map[string]messageAttribute{}}
+		for name, value := range m.Attributes {
+			if slices.Contains(system, "All") || slices.Contains(system, name) {
+				out.Attributes[name] = value
+			}
+		}
+		for name, value := range m.MessageAttributes {
+			if slices.ContainsFunc(in.MessageAttributeNames, func(wanted string) bool { return names(wanted, name) }) {
+				out.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
+			}
+		}
+		messages = append(messages, out)
+	}
+	return struct {
+		Messages []receivedMessage `json:",omitempty"`
+	}{messages}, nil
+}
+
+// names returns whether an entry of MessageAttributeNames is for an attribute.
+func names(wanted, attribute string) bool {
+	prefix, isPrefix := strings.CutSuffix(wanted, ".*")
+	return wanted == "All" || wanted == attribute || isPrefix && (prefix == "" || strings.HasPrefix(attribute, prefix+"."))
+}
+
+// deleteMessage succeeds also for a message that has been deleted.
+func (s *Queues) deleteMessage(in struct {
+	QueueURL      string `json:"QueueUrl"`
+	ReceiptHandle string
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queue, failed := s.queue(in.QueueURL)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.ReceiptHandle == "":
+		return nil, missing("ReceiptHandle")
+	case len(in.ReceiptHandle) != len(uuid.New()): // the form of all handles
+		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+	}
+	queue.messages = slices.DeleteFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
+	return struct{}{}, nil
+}
+
+func (s *Queues) purgeQueue(in struct {
+	QueueURL string `json:"QueueUrl"`
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queue, failed := s.queue(in.QueueURL)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case time.Since(queue.purged) < purgeInterval:
+		return nil, exception("PurgeQueueInProgress", "Only one PurgeQueue operation on "+queue.config.LogicalID+" is allowed every 60 seconds.")
+	}
+	queue.messages, queue.purged = nil, time.Now()
+	return struct{}{}, nil
 }
 
 // isMessageText returns whether s has only characters that SQS allows.

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -24,8 +25,8 @@ import (
 	"membercard/local/sigv4"
 )
 
-// S3 is S3's GetObject, PutObject and ListObjectVersions, path style, from memory and
-// from files. All buckets are versioned.
+// S3 is S3's GetObject, HeadObject, PutObject, CopyObject and ListObjectVersions, path
+// style, from memory and from files. All buckets are versioned.
 type S3 struct {
 	service
 	buckets map[string]map[string]*object // by name, then by key
@@ -66,8 +67,8 @@ func (s *S3) PutFile(bucket, key, path string) {
 	s.put(bucket, key, func(o *object) { o.file = path })
 }
 
-// OnCreated has f called after each PutObject, as S3 tells EventBridge of it (Object
-// Created).
+// OnCreated has f called after each PutObject and CopyObject, as S3 tells EventBridge of
+// it (Object Created).
 func (s *S3) OnCreated(f func(bucket, key string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,6 +93,10 @@ func (s *S3) operation(r *http.Request) string {
 		return "ListObjectVersions"
 	case r.Method == http.MethodGet:
 		return "GetObject"
+	case r.Method == http.MethodHead:
+		return "HeadObject"
+	case r.Method == http.MethodPut && r.Header.Get(copySource) != "":
+		return "CopyObject"
 	case r.Method == http.MethodPut:
 		return "PutObject"
 	}
@@ -144,9 +149,13 @@ func (s *S3) answer(w http.ResponseWriter, r *http.Request, body []byte) *failur
 	}
 	switch s.operation(r) {
 	case "ListObjectVersions":
-		return s.listObjectVersions(w, bucket, r.URL.Query().Get("prefix"), objects)
-	case "PutObject":
-		failed := s.putObject(w, r, objects, key, body)
+		return s.listObjectVersions(w, bucket, r.URL.Query(), objects)
+	case "PutObject", "CopyObject":
+		put := s.putObject
+		if s.operation(r) == "CopyObject" {
+			put = s.copyObject
+		}
+		failed := put(w, r, objects, key, body)
 		if failed == nil && s.created != nil {
 			go s.created(bucket, key)
 		}
@@ -161,11 +170,11 @@ func address(r *http.Request) (bucket, key string, failed *failure) {
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	isList := key == "" && r.URL.Query().Has("versions")
 	switch {
-	case r.Method != http.MethodGet && r.Method != http.MethodPut:
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPut:
 		return "", "", &failure{http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource."}
 	case isList:
-		known["versions"], known["prefix"] = true, true
-	case r.Method == http.MethodGet:
+		known["versions"], known["prefix"], known["encoding-type"] = true, true, true
+	case r.Method != http.MethodPut:
 		known["versionId"] = true
 	}
 	for name := range r.URL.Query() {
@@ -202,18 +211,27 @@ func (v objectVersion) etag() string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
+// pick returns the version that a query names, or the current one.
+func pick(versions []objectVersion, query url.Values) (v objectVersion, failed *failure) {
+	if !query.Has("versionId") {
+		return versions[len(versions)-1], nil
+	}
+	i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == query.Get("versionId") })
+	if i < 0 {
+		return v, &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
+	}
+	return versions[i], nil
+}
+
+// getObject also answers HeadObject, to which the server sends no body.
 func (s *S3) getObject(w http.ResponseWriter, r *http.Request, o *object) *failure {
 	versions := o.all()
 	if len(versions) == 0 {
 		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 	}
-	found := versions[len(versions)-1]
-	if id := r.URL.Query(); id.Has("versionId") {
-		i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == id.Get("versionId") })
-		if i < 0 {
-			return &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
-		}
-		found = versions[i]
+	found, failed := pick(versions, r.URL.Query())
+	if failed != nil {
+		return failed
 	}
 	h := w.Header()
 	h.Set("Etag", found.etag())
@@ -249,12 +267,71 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, objects map[strin
 	return nil
 }
 
+// copySource is the header of CopyObject.
+const copySource = "X-Amz-Copy-Source"
+
+// copyObject adds a copy of a version. The conditions that a request may make are not
+// supported.
+func (s *S3) copyObject(w http.ResponseWriter, r *http.Request, objects map[string]*object, key string, _ []byte) *failure {
+	for name := range r.Header {
+		if strings.HasPrefix(name, copySource+"-") {
+			return notImplemented
+		}
+	}
+	from, err := url.Parse(r.Header.Get(copySource))
+	if err != nil {
+		return &failure{http.StatusBadRequest, "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"}
+	}
+	bucket, fromKey, _ := strings.Cut(strings.TrimPrefix(from.Path, "/"), "/")
+	source, ok := s.buckets[bucket]
+	switch {
+	case fromKey == "":
+		return &failure{http.StatusBadRequest, "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"}
+	case !ok:
+		return &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
+	case len(source[fromKey].all()) == 0:
+		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
+	}
+	original, failed := pick(source[fromKey].all(), from.Query())
+	if failed != nil {
+		return failed
+	}
+	added := objectVersion{rand.Text(), original.body, time.Now()}
+	objects[key] = &object{versions: append(objects[key].all(), added)}
+	w.Header().Set("X-Amz-Version-Id", added.id)
+	w.Header().Set("X-Amz-Copy-Source-Version-Id", original.id)
+	writeXML(w, struct {
+		XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ CopyObjectResult"`
+		ETag, LastModified string
+	}{ETag: added.etag(), LastModified: added.modified.UTC().Format(timeInXML)})
+	return nil
+}
+
+// timeInXML is the form of times in the answers of S3 and CloudFormation.
+const timeInXML = "2006-01-02T15:04:05.000Z"
+
+// writeXML writes an answer. It fails only if the client closed the connection.
+func writeXML(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/xml")
+	io.WriteString(w, xml.Header)
+	_ = xml.NewEncoder(w).Encode(answer)
+}
+
 func checksum(body []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 }
 
 // listObjectVersions lists all versions whose key has a prefix, by key, the newest first.
-func (s *S3) listObjectVersions(w http.ResponseWriter, bucket, prefix string, objects map[string]*object) *failure {
+func (s *S3) listObjectVersions(w http.ResponseWriter, bucket string, query url.Values, objects map[string]*object) *failure {
+	prefix, encoding := query.Get("prefix"), query.Get("encoding-type")
+	write := func(key string) string { return key }
+	switch encoding {
+	case "":
+	case "url":
+		write = url.QueryEscape
+	default:
+		return &failure{http.StatusBadRequest, "InvalidArgument", "Invalid Encoding Method specified in Request"}
+	}
 	type version struct {
 		Key, VersionId string
 		IsLatest       bool
@@ -266,25 +343,24 @@ func (s *S3) listObjectVersions(w http.ResponseWriter, bucket, prefix string, ob
 	list := struct {
 		XMLName      xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListVersionsResult"`
 		Name, Prefix string
+		EncodingType string `xml:",omitempty"`
 		MaxKeys      int
 		IsTruncated  bool
 		Version      []version
-	}{Name: bucket, Prefix: prefix, MaxKeys: 1000}
+	}{Name: bucket, Prefix: write(prefix), EncodingType: encoding, MaxKeys: 1000}
 	for _, key := range slices.Sorted(maps.Keys(objects)) {
 		if !strings.HasPrefix(key, prefix) {
 			continue
 		}
 		versions := objects[key].all()
 		for i, v := range slices.Backward(versions) {
-			list.Version = append(list.Version, version{key, v.id, i == len(versions)-1, v.modified.UTC().Format("2006-01-02T15:04:05.000Z"), v.etag(), len(v.body), "STANDARD"})
+			list.Version = append(list.Version, version{write(key), v.id, i == len(versions)-1, v.modified.UTC().Format(timeInXML), v.etag(), len(v.body), "STANDARD"})
 		}
 	}
 	if len(list.Version) > list.MaxKeys {
 		return notImplemented
 	}
-	w.Header().Set("Content-Type", "application/xml")
-	io.WriteString(w, xml.Header)
-	_ = xml.NewEncoder(w).Encode(list) // fails only if the client closed the connection
+	writeXML(w, list)
 	return nil
 }
 
@@ -306,8 +382,7 @@ func (s *S3) refuse(w http.ResponseWriter, f *failure) {
 	h.Set("X-Amz-Id-2", hostID)
 	h.Set("Content-Type", "application/xml")
 	w.WriteHeader(f.status)
-	io.WriteString(w, xml.Header)
-	_ = xml.NewEncoder(w).Encode(struct { // fails only if the client closed the connection
+	writeXML(w, struct {
 		XMLName                          xml.Name `xml:"Error"`
 		Code, Message, RequestId, HostId string
 	}{Code: f.code, Message: f.message, RequestId: requestID, HostId: hostID})

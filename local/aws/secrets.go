@@ -10,7 +10,12 @@ import (
 
 const maxSecretSize = 64 << 10 // bytes
 
-// Secrets is Secrets Manager: CreateSecret, GetSecretValue and PutSecretValue.
+// recoveryWindow is how long a deleted secret can be restored, if the request does not
+// say.
+const recoveryWindow = 30 * 24 * time.Hour
+
+// Secrets is Secrets Manager: secrets without rotation, tags and policies, that are
+// encrypted with Secrets Manager's own key.
 type Secrets struct {
 	service
 	region  string
@@ -18,21 +23,34 @@ type Secrets struct {
 }
 
 type secret struct {
-	name, arn string
-	versions  []secretVersion // the last is AWSCURRENT, the one before it AWSPREVIOUS
+	name, arn        string
+	versions         []*secretVersion // oldest first
+	created, changed time.Time
+	deleted          time.Time // when it is gone for good; zero unless it is to be deleted
 }
 
 type secretVersion struct {
 	id, value string
 	created   time.Time
+	stages    []string // staging labels, each of which one version of a secret has
 }
+
+const (
+	current  = "AWSCURRENT"
+	previous = "AWSPREVIOUS"
+)
 
 func newSecrets(region string) *Secrets {
 	s := &Secrets{region: region}
 	s.service = newJSON("secretsmanager", "application/x-amz-json-1.1", map[string]operation{
-		"CreateSecret":   decoding(s.createSecret),
-		"GetSecretValue": decoding(s.getSecretValue),
-		"PutSecretValue": decoding(s.putSecretValue),
+		"CreateSecret":             decoding(s.createSecret),
+		"DeleteSecret":             decoding(s.deleteSecret),
+		"DescribeSecret":           decoding(s.describeSecret),
+		"GetSecretValue":           decoding(s.getSecretValue),
+		"ListSecretVersionIds":     decoding(s.listSecretVersionIDs),
+		"PutSecretValue":           decoding(s.putSecretValue),
+		"RestoreSecret":            decoding(s.restoreSecret),
+		"UpdateSecretVersionStage": decoding(s.updateSecretVersionStage),
 	})
 	return s
 }
@@ -46,13 +64,53 @@ func (s *Secrets) Put(name, value string) (arn string) {
 	if failed != nil {
 		found = s.create(name)
 	}
-	found.versions = append(found.versions, secretVersion{rand.Text(), value, time.Now()})
+	found.deleted = time.Time{}
+	found.add(rand.Text(), value)
 	return found.arn
+}
+
+// add adds a version and makes it the current one.
+func (sec *secret) add(id, value string) *secretVersion {
+	v := &secretVersion{id: id, value: value, created: time.Now()}
+	sec.versions = append(sec.versions, v)
+	sec.move(current, v)
+	return v
+}
+
+// move takes a staging label from the version that has it and gives it to another.
+// The version that was the current one becomes the previous one.
+func (sec *secret) move(stage string, to *secretVersion) {
+	from := sec.with(stage)
+	if from == to {
+		return
+	}
+	if from != nil {
+		from.stages = slices.DeleteFunc(from.stages, func(s string) bool { return s == stage })
+	}
+	if to != nil {
+		to.stages = append(to.stages, stage)
+	}
+	if stage == current && from != nil {
+		sec.move(previous, from)
+	}
+	sec.changed = time.Now()
+}
+
+// with returns the version with a staging label, or nil.
+func (sec *secret) with(stage string) *secretVersion {
+	return sec.version(func(v *secretVersion) bool { return slices.Contains(v.stages, stage) })
+}
+
+func (sec *secret) version(is func(*secretVersion) bool) *secretVersion {
+	if i := slices.IndexFunc(sec.versions, is); i >= 0 {
+		return sec.versions[i]
+	}
+	return nil
 }
 
 // create adds a secret without a version. The caller holds s.mu.
 func (s *Secrets) create(name string) *secret {
-	created := &secret{name: name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.region, account, name, rand.Text()[:6])}
+	created := &secret{name: name, created: time.Now(), arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.region, account, name, rand.Text()[:6])}
 	s.secrets = append(s.secrets, created)
 	return created
 }
@@ -69,7 +127,19 @@ func (s *Secrets) find(id string) (*secret, *failure) {
 	return s.secrets[i], nil
 }
 
-// secretValue is the output of all operations.
+// findUsable is find for a secret that is not to be deleted.
+func (s *Secrets) findUsable(id string) (*secret, *failure) {
+	found, failed := s.find(id)
+	if failed == nil && !found.deleted.IsZero() {
+		return nil, exception("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
+	}
+	return found, failed
+}
+
+// seconds is a time in the output of an operation.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// secretValue is the output of the operations on a value.
 type secretValue struct {
 	ARN           string
 	CreatedDate   float64 `json:",omitempty"` // seconds since 1970
@@ -79,16 +149,9 @@ type secretValue struct {
 	VersionStages []string `json:",omitempty"` // staging labels
 }
 
-// value returns the i-th version without its content.
-func (sec *secret) value(i int) *secretValue {
-	v := &secretValue{ARN: sec.arn, Name: sec.name, VersionID: sec.versions[i].id}
-	switch i {
-	case len(sec.versions) - 1:
-		v.VersionStages = []string{"AWSCURRENT"}
-	case len(sec.versions) - 2:
-		v.VersionStages = []string{"AWSPREVIOUS"}
-	}
-	return v
+// value returns a version without its content.
+func (sec *secret) value(v *secretVersion) *secretValue {
+	return &secretValue{ARN: sec.arn, Name: sec.name, VersionID: v.id, VersionStages: slices.Clone(v.stages)}
 }
 
 func (s *Secrets) getSecretValue(in struct {
@@ -98,23 +161,22 @@ func (s *Secrets) getSecretValue(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
+	found, failed := s.findUsable(in.SecretID)
 	if failed != nil {
 		return nil, failed
 	}
 	if in.VersionID == "" && in.VersionStage == "" {
-		in.VersionStage = "AWSCURRENT"
+		in.VersionStage = current
 	}
-	for i, version := range found.versions {
-		value := found.value(i)
-		if in.VersionID != "" && in.VersionID != version.id ||
-			in.VersionStage != "" && !slices.Contains(value.VersionStages, in.VersionStage) {
-			continue
-		}
-		value.SecretString, value.CreatedDate = version.value, float64(version.created.UnixMilli())/1000
-		return value, nil
+	v := found.version(func(v *secretVersion) bool {
+		return (in.VersionID == "" || in.VersionID == v.id) && (in.VersionStage == "" || slices.Contains(v.stages, in.VersionStage))
+	})
+	if v == nil {
+		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.")
 	}
-	return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.")
+	value := found.value(v)
+	value.SecretString, value.CreatedDate = v.value, seconds(v.created)
+	return value, nil
 }
 
 // putSecretValue takes the request's token as the ID of the new version. It
@@ -128,25 +190,23 @@ func (s *Secrets) putSecretValue(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
+	found, failed := s.findUsable(in.SecretID)
 	if failed == nil {
 		failed = checkVersion(in.ClientRequestToken, in.SecretBinary, in.SecretString)
 	}
-	if failed == nil && in.VersionStages != nil && !slices.Equal(in.VersionStages, []string{"AWSCURRENT"}) {
+	if failed == nil && in.VersionStages != nil && !slices.Equal(in.VersionStages, []string{current}) {
 		failed = exception("InvalidParameterException", "Only AWSCURRENT is supported here.")
 	}
 	if failed != nil {
 		return nil, failed
 	}
-	token := in.ClientRequestToken
-	i := slices.IndexFunc(found.versions, func(v secretVersion) bool { return v.id == token })
-	if i < 0 {
-		i = len(found.versions)
-		found.versions = append(found.versions, secretVersion{token, *in.SecretString, time.Now()})
-	} else if found.versions[i].value != *in.SecretString {
+	v := found.version(func(v *secretVersion) bool { return v.id == in.ClientRequestToken })
+	if v == nil {
+		v = found.add(in.ClientRequestToken, *in.SecretString)
+	} else if v.value != *in.SecretString {
 		return nil, exception("ResourceExistsException", "You can't use this ClientRequestToken because a version of the secret with another value has it.")
 	}
-	return found.value(i), nil
+	return found.value(v), nil
 }
 
 // checkVersion checks what a request says of a new version.
@@ -182,8 +242,148 @@ func (s *Secrets) createSecret(in struct {
 		return nil, exception("ResourceExistsException", "The operation failed because the secret "+in.Name+" already exists.")
 	}
 	created := s.create(in.Name)
-	created.versions = []secretVersion{{in.ClientRequestToken, *in.SecretString, time.Now()}}
-	output := created.value(0)
+	output := created.value(created.add(in.ClientRequestToken, *in.SecretString))
 	output.VersionStages = nil
 	return output, nil
+}
+
+// secretState is the output of DeleteSecret, RestoreSecret, UpdateSecretVersionStage
+// and DescribeSecret.
+type secretState struct {
+	ARN, Name          string
+	CreatedDate        float64             `json:",omitempty"`
+	LastChangedDate    float64             `json:",omitempty"`
+	DeletedDate        float64             `json:",omitempty"` // by DescribeSecret, when it was asked for
+	DeletionDate       float64             `json:",omitempty"` // by DeleteSecret, when it is carried out
+	VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
+}
+
+func (s *Secrets) describeSecret(in struct {
+	SecretID string `json:"SecretId"`
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, failed := s.find(in.SecretID)
+	if failed != nil {
+		return nil, failed
+	}
+	state := secretState{ARN: found.arn, Name: found.name, CreatedDate: seconds(found.created), LastChangedDate: seconds(found.changed), VersionIDsToStages: map[string][]string{}}
+	if !found.deleted.IsZero() {
+		state.DeletedDate = seconds(found.changed)
+	}
+	for _, v := range found.versions {
+		if len(v.stages) > 0 {
+			state.VersionIDsToStages[v.id] = slices.Clone(v.stages)
+		}
+	}
+	return state, nil
+}
+
+// deleteSecret lets a secret be restored until the recovery window is over. It is
+// never deleted at once, nor after that time.
+func (s *Secrets) deleteSecret(in struct {
+	SecretID                   string `json:"SecretId"`
+	RecoveryWindowInDays       *int64
+	ForceDeleteWithoutRecovery bool
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, failed := s.findUsable(in.SecretID)
+	window := recoveryWindow
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.ForceDeleteWithoutRecovery:
+		return nil, exception("InvalidParameterException", "ForceDeleteWithoutRecovery is not supported here.")
+	case in.RecoveryWindowInDays != nil && (*in.RecoveryWindowInDays < 7 || *in.RecoveryWindowInDays > 30):
+		return nil, exception("InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
+	case in.RecoveryWindowInDays != nil:
+		window = time.Duration(*in.RecoveryWindowInDays) * 24 * time.Hour
+	}
+	found.changed = time.Now()
+	found.deleted = found.changed.Add(window)
+	return secretState{ARN: found.arn, Name: found.name, DeletionDate: seconds(found.deleted)}, nil
+}
+
+func (s *Secrets) restoreSecret(in struct {
+	SecretID string `json:"SecretId"`
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, failed := s.find(in.SecretID)
+	if failed != nil {
+		return nil, failed
+	}
+	found.deleted, found.changed = time.Time{}, time.Now()
+	return secretState{ARN: found.arn, Name: found.name}, nil
+}
+
+// listSecretVersionIDs lists the versions of a secret, the newest first. Those without
+// a staging label are deprecated, and left out unless they are asked for.
+func (s *Secrets) listSecretVersionIDs(in struct {
+	SecretID          string `json:"SecretId"`
+	IncludeDeprecated bool
+	MaxResults        *int64
+	NextToken         string
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, failed := s.find(in.SecretID)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.NextToken != "":
+		return nil, exception("InvalidNextTokenException", "The NextToken value is invalid.")
+	case in.MaxResults != nil && (*in.MaxResults < 1 || *in.MaxResults > 100):
+		return nil, invalid("maxResults", "have value between 1 and 100")
+	}
+	type version struct {
+		VersionID     string `json:"VersionId"`
+		VersionStages []string
+		CreatedDate   float64
+	}
+	versions := []version{}
+	for _, v := range slices.Backward(found.versions) {
+		if len(v.stages) > 0 || in.IncludeDeprecated {
+			versions = append(versions, version{v.id, slices.Clone(v.stages), seconds(v.created)})
+		}
+	}
+	return map[string]any{"ARN": found.arn, "Name": found.name, "Versions": versions}, nil
+}
+
+func (s *Secrets) updateSecretVersionStage(in struct {
+	SecretID            string `json:"SecretId"`
+	VersionStage        string
+	MoveToVersionID     string `json:"MoveToVersionId"`
+	RemoveFromVersionID string `json:"RemoveFromVersionId"`
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, failed := s.findUsable(in.SecretID)
+	switch {
+	case failed != nil:
+		return nil, failed
+	case in.VersionStage == "":
+		return nil, invalid("versionStage", "not be null")
+	}
+	byID := func(id string) *secretVersion {
+		return found.version(func(v *secretVersion) bool { return v.id == id })
+	}
+	from, to := found.with(in.VersionStage), byID(in.MoveToVersionID)
+	for _, id := range []string{in.MoveToVersionID, in.RemoveFromVersionID} {
+		if id != "" && byID(id) == nil {
+			return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret version.")
+		}
+	}
+	switch {
+	case in.VersionStage == current && to == nil:
+		return nil, exception("InvalidParameterException", "You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
+	case from != nil && from != to && in.RemoveFromVersionID == "":
+		return nil, exception("InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label "+in.VersionStage+
+			" is currently attached to version "+from.id+", so you must explicitly reference that version in RemoveFromVersionId.")
+	case in.RemoveFromVersionID != "" && (from == nil || from.id != in.RemoveFromVersionID):
+		return nil, exception("InvalidParameterException", "Staging label "+in.VersionStage+" is not currently attached to version "+in.RemoveFromVersionID+".")
+	}
+	found.move(in.VersionStage, to)
+	return secretState{ARN: found.arn, Name: found.name}, nil
 }

@@ -84,6 +84,15 @@ func SignedHeaders(r *http.Request) []string {
 	return strings.Split(field(r, "SignedHeaders"), ";")
 }
 
+// Service returns the name of the service that r's signature is for, or "".
+func Service(r *http.Request) string {
+	scope := strings.Split(field(r, "Credential"), "/")
+	if len(scope) != 5 {
+		return ""
+	}
+	return scope[3]
+}
+
 // field returns a part of r's Authorization.
 func field(r *http.Request, name string) string {
 	_, rest, _ := strings.Cut(r.Header.Get("Authorization"), name+"=")

@@ -8,9 +8,14 @@ import (
 	"membercard/local/discovery"
 )
 
+const (
+	stackName = "local"        // as a template's AWS::StackName
+	archive   = "EventArchive" // its logical ID
+)
+
 // Discovery is what the stack says about itself. Both sandboxes must be there.
 func (s *Stack) Discovery() discovery.Stack {
-	plan := s.Configs["functions/card-sync"].Environment
+	deployed := s.inCloudFormation()
 	d := discovery.Stack{
 		API:       s.URL,
 		WeChatPay: s.WeChatPay.Endpoints(),
@@ -21,32 +26,63 @@ func (s *Stack) Discovery() discovery.Stack {
 			Endpoint: s.AWS,
 		},
 		Files:   s.WeChatPay.Files(),
-		Plan:    "s3://" + plan["CARD_PLAN_BUCKET"] + "/" + plan["CARD_PLAN_KEY"],
+		Plan:    deployed.Outputs["CardPlan"],
 		Secrets: discovery.Secrets{Merchant: MerchantSecret, OfficialAccount: OfficialAccountSecret, Login: LoginSecret},
 
 		Auth:       s.Auth,
-		Outputs:    map[string]string{"ApiUrl": s.URL, "NotificationUrl": s.URL + notifications},
-		Parameters: map[string]string{},
-		Resources:  map[string]string{"CardTicket": s.Configs["functions/card-ext"].Environment["CARD_TICKET_SECRET_ID"]},
+		Outputs:    deployed.Outputs,
+		Parameters: deployed.Parameters,
+		Resources:  map[string]string{},
 	}
-	d.Outputs["CardPlan"] = d.Plan
-	d.Outputs["EventBusName"] = s.Configs["functions/card-events"].Environment["EVENT_BUS_NAME"]
-	for name, queue := range map[string]string{"ConfirmDeadLetterQueueUrl": "ConfirmDeadLetters", "FailedInvocationsQueueUrl": "FailedInvocations"} {
-		if q := s.Queues.Get(queue); q != nil {
-			d.Outputs[name] = q.URL()
+	for id, resource := range deployed.Resources {
+		d.Resources[id] = resource.PhysicalID
+	}
+	return d
+}
+
+// inCloudFormation is the stack as CloudFormation describes it: of the parameters those
+// that an operator needs, of the resources those that are here. The log groups are not,
+// but have a name.
+func (s *Stack) inCloudFormation() aws.Stack {
+	plan := s.Configs["functions/card-sync"].Environment
+	deployed := aws.Stack{
+		Name: stackName,
+		Outputs: map[string]string{
+			"ApiUrl":               s.URL,
+			"NotificationUrl":      s.URL + notifications,
+			"EventBusName":         s.Configs["functions/card-events"].Environment["EVENT_BUS_NAME"],
+			"CardPlanBucketName":   plan["CARD_PLAN_BUCKET"],
+			"CardPlan":             "s3://" + plan["CARD_PLAN_BUCKET"] + "/" + plan["CARD_PLAN_KEY"],
+			"CardSyncFunctionName": s.Configs["functions/card-sync"].Name,
+			"CardExtFunctionName":  s.Configs["functions/card-ext"].Name,
+			"FunctionLogGroup":     "FunctionLogs",
+		},
+		Parameters: map[string]string{"CardPlanKey": plan["CARD_PLAN_KEY"]},
+		Resources: map[string]aws.Resource{
+			"CardTicket":   {Type: "AWS::SecretsManager::Secret", PhysicalID: s.Configs["functions/card-ext"].Environment["CARD_TICKET_SECRET_ID"]},
+			"EventArchive": {Type: "AWS::Events::Archive", PhysicalID: archive},
+			"ApiLogs":      {Type: "AWS::Logs::LogGroup", PhysicalID: "ApiLogs"},
+		},
+	}
+	for _, id := range []string{"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations"} {
+		if q := s.Queues.Get(id); q != nil {
+			deployed.Resources[id] = aws.Resource{Type: "AWS::SQS::Queue", PhysicalID: q.URL()}
 		}
 	}
-	for _, name := range []string{"MerchantSecretArn", "OfficialAccountSecretArn", "LoginSecretArn"} {
-		if arn := s.parameters[name]; arn != "" {
-			d.Parameters[name] = arn
+	for output, queue := range map[string]string{"ConfirmDeadLetterQueueUrl": "ConfirmDeadLetters", "FailedInvocationsQueueUrl": "FailedInvocations"} {
+		if url := deployed.Resources[queue].PhysicalID; url != "" {
+			deployed.Outputs[output] = url
+		}
+	}
+	for _, parameter := range []string{"MerchantSecretArn", "OfficialAccountSecretArn", "LoginSecretArn"} {
+		if arn := s.parameters[parameter]; arn != "" {
+			deployed.Parameters[parameter] = arn
 		}
 	}
 	for _, config := range s.Configs {
-		d.Resources[config.Name] = config.Name
+		deployed.Resources[config.Name] = aws.Resource{Type: "AWS::Lambda::Function", PhysicalID: config.Name}
 	}
-	d.Outputs["CardSyncFunctionName"] = d.Resources["CardSyncFunction"]
-	d.Outputs["CardExtFunctionName"] = d.Resources["CardExtFunction"]
-	return d
+	return deployed
 }
 
 // ServeEvents answers with each event that the bus takes from now on, a JSON text a

@@ -335,6 +335,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	s.onClose(server.Close)
 	go server.Serve(listener)
 	s.URL = "http://" + listener.Addr().String()
+	cloud.Stacks.Put(s.inCloudFormation())
 	if s.WeChatPay != nil {
 		s.WeChatPay.NotifyAt(s.URL + notifications)
 		if s.Guard.Token != "" { // the account is real, this sandbox is not
@@ -386,6 +387,7 @@ func (s *Stack) connect(deployed *template.Template, functions map[string]*lambd
 	s.Queues.Create(deployed.Queues)
 	for _, bus := range deployed.Buses {
 		s.Events.CreateBus(bus)
+		s.Events.CreateArchive(archive, bus)
 	}
 	for _, rule := range deployed.Rules {
 		var targets []*aws.Queue
