@@ -53,7 +53,7 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		S3:        newS3(),
 		Events:    newEvents(region),
 		Queues:    newQueues(region),
-		Functions: newFunctions(),
+		Functions: newFunctions(region),
 		Stacks:    newStacks(region),
 		key:       sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
 		url:       "http://" + listener.Addr().String(),

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,9 +12,11 @@ import (
 // pathOfFunctions is where Lambda's API has functions.
 const pathOfFunctions = "/2015-03-31/functions/"
 
-// Functions is Lambda's Invoke, synchronous and without a log in the answer.
+// Functions is Lambda's Invoke, synchronous and without a log in the answer, and of
+// GetFunction the name and the ARN.
 type Functions struct {
 	service
+	region    string
 	functions map[string]Invoke // by name
 }
 
@@ -21,8 +24,8 @@ type Functions struct {
 // is the error as JSON.
 type Invoke func(ctx context.Context, event []byte) (payload []byte, failed bool, err error)
 
-func newFunctions() *Functions {
-	f := &Functions{functions: map[string]Invoke{}}
+func newFunctions(region string) *Functions {
+	f := &Functions{region: region, functions: map[string]Invoke{}}
 	f.service = service{name: "lambda", maxSkew: 5 * time.Minute, calls: make(map[string]int), protocol: &invokeProtocol{jsonProtocol{contentType: "application/json"}, f}}
 	return f
 }
@@ -50,8 +53,11 @@ func (p *invokeProtocol) operation(r *http.Request) string {
 
 func (p *invokeProtocol) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
 	name, action, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathOfFunctions), "/")
+	if r.Method == http.MethodGet && action == "" && strings.HasPrefix(r.URL.Path, pathOfFunctions) {
+		return p.functions.getFunction(w, name)
+	}
 	if r.Method != http.MethodPost || action != "invocations" {
-		return missingHere("this operation of Lambda, only Invoke", "Functions run as template.yaml configures them.")
+		return missingHere("this operation of Lambda", "Functions run as template.yaml configures them.")
 	}
 	if kind := r.Header.Get("X-Amz-Invocation-Type"); kind != "" && kind != "RequestResponse" || r.Header.Get("X-Amz-Log-Type") == "Tail" {
 		return exception("InvalidParameterValueException", "Only the invocation type RequestResponse without a log is supported here.")
@@ -63,7 +69,7 @@ func (p *invokeProtocol) answer(w http.ResponseWriter, r *http.Request, body []b
 	invoke, ok := p.functions.functions[name]
 	p.functions.mu.Unlock()
 	if !ok {
-		return &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + name}
+		return p.functions.notFound(name)
 	}
 	payload, failed, err := invoke(r.Context(), body)
 	if err != nil {
@@ -75,5 +81,25 @@ func (p *invokeProtocol) answer(w http.ResponseWriter, r *http.Request, body []b
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
 	_, _ = w.Write(payload) // fails only if the client closed the connection
+	return nil
+}
+
+func (f *Functions) arn(name string) string {
+	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", f.region, account, name)
+}
+
+func (f *Functions) notFound(name string) *failure {
+	return &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + f.arn(name)}
+}
+
+func (f *Functions) getFunction(w http.ResponseWriter, name string) *failure {
+	f.mu.Lock()
+	_, ok := f.functions[name]
+	f.mu.Unlock()
+	if !ok {
+		return f.notFound(name)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"Configuration": map[string]string{"FunctionName": name, "FunctionArn": f.arn(name)}}) // fails only if the client closed the connection
 	return nil
 }

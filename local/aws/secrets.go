@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"membercard/local/uuid"
 )
 
 const maxSecretSize = 64 << 10 // bytes
@@ -65,7 +67,7 @@ func (s *Secrets) Put(name, value string) (arn string) {
 		found = s.create(name)
 	}
 	found.deleted = time.Time{}
-	found.add(rand.Text(), value)
+	found.add(uuid.New(), value)
 	return found.arn
 }
 

@@ -31,7 +31,7 @@ type Stack struct {
 	Auth       string            `json:"auth"`       // who may call the API; none: everybody
 	Outputs    map[string]string `json:"outputs"`    // as of the stack in CloudFormation
 	Parameters map[string]string `json:"parameters"` // of them, the secrets' ARNs
-	Resources  map[string]string `json:"resources"`  // of functions and the card ticket: physical IDs by logical ID
+	Resources  map[string]string `json:"resources"`  // of functions, queues and the card ticket: physical IDs by logical ID
 
 	// Files are what the sandbox's merchant gets from WeChat Pay, by file name.
 	Files map[string]string `json:"files"`
