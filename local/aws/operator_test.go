@@ -125,7 +125,7 @@ func TestReceiveMessage(t *testing.T) {
 			t.Errorf("%+v: %v", in, err)
 		}
 	}
-	if _, err := get(sqs.ReceiveMessageInput{AttributeNames: []types.QueueAttributeName{"Color"}}); errorCode(err) != "InvalidAttributeName" {
+	if _, err := get(sqs.ReceiveMessageInput{MessageSystemAttributeNames: []types.MessageSystemAttributeName{"Color"}}); errorCode(err) != "InvalidAttributeName" {
 		t.Error(err)
 	}
 	if out, err := get(sqs.ReceiveMessageInput{}); err != nil || len(out.Messages) > 0 {
@@ -133,7 +133,7 @@ func TestReceiveMessage(t *testing.T) {
 	}
 	queue := s.Queues.Get("Cards")
 	queue.Send("a", map[string]events.SQSMessageAttribute{"Code": {DataType: "String", StringValue: aws.String("NO_AUTH")}, "Other": {DataType: "String", StringValue: aws.String("x")}}, 0)
-	out, err := get(sqs.ReceiveMessageInput{VisibilityTimeout: 43200, MessageAttributeNames: []string{"Code"}, AttributeNames: []types.QueueAttributeName{"All"}})
+	out, err := get(sqs.ReceiveMessageInput{VisibilityTimeout: 43200, MessageAttributeNames: []string{"Code"}, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"}})
 	if err != nil || len(out.Messages) != 1 {
 		t.Fatal(out, err)
 	}
@@ -153,8 +153,12 @@ func TestReceiveMessage(t *testing.T) {
 		_, err := c.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: aws.String(queueURL), ReceiptHandle: &handle})
 		return errorCode(err)
 	}
-	if remove(*m.ReceiptHandle) != "" || remove(*m.ReceiptHandle) != "" || remove("x") != "ReceiptHandleIsInvalid" || len(queue.Messages()) != 1 {
-		t.Errorf("deleting leaves %d messages", len(queue.Messages()))
+	for _, row := range []struct{ name, handle, code string }{
+		{"a message", *m.ReceiptHandle, ""}, {"again", *m.ReceiptHandle, ""}, {"no handle", "x", "ReceiptHandleIsInvalid"},
+	} {
+		if code := remove(row.handle); code != row.code || len(queue.Messages()) != 1 {
+			t.Errorf("deleting %s: %q, which leaves %d messages", row.name, code, len(queue.Messages()))
+		}
 	}
 	purge := func() string {
 		_, err := c.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: aws.String(queueURL)})
