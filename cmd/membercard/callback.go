@@ -73,7 +73,7 @@ func (a *app) callbackSet() *cobra.Command {
 			r.add(step{Name: "callback URL set", OK: true, Detail: detail})
 		})
 	})
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = arguments(1)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { to = args[0] }
 	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
     --secret-id membercard/merchant`

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -156,6 +158,15 @@ func TestTheCommandLine(t *testing.T) {
 		{"an unknown command of a group", []string{"secret", "merchnt"}, `no command "merchnt"; did you mean merchant?`},
 		{"an unknown flag", []string{"check", "merchant", "--files", "x"}, "unknown flag"},
 		{"an argument too many", []string{"check", "merchant", "x"}, "takes flags only"},
+		{"a file too many", []string{"plan", "diff", "x", "y"}, "takes 1 argument, and 2 were given: membercard plan diff FILE"},
+		{"no file", []string{"plan", "put"}, "takes 1 argument, and 0 were given"},
+		{"a blank before the URL of --local", []string{"check", "merchant", "--local", "http://127.0.0.1:8788"}, "write --local=URL"},
+		{"the same without a scheme", []string{"check", "merchant", "--local", "127.0.0.1:8788"}, "write --local=URL"},
+		{"the same before the command", []string{"--local", "http://127.0.0.1:8788", "check", "merchant"}, "write --local=URL"},
+		{"the same within the command", []string{"check", "--local", "http://localhost:8788/", "merchant"}, "write --local=URL"},
+		{"the same, taken for a folder", []string{"local", "files", "--local", "http://[::1]:8788"}, "write --local=URL"},
+		{"the same beside a URL", []string{"callback", "set", "https://api.example/wechatpay/notifications", "--local", "http://127.0.0.1:8788"}, "write --local=URL"},
+		{"a URL that is none", []string{"check", "merchant", "--local=::x"}, "is not a URL"},
 		{"a flag without its value", []string{"check", "merchant", "--file"}, "needs an argument"},
 		{"no certificate", []string{"secret", "merchant", "--key", "x"}, `"cert" not set`},
 		{"no secret to check", []string{"check", "merchant"}, "--secret-id or --file is needed"},
@@ -181,8 +192,17 @@ func TestTheCommandLine(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s", args, o.code, o.err)
 		}
 	}
-	if o := tool(t, "check", "merchant", "--local=http://127.0.0.1:1"); o.code != exitFailed || !strings.Contains(o.err, "there is no local stack at http://127.0.0.1:1") || !strings.Contains(o.err, "go run ./local") {
-		t.Errorf("%d %s", o.code, o.err)
+	foreign := httptest.NewServer(http.NotFoundHandler())
+	defer foreign.Close()
+	for _, row := range []struct{ at, cause string }{
+		{"http://127.0.0.1:1", "there is no local stack at http://127.0.0.1:1"},
+		{"127.0.0.1:1", "there is no local stack at http://127.0.0.1:1"}, // as -addr of go run ./local has it
+		{foreign.URL, "is not a local stack"},
+	} {
+		o := tool(t, "check", "merchant", "--local="+row.at)
+		if o.code != exitFailed || !strings.Contains(o.err, row.cause) || !strings.Contains(o.err, "go run ./local") || !strings.Contains(o.err, "--local=URL") {
+			t.Errorf("%s: %d %s", row.at, o.code, o.err)
+		}
 	}
 }
 

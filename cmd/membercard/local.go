@@ -16,7 +16,10 @@ import (
 // discover asks the local stack where its parts are, and trusts the authorities of
 // its sandboxes.
 func (a *app) discover(ctx context.Context) error {
-	const cure = "start it with: go run ./local"
+	const cure = "start it with: go run ./local; if it listens elsewhere, name that address with --local=URL"
+	if !strings.Contains(a.localURL, "://") {
+		a.localURL = "http://" + a.localURL // as -addr of go run ./local has it
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.localURL, "/")+discovery.Path, nil)

@@ -69,7 +69,7 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 func withFile(use, short string, f func(ctx context.Context, path string) error) *cobra.Command {
 	var path string
 	cmd := command(use, short, func(ctx context.Context) error { return f(ctx, path) })
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = arguments(1)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { path = args[0] }
 	return cmd
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,7 +75,7 @@ func (e *ended) Unwrap() error { return e.error }
 
 // command makes a command of a function.
 func command(use, short string, f func(ctx context.Context) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: noArguments, RunE: func(cmd *cobra.Command, _ []string) error {
+	return &cobra.Command{Use: use, Short: short, Args: arguments(0), RunE: func(cmd *cobra.Command, _ []string) error {
 		if err := f(cmd.Context()); err != nil {
 			return &ended{err}
 		}
@@ -81,19 +83,43 @@ func command(use, short string, f func(ctx context.Context) error) *cobra.Comman
 	}}
 }
 
-// noArguments does not quote the arguments: one may be a secret.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("%s takes flags only; secrets are read from files, or asked for", cmd.CommandPath())
+// arguments requires n arguments. It does not quote them: one may be a secret.
+func arguments(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case slices.ContainsFunc(args, func(arg string) bool { return isAddress(cmd, arg) }):
+			return errLocalURL
+		case len(args) == n:
+			return nil
+		case n == 0:
+			return fmt.Errorf("%s takes flags only; secrets are read from files, or asked for", cmd.CommandPath())
+		}
+		return fmt.Errorf("%s takes %d argument, and %d were given: %s", cmd.CommandPath(), n, len(args), cmd.UseLine())
 	}
-	return nil
+}
+
+// errLocalURL is a command line with --local URL. A flag with an optional value has it
+// after an equals sign.
+var errLocalURL = errors.New("--local has its URL after an equals sign, without a blank: write --local=URL")
+
+// address is a URL in the clear, as that of the local stack is, or a host and a port.
+var address = regexp.MustCompile(`^(http://.*|(localhost|[0-9.]+|\[[0-9a-f:]+\]):[0-9]+/?)$`)
+
+// isAddress reports whether an argument is the URL that is meant for --local.
+func isAddress(cmd *cobra.Command, arg string) bool {
+	f := cmd.Flag("local")
+	return f != nil && f.Value.String() == f.NoOptDefVal && address.MatchString(arg)
 }
 
 // group makes a command that only has others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: use, Short: short, Args: cobra.ArbitraryArgs, RunE: func(cmd *cobra.Command, args []string) error {
+	// Without RunE, cobra would show the help and not look at the arguments.
+	g := &cobra.Command{Use: use, Short: short, RunE: func(*cobra.Command, []string) error { return nil }, Args: func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return fmt.Errorf("%s needs a command", cmd.CommandPath())
+		}
+		if isAddress(cmd, args[0]) {
+			return errLocalURL
 		}
 		meant := ""
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
