@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -141,6 +142,10 @@ func run(ctx context.Context, o options) error {
 	if o.open != "" {
 		return requestOpen(ctx, os.Stdout, o.address, o.open)
 	}
+	open := exposed(o)
+	if len(open) > 0 && (o.merchant != "" || o.account != "") {
+		return fmt.Errorf("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port", strings.Join(open, ", "))
+	}
 	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: os.Stderr}
 	for _, live := range []struct {
 		file   string
@@ -175,31 +180,32 @@ func run(ctx context.Context, o options) error {
 	}
 	page, err := net.Listen("tcp", o.page)
 	if err != nil {
-		return fmt.Errorf("the playground can't listen: %w", err)
+		return fmt.Errorf("the playground can't listen: %w", taken(err, "-page"))
 	}
 	defer page.Close()
-	origin := "http://" + page.Addr().String()
+	origin := stack.URL(page.Addr())
 	config.Origins = []string{origin}
 	s, err := project.Start(config)
 	if err != nil {
-		return err
+		return taken(err, "-addr")
 	}
 	defer s.Close()
 	if s.WeChatPay != nil {
 		s.WeChatPay.Deliver(delivery())
 	}
-	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
-	if err := s.RenewTicket(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "local: no card ticket:", err)
-	}
-	go keepTicket(ctx, s)
 	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	if s.WeChatPay != nil && s.OfficialAccount != nil {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
 	}
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
+	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
+	if err := s.RenewTicket(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "local: no card ticket:", err)
+	}
+	go keepTicket(ctx, s)
 	greet(os.Stdout, s, o, origin)
+	warn(os.Stderr, open)
 	<-ctx.Done()
 	return nil
 }

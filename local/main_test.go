@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"membercard/local/discovery"
+	"membercard/local/journey"
 	"membercard/local/lambda"
 	"membercard/local/network/networktest"
 	"membercard/local/stack"
@@ -117,13 +119,19 @@ func TestStartErrors(t *testing.T) {
 		}
 	}
 	const function = "Parameters: {MerchantSecretArn: {Type: String}, OfficialAccountSecretArn: {Type: String}, WechatPayEndpoints: {Type: String}, WechatEndpoints: {Type: String}, FrontendAuth: {Type: String}, AllowedOrigins: {Type: String}}\nResources:\n  XFunction:\n    Type: AWS::Serverless::Function\n    Properties: {CodeUri: .}\n"
+	const free = "127.0.0.1:0"
 	for _, row := range []struct {
-		name, template, source, address, want string
+		name, template, source string
+		options                options
+		want                   string
 	}{
-		{"no template", "", "", "127.0.0.1:0", "template.yaml"},
-		{"bad template", "Resources: [", "", "127.0.0.1:0", "template.yaml"},
-		{"build error", function, "package main\nfunc main() { oops }\n", "127.0.0.1:0", "undefined: oops"},
-		{"port in use", function, "package main\nfunc main() {}\n", taken.Addr().String(), "address already in use"},
+		{"no template", "", "", options{address: free}, "template.yaml"},
+		{"bad template", "Resources: [", "", options{address: free}, "template.yaml"},
+		{"build error", function, "package main\nfunc main() { oops }\n", options{address: free}, "undefined: oops"},
+		{"port in use", function, "package main\nfunc main() {}\n", options{address: taken.Addr().String()}, "address already in use; another stack may run there: -addr 127.0.0.1:0"},
+		{"the playground's port in use", function, "package main\nfunc main() {}\n", options{address: free, page: taken.Addr().String()}, "address already in use; another stack may run there: -page 127.0.0.1:0"},
+		{"a merchant's keys on the network", "", "", options{address: "0.0.0.0:0", merchant: "merchant.json"}, "-addr 0.0.0.0:0: other machines could reach the stack"},
+		{"an account's keys on the network", "", "", options{address: free, page: ":0", account: "account.json"}, "-page :0: other machines could reach the stack"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if row.template != "" {
@@ -132,11 +140,45 @@ func TestStartErrors(t *testing.T) {
 				write("functions/x/main.go", row.source)
 			}
 			t.Chdir(project)
-			err := run(t.Context(), options{address: row.address, plan: "plan.json", page: "127.0.0.1:0"})
+			row.options.plan, row.options.page = "plan.json", cmp.Or(row.options.page, free)
+			err := run(t.Context(), row.options)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("the error is %v", err)
 			}
 		})
+	}
+}
+
+// A stack that other machines may reach says so, and names an address that can be
+// opened. A card of its sandbox becomes EFFECTIVE, so WeChat Pay's notification reaches
+// it too.
+func TestOnTheNetwork(t *testing.T) {
+	for _, row := range []struct {
+		addr, page string
+		warns      string // empty: of nothing
+	}{
+		{"127.0.0.1:8080", "localhost:8081", ""},
+		{"[::1]:0", "127.0.0.2:0", ""},
+		{"0.0.0.0:8787", "127.0.0.1:8081", "WARNING: -addr 0.0.0.0:8787: everybody on your network"},
+		{":8787", "[::]:8081", "WARNING: -addr :8787, -page [::]:8081: everybody on your network"},
+		{"192.0.2.1:8787", "127.0.0.1:8081", "WARNING: -addr 192.0.2.1:8787: "},
+		{"not an address", "127.0.0.1:8081", ""}, // net.Listen says so
+	} {
+		var out bytes.Buffer
+		if warn(&out, exposed(options{address: row.addr, page: row.page})); !strings.Contains(out.String(), row.warns) || row.warns == "" && out.Len() > 0 {
+			t.Errorf("%s, %s: %q", row.addr, row.page, &out)
+		}
+	}
+	s, err := project.Start(stack.Config{Address: "0.0.0.0:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	networktest.Close(t, s)
+	if !strings.HasPrefix(s.URL, "http://127.0.0.1:") {
+		t.Errorf("it is printed as %s", s.URL)
+	}
+	if story, err := journey.Open(t.Context(), s, journey.Merchant); err != nil {
+		t.Errorf("%v: %+v", err, story)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -181,6 +182,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		return fmt.Errorf("the API can't listen: %w", err)
 	}
 	s.onClose(listener.Close)
+	s.URL = URL(listener.Addr())
 
 	s.Guard = &guard.Guard{Name: name(cfg.Address), Origins: cfg.Origins, Log: cfg.Log}
 	if cfg.Merchant != "" || cfg.Account != "" {
@@ -268,7 +270,7 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	for _, f := range deployed.Functions {
 		maps.Copy(f.Environment, extra)
 		if f.Environment["NOTIFY_URL"] != "" && s.WeChatPay != nil { // the sandbox notifies this stack
-			f.Environment["NOTIFY_URL"] = "http://" + listener.Addr().String() + notifications
+			f.Environment["NOTIFY_URL"] = s.URL + notifications
 		}
 		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
 			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
@@ -334,7 +336,6 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 	}))}
 	s.onClose(server.Close)
 	go server.Serve(listener)
-	s.URL = "http://" + listener.Addr().String()
 	cloud.Stacks.Put(s.inCloudFormation())
 	if s.WeChatPay != nil {
 		s.WeChatPay.NotifyAt(s.URL + notifications)
@@ -354,6 +355,16 @@ func (s *Stack) syncAfterPut() {
 			_, _ = s.Invoke(context.Background(), "functions/card-sync", []byte(`{"action": "sync"}`)) // the function logs errors
 		}
 	})
+}
+
+// URL returns the URL at which this machine reaches what listens at an address. What
+// listens at every address of the machine is reached at loopback's.
+func URL(listening net.Addr) string {
+	address := listening.String()
+	if tcp, ok := listening.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		address = net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return "http://" + address
 }
 
 // name returns the host of an address, or "" if it is an IP address.
