@@ -226,7 +226,7 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 		case officialaccount.IsErrcode(err, 40164):
 			s := failedCall(name, err)
 			s.Cause = err.(*apierror.Error).Message
-			s.Cure += " (微信公众平台 → 设置与开发 → 开发接口管理 → IP白名单). It is this machine's address; the functions call from that of their NAT gateway, which must be on the list too"
+			s.Cure += "; it is this machine's address; the functions call from that of their NAT gateway, which must be on the list too"
 			r.add(s)
 		default:
 			r.add(failedCall(name, err))

@@ -214,7 +214,7 @@ func TestCheckOfficialAccount(t *testing.T) {
 	}{
 		{"a wrong AppSecret", change(t, whole, "secret", strings.Repeat("0", 32)), nil, token, "40125", "AppSecret"},
 		{"a wrong AppID", change(t, whole, "appid", "wx0000000000000000"), nil, token, "40013", "AppID"},
-		{"this address is not on the allow-list", whole, func() { account.Allow(false) }, token, "add ", "IP白名单"},
+		{"this address is not on the allow-list", whole, func() { account.Allow(false) }, token, "add ", "IP 白名单"},
 		{"WeChat is cut off", whole, func() {
 			account.Break(0, sandbox.Reset(), -1)
 			account.Break(1, sandbox.Reset(), -1)

@@ -127,7 +127,7 @@ func Config(cause error) *Error {
 		Code:    "CONFIG_ERROR",
 		Message: "the service is not configured correctly",
 		Cause:   cause,
-		Cure:    "put a well-formed secret where the function's environment points, and let its role read it",
+		Cure:    "put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it",
 	}
 }
 
@@ -168,6 +168,34 @@ func InvalidResponse(cause error) *Error {
 	}
 }
 
+// publicKeyCure is the cure where the secret does not have WeChat Pay's key.
+const publicKeyCure = "put WeChat Pay's current public key and its ID (账户中心 → API安全 → 微信支付公钥) into the secret as wechatpay_public_key and wechatpay_public_key_id"
+
+// UnknownKey is an answer that WeChat Pay has signed with a key that the secret does
+// not have.
+func UnknownKey(cause error) *Error {
+	e := InvalidResponse(cause)
+	e.Cure = publicKeyCure
+	return e
+}
+
+// NoCertificates is a merchant without a public key for whom WeChat Pay has no platform
+// certificates either.
+func NoCertificates(cause error) *Error {
+	e := Config(cause)
+	e.Cure = publicKeyCure
+	return e
+}
+
+// APIv3KeyUnusable is a notification, or a list of platform certificates, that the
+// merchant's apiv3_key, or the lack of it, keeps from being read. WeChat Pay sends a
+// notification again.
+func APIv3KeyUnusable(cause error) *Error {
+	e := Config(cause)
+	e.Cure = "put the merchant's APIv3 key (账户中心 → API安全 → APIv3密钥) into the secret as apiv3_key; the merchant platform does not show it again, but lets you set a new one"
+	return e
+}
+
 // SignatureRefused is a request whose signature WeChat Pay does not accept. That is
 // the operator's fault, not the caller's.
 func SignatureRefused(cause error) *Error {
@@ -176,7 +204,7 @@ func SignatureRefused(cause error) *Error {
 		Code:    "SIGN_ERROR",
 		Message: "WeChat Pay refused the service's signature",
 		Cause:   cause,
-		Cure:    "check that the secret's mchid, certificate_serial_no and private_key belong together and that the certificate is not revoked",
+		Cure:    "check that mchid, certificate_serial_no and private_key are of one merchant certificate, and that it is in force (账户中心 → API安全 → 商户API证书); if it was revoked or replaced, put the new one into the secret",
 	}
 }
 

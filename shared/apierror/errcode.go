@@ -36,7 +36,7 @@ func FromErrcode(errcode int, errmsg string) *Error {
 	case 40164:
 		e.Status = http.StatusBadGateway
 		e.Message = "WeChat does not allow calls from this service's IP address"
-		e.Cure = "add the IP address that the cause names to the official account's IP allow-list"
+		e.Cure = "add the IP address that the cause names to the official account's IP allow-list (微信公众平台 → 设置与开发 → 安全中心 → IP 白名单)"
 		if ip := addressIn(errmsg); ip != "" {
 			e.Message += "; add " + ip + " to the official account's IP allow-list"
 		}

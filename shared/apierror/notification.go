@@ -40,11 +40,3 @@ func NotificationMalformed(cause error) *Error {
 		Cure:    "compare the cause with WeChat Pay's document of notifications, which may have changed",
 	}
 }
-
-// APIv3KeyUnusable is a notification that the merchant's apiv3_key, or the lack of
-// it, keeps from being read.
-func APIv3KeyUnusable(cause error) *Error {
-	e := Config(cause)
-	e.Cure = "put the APIv3 key (32 bytes, set on the merchant platform under API security) into the merchant's secret as apiv3_key; WeChat Pay sends the notification again"
-	return e
-}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,9 @@ func FromWeChat(a Answer) *Error {
 		RequestID: a.RequestID,
 		Cause:     fmt.Errorf("WeChat answered %d %s: %s", a.Status, a.Code, a.Message),
 		Cure:      lookUp,
+	}
+	if a.Detail != nil && strings.Contains(a.Detail.Field, "Wechatpay-Serial") { // the key that the request names
+		e.Cure = publicKeyCure
 	}
 	switch {
 	case a.Status == http.StatusTooManyRequests:

@@ -145,7 +145,7 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	case passing:
 		return nil, refusal(answer, err == nil)
 	case err != nil:
-		return nil, answer.Invalid(err)
+		return nil, notTrusted(answer, err)
 	case answer.Status >= http.StatusBadRequest:
 		return nil, refusal(answer, true)
 	}
@@ -181,17 +181,17 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	}
 	if answer.Status != http.StatusOK {
 		// Whatever it is, the caller has no part in it.
-		return answer.Failed(apierror.Config(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
+		return answer.Failed(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
 	}
 	certificates, err := merchant.keys.decrypt(answer.Body)
 	if errors.Is(err, errWrongAPIv3Key) {
-		return apierror.Config(err)
+		return answer.Failed(apierror.APIv3KeyUnusable(err))
 	}
 	if err == nil {
 		err = verify(ctx, merchant.keys.with(certificates), answer)
 	}
 	if err != nil {
-		return answer.Invalid(err)
+		return notTrusted(answer, err)
 	}
 	merchant.keys.hold(certificates)
 	return nil
@@ -249,6 +249,14 @@ func (u unverified) GetAcceptSerial(ctx context.Context) (string, error) { retur
 // verify holds an answer against the keys.
 func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
 	return keys.validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
+}
+
+// notTrusted is the error for an answer that is not verified.
+func notTrusted(answer *upstream.Answer, err error) error {
+	if errors.Is(err, errUnknownKey) {
+		return answer.Failed(apierror.UnknownKey(err))
+	}
+	return answer.Invalid(err)
 }
 
 // refusal is the apierror.Error for an error that WeChat Pay answered with. Of an

@@ -194,6 +194,40 @@ func TestEchoNamesTheStepThatFailsAndTheCure(t *testing.T) {
 	}
 }
 
+// The same fault has the same cure, whether a call or the self-test meets it.
+func TestOneFaultHasOneCure(t *testing.T) {
+	wrongKey := reply{status: 200, signed: signature{serial: certA}, body: listOf(encrypted(certA, cert{serial: certA}.pem(), strings.ToLower(apiv3Key)))}
+	refused := reply{status: 400, signed: signature{serial: publicKeyID}, body: `{"code":"PARAM_ERROR","message":"参数错误","detail":{"field":"Wechatpay-Serial","issue":"校验失败","location":"header"}}`}
+	for _, row := range []struct {
+		name    string
+		mode    string
+		accepts string // the certificate's serial number; empty: the merchant's
+		answer  reply
+		list    reply
+		cure    string
+	}{
+		{"a revoked certificate", "public key", "7132D72A03E93CDDF8C03BBD1F37EEDF00000002", reply{}, reply{}, "revoked or replaced, put the new one into the secret"},
+		{"a revoked certificate where certificates are downloaded", "certificates", "7132D72A03E93CDDF8C03BBD1F37EEDF00000002", reply{}, reply{}, "revoked or replaced, put the new one into the secret"},
+		{"a rotated public key under a new ID", "public key", "", reply{status: 200, body: "{}", signed: signature{serial: "PUB_KEY_ID_0119000000012026062400291234567890"}}, reply{}, "WeChat Pay's current public key and its ID"},
+		{"a public-key ID that WeChat Pay does not know", "public key", "", refused, reply{}, "WeChat Pay's current public key and its ID"},
+		{"a wrong public key under the right ID", "public key", "", reply{status: 200, body: "{}", signed: signature{serial: publicKeyID, key: keys().merchant}}, reply{}, "the secret's public key and its ID"},
+		{"a wrong APIv3 key", "certificates", "", reply{}, wrongKey, "lets you set a new one"},
+		{"no platform certificates", "certificates", "", reply{}, noCertificates, "WeChat Pay's current public key and its ID"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := start(t, always(row.answer))
+			w.accepts, w.list, w.echo = cmp.Or(row.accepts, w.accepts), always(row.list), func(string, []byte) reply { return row.answer }
+			c := client(&versions{merchants: []*Merchant{modes[row.mode]().merchant(t)}}, w)
+			_, err := c.Post(t.Context(), operation, []byte(example))
+			called, ok := errors.AsType[*apierror.Error](err)
+			e, _ := c.Echo(t.Context(), "")
+			if tested := e.Failed(); !ok || tested == nil || called.Cure != tested.Cure || !strings.Contains(called.Cure, row.cure) {
+				t.Errorf("a call: %+v\nthe self-test: %+v", called, tested)
+			}
+		})
+	}
+}
+
 // requireFailed checks the failed step and the error.
 func requireFailed(t *testing.T, e *Echo, err error, code, cause, cure string) {
 	t.Helper()
