@@ -110,6 +110,27 @@ func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecret
 	return out, nil
 }
 
+// moveCurrent makes another version of a secret the current one. Secrets Manager makes
+// the current one AWSPREVIOUS.
+func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanager.GetSecretValueOutput) error {
+	client, err := a.secrets(ctx)
+	if err != nil {
+		return err
+	}
+	a.during("changing "+id, func() {
+		_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: &id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: to.VersionId, RemoveFromVersionId: from.VersionId,
+		})
+	})
+	switch {
+	case isCode(err, "InvalidParameterException"):
+		return faultf("see which value is right, and run this again", "somebody else changed the secret in the meantime")
+	case err != nil:
+		return awsFault(err, "secretsmanager:UpdateSecretVersionStage", id)
+	}
+	return nil
+}
+
 // putSecret makes text the current version of a secret, which it creates if there is
 // none. The version before is kept as AWSPREVIOUS. If the secret has this text
 // already, nothing is written.

@@ -57,6 +57,40 @@ func TestASecretInMoto(t *testing.T) {
 	}
 }
 
+// TestRotateUndoInMoto undoes a rotation in an implementation of Secrets Manager that is
+// not this project's.
+func TestRotateUndoInMoto(t *testing.T) {
+	mototest.Use(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER")
+	client := secretsmanager.NewFromConfig(awsconfig.Load())
+	for _, row := range undoRows() {
+		t.Run(row.name, func(t *testing.T) {
+			id, there := "membercard/"+rand.Text(), false
+			put := func(value string) {
+				t.Helper()
+				var err error
+				if there {
+					_, err = client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &id, SecretString: &value})
+				} else {
+					_, err = client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &id, SecretString: &value})
+				}
+				if there = true; err != nil {
+					t.Fatal(err)
+				}
+			}
+			current := func() string {
+				t.Helper()
+				// Without a label, moto answers with the version that was put last.
+				out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSCURRENT")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return *out.SecretString
+			}
+			testUndo(t, row, id, put, current, "--endpoint", strings.Join(pay.Endpoints(), ","))
+		})
+	}
+}
+
 // deployedInMoto is as much of template.yaml as moto can deploy, run and list: no
 // functions, no API and no alarms.
 const deployedInMoto = `{"Parameters": {"MerchantSecretArn": {"Type": "String"}, "AlarmTopicArn": {"Type": "String", "Default": ""}},

@@ -146,7 +146,7 @@ func (a *app) root() *cobra.Command {
 			a.cardOpen("brand", "Have a customer open a brand card"), a.cardOpen("merchant", "Have a customer open a merchant card"))),
 		group("events", "See the notifications of WeChat Pay", a.eventsTail()),
 		group("rotate", "Replace the merchant's certificate without dropping a request",
-			a.rotateBegin(), a.rotateFinish()),
+			a.rotateBegin(), a.rotateFinish(), a.rotateUndo()),
 		group("local", "Try the tool with the local stack",
 			withFile("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
 		group("plan", "Check the card plan, and put it in force",

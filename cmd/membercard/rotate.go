@@ -16,6 +16,9 @@ import (
 	"membercard/shared/upstream"
 )
 
+// putAnother is the cure where no version of the merchant's secret can be used.
+const putAnother = "put a correct secret: membercard secret merchant … --put "
+
 // secretTTL is how long functions use a secret before they read it again.
 const secretTTL = "5 minutes"
 
@@ -24,7 +27,11 @@ func (a *app) rotateBegin() *cobra.Command {
 	var files merchantFiles
 	cmd := command("begin", "Put a new certificate into the secret, while the old one is in force", func(ctx context.Context) error {
 		r := &report{}
-		if err := a.beginRotation(ctx, r, &id, &files); err != nil {
+		err := a.merchantID(&id)
+		if err == nil {
+			err = a.beginRotation(ctx, r, id, &files)
+		}
+		if err != nil {
 			return err
 		}
 		return a.print(a.out, r)
@@ -32,7 +39,9 @@ func (a *app) rotateBegin() *cobra.Command {
 	cmd.Long = `Put a new merchant API certificate into the merchant's secret. First it is checked, and
 WeChat Pay's self-test is run with it; only then is the secret changed. The old
 certificate must still be in force then, so that no request fails meanwhile. When all
-functions use the new one, revoke the old one and run: membercard rotate finish`
+functions use the new one, revoke the old one and run: membercard rotate finish
+
+It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`
 	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
 	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the new certificate, apiclient_cert.pem")
 	cmd.Flags().StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
@@ -43,13 +52,21 @@ functions use the new one, revoke the old one and run: membercard rotate finish`
 	return cmd
 }
 
-func (a *app) beginRotation(ctx context.Context, r *report, id *string, files *merchantFiles) error {
-	client, text, err := a.merchantOf(ctx, r, &source{id: *id})
-	if err != nil || client == nil {
-		return err
+// merchantID makes the local stack's the default of --secret-id.
+func (a *app) merchantID(id *string) error {
+	if *id == "" && a.local == nil {
+		return usagef("--secret-id is needed")
 	}
 	if *id == "" {
 		*id = a.local.Secrets.Merchant
+	}
+	return nil
+}
+
+func (a *app) beginRotation(ctx context.Context, r *report, id string, files *merchantFiles) error {
+	client, text, err := a.merchantOf(ctx, r, &source{id: id})
+	if err != nil || client == nil {
+		return err
 	}
 	var secret merchantSecret
 	_ = strictjson.Decode(text, &secret) // ParseMerchant took it
@@ -91,12 +108,13 @@ func (a *app) beginRotation(ctx context.Context, r *report, id *string, files *m
 		r.after = append(r.after, "nothing was written; the secret has the old certificate")
 		return nil
 	}
-	if !r.store(a.putSecret(ctx, *id, string(renewed))) {
+	if !r.store(a.putSecret(ctx, id, string(renewed))) {
 		return nil
 	}
 	r.after = append(r.after,
 		"functions use the new certificate within "+secretTTL+"; until then the old one must stay in force",
-		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(*id))
+		"if something goes wrong before that, go back: membercard rotate undo --secret-id "+quote(id),
+		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(id))
 	return nil
 }
 
@@ -104,15 +122,15 @@ func (a *app) rotateFinish() *cobra.Command {
 	var id string
 	cmd := command("finish", "Check that the new certificate is in force and the old one is not", func(ctx context.Context) error {
 		r := &report{}
+		if err := a.merchantID(&id); err != nil {
+			return err
+		}
 		client, text, err := a.merchantOf(ctx, r, &source{id: id})
 		if err != nil {
 			return err
 		}
 		if client != nil {
 			r.addEcho(a.echo(ctx, client).Steps[1:])
-			if id == "" {
-				id = a.local.Secrets.Merchant
-			}
 			err = a.finishRotation(ctx, r, id, text)
 		}
 		if err != nil {
@@ -121,7 +139,8 @@ func (a *app) rotateFinish() *cobra.Command {
 		return a.print(a.out, r)
 	})
 	cmd.Long = `Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
-the one in the version before (AWSPREVIOUS).`
+the one in the version before (AWSPREVIOUS). It needs permission for
+secretsmanager:GetSecretValue.`
 	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
 	return cmd
 }
@@ -160,10 +179,93 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, current 
 	return nil
 }
 
+func (a *app) rotateUndo() *cobra.Command {
+	var id string
+	cmd := command("undo", "Make the version before of the secret the current one again", func(ctx context.Context) error {
+		r := &report{}
+		err := a.merchantID(&id)
+		if err == nil {
+			err = a.undoRotation(ctx, r, id)
+		}
+		if err != nil {
+			return err
+		}
+		if r.failed() > 0 {
+			r.after = append(r.after, "nothing was changed")
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
+First WeChat Pay's self-test is run with it; if it fails, because the old certificate is
+revoked for instance, nothing is changed. The version that is undone is AWSPREVIOUS then,
+so an undo can be undone.
+
+It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionStage.`
+	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
+	return cmd
+}
+
+func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
+	const name = "version before"
+	current, err := a.version(ctx, id, "AWSCURRENT")
+	if err != nil {
+		r.fail("secret read", asFault(err))
+		return nil
+	}
+	previous, err := a.version(ctx, id, "AWSPREVIOUS")
+	if f, ok := errors.AsType[*fault](err); ok && f.missing {
+		err = faultf(putAnother+quote(id), "the secret has no version before (AWSPREVIOUS)")
+	}
+	if err != nil {
+		r.fail(name, asFault(err))
+		return nil
+	}
+	text := aws.ToString(previous.SecretString)
+	merchant, err := signing.ParseMerchant([]byte(text))
+	var now, old merchantSecret
+	_ = strictjson.Decode([]byte(aws.ToString(current.SecretString)), &now) // it may be malformed, and undone for that
+	_ = strictjson.Decode([]byte(text), &old)                               // ParseMerchant took it
+	switch {
+	case err != nil:
+		err = faultf(putAnother+quote(id), "%v", err)
+	case text == aws.ToString(current.SecretString):
+		err = faultf(putAnother+quote(id), "it has the same value as the current one")
+	case now.MchID != "" && now.MchID != old.MchID:
+		err = faultf(putAnother+quote(id)+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, clip(now.MchID))
+	}
+	if err != nil {
+		r.fail(name, asFault(err))
+		return nil
+	}
+	r.MchID, r.CertificateSerialNo = old.MchID, old.CertificateSerialNo
+	r.add(step{Name: name, OK: true, Detail: "merchant " + old.MchID + ", certificate " + old.CertificateSerialNo})
+	client, err := a.signingAs(merchant)
+	if err != nil {
+		return err
+	}
+	r.addEcho(a.echo(ctx, client).Steps[1:])
+	if r.failed() > 0 {
+		return nil
+	}
+	if err := a.moveCurrent(ctx, id, current, previous); err != nil {
+		r.fail("undone", asFault(err))
+		return nil
+	}
+	r.Stored = &stored{ARN: aws.ToString(previous.ARN), VersionID: aws.ToString(previous.VersionId)}
+	r.add(step{Name: "undone", OK: true, Detail: "AWSCURRENT is the version " + r.Stored.VersionID + " again; AWSPREVIOUS is now " + aws.ToString(current.VersionId)})
+	r.after = append(r.after, "functions use it within "+secretTTL+", and at once where WeChat Pay refuses the one that they have; to go forth again, run this once more")
+	return nil
+}
+
+// version reads the version of a secret with a staging label.
+func (a *app) version(ctx context.Context, id, stage string) (*secretsmanager.GetSecretValueOutput, error) {
+	return a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &stage})
+}
+
 // previousSecret returns the version before the current one, or nothing if there is
 // none.
 func (a *app) previousSecret(ctx context.Context, id string) ([]byte, error) {
-	out, err := a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: aws.String("AWSPREVIOUS")})
+	out, err := a.version(ctx, id, "AWSPREVIOUS")
 	if err != nil {
 		if f, ok := errors.AsType[*fault](err); ok && f.missing {
 			return nil, nil

@@ -2,9 +2,11 @@ package main
 
 import (
 	"crypto/x509"
+	"fmt"
 	"strings"
 	"testing"
 
+	"membercard/local/discovery"
 	"membercard/local/wechatpay"
 )
 
@@ -67,8 +69,110 @@ func TestRotate(t *testing.T) {
 	pay.IssueMerchantKey()
 	args := filesFor(merchantNow(wechatpay.Both))
 	o := tool(t, append([]string{"rotate", "begin", local, "--secret-id", id}, files{"cert": args["cert"], "key": args["key"]}.args(t)[2:]...)...)
-	if o.code != exitOK || !strings.Contains(o.out, "run: membercard rotate finish --secret-id "+id) || !strings.Contains(o.out, "within 5 minutes") {
+	if o.code != exitOK || !strings.Contains(o.out, "run: membercard rotate finish --secret-id "+id) || !strings.Contains(o.out, "within 5 minutes") || !strings.Contains(o.out, "membercard rotate undo --secret-id "+id) {
 		t.Errorf("%s", o.out)
 	}
 	pay.RevokeOldMerchantKeys()
+}
+
+// undoRow is a secret's values, in order, and what an undo makes of them.
+type undoRow struct {
+	name        string
+	values      []string
+	step        string // that fails; empty: the value before is the current one again
+	cause, cure string
+}
+
+// undoRows are of the sandbox's merchant, who has a certificate, a newer one, and one that
+// is revoked.
+func undoRows() []undoRow {
+	value := func() string { return pay.MerchantSecret(wechatpay.Both) }
+	revoked := value()
+	pay.RotateMerchantKey()
+	old := value()
+	pay.IssueMerchantKey()
+	renewed := value()
+	another := strings.Replace(old, merchantNumber(old), "1900000002", 1)
+	const before = "version before"
+	return []undoRow{
+		{"a new certificate", []string{old, renewed}, "", "", ""},
+		{"a malformed secret", []string{renewed, "{"}, "", "", ""},
+		{"a secret without a key", []string{renewed, `{"mchid":"1900000001"}`}, "", "", ""},
+		{"of several versions", []string{revoked, old, "{}"}, "", "", ""},
+		{"a certificate that is revoked", []string{revoked, old}, "signature accepted", "401", "revoked or replaced"},
+		{"a malformed version before", []string{"{}", old}, before, "mchid is missing", "membercard secret merchant … --put "},
+		{"another merchant's", []string{another, old}, before, "it is merchant 1900000002's", "--put "},
+		{"the same value", []string{old, old}, before, "the same value", "--put "},
+		{"no version before", []string{old}, before, "no version before (AWSPREVIOUS)", "--put "},
+		{"no secret", nil, "secret read", "has no secret", "list-secrets"},
+	}
+}
+
+func merchantNumber(secret string) string {
+	m, _ := merchantIn(secret)
+	return m.MchID
+}
+
+// testUndo undoes a rotation of a secret with these values, which put stores and current
+// reads.
+func testUndo(t *testing.T, row undoRow, id string, put func(value string), current func() string, more ...string) {
+	undo := func() outcome {
+		return tool(t, append([]string{"rotate", "undo", "--json", "--secret-id", id}, more...)...)
+	}
+	for _, value := range row.values {
+		put(value)
+	}
+	o := undo()
+	o.requireNo(t, private(nil)...)
+	if row.step != "" {
+		if s := o.requireFailed(t, row.step); !strings.Contains(s.Cause, row.cause) || !strings.Contains(s.Cure, row.cure) {
+			t.Errorf("%+v", s)
+		}
+		if n := len(row.values); n > 0 && current() != row.values[n-1] {
+			t.Error("the secret was changed")
+		}
+		return
+	}
+	before, undone := row.values[len(row.values)-2], row.values[len(row.values)-1]
+	want, _ := merchantIn(before)
+	if r := o.requirePassed(t); current() != before || r.CertificateSerialNo != want.CertificateSerialNo || r.Stored == nil || r.Stored.VersionID == "" {
+		t.Errorf("%s", o.out)
+	}
+	// And forth again, if what was undone can be used.
+	if o := undo(); o.code == exitOK && current() != undone || o.code != exitOK && current() != before {
+		t.Errorf("%s", o.out)
+	}
+}
+
+func TestRotateUndo(t *testing.T) {
+	for i, row := range undoRows() {
+		t.Run(row.name, func(t *testing.T) {
+			id := fmt.Sprint("membercard/undone-", i)
+			current := func() string {
+				out, err := (&app{console: &console{}, local: &discovery.Stack{AWS: manager.discovery()}}).getSecret(t.Context(), id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(out)
+			}
+			testUndo(t, row, id, func(value string) { manager.aws.Secrets.Put(id, value) }, current, local)
+		})
+	}
+	const id = "membercard/undone-0"
+	for _, row := range []struct{ exception, cause, cure string }{
+		{"AccessDeniedException", "does not allow it", "secretsmanager:UpdateSecretVersionStage"},
+		{"InvalidParameterException", "somebody else changed the secret", "run this again"},
+	} {
+		manager.refuse("UpdateSecretVersionStage", row.exception)
+		s := tool(t, "rotate", "undo", "--json", local, "--secret-id", id).requireFailed(t, "undone")
+		manager.refuse("UpdateSecretVersionStage", "")
+		if !strings.Contains(s.Cause, row.cause) || !strings.Contains(s.Cure, row.cure) {
+			t.Errorf("%+v", s)
+		}
+	}
+	for _, command := range []string{"finish", "undo"} {
+		if o := tool(t, "rotate", command); o.code != exitUsage || !strings.Contains(o.err, "--secret-id is needed") {
+			t.Errorf("%s: %+v", command, o)
+		}
+	}
 }

@@ -123,6 +123,50 @@ func TestCreateSecret(t *testing.T) {
 	}
 }
 
+// AWSCURRENT moves to another version, and AWSPREVIOUS to the one that had it.
+func TestUpdateSecretVersionStage(t *testing.T) {
+	s := start(t)
+	c := secretsClient(s, region, accessKey, secretKey)
+	ids := map[string]*string{"none": aws.String(strings.Repeat("0", 32))}
+	for _, value := range []string{"one", "two", "three"} {
+		s.Secrets.Put("card/key", value)
+		out, err := getSecret(t.Context(), s, region, accessKey, secretKey, input("card/key", "", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[value] = out.VersionId
+	}
+	for _, row := range []struct {
+		name, id, stage   string
+		to, from          string // values of the versions
+		code              string // of the error
+		current, previous string // values then
+	}{
+		{"back to the one before", "card/key", "AWSCURRENT", "two", "three", "", "two", "three"},
+		{"and forth", "card/key", "AWSCURRENT", "three", "two", "", "three", "two"},
+		{"to an older one", "card/key", "AWSCURRENT", "one", "three", "", "one", "three"},
+		{"where it is", "card/key", "AWSCURRENT", "one", "one", "", "one", "three"},
+		{"from another than the current one", "card/key", "AWSCURRENT", "two", "three", "InvalidParameterException", "one", "three"},
+		{"to none", "card/key", "AWSCURRENT", "none", "one", "InvalidParameterException", "one", "three"},
+		{"another label", "card/key", "MINE", "two", "one", "InvalidParameterException", "one", "three"},
+		{"another secret", "card", "AWSCURRENT", "two", "one", "ResourceNotFoundException", "one", "three"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := c.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+				SecretId: &row.id, VersionStage: &row.stage, MoveToVersionId: ids[row.to], RemoveFromVersionId: ids[row.from],
+			})
+			if errorCode(err) != row.code || (err != nil) != (row.code != "") {
+				t.Fatalf("error %v, want %q", err, row.code)
+			}
+			for stage, want := range map[string]string{"AWSCURRENT": row.current, "AWSPREVIOUS": row.previous} {
+				if out, err := getSecret(t.Context(), s, region, accessKey, secretKey, input("card/key", "", stage)); err != nil || *out.SecretString != want || *out.VersionId != *ids[want] {
+					t.Errorf("%s is %v, %v, want %s", stage, out, err, want)
+				}
+			}
+		})
+	}
+}
+
 func TestPutSecretValue(t *testing.T) {
 	s := start(t)
 	arn := s.Secrets.Put("ticket", "{}")
