@@ -71,7 +71,7 @@ func TestOpen(t *testing.T) {
 			t.Errorf("%q is not printed", line)
 		}
 		var out bytes.Buffer
-		if err := requestOpen(t.Context(), &out, address, kind); err != nil || !strings.HasSuffix(out.String(), "the card is EFFECTIVE\n") {
+		if err := requestOpen(t.Context(), &out, address, kind); err != nil || !regexp.MustCompile(`\n\nthe card is EFFECTIVE since \+\d+ ms\n$`).MatchString(out.String()) || strings.Count(out.String(), "EFFECTIVE") != 1 {
 			t.Errorf("%s: %v\n%s", kind, err, &out)
 		}
 		for _, card := range s.WeChatPay.UserCards() {

@@ -65,7 +65,14 @@ func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
 // print writes the steps as a table, without personal data.
 func (a *opened) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	// The activation makes a merchant card EFFECTIVE, and what follows only tells of it.
+	// So that is the end of the story, with its time, and not a line in the middle.
+	since := ""
 	for _, step := range a.Steps {
+		if step.What == journey.Member {
+			since = fmt.Sprintf(" since %+d ms", step.Time.Sub(a.Steps[0].Time).Milliseconds())
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%+d ms\t%s\t%s\n", step.Time.Local().Format("15:04:05.000"), step.Time.Sub(a.Steps[0].Time).Milliseconds(), strings.ReplaceAll(step.What, "_", " "), says(step))
 	}
 	if err := table.Flush(); err != nil {
@@ -74,7 +81,7 @@ func (a *opened) print(w io.Writer) error {
 	if a.Missing != "" {
 		return errors.New(a.Missing)
 	}
-	fmt.Fprintf(w, "\nthe card is %s\n", a.State)
+	fmt.Fprintf(w, "\nthe card is %s%s\n", a.State, since)
 	return nil
 }
 
