@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -53,6 +54,12 @@ func awsFault(err error, action, id string) *fault {
 			cure:    "list them: aws secretsmanager list-secrets --query 'SecretList[].Name'; or make it with membercard secret … --put " + quote(id),
 			missing: true,
 		}
+	}
+	switch refused, ok := errors.AsType[smithy.APIError](err); {
+	case ok && refused.ErrorCode() == "InvalidRequestException" && strings.Contains(refused.ErrorMessage(), "delet"):
+		return faultf("restore it: aws secretsmanager restore-secret --secret-id "+quote(id), "the secret %s is to be deleted", id)
+	case isCode(err, "DecryptionFailure", "EncryptionFailure"):
+		return faultf("let whoever runs this use the key (kms:Decrypt; to write, kms:GenerateDataKey), or give the secret the key it had", "Secrets Manager can't use the secret's KMS key: %s", refused.ErrorMessage())
 	}
 	return apiFault(err, "Secrets Manager", action)
 }

@@ -45,7 +45,6 @@ func (a *app) deployed(ctx context.Context, r *report, stack string) (*deploymen
 	d := &deployment{c, map[string]string{}, map[string]string{}, map[string]string{}}
 	var status string
 	a.during("asking CloudFormation", func() { status, err = d.describe(ctx, stack) })
-	found := step{Name: name, OK: true, Detail: stack + ", " + status}
 	switch {
 	case isCode(err, "ValidationError"):
 		r.fail(name, faultf("list them: aws cloudformation describe-stacks --query 'Stacks[].StackName'; the region is set with --region", "there is no stack %s in region %s", stack, c.Region))
@@ -53,19 +52,44 @@ func (a *app) deployed(ctx context.Context, r *report, stack string) (*deploymen
 	case err != nil:
 		r.fail(name, apiFault(err, "CloudFormation", "cloudformation:DescribeStacks and cloudformation:ListStackResources"))
 		return nil, nil
-	case d.outputs["ApiUrl"] == "" || d.outputs["FunctionLogGroup"] == "":
-		r.fail(name, faultf("name the stack that sam deploy made from template.yaml", "%s is no stack of membercard: it lacks the outputs ApiUrl and FunctionLogGroup", stack))
-		return nil, nil
-	case strings.HasSuffix(status, "_IN_PROGRESS"):
-		found.Warning, found.Cure = "it is being changed now, so what follows may change", "wait for it: aws cloudformation wait stack-update-complete --stack-name "+quote(stack)
-	case strings.HasSuffix(status, "_FAILED"):
-		r.fail(name, faultf("see what failed: aws cloudformation describe-stack-events --stack-name "+quote(stack), "%s is in the state %s", stack, status))
-		return d, nil
-	case strings.Contains(status, "ROLLBACK"):
-		found.Warning, found.Cure = "the last deployment failed and was undone", "see why: aws cloudformation describe-stack-events --stack-name "+quote(stack)
 	}
-	r.add(found)
+	ours := d.outputs["ApiUrl"] != "" && d.outputs["FunctionLogGroup"] != ""
+	r.add(stateOf(name, stack, status, ours))
+	if !ours {
+		return nil, nil
+	}
 	return d, nil
+}
+
+// stateOf is the step for a stack's status in CloudFormation. ours is whether it has the
+// outputs of membercard, which a stack also lacks before its first deployment has worked.
+func stateOf(name, stack, status string, ours bool) step {
+	found := step{Name: name, OK: true, Detail: stack + ", " + status}
+	fail := func(cause, cure string) step { return step{Name: name, Cause: stack + ": " + cause, Cure: cure} }
+	of := " --stack-name " + quote(stack)
+	events := "see why: aws cloudformation describe-stack-events" + of
+	const whenOver = "run this again when it is over"
+	switch {
+	case status == "UPDATE_ROLLBACK_FAILED":
+		return fail("the last deployment failed, and so did undoing it ("+status+")", events+"; remove the cause, and go on: aws cloudformation continue-update-rollback"+of)
+	case strings.HasSuffix(status, "_FAILED"):
+		return fail("it is in the state "+status, events)
+	case status == "ROLLBACK_COMPLETE":
+		return fail("the first deployment failed and was undone ("+status+")", events+"; remove the cause, delete the stack (sam delete"+of+"), and deploy again")
+	case status == "REVIEW_IN_PROGRESS":
+		return fail("it was never deployed, it only has a change set ("+status+")", "deploy it: sam deploy")
+	case status == "DELETE_IN_PROGRESS":
+		return fail("it is being deleted ("+status+")", "deploy it again if it is still wanted: sam deploy")
+	case !ours && strings.HasSuffix(status, "_IN_PROGRESS"):
+		return fail("its first deployment is not over ("+status+")", whenOver+": aws cloudformation describe-stacks --query 'Stacks[].StackStatus'"+of)
+	case !ours:
+		return fail("it is no stack of membercard: it lacks the outputs ApiUrl and FunctionLogGroup", "name the stack that sam deploy made from template.yaml")
+	case strings.HasSuffix(status, "_IN_PROGRESS"):
+		found.Warning, found.Cure = "it is being changed now, so what follows may change", whenOver+": aws cloudformation describe-stacks --query 'Stacks[].StackStatus'"+of
+	case strings.Contains(status, "ROLLBACK"):
+		found.Warning, found.Cure = "the last deployment failed and was undone", events
+	}
+	return found
 }
 
 // describe asks CloudFormation for a stack.

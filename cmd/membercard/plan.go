@@ -50,6 +50,9 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 			return err
 		}
 		if d == nil || r.failed() > 0 {
+			if d != nil && d.outputs["CardPlan"] != "" { // it does not need the stack
+				r.Steps[len(r.Steps)-1].Cure += "; the plan can be reached without the stack: --at " + d.outputs["CardPlan"]
+			}
 			return a.print(a.out, r)
 		}
 		if p.deployment, p.uri = d, d.outputs["CardPlan"]; p.uri == "" {

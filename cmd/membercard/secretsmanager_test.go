@@ -64,5 +64,9 @@ func (m *secretsManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(map[string]string{"__type": exception, "message": "User: arn:aws:iam::123456789012:user/op is not authorized to perform: secretsmanager:" + operation})
+	message := "User: arn:aws:iam::123456789012:user/op is not authorized to perform: secretsmanager:" + operation
+	if exception == "InvalidRequestException" {
+		message = "You can't perform this operation on the secret because it was marked for deletion."
+	}
+	_ = json.NewEncoder(w).Encode(map[string]string{"__type": exception, "message": message})
 }
