@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -69,20 +70,36 @@ func awsFault(err error, action, id string) *fault {
 func apiFault(err error, service, action string) *fault {
 	refused, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached", service)
+		return unreachable(err, service)
 	}
 	switch code := refused.ErrorCode(); code {
-	case "AccessDeniedException", "AccessDenied", "AuthorizationError":
+	case "AccessDeniedException", "AccessDenied", "AuthorizationError", "Forbidden":
 		return &fault{
 			cause:  service + " does not allow it: " + refused.ErrorMessage(),
 			cure:   "let whoever runs this do " + action + " on it (see who that is: aws sts get-caller-identity)",
 			denied: true,
 		}
-	case "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken":
-		return faultf("log in anew, and see that this works: aws sts get-caller-identity", "AWS does not accept the credentials (%s)", code)
+	case "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "SignatureDoesNotMatch", "InvalidClientTokenId", "InvalidAccessKeyId", "ExpiredToken":
+		return faultf("log in anew, and see that this works: aws sts get-caller-identity; check this machine's clock too: date -u", "AWS does not accept the credentials (%s)", code)
+	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
+		return faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock is wrong: %s answered %s", service, code)
+	case "ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown":
+		return faultf("run this again in a minute", "%s gets too many requests of this account (%s)", service, code)
 	default:
 		return faultf("look the code up in the document of "+action, "%s answered %s: %s", service, code, refused.ErrorMessage())
 	}
+}
+
+// unreachable is the fault for a request that AWS did not answer.
+func unreachable(err error, service string) *fault {
+	reason := "it did not answer"
+	if network, ok := errors.AsType[*url.Error](err); ok {
+		reason = network.Err.Error()
+	}
+	if errors.Is(err, context.Canceled) {
+		reason = "it was interrupted"
+	}
+	return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached: %s", service, reason)
 }
 
 // isCode reports whether err is an error of AWS with one of the codes.

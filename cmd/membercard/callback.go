@@ -14,6 +14,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
+	"membercard/shared/upstream"
 )
 
 // callbackPath is where WeChat Pay keeps the URL that events of merchant cards are
@@ -82,13 +83,8 @@ func (a *app) callbackSet() *cobra.Command {
 
 // callback returns the callback URL, or "" if none is set.
 func (a *app) callback(ctx context.Context, client *signing.Client) (current string, err error) {
-	var body []byte
-	a.during("asking WeChat Pay", func() {
-		answer, failed := client.Get(ctx, callbackPath)
-		if err = failed; err == nil {
-			body = answer.Body
-		}
-	})
+	var found *upstream.Answer
+	a.during("asking WeChat Pay", func() { found, err = client.Get(ctx, callbackPath) })
 	if e, ok := errors.AsType[*apierror.Error](err); ok && e.Status == http.StatusNotFound {
 		return "", nil
 	}
@@ -98,8 +94,8 @@ func (a *app) callback(ctx context.Context, client *signing.Client) (current str
 	var answer struct {
 		NotifyURL string `json:"notify_url"`
 	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", errors.New("WeChat Pay's answer is not the documented JSON")
+	if json.Unmarshal(found.Body, &answer) != nil {
+		return "", found.Invalid(errors.New("the answer is not the documented JSON"))
 	}
 	return answer.NotifyURL, nil
 }

@@ -315,6 +315,10 @@ func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
 				sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
 			}})
 		})
+		if isCode(err, "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue") {
+			r.fail(queue.name, faultf("deploy the template again", "the queue is gone: %s", queue.url))
+			continue
+		}
 		if err != nil {
 			r.fail(queue.name, apiFault(err, "SQS", "sqs:GetQueueAttributes"))
 			continue

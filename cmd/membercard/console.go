@@ -141,8 +141,9 @@ func (r *report) addEcho(steps []signing.Step) {
 // fault is a mistake: what was found, what was expected, and what mends it.
 type fault struct {
 	cause, cure string
-	missing     bool // there is no such thing yet
-	denied      bool // IAM does not allow it
+	requestID   string // WeChat's
+	missing     bool   // there is no such thing yet
+	denied      bool   // IAM does not allow it
 }
 
 func (f *fault) Error() string {
@@ -223,13 +224,20 @@ func (s *step) print(w io.Writer, colour bool) {
 func (c *console) printError(err error) {
 	f := asFault(err)
 	if c.json {
-		text, _ := strictjson.Encode(map[string]any{"ok": false, "error": map[string]string{"cause": f.cause, "cure": f.cure}}) // strings only
+		members := map[string]string{"cause": f.cause, "cure": f.cure}
+		if f.requestID != "" {
+			members["request_id"] = f.requestID
+		}
+		text, _ := strictjson.Encode(map[string]any{"ok": false, "error": members}) // strings only
 		fmt.Fprintf(c.out, "%s\n", text)
 		return
 	}
 	fmt.Fprintln(c.err, "membercard:", f.cause)
 	if f.cure != "" {
 		fmt.Fprintln(c.err, "cure:", f.cure)
+	}
+	if f.requestID != "" {
+		fmt.Fprintln(c.err, "request_id:", f.requestID)
 	}
 }
 

@@ -145,7 +145,10 @@ func (a *app) invoke(ctx context.Context, d *deployment, function string, event 
 		_ = json.Unmarshal(out.Payload, &e) // without a message the cause says less
 		cause, cure, _ := strings.Cut(e.Message, "; cure: ")
 		if cure == "" {
-			cure = "read its log: docs/runbook.md"
+			cure = "read its log: aws logs tail " + quote(d.outputs["FunctionLogGroup"]) + " --since 10m"
+			if a.local != nil {
+				cure = "read the log of go run ./local"
+			}
 		}
 		return nil, false, &fault{cause: fmt.Sprintf("the function failed: %s", cause), cure: cure}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -129,9 +128,9 @@ func (t *temporary) create(ctx context.Context, detailTypes []string) *fault {
 	}
 	arn := attributes.Attributes["QueueArn"]
 	put, err := t.events.PutTargets(ctx, &eventbridge.PutTargetsInput{Rule: &t.name, EventBusName: &t.bus, Targets: []eventtypes.Target{{Id: &t.name, Arn: &arn}}})
-	if err == nil && put.FailedEntryCount > 0 {
-		err = errors.New("EventBridge does not take the queue as a target")
-		return asFault(err)
+	if err == nil && len(put.FailedEntries) > 0 {
+		failed := put.FailedEntries[0]
+		return faultf("run this again; if it stays so, look the code up in the document of events:PutTargets", "EventBridge does not take the queue as a target: %s: %s", aws.ToString(failed.ErrorCode), aws.ToString(failed.ErrorMessage))
 	}
 	if err != nil {
 		return apiFault(err, "EventBridge", "events:PutTargets")

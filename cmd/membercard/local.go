@@ -42,14 +42,15 @@ func (a *app) discover(ctx context.Context) error {
 // trust adds authorities to the root certificates of this process. It must be called
 // before the first TLS connection, when they are read.
 func (a *app) trust(authorities string) error {
+	const cure = "make room there, or name another folder with TMPDIR"
 	file, err := os.CreateTemp("", "membercard-ca-*.pem")
 	if err != nil {
-		return err
+		return faultf(cure, "no temporary file can be made: %v", err)
 	}
 	a.cleanup = append(a.cleanup, func() { os.Remove(file.Name()) })
 	defer file.Close()
 	if _, err := file.WriteString(authorities); err != nil {
-		return err
+		return faultf(cure, "a temporary file can't be written: %v", err)
 	}
 	return os.Setenv("SSL_CERT_FILE", file.Name())
 }

@@ -162,7 +162,9 @@ func (a *app) planPut() *cobra.Command {
 	})
 	cmd.Long = `Make a plan the one in force. It is checked and compared first; if it is the one in
 force already, nothing is written. The version before is kept (membercard plan
-rollback). card-sync applies the new plan as soon as S3 tells of it.`
+rollback). card-sync applies the new plan as soon as S3 tells of it.
+
+It needs permission for ` + planActions + `.`
 	return at.flags(cmd)
 }
 
@@ -204,8 +206,11 @@ func (a *app) planRollback() *cobra.Command {
 		a.rollback(ctx, r, &at, id)
 		return a.print(a.out, r)
 	})
-	cmd.Long = `Make an older version of the plan the one in force: by default the one before. It is
-stored as a new version, so a rollback can be rolled back.`
+	cmd.Long = `Make an older version of the plan the one in force: by default the one before, or the
+last one if the plan was deleted. It is stored as a new version, so a rollback can be
+rolled back.
+
+It needs permission for ` + planActions + `.`
 	cmd.Flags().StringVar(&id, "version", "", "`ID` of the version (default: the one before the one in force)")
 	return at.flags(cmd)
 }
@@ -220,6 +225,8 @@ func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string)
 		versions, bad := a.versions(ctx, client, at)
 		switch {
 		case bad != nil:
+		case !versions[0].Current: // it was deleted
+			id = versions[0].ID
 		case len(versions) < 2:
 			bad = faultf("membercard plan history --at "+at.uri, "there is no version before the one in force")
 		default:
@@ -318,7 +325,7 @@ func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client
 	if p, err := cardplan.Parse(text); err == nil {
 		found.plan = p
 	} else {
-		s.Warning = "it is not valid, so card-sync does nothing"
+		s.Warning, s.Cure = "it is not valid, so card-sync does nothing", "membercard plan put FILE replaces it, and membercard plan rollback goes back to the one before"
 	}
 	r.add(s)
 	return client, found
@@ -409,11 +416,11 @@ func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (v
 
 // s3Fault is the fault for an error of S3.
 func s3Fault(err error, at *planPlace) *fault {
-	refused, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return faultf("check the network, the region and AWS_ENDPOINT_URL", "S3 could not be reached")
+	code := ""
+	if refused, ok := errors.AsType[smithy.APIError](err); ok {
+		code = refused.ErrorCode()
 	}
-	switch code := refused.ErrorCode(); code {
+	switch code {
 	case "NoSuchKey":
 		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE --at " + at.uri, missing: true}
 	case "NoSuchBucket":
@@ -422,9 +429,12 @@ func s3Fault(err error, at *planPlace) *fault {
 		return faultf("membercard plan history --at "+at.uri, "there is no such version of the plan")
 	case "PreconditionFailed", "ConditionalRequestConflict":
 		return faultf("membercard plan diff FILE --at "+at.uri+", and then put it again", "somebody else put another plan in the meantime")
-	case "AccessDenied", "Forbidden":
-		return faultf("let whoever runs this read and write it (see who that is: aws sts get-caller-identity)", "S3 does not allow it")
-	default:
-		return faultf("look the code up in S3's list of error codes", "S3 answered %s: %s", code, refused.ErrorMessage())
+	case "PermanentRedirect", "AuthorizationHeaderMalformed":
+		return faultf("name its region with --region", "the bucket %s is in another region", at.bucket)
 	}
+	return apiFault(err, "S3", planActions)
 }
+
+// planActions are the permissions for the plan, as IAM calls them. Without ListBucket, S3
+// does not tell that there is no plan yet from that it may not be read.
+const planActions = "s3:GetObject, GetObjectVersion, PutObject, ListBucket and ListBucketVersions"

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -137,14 +138,34 @@ func TestPlansInTheLocalS3(t *testing.T) {
 func TestPlansInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
 	client := s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = true })
-	testPlans(t, client, func(bucket string) {
+	makeBucket := func(bucket string) {
 		if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &bucket}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled}}); err != nil {
 			t.Fatal(err)
 		}
-	})
+	}
+	testPlans(t, client, makeBucket)
+
+	// A plan that was deleted is the one that a rollback brings back.
+	bucket := "plans-" + strings.ToLower(rand.Text())
+	makeBucket(bucket)
+	plan := func(args ...string) outcome {
+		return tool(t, append([]string{"plan", "--at", "s3://" + bucket + "/plan.json", "--json"}, args...)...)
+	}
+	plan("put", write(t, "old.json", `{"cards":[]}`)).requirePassed(t)
+	plan("put", write(t, "last.json", examplePlan)).requirePassed(t)
+	last := plan("history").requirePassed(t).Versions[0].ID
+	if _, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: aws.String("plan.json")}); err != nil {
+		t.Fatal(err)
+	}
+	if r := plan("history").requirePassed(t); len(r.Versions) != 2 || r.Versions[0].Current {
+		t.Errorf("%+v", r.Versions)
+	}
+	if r := plan("rollback").requirePassed(t); r.Steps[0].Detail != last {
+		t.Errorf("%+v, want the version %s", r.Steps, last)
+	}
 }
 
 func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), more ...string) {
@@ -231,6 +252,9 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	}
 	if err := put("two", nil); err != nil {
 		t.Fatal(err)
+	}
+	if s := plan("diff", first).requirePassed(t).Steps; !slices.ContainsFunc(s, func(s step) bool { return s.Warning != "" && strings.Contains(s.Cure, "plan rollback") }) {
+		t.Errorf("a plan in force that is not valid: %+v", s)
 	}
 	if err := put("three", &tag); err == nil || !strings.Contains(s3Fault(err, place).cause, "somebody else") {
 		t.Errorf("%v", err)

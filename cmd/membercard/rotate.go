@@ -73,7 +73,8 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	old := secret.CertificateSerialNo
 	s := step{Name: "old certificate is in force", OK: true, Detail: old}
 	if echo := a.echo(ctx, client); !echo.OK {
-		s.Warning, s.Cause = "the self-test fails with it already", echo.Failed().Cause
+		failed := echo.Failed()
+		s.Warning, s.Cause, s.Cure = "the self-test fails with it already", failed.Cause, failed.Cure
 	}
 	r.add(s)
 

@@ -3,12 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"membercard/shared/strictjson"
+	"membercard/shared/upstream"
 	"membercard/shared/validation"
 )
 
@@ -75,23 +75,19 @@ func (a *app) token(ctx context.Context, from *source, path string, body []byte,
 	if client == nil {
 		return a.print(a.out, r)
 	}
-	var answer []byte
+	var answer *upstream.Answer
+	var token string
 	a.during("asking WeChat Pay", func() {
-		got, failed := client.Post(ctx, path, body)
-		if err = failed; err == nil {
-			answer = got.Body
+		if answer, err = client.Post(ctx, path, body); err == nil {
+			token, err = answer.Text(member)
 		}
 	})
 	if err != nil {
 		s := failedCall("", err)
-		return &fault{cause: s.Cause, cure: s.Cure}
-	}
-	var token string
-	if !strictjson.Member(answer, member, &token) || token == "" {
-		return errors.New("WeChat Pay's answer has no " + member)
+		return &fault{cause: s.Cause, cure: s.Cure, requestID: s.RequestID}
 	}
 	if a.json {
-		token = string(answer)
+		token = string(answer.Body)
 	}
 	_, err = fmt.Fprintln(a.out, token)
 	return err
