@@ -114,8 +114,8 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	}
 	r.after = append(r.after,
 		"functions use the new certificate within "+secretTTL+"; until then the old one must stay in force",
-		"if something goes wrong before that, go back: membercard rotate undo --secret-id "+quote(id),
-		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(id))
+		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(id),
+		"until "+old+" is revoked, this goes back to it: membercard rotate undo --secret-id "+quote(id))
 	return nil
 }
 
@@ -131,7 +131,9 @@ func (a *app) rotateFinish() *cobra.Command {
 			return err
 		}
 		if client != nil {
-			r.addEcho(a.echo(ctx, client).Steps[1:])
+			if r.addEcho(a.echo(ctx, client).Steps[1:]); r.failed() > 0 {
+				r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id))
+			}
 			err = a.finishRotation(ctx, r, id, text)
 		}
 		if err != nil {
@@ -224,15 +226,16 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 	text := aws.ToString(previous.SecretString)
 	merchant, err := signing.ParseMerchant([]byte(text))
 	var now, old merchantSecret
-	_ = strictjson.Decode([]byte(aws.ToString(current.SecretString)), &now) // it may be malformed, and undone for that
-	_ = strictjson.Decode([]byte(text), &old)                               // ParseMerchant took it
+	_, malformed := signing.ParseMerchant([]byte(aws.ToString(current.SecretString))) // and to be undone for that
+	_ = strictjson.Decode([]byte(aws.ToString(current.SecretString)), &now)
+	_ = strictjson.Decode([]byte(text), &old)
 	switch {
 	case err != nil:
 		err = faultf(putAnother+quote(id), "%v", err)
 	case text == aws.ToString(current.SecretString):
 		err = faultf(putAnother+quote(id), "it has the same value as the current one")
-	case now.MchID != "" && now.MchID != old.MchID:
-		err = faultf(putAnother+quote(id)+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, clip(now.MchID))
+	case malformed == nil && now.MchID != old.MchID:
+		err = faultf(putAnother+quote(id)+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, now.MchID)
 	}
 	if err != nil {
 		r.fail(name, asFault(err))

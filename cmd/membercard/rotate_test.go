@@ -97,6 +97,7 @@ func undoRows() []undoRow {
 	return []undoRow{
 		{"a new certificate", []string{old, renewed}, "", "", ""},
 		{"a malformed secret", []string{renewed, "{"}, "", "", ""},
+		{"the APIv3 key as the mchid", []string{renewed, strings.Replace(renewed, merchantNumber(renewed), apiv3Key(renewed), 1)}, "", "", ""},
 		{"a secret without a key", []string{renewed, `{"mchid":"1900000001"}`}, "", "", ""},
 		{"of several versions", []string{revoked, old, "{}"}, "", "", ""},
 		{"a certificate that is revoked", []string{revoked, old}, "signature accepted", "401", "revoked or replaced"},
@@ -106,6 +107,11 @@ func undoRows() []undoRow {
 		{"no version before", []string{old}, before, "no version before (AWSPREVIOUS)", "--put "},
 		{"no secret", nil, "secret read", "has no secret", "list-secrets"},
 	}
+}
+
+func apiv3Key(secret string) string {
+	m, _ := merchantIn(secret)
+	return m.APIv3Key
 }
 
 func merchantNumber(secret string) string {
