@@ -176,6 +176,15 @@ func TestRotateUndo(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
+	// It is named where the new certificate is refused.
+	refused := pay.MerchantSecret(wechatpay.Both)
+	pay.RotateMerchantKey()
+	manager.aws.Secrets.Put(id, pay.MerchantSecret(wechatpay.Both))
+	manager.aws.Secrets.Put(id, refused)
+	if o := tool(t, "rotate", "finish", local, "--secret-id", id); o.code != exitFailed || !strings.Contains(o.out, "membercard rotate undo --secret-id "+id) {
+		t.Errorf("%+v", o)
+	}
+	tool(t, "rotate", "undo", "--json", local, "--secret-id", id).requirePassed(t)
 	for _, command := range []string{"finish", "undo"} {
 		if o := tool(t, "rotate", command); o.code != exitUsage || !strings.Contains(o.err, "--secret-id is needed") {
 			t.Errorf("%s: %+v", command, o)
