@@ -147,7 +147,7 @@ func TestUpdateSecretVersionStage(t *testing.T) {
 		{"to an older one", "card/key", "AWSCURRENT", "one", "three", "", "one", "three"},
 		{"where it is", "card/key", "AWSCURRENT", "one", "one", "", "one", "three"},
 		{"from another than the current one", "card/key", "AWSCURRENT", "two", "three", "InvalidParameterException", "one", "three"},
-		{"to none", "card/key", "AWSCURRENT", "none", "one", "InvalidParameterException", "one", "three"},
+		{"to none", "card/key", "AWSCURRENT", "none", "one", "ResourceNotFoundException", "one", "three"},
 		{"another label", "card/key", "MINE", "two", "one", "InvalidParameterException", "one", "three"},
 		{"another secret", "card", "AWSCURRENT", "two", "one", "ResourceNotFoundException", "one", "three"},
 	} {
