@@ -197,6 +197,7 @@ func run(ctx context.Context, o options) error {
 	if s.WeChatPay != nil && s.OfficialAccount != nil {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+		s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
 	}
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	go http.Serve(page, playground.Handler(s, o.auth, "examples"))

@@ -9,12 +9,37 @@ import (
 
 // Where the local stack's API serves its [Stack], as JSON; the events that its bus
 // takes, a JSON text a line, until the client leaves; and where it has a customer open a
-// card. Events contain personal data, of the sandbox.
+// card, or makes a [Merchant] known. Events contain personal data, of the sandbox.
 const (
 	Path       = "/-/stack"
 	EventsPath = "/-/events"
 	OpenPath   = "/-/open" // ?card=brand or merchant
+	EnrolPath  = "/-/merchants"
 )
+
+// Merchant is what is posted to EnrolPath: a merchant of one's own, for the sandbox of
+// WeChat Pay to know. Neither is a private key.
+type Merchant struct {
+	Certificate string `json:"certificate"` // PEM of apiclient_cert.pem
+	APIv3Key    string `json:"apiv3_key"`
+}
+
+// Enrolled is the answer: what the merchant platform hands out, or why not.
+type Enrolled struct {
+	PublicKey   string `json:"wechatpay_public_key,omitempty"` // PEM of pub_key.pem
+	PublicKeyID string `json:"wechatpay_public_key_id,omitempty"`
+	Error       string `json:"error,omitempty"`
+}
+
+// RefusePage refuses a request of a web page, also of the playground, and reports whether
+// it did. What is served here is for cmd/membercard.
+func RefusePage(w http.ResponseWriter, r *http.Request) (refused bool) {
+	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
+		return false
+	}
+	http.Error(w, "this is for cmd/membercard, not for pages", http.StatusForbidden)
+	return true
+}
 
 // Stack is where the parts of a local stack listen. It has no keys but those of
 // the sandboxes, so a stack that calls the real WeChat must not serve it.
@@ -55,8 +80,7 @@ type Secrets struct {
 
 // ServeHTTP implements [http.Handler].
 func (s Stack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
-		http.Error(w, "this is for cmd/membercard, not for pages", http.StatusForbidden)
+	if RefusePage(w, r) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

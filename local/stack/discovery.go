@@ -88,8 +88,7 @@ func (s *Stack) inCloudFormation() aws.Stack {
 // ServeEvents answers with each event that the bus takes from now on, a JSON text a
 // line, until the client leaves.
 func (s *Stack) ServeEvents(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
-		http.Error(w, "this is for cmd/membercard, not for pages", http.StatusForbidden)
+	if discovery.RefusePage(w, r) {
 		return
 	}
 	taken := make(chan aws.Event, 1000)
@@ -111,4 +110,25 @@ func (s *Stack) ServeEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// ServeEnrol makes a [discovery.Merchant] known to the sandbox of WeChat Pay, which must
+// be there.
+func (s *Stack) ServeEnrol(w http.ResponseWriter, r *http.Request) {
+	if discovery.RefusePage(w, r) {
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	var merchant discovery.Merchant
+	var answer discovery.Enrolled
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&merchant)
+	if err == nil {
+		answer.PublicKey, answer.PublicKeyID, err = s.WeChatPay.Enrol([]byte(merchant.Certificate), merchant.APIv3Key)
+	}
+	if err != nil {
+		answer.Error = err.Error()
+		w.WriteHeader(http.StatusBadRequest)
+	}
+	_ = json.NewEncoder(w).Encode(answer) // a client that left needs no answer
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"membercard/local/discovery"
 	"membercard/local/guard"
 	"membercard/local/stack"
 	"membercard/local/wechatpay"
@@ -208,6 +209,38 @@ func TestSandboxesAreGuarded(t *testing.T) {
 		}
 		if n := len(r.WeChatPay.Requests()) - before; status != row.status || (n > 0) != (row.status == 200) {
 			t.Errorf("%s: %d %s, WeChat Pay received %d requests", row.name, status, body, n)
+		}
+	}
+}
+
+// A program on this machine makes a merchant known to the sandbox; no page does, not even
+// the playground.
+func TestEnrolmentIsGuarded(t *testing.T) {
+	t.Parallel()
+	r := startAs(t, stack.Config{Unthrottled: true, Origins: []string{pageOrigin}})
+	r.Mux.HandleFunc("POST "+discovery.EnrolPath, r.ServeEnrol)
+	port := r.URL[strings.LastIndexByte(r.URL, ':'):]
+	merchant, err := json.Marshal(discovery.Merchant{Certificate: r.WeChatPay.Files()["apiclient_cert.pem"], APIv3Key: strings.TrimSpace(r.WeChatPay.Files()["apiv3_key.txt"])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, body string
+		header     map[string]string
+		status     int
+		answer     string
+	}{
+		{"a program", string(merchant), nil, 200, "PUB_KEY_ID_"},
+		{"no JSON", "hello", nil, 400, "error"},
+		{"no certificate", "{}", nil, 400, "not a certificate in PEM"},
+		{"too much", `{"certificate": "` + strings.Repeat("x", 64<<10) + `"}`, nil, 400, "too large"},
+		{"the playground", string(merchant), map[string]string{"Origin": pageOrigin, "Sec-Fetch-Site": "same-site"}, 403, "not for pages"},
+		{"its own page", string(merchant), map[string]string{"Sec-Fetch-Site": "same-origin"}, 403, "not for pages"},
+		{"a foreign page", string(merchant), map[string]string{"Origin": "https://evil.example"}, 403, "FOREIGN_PAGE"},
+		{"DNS rebinding", string(merchant), map[string]string{"Host": "rebind.example" + port}, 403, "FOREIGN_HOST"},
+	} {
+		if status, _, body := send(t, "POST", r.URL+discovery.EnrolPath, row.body, row.header); status != row.status || !strings.Contains(body, row.answer) {
+			t.Errorf("%s: %d %s, want %d %s", row.name, status, body, row.status, row.answer)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func parseAuthorization(header []string) (Authorization, *refusal) {
 }
 
 // authorize checks that the merchant signed the request, now, and sent it for the
-// first time. It fills in r.Authorization and r.Verified.
+// first time. It fills in r.Authorization, r.Verified and r.account.
 func (s *Sandbox) authorize(r *Request) *refusal {
 	var refused *refusal
 	if r.Authorization, refused = parseAuthorization(r.Header["Authorization"]); refused != nil {
@@ -80,22 +80,22 @@ func (s *Sandbox) authorize(r *Request) *refusal {
 	unauthorized := func(message string) *refusal {
 		return refuse(http.StatusUnauthorized, "SIGN_ERROR", "%s", message)
 	}
-	if a.MchID != mchID {
+	signer, known := s.account(a.MchID, a.SerialNo, r.Time)
+	if !known {
 		return unauthorized("Http头Authorization中的商户号mchid不存在")
 	}
-	merchant, ok := s.merchantKey(a.SerialNo)
-	if !ok {
+	if signer == nil {
 		return unauthorized("商户证书序列号有误。请使用签名私钥匹配的证书序列号")
 	}
 	message := fmt.Sprintf("%s\n%s\n%s\n%s\n%s\n", r.Method, r.URI, a.Timestamp, a.NonceStr, r.Body)
 	sum := sha256.Sum256([]byte(message))
 	signature, err := base64.StdEncoding.Strict().DecodeString(a.Signature)
-	if err != nil || rsa.VerifyPKCS1v15(&merchant.key.PublicKey, crypto.SHA256, sum[:], signature) != nil {
+	if err != nil || rsa.VerifyPKCS1v15(signer.key, crypto.SHA256, sum[:], signature) != nil {
 		refused := unauthorized("错误的签名，验签失败")
 		refused.Detail = signatureDetail(r, message)
 		return refused
 	}
-	r.Verified = true
+	r.Verified, r.account = true, signer
 
 	seconds, err := strconv.ParseUint(a.Timestamp, 10, 32)
 	if err != nil || r.Time.Sub(time.Unix(int64(seconds), 0)).Abs() > maxSkew {

@@ -43,10 +43,12 @@ type UserCard struct {
 	MembershipNumber string // once activated
 
 	validDate json.RawMessage
+	merchant  *account // whose token opened it; nil: the sandbox's own
 }
 
 // token lets a user open a card with the component, once.
 type token struct {
+	merchant   *account
 	brandID    string // empty for a merchant card
 	cardID     string
 	openid     string            // empty: any user
@@ -88,6 +90,7 @@ func (s *Sandbox) OpenCard(value, openid string) (UserCard, *Jump, error) {
 	}
 	t.used = true
 	c := newUserCard(t.brandID, t.cardID, openid, s.now())
+	c.merchant = t.merchant
 	s.cards = append(s.cards, c)
 	if t.brandID != "" {
 		s.notifyBrand(c, notification{event: brandCardCreated}, "用户开通会员卡通知")

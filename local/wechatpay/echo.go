@@ -45,10 +45,10 @@ func (s *Sandbox) notifyURL(required bool) field {
 }
 
 // getCallback is 查询回调地址.
-func (s *Sandbox) getCallback(*Request) (any, *refusal) {
+func (s *Sandbox) getCallback(r *Request) (any, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return map[string]string{"notify_url": s.merchantAddress, "mchid": mchID}, nil
+	return map[string]string{"notify_url": s.merchantAddress, "mchid": r.account.mchID}, nil
 }
 
 // setCallback is 设置回调地址.
@@ -82,13 +82,12 @@ func (s *Sandbox) echo(r *Request) (any, *refusal) {
 		if refused != nil {
 			return nil, refused
 		}
-		merchant, _ := s.merchantKey(r.Authorization.SerialNo)                                              // which signed the request
-		back := sandbox.Must(rsa.EncryptOAEP(sha1.New(), rand.Reader, &merchant.key.PublicKey, plain, nil)) // the keys have the same size
+		back := sandbox.Must(rsa.EncryptOAEP(sha1.New(), rand.Reader, r.account.key, plain, nil)) // no key is shorter than ours
 		answer["encrypted_echo_message"] = base64.StdEncoding.EncodeToString(back)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.notify(given["notify_url"], notification{event: "SECURITY_ECHO.SUCCESS"}, "回显成功", "security_echo", "",
+	s.notify(given["notify_url"], notification{event: "SECURITY_ECHO.SUCCESS", to: r.account}, "回显成功", "security_echo", "",
 		map[string]string{"echo_message": given["echo_message"]})
 	return answer, nil
 }

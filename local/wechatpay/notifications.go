@@ -128,6 +128,7 @@ func (n *notifier) start() {
 
 // notification is a notification to be delivered.
 type notification struct {
+	to                   *account // whose APIv3 key encrypts it; nil: the sandbox's own merchant
 	url, id, event, code string
 	body                 []byte
 	forged               bool
@@ -139,7 +140,7 @@ const brandCardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 
 // notifyBrand sends a notification of a brand card. The caller holds s.mu.
 func (s *Sandbox) notifyBrand(c *UserCard, n notification, summary string) {
-	n.code = c.Code
+	n.code, n.to = c.Code, c.merchant
 	s.notify(s.brandAddress, n, summary, "user_card", "user_card", c.notified())
 }
 
@@ -159,7 +160,7 @@ func (s *Sandbox) Notification(code string) (header http.Header, body []byte, ok
 		s.mu.Unlock()
 		return nil, nil, false
 	}
-	n := notification{event: brandCardCreated}
+	n := notification{event: brandCardCreated, to: c.merchant}
 	s.write(&n, "用户开通会员卡通知", "user_card", "user_card", c.notified())
 	s.mu.Unlock()
 	return s.sign(&n, Regular, s.now()), n.body, true
@@ -171,7 +172,7 @@ func (s *Sandbox) notifyMerchant(c *UserCard, event, summary string, resource ma
 	if c.OuterStr != "" {
 		resource["outer_str"] = c.OuterStr
 	}
-	s.notify(s.merchantAddress, notification{event: event, code: c.Code}, summary, "membercard", "", resource)
+	s.notify(s.merchantAddress, notification{event: event, code: c.Code, to: c.merchant}, summary, "membercard", "", resource)
 }
 
 // notify sends a notification to an address, or nowhere if that is empty. The caller
@@ -189,6 +190,10 @@ func (s *Sandbox) notify(address string, n notification, summary, originalType, 
 // write gives a notification its ID and body. The caller holds s.mu.
 func (s *Sandbox) write(n *notification, summary, originalType, associatedData string, resource any) {
 	id := sandbox.RandomText(32)
+	apiv3Key := s.apiv3Key
+	if n.to != nil {
+		apiv3Key = n.to.apiv3Key
+	}
 	n.id = id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 	n.body = sandbox.JSON(map[string]any{
 		"id":            n.id,
@@ -199,7 +204,7 @@ func (s *Sandbox) write(n *notification, summary, originalType, associatedData s
 		"resource": struct {
 			OriginalType string `json:"original_type"`
 			encrypted
-		}{originalType, encrypt(s.apiv3Key, sandbox.JSON(resource), associatedData)},
+		}{originalType, encrypt(apiv3Key, sandbox.JSON(resource), associatedData)},
 	})
 }
 

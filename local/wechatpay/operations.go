@@ -94,7 +94,7 @@ func (r *Request) segment(name string) string {
 }
 
 // listCertificates is 获取平台证书列表.
-func (s *Sandbox) listCertificates(*Request) (any, *refusal) {
+func (s *Sandbox) listCertificates(r *Request) (any, *refusal) {
 	type item struct {
 		SerialNo    string    `json:"serial_no"`
 		Effective   string    `json:"effective_time"`
@@ -111,7 +111,7 @@ func (s *Sandbox) listCertificates(*Request) (any, *refusal) {
 			SerialNo:    k.id,
 			Effective:   rfc3339(k.certificate.NotBefore),
 			Expire:      rfc3339(k.certificate.NotAfter),
-			Certificate: encrypt(s.apiv3Key, certificatePEM(k.certificate), "certificate"),
+			Certificate: encrypt(r.account.apiv3Key, certificatePEM(k.certificate), "certificate"),
 		})
 	}
 	return list, nil
@@ -144,7 +144,7 @@ func (s *Sandbox) makePermissionToken(r *Request) (any, *refusal) {
 	value := sandbox.RandomText(104)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens[value] = &token{cardID: cardID, permission: given}
+	s.tokens[value] = &token{merchant: r.account, cardID: cardID, permission: given}
 	return map[string]string{"permission_token": value}, nil
 }
 
@@ -167,7 +167,7 @@ func (s *Sandbox) makeBrandToken(r *Request) (any, *refusal) {
 		return nil, refused
 	}
 	value, expires := strings.ToLower(sandbox.RandomText(32)), r.Time.Add(time.Hour)
-	s.tokens[value] = &token{brandID: given["brand_id"], cardID: given["card_id"], openid: given["openid"], expires: expires}
+	s.tokens[value] = &token{merchant: r.account, brandID: given["brand_id"], cardID: given["card_id"], openid: given["openid"], expires: expires}
 	return map[string]string{
 		"token":       value,
 		"expire_time": beijing(expires).Format("2006-01-02T15:04:05.000-07:00"),

@@ -22,6 +22,9 @@
 // All card templates, brands and users exist, but the values that [ReservedValues]
 // lists are answered with the business errors of the documents. A user's card exists
 // once it was opened with [Sandbox.OpenCard].
+//
+// The sandbox has a merchant of its own; [Sandbox.Enrol] makes others known. They share
+// the callback address and all cards.
 package wechatpay
 
 import (
@@ -36,7 +39,7 @@ import (
 	"membercard/local/sandbox"
 )
 
-const mchID = "1900000001" // the only merchant
+const mchID = "1900000001" // the sandbox's own merchant
 
 // Mode is how a merchant verifies WeChat Pay's answers.
 type Mode int
@@ -65,7 +68,8 @@ type Sandbox struct {
 	skew    atomic.Int64 // nanoseconds that now is off
 
 	mu            sync.Mutex
-	merchants     []merchantKey // the certificates in force, the newest last
+	merchants     []merchantKey // the own merchant's certificates in force, the newest last
+	enrolled      []account     // the certificates of other merchants
 	apiv3Key      string
 	publicKeys    []signingKey // the last is in use
 	certificates  []signingKey // the same
@@ -154,17 +158,6 @@ func (s *Sandbox) RevokeOldMerchantKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.merchants = s.merchants[len(s.merchants)-1:]
-}
-
-// merchantKey returns the key of the merchant's certificate with a serial number.
-func (s *Sandbox) merchantKey(serialNo string) (merchantKey, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.merchants, func(k merchantKey) bool { return k.serialNo == serialNo })
-	if i < 0 {
-		return merchantKey{}, false
-	}
-	return s.merchants[i], true
 }
 
 // RotatePublicKey replaces WeChat Pay's public key. Answers are signed with the new
@@ -269,6 +262,7 @@ type Request struct {
 	Refusal       string // the message of the refusal, empty if there was none
 
 	segments map[string]string // of the path, escaped, by their names in routes
+	account  *account          // who signed; nil if it is not authorized
 }
 
 func (s *Sandbox) serve(x *exchange) {

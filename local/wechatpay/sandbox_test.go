@@ -318,6 +318,7 @@ type call struct {
 	scheme, mchid, serial, nonce string
 	timestamp                    string
 	signedBody                   string
+	key                          *rsa.PrivateKey // the sandbox's own merchant's
 	authorization                func(right string) string
 	header                       map[string]string // a value of "-" removes
 }
@@ -330,6 +331,9 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 		if *v == "" {
 			*v = right
 		}
+	}
+	if c.key == nil {
+		c.key = m.key
 	}
 	or(&c.method, "POST")
 	or(&c.path, brandPath)
@@ -348,7 +352,7 @@ func (c call) request(t *testing.T, s *Sandbox, endpoint int) *http.Request {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n", c.method, r.URL.RequestURI(), c.timestamp, c.nonce, c.signedBody))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, m.key, crypto.SHA256, sum[:])
+	signature, err := rsa.SignPKCS1v15(rand.Reader, c.key, crypto.SHA256, sum[:])
 	if err != nil {
 		t.Fatal(err)
 	}
