@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -105,13 +107,18 @@ func (a *app) checkMerchant() *cobra.Command {
 				r.add(step{Name: "public-key ID", OK: true, Detail: secret.PublicKeyID})
 			}
 		}
-		if secret.APIv3Key == "" {
+		if bad := apiv3Key(secret.APIv3Key); secret.APIv3Key == "" {
 			r.add(step{Name: "APIv3 key", Skipped: "not in the secret; notifications can't be read without it"})
+		} else if bad != nil {
+			r.fail("APIv3 key", bad)
+		} else if looksLikeMD5(secret.APIv3Key) {
+			r.add(step{Name: "APIv3 key", OK: true, Warning: md5Warning, Cure: "if the platform certificates can't be decrypted below, or are skipped: " + setAPIv3Key})
 		}
 		if err := a.clock(ctx, r); err != nil {
 			return err
 		}
 		r.addEcho(a.echo(ctx, client).Steps[1:]) // without its reading of the secret
+		a.cureRefusal(&r.Steps[len(r.Steps)-1])
 		return a.print(a.out, r)
 	})
 	cmd.Long = `Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
@@ -135,10 +142,82 @@ func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing
 	}
 	merchant := parse(r, text, signing.ParseMerchant, "merchant")
 	if merchant == nil {
+		if last := &r.Steps[len(r.Steps)-1]; text != nil {
+			if bad := mistakeIn(text); bad != nil {
+				last.Cause, last.Cure = bad.cause, bad.cure
+			}
+		}
 		return nil, nil, nil
 	}
 	client, err := a.signingAs(merchant)
 	return client, text, err
+}
+
+// makeAnew makes the secret again, after what a cure names.
+const makeAnew = "membercard secret merchant --cert apiclient_cert.pem --key apiclient_key.pem --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --put NAME"
+
+// mistakeIn names what is wrong with a merchant's secret that was written by hand, in
+// the words of secret merchant. It returns nil if the parser's say enough.
+func mistakeIn(text []byte) *fault {
+	var secret merchantSecret
+	if strictjson.Decode(text, &secret) != nil {
+		return nil
+	}
+	// The keys are read as files are; the cures name WeChat's files.
+	in := func(name, content string) *file {
+		mended, _ := mend([]byte(content))
+		f := &file{path: name, text: mended}
+		f.recognize()
+		return f
+	}
+	serial := strings.Trim(secret.CertificateSerialNo, "0123456789abcdefABCDEF")
+	var own *rsa.PrivateKey
+	var key string
+	var bad *fault
+	if secret.PrivateKey != "" {
+		key = "private_key"
+		own, bad = in("apiclient_key.pem", secret.PrivateKey).rsaKey("apiclient_key.pem")
+	}
+	if bad == nil && secret.PublicKey != "" {
+		key = "wechatpay_public_key"
+		_, bad = in("pub_key.pem", secret.PublicKey).wechatPaysKey(nil, own)
+	}
+	if bad == nil && secret.PublicKeyID != "" {
+		key, bad = "wechatpay_public_key_id", publicKeyID(secret.PublicKeyID)
+	}
+	if bad == nil && secret.APIv3Key != "" {
+		key, bad = "apiv3_key", apiv3Key(secret.APIv3Key)
+	}
+	if bad == nil && serial != "" {
+		key, bad = "certificate_serial_no", faultf("openssl x509 -in apiclient_cert.pem -noout -serial   (hexadecimal digits only, without colons)", "it is not a serial number in hex")
+	}
+	if bad == nil {
+		return nil
+	}
+	return faultf(bad.cure+"; then make the secret anew: "+makeAnew, "%s in the secret: %s", key, bad.cause)
+}
+
+// cureRefusal says of a refusal how to find out, and with the local stack what is the
+// cure there.
+func (a *app) cureRefusal(s *step) {
+	const compare = "openssl x509 -in apiclient_cert.pem -noout -subject -serial -enddate"
+	switch {
+	case s.OK || s.Cure == "":
+	case s.Name == signing.StepSignature && a.local != nil:
+		s.Cure = "compare mchid and certificate_serial_no with the certificate (" + compare + "), or make the secret anew, which also compares private_key: membercard secret merchant --help; if they agree, the certificate has expired, was revoked or replaced, or the sandbox does not know it: " + enrolCommand
+	case s.Name == signing.StepSignature:
+		s.Cure += ". The certificate shows them, and when it expires: " + compare + "; this reads them from it: " + makeAnew
+	case a.local == nil:
+	case s.Name == signing.StepVerified && strings.Contains(s.Cure, "public key"):
+		const sandbox = "give the sandbox's public key and its ID as wechatpay_public_key and wechatpay_public_key_id, for it can sign with no other: " + enrolCommand + ", which writes them, then membercard secret merchant … " + useSandbox
+		if strings.Contains(s.Cure, "wechatpay_public_key") {
+			s.Cure = sandbox
+		} else { // other causes are possible
+			s.Cure += "; " + sandbox
+		}
+	case s.Name == signing.StepCertificates && strings.Contains(s.Cure, "apiv3_key"):
+		s.Cure = "make the secret with the APIv3 key (账户中心 → API安全 → APIv3密钥) that the merchant was enrolled with; or enrol it with this one: " + enrolCommand
+	}
 }
 
 // maxSkew is how much a signature's time may differ from WeChat Pay's clock.

@@ -1,26 +1,42 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"membercard/local/discovery"
 )
 
 // defaultLocal is where go run ./local listens.
 const defaultLocal = "http://127.0.0.1:8080"
 
+// needLocal finds the local stack for a command that is for nothing else.
+func (a *app) needLocal(ctx context.Context) error {
+	if a.local != nil {
+		return nil
+	}
+	a.localURL = defaultLocal
+	return a.discover(ctx)
+}
+
 // localFiles writes what WeChat would give a merchant, and says what to do with it.
 func (a *app) localFiles(ctx context.Context, dir string) error {
-	if a.local == nil {
-		a.localURL = defaultLocal
-		if err := a.discover(ctx); err != nil {
-			return err
-		}
+	if err := a.needLocal(ctx); err != nil {
+		return err
 	}
 	r := &report{}
 	files := a.local.Files
@@ -42,7 +58,7 @@ func (a *app) localFiles(ctx context.Context, dir string) error {
 	}
 	in := func(name string) string { return quote(filepath.Join(dir, name)) }
 	at := "--local=" + a.localURL
-	r.after = []string{"", "these are the sandbox's; with your own, leave out --local:", "",
+	r.after = []string{"", "these are the sandbox's; with your own, leave out --local, or make them known to the sandbox first (membercard local enrol --help):", "",
 		"membercard secret merchant --cert " + in("apiclient_cert.pem") + " --key " + in("apiclient_key.pem") + ` \`,
 		"    --public-key " + in("pub_key.pem") + " --public-key-id " + strings.TrimSpace(files["pub_key_id.txt"]) + ` \`,
 		"    --apiv3-key-file " + in("apiv3_key.txt") + " --put " + a.local.Secrets.Merchant + " " + at,
@@ -50,4 +66,125 @@ func (a *app) localFiles(ctx context.Context, dir string) error {
 		fmt.Sprintf("membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id %s %s", a.local.Secrets.Merchant, at),
 	}
 	return a.print(a.out, r)
+}
+
+// Where local enrol writes the sandbox's public key and its ID. The names are not those
+// of WeChat Pay's files, so nothing of the merchant's is replaced.
+const (
+	sandboxKey   = "sandbox_pub_key.pem"
+	sandboxKeyID = "sandbox_pub_key_id.txt"
+
+	enrolCommand = "membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
+	useSandbox   = "--public-key " + sandboxKey + ` --public-key-id "$(cat ` + sandboxKeyID + `)"`
+)
+
+func (a *app) localEnrol() *cobra.Command {
+	var files merchantFiles
+	cmd := command("enrol", "Make your own merchant known to the sandbox of WeChat Pay", func(ctx context.Context) error {
+		if err := a.needLocal(ctx); err != nil {
+			return err
+		}
+		r := &report{}
+		certificate, apiv3Key := r.certificate(files.cert, time.Now()), a.apiv3Key(ctx, r, files.apiv3Key)
+		if apiv3Key == "" && r.failed() == 0 {
+			r.fail("enrolled", faultf("--apiv3-key-file FILE; for the sandbox, any 32 letters and digits will do", "the sandbox encrypts with the APIv3 key, and none was given"))
+		}
+		if r.failed() == 0 {
+			merchant := discovery.Merchant{Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})), APIv3Key: apiv3Key}
+			if err := a.enrol(ctx, merchant); err != nil {
+				r.fail("enrolled", asFault(err))
+				return a.print(a.out, r)
+			}
+			r.MchID, r.CertificateSerialNo = certificate.Subject.CommonName, serialOf(certificate)
+			r.add(step{Name: "enrolled", OK: true, Detail: "the sandbox knows merchant " + r.MchID + " until it ends; its own public key is in " + sandboxKey})
+			r.after = a.afterEnrolment(&files)
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Long = `Make your own merchant known to the sandbox of WeChat Pay in the local stack, by its
+certificate and APIv3 key. Both stay on this machine; the private key is not asked for.
+
+As the merchant platform does, the sandbox hands out its public key and the key's ID:
+into ` + sandboxKey + ` and ` + sandboxKeyID + ` in this folder. They stand in for
+pub_key.pem, whose private key only WeChat Pay has. Enrol again if go run ./local was
+started anew.`
+	cmd.Example = "  " + enrolCommand
+	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
+	cmd.Flags().StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key; on a terminal it is asked for")
+	_ = cmd.MarkFlagRequired("cert") // there is such a flag
+	_ = cmd.MarkFlagFilename("cert", "pem")
+	return cmd
+}
+
+// enrol makes a merchant known to the sandbox, and writes the public key that it hands
+// out.
+func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	body, err := json.Marshal(merchant)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+discovery.EnrolPath, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return faultf("start it with: go run ./local", "the local stack does not answer any more")
+	}
+	defer response.Body.Close()
+	var answer discovery.Enrolled
+	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer)
+	switch {
+	case answer.Error != "":
+		return faultf("give the apiclient_cert.pem and the APIv3 key of one merchant", "the sandbox refused it: %s", answer.Error)
+	case err != nil || response.StatusCode != http.StatusOK || answer.PublicKey == "":
+		return faultf("start it anew from this version: go run ./local", "the local stack can't enrol merchants; it answered %d", response.StatusCode)
+	}
+	for name, content := range map[string]string{sandboxKey: answer.PublicKey, sandboxKeyID: answer.PublicKeyID + "\n"} {
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil { // both are public
+			return faultf("go to a folder that you may write to", "%s can't be written to this folder", name)
+		}
+	}
+	return nil
+}
+
+// afterEnrolment are the commands that lead on to a token.
+func (a *app) afterEnrolment(files *merchantFiles) []string {
+	const secret = "membercard/own"
+	at := "--local=" + a.localURL
+	put := "    --put " + secret + " " + at
+	if files.apiv3Key != "" {
+		put = "    --apiv3-key-file " + quote(files.apiv3Key) + " --put " + secret + " " + at
+	}
+	return []string{"", "next:", "",
+		"membercard secret merchant --cert " + quote(files.cert) + " --key " + quote(filepath.Join(filepath.Dir(files.cert), "apiclient_key.pem")) + ` \`,
+		"    " + useSandbox + ` \`,
+		put,
+		"membercard check merchant --secret-id " + secret + " " + at,
+		"membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id " + secret + " " + at,
+	}
+}
+
+// sandboxSigns checks that a secret for the local stack has the sandbox's public key.
+func (r *report) sandboxSigns(files map[string]string, secret *merchantSecret) {
+	const name = "the sandbox signs with this public key"
+	id := strings.TrimSpace(files["pub_key_id.txt"])
+	switch {
+	case !samePublicKey(secret.PublicKey, files["pub_key.pem"]):
+		r.fail(name, faultf("enrol your merchant ("+enrolCommand+"), and give what that writes: "+useSandbox,
+			"it is another public key than the sandbox's: with --local the sandbox signs, and it has no private key but its own"))
+	case secret.PublicKeyID != id:
+		r.fail(name, faultf("--public-key-id "+id, "the public key is the sandbox's, but the ID is another key's"))
+	default:
+		r.add(step{Name: name, OK: true})
+	}
+}
+
+func samePublicKey(one, other string) bool {
+	a, _ := pem.Decode([]byte(one))
+	b, _ := pem.Decode([]byte(other))
+	return a != nil && b != nil && bytes.Equal(a.Bytes, b.Bytes)
 }

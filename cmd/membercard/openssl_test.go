@@ -11,12 +11,7 @@ import (
 // Files that openssl makes, and the commands that the tool names as cures, carried
 // out.
 func TestOpenSSLsFiles(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("openssl is missing: apt-get install openssl")
-		}
-		t.Skip("openssl is missing: apt-get install openssl")
-	}
+	requireOpenSSL(t)
 	dir := t.TempDir()
 	sh := func(command string) {
 		t.Helper()
@@ -67,5 +62,15 @@ openssl pkey -in apiclient_key.pem -aes256 -passout pass:secret -out locked.pem 
 		}
 		sh(command + " -out cured.pem")
 		tool(t, row.cured...).requirePassed(t)
+	}
+}
+
+func requireOpenSSL(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("openssl is missing: apt-get install openssl")
+		}
+		t.Skip("openssl is missing: apt-get install openssl")
 	}
 }

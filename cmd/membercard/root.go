@@ -147,7 +147,7 @@ func (a *app) root() *cobra.Command {
 		group("events", "See the notifications of WeChat Pay", a.eventsTail()),
 		group("rotate", "Replace the merchant's certificate without dropping a request",
 			a.rotateBegin(), a.rotateFinish(), a.rotateUndo()),
-		group("local", "Try the tool with the local stack",
+		group("local", "Try the tool with the local stack", a.localEnrol(),
 			withFile("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
 		group("plan", "Check the card plan, and put it in force",
 			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),

@@ -15,6 +15,7 @@ import (
 type destination struct {
 	name  string // in Secrets Manager
 	print bool
+	next  string // line for a reader once it is written
 }
 
 func (d *destination) flags(cmd *cobra.Command) *cobra.Command {
@@ -40,10 +41,15 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, secret any)
 	}
 	switch {
 	case d.name != "":
-		r.store(a.putSecret(ctx, d.name, string(text)))
+		if r.store(a.putSecret(ctx, d.name, string(text))) && d.next != "" {
+			r.after = append(r.after, d.next)
+		}
 	case a.json, a.outIsTerminal && !d.print:
 		r.after = append(r.after, "nothing was written: --put NAME stores the secret in Secrets Manager, > FILE writes it to a file, --print prints it here")
 	default:
+		if d.next != "" {
+			r.after = append(r.after, d.next)
+		}
 		if err := a.print(a.reportTo(d), r); err != nil {
 			return err
 		}

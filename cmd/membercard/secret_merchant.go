@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
@@ -40,6 +41,7 @@ func (a *app) secretMerchant() *cobra.Command {
 	var to destination
 	cmd := command("merchant", "Make the merchant's secret", func(ctx context.Context) error {
 		r, secret := a.merchant(ctx, &files, time.Now())
+		to.next = "next: " + a.proof(&to) + " proves what files can't: that the certificate is in force, and the keys are this merchant's"
 		return a.finish(ctx, r, &to, secret)
 	})
 	cmd.Long = `Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
@@ -83,6 +85,9 @@ func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time)
 	if files.publicKey == "" && files.publicKeyID == "" && files.apiv3Key == "" && secret.APIv3Key == "" {
 		r.fail("something to verify answers with", faultf("--public-key pub_key.pem --public-key-id PUB_KEY_ID_… (账户中心 → API安全 → 微信支付公钥), or --apiv3-key-file FILE for a merchant with platform certificates",
 			"neither WeChat Pay's public key nor the APIv3 key was given"))
+	}
+	if a.local != nil && secret.PublicKey != "" {
+		r.sandboxSigns(a.local.Files, secret)
 	}
 	if r.failed() == 0 {
 		r.wellFormed(secret)
@@ -263,36 +268,50 @@ func publicKeyID(id string) *fault {
 // apiv3Key reads and checks the APIv3 key.
 func (a *app) apiv3Key(ctx context.Context, r *report, path string) string {
 	const name = "APIv3 key"
-	const set = "set a new one: 账户中心 → API安全 → APIv3密钥; it has 32 letters and digits"
 	key, notes, bad := a.secretValue(ctx, path, "APIv3 key (Enter: none)")
 	if bad == nil && key == "" {
 		r.add(step{Name: name, Skipped: "not given; notifications can't be read without it"})
 		return ""
 	}
-	plain := strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-	switch {
-	case bad != nil:
-	case strings.HasPrefix(key, "-----BEGIN"):
-		bad = faultf(set, "it is a PEM file; the APIv3 key is a text of 32 characters")
-	case len(key) != 32:
-		bad = faultf(set, "it has %d characters; an APIv3 key has 32", len(key))
-	case !plain:
-		bad = faultf(set, "it has other characters than letters and digits")
+	if bad == nil {
+		bad = apiv3Key(key)
 	}
 	if bad != nil {
 		r.fail(name, bad)
 		return ""
 	}
 	s := step{Name: name, OK: true, Notes: notes}
-	if strings.Trim(key, "0123456789abcdef") == "" || strings.Trim(key, "0123456789ABCDEF") == "" {
-		s.Warning, s.Cure = "it looks like an MD5: maybe it is the APIv2 key or an AppSecret", "membercard check merchant finds out, if the merchant has platform certificates; else "+set
+	if looksLikeMD5(key) {
+		s.Warning, s.Cure = md5Warning, "membercard check merchant finds out, if the merchant has platform certificates; else "+setAPIv3Key
 	}
 	r.add(s)
 	return key
 }
 
+const (
+	setAPIv3Key = "set a new one: 账户中心 → API安全 → APIv3密钥; it has 32 letters and digits"
+	md5Warning  = "it looks like an MD5: maybe it is the APIv2 key or an AppSecret"
+)
+
+func looksLikeMD5(key string) bool {
+	return strings.Trim(key, "0123456789abcdef") == "" || strings.Trim(key, "0123456789ABCDEF") == ""
+}
+
+// apiv3Key checks what an APIv3 key looks like.
+func apiv3Key(key string) *fault {
+	switch {
+	case strings.HasPrefix(key, "-----BEGIN"):
+		return faultf(setAPIv3Key, "it is a PEM file; the APIv3 key is a text of 32 characters")
+	case len(key) != 32:
+		return faultf(setAPIv3Key, "it has %d characters; an APIv3 key has 32", len(key))
+	case strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
+		return faultf(setAPIv3Key, "it has other characters than letters and digits")
+	}
+	return nil
+}
+
 // serialOf is a certificate's serial number as WeChat Pay writes it.
-func serialOf(c *x509.Certificate) string { return fmt.Sprintf("%X", c.SerialNumber) }
+func serialOf(c *x509.Certificate) string { return utils.GetCertificateSerialNumber(*c) }
 
 func keyPEM(key *rsa.PrivateKey) string {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -310,4 +329,16 @@ func clip(s string) string {
 		return strings.ToValidUTF8(s[:64], "") + "…"
 	}
 	return s
+}
+
+// proof is the command that checks the secret with WeChat Pay.
+func (a *app) proof(to *destination) string {
+	command := "membercard check merchant --file FILE"
+	if to.name != "" {
+		command = "membercard check merchant --secret-id " + quote(to.name)
+	}
+	if a.local != nil {
+		command += " --local=" + a.localURL
+	}
+	return command
 }

@@ -79,6 +79,7 @@ func startStack(config stack.Config) (*stack.Stack, error) {
 	}
 	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { // as go run ./local does
 		var answer struct {
 			journey.Story

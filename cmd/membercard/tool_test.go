@@ -25,6 +25,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/local/officialaccount"
+	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
 
@@ -84,6 +85,10 @@ func serve(m *testing.M) (code int, err error) {
 	}
 	os.Setenv("SSL_CERT_FILE", roots) // read at the first TLS connection
 	mux := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == discovery.EnrolPath {
+			(&stack.Stack{WeChatPay: pay}).ServeEnrol(w, r)
+			return
+		}
 		now := said
 		now.Files = pay.Files()
 		now.ServeHTTP(w, r)
