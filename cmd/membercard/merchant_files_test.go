@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"membercard/local/stack"
 	"membercard/local/wechatpay"
 )
 
@@ -180,6 +181,25 @@ func TestMistakesInTheSecret(t *testing.T) {
 				o.requireNo(t, apiv3Text)
 			}
 		})
+	}
+}
+
+// The whole stack works as an enrolled merchant, if its secret is the functions':
+// notifications are encrypted with that merchant's APIv3 key.
+func TestTheStackOfOnesOwnMerchant(t *testing.T) {
+	requireOpenSSL(t)
+	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, QueueSpeed: 100, Unthrottled: true}) // before the working directory changes
+	merchantFolder(t)
+	at := "--local=" + s.URL
+	tool(t, "local", "enrol", "--json", at, "--cert", "apiclient_cert.pem", "--apiv3-key-file", "apiv3_key.txt").requirePassed(t)
+	tool(t, append(secretFrom(t), "--json", "--put", stack.MerchantSecret, at)...).requirePassed(t)
+	for _, card := range []string{"brand", "merchant"} {
+		tool(t, "card", "open", card, "--json", at).requirePassed(t)
+	}
+	for _, request := range s.WeChatPay.Requests() {
+		if request.Authorization.MchID != ownMchID {
+			t.Errorf("%s was called as %s", request.URI, request.Authorization.MchID)
+		}
 	}
 }
 
