@@ -97,7 +97,7 @@ func undoRows() []undoRow {
 	return []undoRow{
 		{"a new certificate", []string{old, renewed}, "", "", ""},
 		{"a malformed secret", []string{renewed, "{"}, "", "", ""},
-		{"the APIv3 key as the mchid", []string{renewed, strings.Replace(renewed, merchantNumber(renewed), apiv3Key(renewed), 1)}, "", "", ""},
+		{"the APIv3 key as the mchid", []string{renewed, strings.Replace(renewed, merchantNumber(renewed), apiv3KeyOf(renewed), 1)}, "", "", ""},
 		{"a secret without a key", []string{renewed, `{"mchid":"1900000001"}`}, "", "", ""},
 		{"of several versions", []string{revoked, old, "{}"}, "", "", ""},
 		{"a certificate that is revoked", []string{revoked, old}, "signature accepted", "401", "revoked or replaced"},
@@ -109,7 +109,7 @@ func undoRows() []undoRow {
 	}
 }
 
-func apiv3Key(secret string) string {
+func apiv3KeyOf(secret string) string {
 	m, _ := merchantIn(secret)
 	return m.APIv3Key
 }
