@@ -52,15 +52,23 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 		defer mu.Unlock()
 		fmt.Fprintf(cfg.Log, "%6.1fs  %s: %s\n", time.Since(report.Begun).Seconds(), name, verdict(broken))
 	}
-	// Where times matter, one row has the machine at a time.
-	beside, alone := new(errgroup.Group), new(errgroup.Group)
-	beside.SetLimit(4)
-	alone.SetLimit(1)
-	if cfg.Short {
-		alone = beside
+	measureSteadiness, others, settling := phase{atOnce: 2}, phase{atOnce: 7}, phase{atOnce: 1}
+	for _, s := range steadinesses {
+		if !strings.Contains(s.name, cfg.Only) {
+			continue
+		}
+		into := &steady{steadiness: s}
+		report.Steadiness = append(report.Steadiness, into)
+		measureSteadiness.add(func() error {
+			if err := into.run(ctx, project, agreed, cfg); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			say(s.name, into.broken)
+			return nil
+		})
 	}
 	if strings.Contains("deadlines", cfg.Only) {
-		beside.Go(func() (err error) {
+		others.add(func() (err error) {
 			if report.Deadlines, err = measureDeadlines(ctx, project, cfg); err != nil {
 				return fmt.Errorf("deadlines: %w", err)
 			}
@@ -70,21 +78,6 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 			return nil
 		})
 	}
-	for _, s := range steadinesses {
-		if !strings.Contains(s.name, cfg.Only) {
-			continue
-		}
-		into := &steady{steadiness: s}
-		report.Steadiness = append(report.Steadiness, into)
-		beside.Go(func() error {
-			if err := into.run(ctx, project, agreed, cfg); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			say(s.name, into.broken)
-			return nil
-		})
-	}
-	var later []func() error
 	for _, s := range scenarios {
 		if s.long && cfg.Short || !strings.Contains(s.name, cfg.Only) {
 			continue
@@ -98,25 +91,45 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 			say(s.name, into.broken)
 			return nil
 		}
-		if s.long {
-			beside.Go(run)
-		} else {
-			later = append(later, run)
+		switch {
+		case s.settles:
+			settling.add(run)
+		case s.long:
+			others.addFirst(run)
+		default:
+			others.add(run)
 		}
 	}
-	if !cfg.Short {
-		if err := beside.Wait(); err != nil {
+	phases := []phase{measureSteadiness, others, settling}
+	if cfg.Short {
+		phases = []phase{{atOnce: 4, runs: slices.Concat(others.runs, measureSteadiness.runs, settling.runs)}}
+	}
+	for _, p := range phases {
+		if err := p.run(); err != nil {
 			return nil, err
 		}
 	}
-	for _, run := range later {
-		alone.Go(run)
-	}
-	if err := alone.Wait(); err != nil {
-		return nil, err
-	}
 	report.Took = time.Since(report.Begun)
 	return report, nil
+}
+
+// phase is what runs at the same time. An instance's memory needs much of the
+// processor, and a p99 all of the machine; counts and deadlines need little of it.
+type phase struct {
+	atOnce int
+	runs   []func() error
+}
+
+func (p *phase) add(run func() error)      { p.runs = append(p.runs, run) }
+func (p *phase) addFirst(run func() error) { p.runs = slices.Insert(p.runs, 0, run) }
+
+func (p phase) run() error {
+	var running errgroup.Group
+	running.SetLimit(p.atOnce)
+	for _, run := range p.runs {
+		running.Go(run)
+	}
+	return running.Wait()
 }
 
 func verdict(broken []string) string {
@@ -153,7 +166,7 @@ type scenario struct {
 	recovers time.Duration              // until everything is normal again; 0 is the rule's 30 s
 	settles  bool                       // an instance's further calls take as long as before
 	fails    bool                       // nothing succeeds while the fault lasts
-	long     bool                       // takes too long for a short run; in a long one, others run beside it
+	long     bool                       // takes too long for a short run
 }
 
 func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config, row *row) error {
@@ -167,9 +180,6 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	}
 	normal, lasts, rest := before, s.lasts, s.limit()+after
 	burst := s.burst
-	if s.settles { // enough requests for a p99
-		normal, rest = 2*normal, rest+after
-	}
 	if cfg.Short {
 		normal, lasts, rest, burst = shortBefore, min(s.lasts, max(shortFault, s.shows)), s.limit()+5*time.Second, s.burst/10
 	}

@@ -22,6 +22,9 @@ const (
 	// maxSlower is how much longer a call may take than normally, where that is a
 	// rule.
 	maxSlower = 1.5
+	// noise is how much longer the median of calls that take some milliseconds may be
+	// for no reason but the other processes of the machine.
+	noise = 10 * time.Millisecond
 )
 
 // row is a scenario with what came of it. The figures are of the requests that began
@@ -153,8 +156,9 @@ func (r *row) check() {
 		return
 	}
 	if r.burst == 0 {
-		slower := ratio(percentile(r.later, 50), percentile(r.normal, 50))
-		broken(len(r.later) == 0 || slower > maxSlower, "%v after the fault the median is %s × that before it", r.limit(), figure(slower))
+		usual, later := percentile(r.normal, 50), percentile(r.later, 50)
+		broken(len(r.later) == 0, "no requests %v after the fault", r.limit())
+		broken(ratio(later, usual) > maxSlower && later-usual > noise, "%v after the fault the median is %s ms, before it %s ms", r.limit(), ms(later), ms(usual))
 	}
 	if r.settles {
 		normal := slices.Concat(r.normal, r.later)
