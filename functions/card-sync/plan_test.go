@@ -114,6 +114,7 @@ func TestCampaignsOverlay(t *testing.T) {
 		{"neither: always", campaigns(c, during("", "", a)), jan1, "a", "-"},
 		{"an end before all that is", campaigns(c, during("", "0001-01-01T00:00:00Z", a)), jan1, "c", "-"},
 		{"fractions of a second", campaigns(c, during("2027-01-01T00:00:00.5Z", "", a)), "2027-01-01T00:00:00.499999999Z", "c", "-"},
+		{"an offset of -00:00", campaigns(c, during("2027-01-01T00:00:00-00:00", "", a)), "2026-12-31T23:59:59Z", "c", "-"},
 		{"a campaign that clears", campaigns(c, during(jan1, jan2, `"center_title":""`)), jan1, "", "-"},
 		{"a campaign without fields", campaigns(c, during(jan1, jan2, ``)), jan1, "c", "-"},
 		{"no fields but a campaign's", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan1, "a", "-"},

@@ -153,7 +153,7 @@ func rfc3339(value string) (t time.Time, ok bool) {
 	}
 	_, offset := t.Zone()
 	return t, strings.HasPrefix(value, t.Format("2006-01-02T15:04:05")) && !strings.Contains(value, ",") &&
-		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
+		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, "-00:00") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
 }
 
 // check parses the campaign's times.
