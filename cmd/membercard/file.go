@@ -250,7 +250,7 @@ func (f *file) wrong(wanted kind, name string) *fault {
 	case f.kind == aDER && f.der != "":
 		return faultf("give "+name, "%s is %s in binary form (DER); %s (%s) is wanted", f.path, f.der, wanted, name)
 	case f.kind == anEncryptedKey && wanted == aKey:
-		return faultf("openssl pkey -in "+path+" -out apiclient_key.plain.pem   (it asks for the passphrase)", "%s has a passphrase, which the functions could not enter", f.path)
+		return faultf("openssl pkey -in "+path+" -out apiclient_key.plain.pem   (it asks for the passphrase), then --key apiclient_key.plain.pem", "%s has a passphrase, which the functions could not enter", f.path)
 	case f.kind == aBrokenPEM:
 		return faultf(fresh, "%s is damaged: the text between its BEGIN and END lines is cut, or lost its line breaks", f.path)
 	case f.kind == aRequest && wanted == aCertificate:

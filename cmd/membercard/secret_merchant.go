@@ -303,7 +303,7 @@ func apiv3Key(key string) *fault {
 	case strings.HasPrefix(key, "-----BEGIN"):
 		return faultf(setAPIv3Key, "it is a PEM file; the APIv3 key is a text of 32 characters")
 	case len(key) != 32:
-		return faultf(setAPIv3Key, "it has %d characters; an APIv3 key has 32", len(key))
+		return faultf("copy it again; if it is lost, "+setAPIv3Key, "it has %d characters; an APIv3 key has 32", len(key))
 	case strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
 		return faultf(setAPIv3Key, "it has other characters than letters and digits")
 	}
