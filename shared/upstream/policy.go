@@ -69,10 +69,10 @@ func (c *call) next(o outcome) (s step, again bool) {
 	case result == stale:
 		// The same endpoint again, on a new connection.
 		return step{turn: o.turn}, true
-	case !c.client.budget.allows(wallclock.Now()):
+	case c.limited:
+		// After a 429 there is one further call, whatever comes of it.
 		return step{}, false
-	case result == limited && c.limited:
-		// The second 429 is the caller's.
+	case !c.client.budget.allows(wallclock.Now()):
 		return step{}, false
 	case result == limited:
 		c.limited = true

@@ -173,8 +173,10 @@ func TestPolicy(t *testing.T) {
 		{"429, and the deadline is before Retry-After", "429/10 200", "200", ms(6000), false, "429", "a", ms(10), ms(10)},
 		{"429, and no time for another attempt", "429 200", "200", ms(1000), false, "429", "a", ms(10), ms(10)},
 		{"429 after a failover", "500", "429", 0, false, "429", "a b b", ms(1030), ms(1280)},
-		{"a failure after 429 is failed over", "429 500", "200", 0, false, "200", "a a b", ms(1030), ms(1280)},
-		{"a hanging attempt after 429 is not hedged", "429 hang", "200", 0, false, "200", "a a b", ms(4020), ms(4270)},
+		{"429, then 500", "429 500", "200", 0, false, "500", "a a", ms(1020), ms(1270)},
+		{"429, then refused", "429 refused", "200", 0, false, "429", "a a", ms(1010), ms(1260)},
+		{"429, then it hangs, which is not hedged", "429 hang", "200", 0, false, "429", "a a", ms(4010), ms(4260)},
+		{"429, then a closed connection, which has asked nothing", "429 closed 200", "200", 0, false, "200", "a a a", ms(1020), ms(1270)},
 
 		// A slow first byte is hedged.
 		{"fast enough", "slow:799", "200", 0, false, "200", "a", ms(799), ms(799)},
