@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -79,14 +80,24 @@ func TestWeChatsErrors(t *testing.T) {
 
 // TestNoErrorRepeatsTheCode: WeChat's errmsg may.
 func TestNoErrorRepeatsTheCode(t *testing.T) {
-	w := officialaccounttest.Start(t, func(officialaccounttest.Call) string {
-		return `{"errcode":40056,"errmsg":"invalid serial code ` + encrypted + `"}`
-	})
-	o := operation.Invoke(t, post(with(encrypted)), w.URL)
-	if o.Status != 400 || o.Error.Code != "WECHAT_40056" {
-		t.Errorf("%d %s", o.Status, o.Body)
+	for _, row := range []struct {
+		errcode, status int
+		code            string
+	}{
+		{40056, 400, "WECHAT_40056"},
+		{-1, 502, "WECHAT_-1"}, // the record names the failed attempts, too
+	} {
+		t.Run(row.code, func(t *testing.T) {
+			w := officialaccounttest.Start(t, func(officialaccounttest.Call) string {
+				return fmt.Sprintf(`{"errcode":%d,"errmsg":"not decrypted: %s"}`, row.errcode, encrypted)
+			})
+			o := operation.Invoke(t, post(with(encrypted)), w.URL)
+			if o.Status != row.status || o.Error.Code != row.code {
+				t.Errorf("%d %s", o.Status, o.Body)
+			}
+			o.RequireNotRepeated(t, encrypted)
+		})
 	}
-	o.RequireNotRepeated(t, encrypted)
 }
 
 // FuzzRequest holds the decoder against the rules, written another way.

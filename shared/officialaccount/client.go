@@ -122,9 +122,9 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
 		switch refused := check(answer, private); {
 		case IsErrcode(refused, busy):
-			return nil, &transient{refused, nil}
+			return nil, &transient{refused, busy, nil}
 		case repeated && IsErrcode(refused, codeUsed):
-			return nil, &transient{refused, upstream.ErrUnderWay}
+			return nil, &transient{refused, codeUsed, upstream.ErrUnderWay}
 		}
 		return answer, nil
 	}, options...)
@@ -150,16 +150,21 @@ const (
 
 // transient is a refusal that is worth another attempt. It is not a apierror.Error,
 // which would end the call.
-type transient struct{ refusal, cause error }
+type transient struct {
+	refusal error
+	errcode int
+	cause   error
+}
 
-func (t *transient) Error() string { return t.refusal.Error() }
+// Error is without WeChat's errmsg, which may quote the request.
+func (t *transient) Error() string { return fmt.Sprintf("errcode %d", t.errcode) }
 func (t *transient) Unwrap() error { return t.cause }
 
 // check returns what is wrong with an answer, if anything is.
 func check(answer *upstream.Answer, private []string) error {
 	switch {
 	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
-		return apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()})
+		return answer.Failed(apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()}))
 	case answer.Status != http.StatusOK:
 		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))
 	}
@@ -181,7 +186,7 @@ func check(answer *upstream.Answer, private []string) error {
 			errmsg = strings.ReplaceAll(errmsg, value, "…")
 		}
 	}
-	return apierror.FromErrcode(errcode, errmsg)
+	return answer.Failed(apierror.FromErrcode(errcode, errmsg))
 }
 
 // IsErrcode says whether an error is one of these errcodes.
