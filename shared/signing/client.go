@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 
 	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
@@ -131,7 +132,7 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	}
 	err = verify(ctx, merchant.keys, answer)
 	passing := passes(answer.Status)
-	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.apiv3Key != "" && !merchant.keys.downloadIsUseless() {
+	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.canDownload(answer.Header.Get(consts.WechatPaySerial)) && !merchant.keys.downloadIsUseless() {
 		if err = c.download(ctx, merchant); err == nil {
 			err = verify(ctx, merchant.keys, answer)
 		} else {

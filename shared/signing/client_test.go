@@ -469,8 +469,14 @@ func TestWithoutASecretNothingIsSent(t *testing.T) {
 // The secret is read again when it proves wrong, and the call made once more if
 // it changed.
 func TestRotation(t *testing.T) {
+	// No certificate is downloaded for a public key that is unknown.
+	for _, mode := range []string{"public key", "both"} {
+		t.Run(mode, func(t *testing.T) { testRotation(t, modes[mode]) })
+	}
+}
+
+func testRotation(t *testing.T, secret func() fields) {
 	const newSerial, newPublicKeyID = "2AAE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", publicKeyID + "1"
-	secret := modes["public key"]
 	renewed := func() fields { return secret().but("certificate_serial_no", newSerial) }
 	rekeyed := func() fields { return secret().but("wechatpay_public_key_id", newPublicKeyID) }
 	for _, row := range []struct {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +95,12 @@ func (k *keyring) wants() (wants, must bool) {
 		return k.publicKey == nil, k.publicKey == nil
 	}
 	return age > certificateTTL && !k.downloadIsUseless(), false
+}
+
+// canDownload reports whether a download may bring the key with a serial number. A
+// public key is copied from the merchant platform and never downloaded.
+func (k *keyring) canDownload(serial string) bool {
+	return k.apiv3Key != "" && !strings.HasPrefix(serial, publicKeyPrefix)
 }
 
 // downloadIsUseless reports whether a download in the last minute did not bring the

@@ -175,7 +175,7 @@ func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, r signedReque
 		_ = c.prepare(ctx, merchant) // certificates that are too old
 	}
 	err := keys.validateRequest(ctx, r)
-	if !errors.Is(err, errUnknownKey) || keys.apiv3Key == "" || strings.HasPrefix(r.serial, publicKeyPrefix) {
+	if !errors.Is(err, errUnknownKey) || !keys.canDownload(r.serial) {
 		return err
 	}
 	failure := keys.downloadFailure()
