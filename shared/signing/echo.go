@@ -32,7 +32,7 @@ const (
 // A Step is one thing that a check proves or not.
 type Step struct {
 	Name    string `json:"name"`
-	OK      bool   `json:"ok"`
+	OK      bool   `json:"ok"`                // it did not fail
 	Skipped string `json:"skipped,omitempty"` // why it could not be checked, which is no failure
 	Cause   string `json:"cause,omitempty"`   // of a failure
 	Cure    string `json:"cure,omitempty"`    // what the operator can do about it
@@ -53,8 +53,9 @@ func (e *Echo) passed(names ...string) {
 	}
 }
 
-func (e *Echo) skipped(name, reason string) {
-	e.Steps = append(e.Steps, Step{Name: name, Skipped: reason})
+// Skip adds a step that was not checked.
+func (e *Echo) Skip(name, reason string) {
+	e.Steps = append(e.Steps, Step{Name: name, OK: true, Skipped: reason})
 }
 
 // failed adds the failed step. cure is for what only the self-test finds; where it is
@@ -121,7 +122,7 @@ func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string)
 		} else if errors.Is(err, errWrongAPIv3Key) || errors.Is(err, errRefused) || merchant.keys.publicKey == nil {
 			return e.withoutCertificates(err)
 		} else {
-			e.skipped(StepCertificates, "the public key serves without them: "+err.Error())
+			e.Skip(StepCertificates, "the public key serves without them: "+err.Error())
 		}
 	}
 	message := rand.Text()
@@ -203,7 +204,7 @@ func (e *Echo) judge(merchant *Merchant, answer *upstream.Answer, message, notif
 	}
 	e.passed(StepEchoed, StepEncrypted)
 	if echo.Encrypted == "" {
-		e.skipped(StepDecrypted, "not offered: WeChat Pay's answer has no encrypted_echo_message")
+		e.Skip(StepDecrypted, "not offered: WeChat Pay's answer has no encrypted_echo_message")
 	} else {
 		decrypted, err := utils.DecryptOAEP(echo.Encrypted, merchant.signer.PrivateKey)
 		if err != nil {
