@@ -35,6 +35,9 @@ type handler struct {
 // 204 only after the bus has taken it, so that WeChat Pay sends it again otherwise:
 // every notification is on the bus at least once.
 func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
+	if err := signing.CheckHeaders(r.Header()); err != nil {
+		return nil, err
+	}
 	body, err := r.Body()
 	if err != nil {
 		return nil, err

@@ -291,6 +291,7 @@ func TestWhatIsNotProvenToBeWeChatPays(t *testing.T) {
 	}{
 		{"no headers", bare, "WARN", "SIGNATURE_INVALID", "Wechatpay-Timestamp"},
 		{"no headers and no body", gatewaytest.Request(route, ""), "WARN", "SIGNATURE_INVALID", "Wechatpay-Timestamp"},
+		{"no headers and over 64 KiB", gatewaytest.Request(route, strings.Repeat(" ", maxBody)+good()), "WARN", "SIGNATURE_INVALID", "Wechatpay-Timestamp"},
 		{"no timestamp", tampered("wechatpay-timestamp", ""), "WARN", "SIGNATURE_INVALID", "Wechatpay-Timestamp"},
 		{"no nonce", tampered("wechatpay-nonce", ""), "WARN", "SIGNATURE_INVALID", "Wechatpay-Nonce"},
 		{"no serial number", tampered("wechatpay-serial", ""), "WARN", "SIGNATURE_INVALID", "Wechatpay-Serial"},

@@ -51,15 +51,14 @@ type Notification struct {
 // decrypts in the same call as it verifies, so that nothing could be checked in
 // between, and its errors quote the whole request.
 func (c *Client) Notification(ctx context.Context, header http.Header, body []byte) (*Notification, error) {
-	serial, err := checkSigned(header)
-	if err != nil {
+	if err := CheckHeaders(header); err != nil {
 		return nil, err
 	}
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
 		return nil, apierror.Config(err)
 	}
-	signed := signedRequest{header, body, serial}
+	signed := signedRequest{header, body, header.Get(consts.WechatPaySerial)}
 	err = c.verifyAs(ctx, merchant, signed)
 	if mayBeOutdated(err) {
 		if current, changed := c.current(ctx); changed {
@@ -117,11 +116,11 @@ const (
 	maxClockSkew = 5 * time.Minute
 )
 
-// checkSigned checks the headers of a notification before any key is looked up, and
-// returns the serial number of the key. Its errors quote nothing: anybody may have
-// sent the request.
-func checkSigned(header http.Header) (serial string, err error) {
-	serial = header.Get(consts.WechatPaySerial)
+// CheckHeaders checks the headers of a notification, which takes neither its body nor
+// any key. The error is the SIGNATURE_INVALID or SIGNATURE_TEST of
+// [Client.Notification]. It quotes nothing: anybody may have sent the request.
+func CheckHeaders(header http.Header) error {
+	serial := header.Get(consts.WechatPaySerial)
 	signature := header.Get(consts.WechatPaySignature)
 	stamp := header.Get(consts.WechatPayTimestamp)
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
@@ -138,14 +137,14 @@ func checkSigned(header http.Header) (serial string, err error) {
 	case !isKeySerial(serial):
 		err = errors.New("Wechatpay-Serial is missing or malformed")
 	case strings.HasPrefix(signature, testSignature):
-		return "", apierror.SignatureTest(errors.New("the signature begins with " + testSignature))
+		return apierror.SignatureTest(errors.New("the signature begins with " + testSignature))
 	case !isVisible(signature, 1024):
 		err = errors.New("Wechatpay-Signature is missing or malformed")
 	}
 	if err != nil {
-		return "", apierror.SignatureInvalid(err)
+		return apierror.SignatureInvalid(err)
 	}
-	return serial, nil
+	return nil
 }
 
 // isVisible reports whether a text has 1 to max visible ASCII characters. A line
