@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -152,25 +154,17 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 	return answer, advice.Apply(err)
 }
 
+// confirmedAlready matches what says that a card is confirmed. No document states the
+// answer, so it is recognised by what happened already. In Chinese, nothing between 已
+// and that may end the clause, negate it or say that something else has happened, such
+// as 已失效 or 已过期.
+var confirmedAlready = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)already[ _](been[ _])?(confirm|synchron|activ|effective|exist|open|receiv|done|success)` +
+		`|已[^，。,.;；、！!未无不非失过删退停禁]*(确认|同步|生效|开卡|激活|领取)`)
+})
+
 // isConfirmedAlready reports whether WeChat Pay refused a confirmation because the
-// card is confirmed. No document states that answer. So it is recognised by what the
-// code or the message says: "ALREADY", or "已" followed by a word such as "确认".
+// card is confirmed.
 func isConfirmedAlready(refusal *apierror.Error) bool {
-	if strings.Contains(refusal.Code, "ALREADY") || strings.Contains(strings.ToLower(refusal.Message), "already") {
-		return true
-	}
-	for _, rest := range strings.Split(refusal.Message, "已")[1:] {
-		// The word belongs to 已 if nothing in between ends the clause, negates it or
-		// says that something else has happened, such as 已失效 or 已过期.
-		clause := rest
-		if end := strings.IndexAny(clause, "，。,.;；、！!未无不非失过删退停禁"); end >= 0 {
-			clause = clause[:end]
-		}
-		for _, word := range []string{"确认", "同步", "生效", "开卡", "激活", "领取"} {
-			if strings.Contains(clause, word) {
-				return true
-			}
-		}
-	}
-	return false
+	return confirmedAlready().MatchString(refusal.Code + " " + refusal.Message)
 }
