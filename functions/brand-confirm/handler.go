@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 	"sync"
@@ -139,6 +140,9 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	answer, err := confirm(ctx, wechatpay, userCardCode, body)
 	if err != nil {
 		return nil, err
+	}
+	if !strictjson.IsObject(answer.Body) {
+		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
 	}
 	return gateway.Pass(answer), nil
 }

@@ -136,6 +136,14 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 	operation.Sends(t, post(userCardCode, body("", "")), "POST "+path+userCardCode+"/confirm "+body("", ""), card)
 }
 
+func TestAnAnswerThatIsNoCardIsInvalid(t *testing.T) {
+	operation.RejectsAnswers(t, post(userCardCode, example), signingtest.Answers{
+		{"the card in an array", `[` + card + `]`},
+		{"a string", `"EFFECTIVE"`},
+		{"cut off", card[:len(card)-1]},
+	})
+}
+
 func TestTheDocumentsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(userCardCode, example), signingtest.Errors{})
 }
