@@ -84,7 +84,7 @@ func TestTheContractsPlan(t *testing.T) {
 		{"exactly at until, as Kathmandu has it", "2027-01-03T21:45:00+05:45", always},
 		{"long after", "2028-01-01T00:00:00+08:00", always},
 	} {
-		if got, _ := p.Cards[0].FieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
+		if got := p.Cards[0].FieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.when, got, row.want)
 		}
 	}
@@ -120,7 +120,7 @@ func TestCampaignsOverlay(t *testing.T) {
 		{"no fields but a campaign's", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan1, "a", "-"},
 		{"no fields but a campaign's, that is over", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan2, "-", "-"},
 	} {
-		f, _ := mustParse(t, row.plan).Cards[0].FieldsAt(at(t, row.now))
+		f := mustParse(t, row.plan).Cards[0].FieldsAt(at(t, row.now))
 		for name, want := range map[string]string{"center_title": row.title, "center_sub_title": row.subTitle} {
 			got, ok := f[name]
 			if !ok {
@@ -255,6 +255,9 @@ func TestPlansThatAreNot(t *testing.T) {
 		{"one fault is told once, where it is", campaigns(page, during(jan1, jan2, `"center_title":"x"`), during(jan2, jan3, `"center_title":"y"`)), []string{inFields + "custom_app_brand_user_name together"}},
 		{"a fault of a campaign is not told of the next", campaigns(``, during(jan1, jan3, page), during(jan2, jan3, `"center_title":"y"`)), []string{campaignUser + " together"}},
 
+		{"two campaigns with the same fault", campaigns(``, during(jan1, jan2, page), during(jan2, jan3, page)), []string{campaignUser + " together", strings.Replace(campaignUser, "campaigns/0", "campaigns/1", 1) + " together"}},
+		{"the campaign that has half a pair, not the one after it", campaigns(``, during(jan1, jan2, page), during(jan1, jan2, `"center_title":"x"`)), []string{campaignUser + " together"}},
+
 		{"three faults of different kinds", `{"cards":[{"card_id":"p q","fields":{"custom_url":7}},{"card_id":"q","campaigns":[{"from":"soon","fields":{"center_app_brand_pass":"p"}}]}]}`, []string{
 			"/cards/0/fields/custom_url a string", "/cards/0/card_id 1 to 32", "/cards/1/campaigns/0/from offset", "/cards/1/campaigns/0/fields/center_app_brand_user_name together",
 		}},
@@ -317,8 +320,8 @@ func FuzzPlan(f *testing.F) {
 		}
 		for i := range p.Cards {
 			for _, now := range turnsOf(&p.Cards[i]) {
-				f, _ := p.Cards[i].FieldsAt(now)
-				if f2, _ := p2.Cards[i].FieldsAt(now); !maps.Equal(f, f2) {
+				f := p.Cards[i].FieldsAt(now)
+				if f2 := p2.Cards[i].FieldsAt(now); !maps.Equal(f, f2) {
 					t.Fatalf("%q: at %v %v, after re-encoding %v", document, now, f, f2)
 				}
 				for _, entry := range []string{"custom", "center", "promotion", "activate"} {

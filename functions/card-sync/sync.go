@@ -149,7 +149,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 			r.fail(apierror.FromPanic(value))
 		}
 	}()
-	wanted, _ := planned.FieldsAt(now)
+	wanted := planned.FieldsAt(now)
 	if len(wanted) == 0 {
 		r.Status = unchanged
 		return

@@ -75,6 +75,15 @@ func userName(value string) string {
 	return ""
 }
 
+// HasPairOf reports whether a *_app_brand_user_name or *_app_brand_pass is there, or
+// the field that it comes together with.
+func (f Fields) HasPairOf(name string) bool {
+	entry, _, _ := strings.Cut(name, "_app_brand_")
+	_, user := f[entry+"_app_brand_user_name"]
+	_, pass := f[entry+"_app_brand_pass"]
+	return user || pass
+}
+
 // CheckPairs returns the faults of entries that have a mini program without a
 // page, or a page without a mini program.
 func (f Fields) CheckPairs(pointer func(name string) string) (faults strictjson.Faults) {

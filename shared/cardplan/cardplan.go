@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"strings"
 	"time"
 
@@ -45,20 +44,18 @@ func (c *Campaign) ActiveAt(now time.Time) bool {
 	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
 }
 
-// FieldsAt returns the fields that the card should have at a time, and the index
-// of the last active campaign, or −1.
-func (c *Card) FieldsAt(now time.Time) (f cardfields.Fields, last int) {
-	f, last = maps.Clone(c.Fields), -1
+// FieldsAt returns the fields that the card should have at a time.
+func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
+	f := maps.Clone(c.Fields)
 	if f == nil {
 		f = cardfields.Fields{}
 	}
 	for i := range c.Campaigns {
 		if c.Campaigns[i].ActiveAt(now) {
 			maps.Copy(f, c.Campaigns[i].Fields)
-			last = i
 		}
 	}
-	return f, last
+	return f
 }
 
 // Parse parses a plan, a JSON document, or returns all its faults as [strictjson.Faults].
@@ -127,21 +124,24 @@ func (c *Card) check(at string) (faults strictjson.Faults) {
 		faults = append(faults, c.Campaigns[i].Fields.Check(in(place))...)
 		changes = append(changes, c.Campaigns[i].from, c.Campaigns[i].until)
 	}
-	reported := map[string]bool{} // a fault is reported where it first occurs
 	for _, change := range changes {
-		f, last := c.FieldsAt(change)
-		place := at
-		if last >= 0 {
-			place = fmt.Sprintf("%s/campaigns/%d", at, last)
-		}
-		for _, fault := range f.CheckPairs(in(place)) {
-			if field := path.Base(fault.Path); !reported[field] {
-				reported[field] = true
-				faults = append(faults, fault)
-			}
-		}
+		faults = append(faults, c.FieldsAt(change).CheckPairs(func(name string) string {
+			return in(c.origin(at, name, change))(name)
+		})...)
 	}
 	return faults
+}
+
+// origin returns the place, in the card at a place, that half of a pair has its value
+// from at a time: the last active campaign that has it or the other half, else the card.
+func (c *Card) origin(at, name string, now time.Time) string {
+	origin := at
+	for i := range c.Campaigns {
+		if campaign := &c.Campaigns[i]; campaign.ActiveAt(now) && campaign.Fields.HasPairOf(name) {
+			origin = fmt.Sprintf("%s/campaigns/%d", at, i)
+		}
+	}
+	return origin
 }
 
 // rfc3339 parses a time. It is stricter than time.Parse, which also accepts times
