@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"regexp"
 	"strings"
 	"sync"
@@ -141,10 +140,7 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	if err != nil {
 		return nil, err
 	}
-	if !strictjson.IsObject(answer.Body) {
-		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
-	}
-	return gateway.Pass(answer), nil
+	return gateway.PassObject(answer)
 }
 
 // confirm makes the call. It is the only place that does, for requests and for

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/url"
 
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -25,10 +23,7 @@ func information(ctx context.Context, wechatpay *signing.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	if !strictjson.IsObject(answer.Body) {
-		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
-	}
-	return gateway.Pass(answer), nil
+	return gateway.PassObject(answer)
 }
 
 // activateTicket returns the ticket in the path. API Gateway has decoded the path; a

@@ -47,7 +47,7 @@ func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request
 	if err != nil {
 		return nil, err
 	}
-	return gateway.Pass(answer), nil
+	return gateway.PassObjectOrNothing(answer)
 }
 
 // decode decodes the body, if there is one.

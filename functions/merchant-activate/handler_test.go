@@ -49,6 +49,10 @@ func TestA200IsPassedOnToo(t *testing.T) {
 	operation.Sends(t, post(cardID, code, ""), "POST "+path+" {}", `{"card_id":"pbLatjvWOibDc5"}`)
 }
 
+func TestAnAnswerThatIsNoObjectIsInvalid(t *testing.T) {
+	operation.RejectsNoObjects(t, post(cardID, code, ""))
+}
+
 func TestBadInputNeverReachesWeChat(t *testing.T) {
 	for _, row := range []struct{ rule, card, code, body, field, issue string }{
 		{"card_id is required", "", code, "", "/path/card_id", "is required"},

@@ -44,7 +44,7 @@ func (r *request) validateFailReason() error {
 
 // confirm tells WeChat Pay whether the merchant's own registration worked:
 // POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm. The
-// document does not describe the answer, so any success is passed on.
+// document does not describe the answer, so any object is passed on, and no body too.
 func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID, code := r.PathParameter("card_id"), r.PathParameter("code")
@@ -64,5 +64,5 @@ func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 	if err != nil {
 		return nil, err
 	}
-	return gateway.Pass(answer), nil
+	return gateway.PassObjectOrNothing(answer)
 }

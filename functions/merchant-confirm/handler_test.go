@@ -48,8 +48,12 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 	}
 }
 
-// TestAnySuccessIsPassedOn: the document does not describe the answer.
-func TestAnySuccessIsPassedOn(t *testing.T) {
+func TestAnAnswerThatIsNoObjectIsInvalid(t *testing.T) {
+	operation.RejectsNoObjects(t, post(cardID, code, success))
+}
+
+// TestAnyObjectIsPassedOn: the document does not describe the answer.
+func TestAnyObjectIsPassedOn(t *testing.T) {
 	for _, row := range []struct {
 		status int
 		body   string

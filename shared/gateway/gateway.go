@@ -175,6 +175,23 @@ func Pass(answer *upstream.Answer) *Response {
 	return &Response{Status: answer.Status, Body: answer.Body, RequestID: answer.RequestID()}
 }
 
+// PassObject is [Pass] for an answer that is a JSON object. The error, if it is none, is
+// that of [upstream.Answer.Invalid].
+func PassObject(answer *upstream.Answer) (*Response, error) {
+	if !strictjson.IsObject(answer.Body) {
+		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
+	}
+	return Pass(answer), nil
+}
+
+// PassObjectOrNothing is [PassObject] for an answer that may have no body.
+func PassObjectOrNothing(answer *upstream.Answer) (*Response, error) {
+	if len(answer.Body) == 0 {
+		return Pass(answer), nil
+	}
+	return PassObject(answer)
+}
+
 // Handler is a Lambda handler (it implements lambda.Handler of aws-lambda-go) for
 // one operation. It answers every HTTP request, errors and panics included, and
 // writes one log record for each. For other events it returns an error.

@@ -117,9 +117,9 @@ type Answers []struct{ Fault, Body string }
 
 // noObjects are answers that no operation documents.
 var noObjects = Answers{
-	{"nothing", ``},
 	{"null", `null`},
 	{"an array", `[]`},
+	{"no JSON", `<html>`},
 }
 
 // WithoutText returns answers that lack a member that is a string, and further ones.
@@ -134,11 +134,23 @@ func WithoutText(name string, further ...struct{ Fault, Body string }) Answers {
 }
 
 // RejectsAnswers checks that the caller gets no answer of another shape than the
-// documented one, nor one that is no object. They are answers to a good request, with status 200 and a good
-// signature.
+// documented one, nor one that is no object. They are answers to a good request, with
+// status 200 and a good signature.
 func (f Operation) RejectsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
 	t.Helper()
-	for _, row := range slices.Concat(noObjects, answers) {
+	f.rejects(t, event, slices.Concat(Answers{{"nothing", ``}}, noObjects, answers))
+}
+
+// RejectsNoObjects is [Operation.RejectsAnswers] for an operation whose answer may have
+// no body.
+func (f Operation) RejectsNoObjects(t *testing.T, event gatewaytest.Event) {
+	t.Helper()
+	f.rejects(t, event, noObjects)
+}
+
+func (f Operation) rejects(t *testing.T, event gatewaytest.Event, answers Answers) {
+	t.Helper()
+	for _, row := range answers {
 		t.Run(row.Fault, func(t *testing.T) {
 			endpoint, _ := WeChatPay(t, 200, row.Body)
 			o := f.Invoke(t, event, endpoint)
