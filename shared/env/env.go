@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -23,9 +24,16 @@ const initTimeout = 5 * time.Second
 func Required(name string) string {
 	value := os.Getenv(name)
 	if value == "" {
-		log.Fatalf("the environment variable %s is not set", name)
+		stop(fmt.Errorf("the environment variable %s is not set", name))
 	}
 	return value
+}
+
+// stop ends the process, because the function can't do anything without its environment.
+func stop(cause error) {
+	Log().Failure(context.Background(), telemetry.OperatorErrors, "the function does not start", cause,
+		"correct the function's environment in template.yaml, and deploy it again")
+	os.Exit(1)
 }
 
 // Upstream returns a client for the endpoints in a variable (see
@@ -33,7 +41,7 @@ func Required(name string) string {
 func Upstream(name, defaults string) *upstream.Client {
 	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), defaults))
 	if err != nil {
-		log.Fatalf("the environment variable %s: %v", name, err)
+		stop(fmt.Errorf("the environment variable %s: %w", name, err))
 	}
 	return upstream.New(endpoints)
 }
