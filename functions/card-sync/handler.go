@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"membercard/shared/cardplan"
+	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
@@ -33,29 +34,9 @@ const readTimeout = 10 * time.Second
 // request is the event of a sync, from a schedule or by hand:
 // {"action": "sync", "dry_run": true, "plan": {…}}.
 type request struct {
-	DryRun bool
-	Plan   json.RawMessage // instead of the object in S3
-}
-
-// parseRequest refuses what it does not know: a dry_run that is misspelt or null
-// would otherwise change cards.
-func parseRequest(event []byte) (r request, err error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(event, &members); err != nil {
-		return r, fmt.Errorf("the event: %w", err)
-	}
-	for name, value := range members {
-		switch {
-		case name == "action":
-		case name == "plan":
-			r.Plan = value
-		case name == "dry_run" && (string(value) == "true" || string(value) == "false"):
-			r.DryRun = string(value) == "true"
-		default:
-			return r, fmt.Errorf("the event has %.32q; known are action, dry_run (true or false) and plan", name)
-		}
-	}
-	return r, nil
+	Action string          `json:"action"`
+	DryRun bool            `json:"dry_run"`
+	Plan   json.RawMessage `json:"plan"` // instead of the object in S3
 }
 
 // planError is the report of a sync that changed nothing because of its plan.
@@ -79,7 +60,8 @@ type handler struct {
 // plan is part of the report and not an error, because repeating the invocation
 // would not help.
 func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
-	r, err := parseRequest(event)
+	var r request
+	err := invocation.Decode(event, &r)
 	if err != nil {
 		return nil, err
 	}

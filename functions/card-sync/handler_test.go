@@ -103,6 +103,8 @@ func TestEvents(t *testing.T) {
 		{"another event", `{"source":"aws.s3","detail-type":"Object Created"}`, "no action", "", 0},
 		{"an action that is no text", `{"action":1}`, "", "", 0},
 		{"a dry run that is no truth value", `{"action":"sync","dry_run":"true"}`, "", "", 0},
+		{"a dry run, said twice", `{"action":"sync","dry_run":true,"dry_run":false}`, "dry_run must not be given twice", "", 0},
+		{"a plan with a member twice", `{"action":"sync","plan":{"cards":[],"cards":[]}}`, "", `"INVALID_PLAN"`, 0},
 		{"a misspelt dry run", `{"action":"sync","dryRun":true}`, "dryRun", "", 0},
 		{"no JSON", `sync`, "", "", 0},
 		{"nothing", ``, "", "", 0},

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 
 	"membercard/shared/apierror"
+	"membercard/shared/invocation"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
@@ -19,6 +19,12 @@ type handler struct {
 	log       *telemetry.Log
 }
 
+// request is the event of a check.
+type request struct {
+	Action string `json:"action"`
+	Notify bool   `json:"notify"`
+}
+
 // check runs WeChat Pay's self-test (POST /v3/security/echo, 商户签名验签/加解密测试)
 // and returns its steps. The event is {"action": "check"}, or with "notify": true
 // to have a notification sent to NOTIFY_URL as well, which proves apiv3_key.
@@ -26,17 +32,17 @@ type handler struct {
 // A failed step is an error, which names the step and the cure, so that Lambda
 // counts the invocation as failed.
 func (h *handler) check(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
-	notify, err := parseRequest(event)
-	if err != nil {
+	var r request
+	if err := invocation.Decode(event, &r); err != nil {
 		return nil, err
 	}
 	notifyURL := ""
-	if notify {
+	if r.Notify {
 		notifyURL = h.notifyURL
 	}
 	result, err := h.wechatpay.Echo(ctx, notifyURL)
 	if err == nil {
-		if notify && notifyURL == "" {
+		if r.Notify && notifyURL == "" {
 			result.Skip(signing.StepNotification, "NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications")
 		}
 		record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
@@ -50,23 +56,4 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 	h.log.Failure(ctx, telemetry.KeyCheckFailures, "the key check failed", failed, step.Cure)
 	record.End(ctx, slog.LevelError, "keys not in order", code, slog.String("step", step.Name), slog.String("cause", step.Cause), slog.String("cure", step.Cure))
 	return nil, failed
-}
-
-// parseRequest refuses what it does not know: a misspelt notify would otherwise
-// prove less than was asked for.
-func parseRequest(event []byte) (notify bool, err error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(event, &members); err != nil {
-		return false, fmt.Errorf("the event: %w", err)
-	}
-	for name, value := range members {
-		switch {
-		case name == "action":
-		case name == "notify" && (string(value) == "true" || string(value) == "false"):
-			notify = string(value) == "true"
-		default:
-			return false, fmt.Errorf("the event has %.32q; known are action and notify (true or false)", name)
-		}
-	}
-	return notify, nil
 }

@@ -105,10 +105,11 @@ func TestAFailedCheckIsAnErrorAMetricAndARecord(t *testing.T) {
 
 func TestEventsThatAreRefused(t *testing.T) {
 	for _, row := range []struct{ name, event, notifyURL, says string }{
-		{"a misspelt member", `{"action":"check","notfy":true}`, notifyURL, `the event has "notfy"; known are action and notify`},
-		{"a member in another case", `{"action":"check","Notify":true}`, notifyURL, `"Notify"`},
-		{"notify as a string", `{"action":"check","notify":"true"}`, notifyURL, `"notify"; known are action and notify (true or false)`},
-		{"notify null", `{"action":"check","notify":null}`, notifyURL, "true or false"},
+		{"a misspelt member", `{"action":"check","notfy":true}`, notifyURL, "/notfy is not a field"},
+		{"a member in another case", `{"action":"check","Notify":true}`, notifyURL, "/Notify is not a field"},
+		{"notify as a string", `{"action":"check","notify":"true"}`, notifyURL, "/notify must be true or false"},
+		{"notify null", `{"action":"check","notify":null}`, notifyURL, "/notify must not be null"},
+		{"notify twice", `{"action":"check","notify":true,"notify":false}`, notifyURL, "/notify must not be given twice"},
 		{"another action", `{"action":"chek"}`, notifyURL, `no action "chek"`},
 		{"no action", `{}`, notifyURL, "no action"},
 	} {

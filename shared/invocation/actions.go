@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -50,4 +52,19 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 	ctx, cancel := WithReserve(ctx)
 	defer cancel()
 	return action(ctx, record, event)
+}
+
+// Decode decodes the event of an action into a struct as [strictjson.Decode] does, so
+// that a misspelt member is refused rather than ignored. What a member that is a
+// json.RawMessage contains is left to the action to check.
+func Decode(event []byte, into any) error {
+	err := strictjson.Decode(event, into)
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
+		faults = slices.DeleteFunc(faults, func(f strictjson.Fault) bool { return strings.Count(f.Path, "/") > 1 })
+		if len(faults) == 0 {
+			return nil
+		}
+		return fmt.Errorf("the event is refused: %w", faults)
+	}
+	return err
 }
