@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"membercard/shared/apierror"
@@ -19,8 +17,6 @@ import (
 )
 
 const (
-	// concurrency is the number of cards synced at once. WeChat limits the rate.
-	concurrency = 4
 	// minTimePerCard must be left of the invocation to start with a card.
 	minTimePerCard = 1500 * time.Millisecond
 	// resendInterval is the least time between two identical updates of a card
@@ -31,9 +27,7 @@ const (
 // syncer updates cards to match the plan.
 type syncer struct {
 	wechat *officialaccount.Client
-
-	mu   sync.Mutex
-	sent map[string]change // accepted by WeChat but not shown by /card/get, by card_id
+	sent   map[string]change // accepted by WeChat but not shown by /card/get, by card_id
 }
 
 // change is an update that WeChat accepted.
@@ -75,7 +69,7 @@ const (
 // can't be handed out meanwhile, and another update would go to review as well.
 const inReview = "CARD_STATUS_NOT_VERIFY"
 
-// sync applies the plan as of now, a few cards at a time, until ctx ends. A failed
+// sync applies the plan as of now, one card after the other, until ctx ends. A failed
 // card does not stop the others, but an error that every card would meet ends the
 // run. With dryRun no update is sent.
 func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *report {
@@ -83,37 +77,15 @@ func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryR
 	for i := range p.Cards {
 		r.Cards[i] = cardReport{CardID: p.Cards[i].CardID, Status: deferred}
 	}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	run, stop := context.WithCancel(ctx)
-	defer stop()
-	var stopped atomic.Bool
-	for range min(concurrency, len(p.Cards)) {
-		workers.Go(func() {
-			for i := range next {
-				s.card(ctx, &p.Cards[i], now, dryRun, &r.Cards[i])
-				if !endsRun(r.Cards[i].Error) {
-					continue
-				}
-				if stop(); stopped.Swap(true) { // another card reports it already
-					r.Cards[i] = cardReport{CardID: p.Cards[i].CardID, Status: deferred}
-				}
-			}
-		})
-	}
 	for i := range p.Cards {
-		if !timeLeft(run, minTimePerCard) {
+		if !timeLeft(ctx, minTimePerCard) {
 			break
 		}
-		select {
-		case next <- i:
-			continue
-		case <-run.Done():
+		s.card(ctx, &p.Cards[i], now, dryRun, &r.Cards[i])
+		if endsRun(r.Cards[i].Error) {
+			break
 		}
-		break
 	}
-	close(next)
-	workers.Wait()
 	for i := range r.Cards {
 		switch r.Cards[i].Status {
 		case updated:
@@ -166,7 +138,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
 	switch {
 	case len(changes) == 0:
-		s.forget(planned.CardID)
+		delete(s.sent, planned.CardID)
 		r.Status = unchanged
 		return
 	case err != nil:
@@ -224,8 +196,6 @@ func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType str
 	if err != nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.sent == nil {
 		s.sent = map[string]change{}
 	}
@@ -233,16 +203,8 @@ func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType str
 }
 
 func (s *syncer) isSent(cardID string, body []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	c, ok := s.sent[cardID]
 	return ok && c.body == string(body) && wallclock.Since(c.at) < resendInterval
-}
-
-func (s *syncer) forget(cardID string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sent, cardID)
 }
 
 // shownCard is a card as /card/get returns it.

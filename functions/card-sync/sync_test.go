@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,38 +33,6 @@ func statuses(r *report) string {
 
 func newSyncer(w *wechattest.WeChat) *syncer {
 	return &syncer{wechat: wechattest.Client(&wechattest.Source{}, w.URL)}
-}
-
-// Each call waits until as many cards as are allowed are being read at once.
-func TestAFewAtATime(t *testing.T) {
-	var (
-		mu           sync.Mutex
-		atOnce, most int
-	)
-	gate := make(chan struct{})
-	var open sync.Once
-	w := wechattest.Start(t, func(c wechattest.Call) string {
-		mu.Lock()
-		atOnce++
-		most = max(most, atOnce)
-		full := atOnce == concurrency
-		mu.Unlock()
-		if full {
-			open.Do(func() { close(gate) })
-		}
-		<-gate // the first ones are here together, or the test would hang
-		mu.Lock()
-		atOnce--
-		mu.Unlock()
-		return shown(`"center_title":"x"`)
-	})
-	const n = 40
-	if r := newSyncer(w).sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false); r.Unchanged != n {
-		t.Errorf("%s", statuses(r))
-	}
-	if most > concurrency || concurrency > 8 {
-		t.Errorf("%d cards at once", most)
-	}
 }
 
 // Whatever fails for one card, the others are updated.
@@ -117,35 +84,38 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// A failure that every card would have ends the run.
+// A failure that every card would have ends the run: that card failed, and the rest
+// are deferred.
 func TestWhatEndsTheRun(t *testing.T) {
-	for _, row := range []struct {
-		errcode int
-		code    string
-	}{
-		{45009, "WECHAT_45009"}, {40001, "WECHAT_40001"}, {40014, "WECHAT_40014"}, {42001, "WECHAT_42001"},
-	} {
-		t.Run(row.code, func(t *testing.T) {
-			w := wechattest.Start(t, func(c wechattest.Call) string {
-				if c.Path == "/card/get" {
-					return shown(``)
+	for _, errcode := range []int{45009, 40001, 40014, 42001} {
+		for _, refused := range []string{"/card/get", "/card/update"} {
+			t.Run(fmt.Sprintf("%d from %s", errcode, refused), func(t *testing.T) {
+				current := map[string]string{}
+				w := wechattest.Start(t, func(c wechattest.Call) string {
+					card := c.Body[strings.Index(c.Body, `"p`):][:len(`"p0"`)]
+					switch {
+					case card == `"p2"` && c.Path == refused:
+						return fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, errcode)
+					case c.Path == "/card/update":
+						current[card] = `"center_title":"x"`
+						return taken
+					}
+					return shown(current[card])
+				})
+				r := newSyncer(w).sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
+				if got := statuses(r); got != "updated updated failed deferred deferred" || r.Updated != 2 || r.Failed != 1 || r.Deferred != 2 {
+					t.Errorf("%s: %+v", got, r)
 				}
-				return fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, row.errcode)
+				if e := r.Cards[2].Error; e == nil || e.Code != fmt.Sprintf("WECHAT_%d", errcode) {
+					t.Errorf("%+v", e)
+				}
+				for _, body := range append(w.Received("/card/get"), w.Received("/card/update")...) {
+					if strings.Contains(body, `"p3"`) || strings.Contains(body, `"p4"`) {
+						t.Errorf("after the end of the run WeChat got %s", body)
+					}
+				}
 			})
-			const n = 30
-			r := newSyncer(w).sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false)
-			if r.Failed != 1 || r.Deferred != n-1 {
-				t.Errorf("%d failed, %d deferred: %s", r.Failed, r.Deferred, statuses(r))
-			}
-			if came := w.Received("/card/get"); len(came) > 3*concurrency {
-				t.Errorf("the run went on to %d cards", len(came))
-			}
-			for _, c := range r.Cards {
-				if c.Status == failed && (c.Error == nil || c.Error.Code != row.code) || c.Status == deferred && (c.Error != nil || len(c.Changed) > 0) {
-					t.Errorf("%+v", c)
-				}
-			}
-		})
+		}
 	}
 }
 
