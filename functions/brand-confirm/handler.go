@@ -157,10 +157,10 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 // confirmedAlready matches what says that a card is confirmed. No document states the
 // answer, so it is recognised by what happened already. In Chinese, nothing between 已
 // and that may end the clause, negate it or say that something else has happened, such
-// as 已失效 or 已过期.
+// as 已失效 or 已过期, and 失败 must not follow.
 var confirmedAlready = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)already[ _](been[ _])?(confirm|synchron|activ|effective|exist|open|receiv|done|success)` +
-		`|已[^，。,.;；、！!未无不非失过删退停禁]*(确认|同步|生效|开卡|激活|领取)`)
+		`|已[^，。,.;；、！!未无不非失过删退停禁]*(确认|同步|生效|开卡|激活|领取)([^失]|$)`)
 })
 
 // isConfirmedAlready reports whether WeChat Pay refused a confirmation because the

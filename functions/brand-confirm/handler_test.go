@@ -169,6 +169,7 @@ func TestWhatSaysThatACardIsConfirmedAlready(t *testing.T) {
 		{"INVALID_REQUEST", "用户已领取会员卡", true},
 		{"INVALID_REQUEST", "品牌已授权,会员卡已确认", true},
 		{"INVALID_REQUEST", "会员卡未确认", false},
+		{"INVALID_REQUEST", "会员卡已确认失败", false},
 		{"INVALID_REQUEST", "会员卡已失效，无法激活", false},
 		{"INVALID_REQUEST", "会员卡已失效无法激活", false},
 		{"INVALID_REQUEST", "会员卡已过期不能开卡", false},

@@ -60,7 +60,7 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 func (c *card) validate(at string) error {
 	if err := cmp.Or(
 		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),
-		validation.Check(at+"/code", c.Code, validation.MaxLength(32)),
+		validation.CheckPrivate(at+"/code", c.Code, validation.MaxLength(32)),
 		validation.CheckPrivate(at+"/openid", c.OpenID, validation.MaxLength(128)),
 		validation.Check(at+"/outer_str", c.OuterStr, validation.MaxLength(128)),
 	); err != nil {

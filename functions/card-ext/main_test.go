@@ -29,6 +29,7 @@ func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 const (
 	cardID      = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 	openid      = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	code        = "198374613512"
 	foreign     = "obLatjForeignForeignForeign1"
 	appSecret   = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 	accessToken = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"membercard/shared/apierror"
+	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
@@ -89,7 +90,13 @@ type refresher struct {
 }
 
 // refresh is the action of the schedule.
-func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, _ []byte) ([]byte, error) {
+func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+	var request struct {
+		Action string `json:"action"`
+	}
+	if err := invocation.Decode(event, &request); err != nil {
+		return nil, err
+	}
 	changed, err := r.renew(ctx)
 	if err != nil {
 		e, ok := errors.AsType[*apierror.Error](err)

@@ -282,7 +282,7 @@ func TestTheInstanceThatRenewedSignsAtOnce(t *testing.T) {
 
 func TestAnotherEventIsAnError(t *testing.T) {
 	m, w := startManager(t, `{}`), startWeChat(t, granted)
-	for _, payload := range []string{`{"action":"renew"}`, `{"action":"Refresh"}`, `{}`, `{"source":"aws.events","detail":{"action":"refresh"}}`} {
+	for _, payload := range []string{`{"action":"renew"}`, `{"action":"Refresh"}`, `{"action":"refresh","force":true}`, `{"action":"refresh","action":"refresh"}`, `{}`, `{"source":"aws.events","detail":{"action":"refresh"}}`} {
 		if answer, err := newInstance(m, w.URL).Invoke(t.Context(), []byte(payload)); err == nil || answer != nil {
 			t.Errorf("%s: %s, %v", payload, answer, err)
 		}
