@@ -31,7 +31,7 @@ func (a *app) callbackGet() *cobra.Command {
 			case err != nil:
 				r.add(failedCall(name, err))
 			case current == "":
-				r.fail(name, faultf("membercard callback set https://…/wechatpay/notifications", "none is set: no event of a merchant card is sent"))
+				r.fail(name, faultf("membercard callback set https://…/wechatpay/notifications"+a.read(&from)+a.where(), "none is set: no event of a merchant card is sent"))
 			default:
 				r.NotifyURL = current
 				r.add(step{Name: name, OK: true, Detail: current})
@@ -131,12 +131,13 @@ func isPublic(host string) bool {
 // report.
 func (a *app) asMerchant(ctx context.Context, from *source, f func(*report, *signing.Client)) error {
 	r := &report{}
-	client, err := a.merchantClient(ctx, r, from)
+	client, secret, err := a.merchantOf(ctx, r, from)
 	if err != nil {
 		return err
 	}
 	if client != nil {
 		f(r, client)
+		a.cure(r, from, secret)
 	}
 	return a.print(a.out, r)
 }

@@ -96,7 +96,7 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		case secret.command == "":
 			r.fail(secret.name, asFault(err))
 		default:
-			r.fail(secret.name, faultf("make it anew: membercard secret "+secret.command+" … --put "+quote(secret.id), "%v", err))
+			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.command, &source{id: secret.id}, text), "%v", err))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,6 +115,16 @@ func (r *report) fail(name string, f *fault) {
 	r.add(step{Name: name, Cause: f.cause, Cure: f.cure})
 }
 
+// passed reports whether a step is there and in order.
+func (r *report) passed(name string) bool {
+	return slices.ContainsFunc(r.Steps, func(s step) bool { return s.Name == name && s.OK })
+}
+
+// failedAt reports whether one of these steps failed.
+func (r *report) failedAt(names ...string) bool {
+	return slices.ContainsFunc(r.Steps, func(s step) bool { return !s.OK && s.Skipped == "" && slices.Contains(names, s.Name) })
+}
+
 func (r *report) failed() (n int) {
 	for _, s := range r.Steps {
 		if !s.OK && s.Skipped == "" {
@@ -131,9 +142,17 @@ func asFault(err error) *fault {
 	return &fault{cause: err.Error()}
 }
 
-// addEcho adds the steps of WeChat Pay's self-test.
+// addEcho adds the steps of WeChat Pay's self-test. A reason that a step was skipped for
+// is not repeated where the self-test fails for it later.
 func (r *report) addEcho(steps []signing.Step) {
+	reason := ""
 	for _, s := range steps {
+		if _, why, ok := strings.Cut(s.Skipped, ": "); ok {
+			reason = ": " + why
+		}
+		if reason != "" {
+			s.Cause = strings.ReplaceAll(s.Cause, reason, " (see above)")
+		}
 		r.add(step{Name: s.Name, OK: s.OK, Skipped: s.Skipped, Cause: s.Cause, Cure: s.Cure, RequestID: s.RequestID})
 	}
 }

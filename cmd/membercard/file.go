@@ -99,27 +99,35 @@ func readUpTo(path string, most int64) (text []byte, f *fault) {
 	return text, nil
 }
 
+// What mend mends.
+const (
+	noteBOM     = "a byte order mark was left out"
+	noteUTF16   = "UTF-16 was converted to UTF-8"
+	noteCRLF    = "Windows line breaks (CRLF) were replaced"
+	noteEscaped = `"\n" was replaced by line breaks`
+)
+
 // mend undoes what editors do to text files.
 func mend(text []byte) (mended []byte, notes []string) {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
-		text, notes = text[3:], append(notes, "a byte order mark was left out")
+		text, notes = text[3:], append(notes, noteBOM)
 	case bytes.HasPrefix(text, []byte("\xff\xfe")) && len(text)%2 == 0:
 		units := make([]uint16, 0, len(text)/2)
 		for i := 2; i < len(text); i += 2 {
 			units = append(units, uint16(text[i])|uint16(text[i+1])<<8)
 		}
-		text, notes = []byte(string(utf16.Decode(units))), append(notes, "UTF-16 was converted to UTF-8")
+		text, notes = []byte(string(utf16.Decode(units))), append(notes, noteUTF16)
 	}
 	if bytes.HasPrefix(text, []byte{0x30}) && !isText(text) {
 		return text, notes // DER, which has no line breaks
 	}
 	if bytes.ContainsRune(text, '\r') {
 		text = bytes.ReplaceAll(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
-		notes = append(notes, "Windows line breaks (CRLF) were replaced")
+		notes = append(notes, noteCRLF)
 	}
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) && !bytes.Contains(bytes.TrimSpace(text), []byte("\n")) && bytes.Contains(text, []byte(`\n`)) {
-		text, notes = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")), append(notes, `"\n" was replaced by line breaks`)
+		text, notes = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")), append(notes, noteEscaped)
 	}
 	return text, notes
 }
@@ -142,6 +150,10 @@ func (f *file) recognize() {
 		return
 	}
 	trimmed := bytes.TrimSpace(f.text)
+	if len(trimmed) == 0 { // a key in a secret may be a byte order mark and nothing else
+		f.kind = aText
+		return
+	}
 	switch extension := strings.ToLower(filepath.Ext(f.path)); {
 	case bytes.HasPrefix(trimmed, []byte("{")):
 		f.kind = aSecret

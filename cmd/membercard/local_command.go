@@ -74,8 +74,7 @@ const (
 	sandboxKey   = "sandbox_pub_key.pem"
 	sandboxKeyID = "sandbox_pub_key_id.txt"
 
-	enrolCommand = "membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
-	useSandbox   = "--public-key " + sandboxKey + ` --public-key-id "$(cat ` + sandboxKeyID + `)"`
+	useSandbox = "--public-key " + sandboxKey + ` --public-key-id "$(cat ` + sandboxKeyID + `)"`
 )
 
 func (a *app) localEnrol() *cobra.Command {
@@ -108,7 +107,7 @@ As the merchant platform does, the sandbox hands out its public key and the key'
 into ` + sandboxKey + ` and ` + sandboxKeyID + ` in this folder. They stand in for
 pub_key.pem, whose private key only WeChat Pay has. Enrol again if go run ./local was
 started anew.`
-	cmd.Example = "  " + enrolCommand
+	cmd.Example = "  membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
 	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
 	cmd.Flags().StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key; on a terminal it is asked for")
 	_ = cmd.MarkFlagRequired("cert") // there is such a flag
@@ -169,12 +168,13 @@ func (a *app) afterEnrolment(files *merchantFiles) []string {
 }
 
 // sandboxSigns checks that a secret for the local stack has the sandbox's public key.
-func (r *report) sandboxSigns(files map[string]string, secret *merchantSecret) {
+func (a *app) sandboxSigns(r *report, secret *merchantSecret) {
 	const name = "the sandbox signs with this public key"
+	files := a.local.Files
 	id := strings.TrimSpace(files["pub_key_id.txt"])
 	switch {
 	case !samePublicKey(secret.PublicKey, files["pub_key.pem"]):
-		r.fail(name, faultf("enrol your merchant ("+enrolCommand+"), and give what that writes: "+useSandbox,
+		r.fail(name, faultf("enrol your merchant ("+a.enrolment()+"), and give what that writes: "+useSandbox,
 			"it is another public key than the sandbox's: with --local the sandbox signs, and it has no private key but its own"))
 	case secret.PublicKeyID != id:
 		r.fail(name, faultf("--public-key-id "+id, "the public key is the sandbox's, but the ID is another key's"))

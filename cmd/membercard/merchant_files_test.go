@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,6 +19,8 @@ const (
 	ownMchID   = "1604412345"
 	ownSerial  = "0ADE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2" // whose first digit must not be lost
 	sampleCard = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+
+	enrolCommand = "membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
 )
 
 // merchantFolder makes, with openssl, the files of a merchant as WeChat Pay hands them
@@ -139,7 +142,10 @@ func TestMistakesInTheSecret(t *testing.T) {
 	text := func(path string) string { return string(must(os.ReadFile(path))) }
 	whole := tool(t, append(secretFrom(t), local)...).out
 	tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", "\ufeff"+strings.ReplaceAll(whole, ",", ",\r\n"))).requirePassed(t)
-	tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", change(t, whole, "private_key", strings.ReplaceAll(text("apiclient_key.pem"), "\n", "\r\n")))).requirePassed(t)
+	crlf := tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", change(t, whole, "private_key", strings.ReplaceAll(text("apiclient_key.pem"), "\n", "\r\n")))).requirePassed(t)
+	if notes := strings.Join(crlf.Steps[1].Notes, "; "); notes != "private_key has Windows line breaks (CRLF), which do no harm" {
+		t.Errorf("notes: %s", notes)
+	}
 	const read, wellFormed, accepted, verified = "secret read", "secret is well-formed", "signature accepted", "answer verified"
 	for _, row := range []struct {
 		name, secret      string
@@ -148,9 +154,16 @@ func TestMistakesInTheSecret(t *testing.T) {
 		{"another certificate's key", change(t, whole, "private_key", text("another.key")), accepted, "401", "private_key"},
 		{"an expired certificate", change(t, whole, "certificate_serial_no", "07"), accepted, "401", "has expired"},
 		{"a certificate that WeChat Pay does not know", change(t, whole, "certificate_serial_no", "1BBB55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2"), accepted, "401", "does not know it: " + enrolCommand},
-		{"a wrong serial number", change(t, whole, "certificate_serial_no", strings.ToLower(ownSerial)), accepted, "401", "openssl x509 -in apiclient_cert.pem -noout -subject -serial"},
+		{"a wrong serial number", change(t, whole, "certificate_serial_no", strings.ToLower(ownSerial)), accepted, "401", "this says which: membercard check merchant --"},
 		{"a serial number with colons", change(t, whole, "certificate_serial_no", "0A:DE:55"), wellFormed, "certificate_serial_no in the secret", "without colons"},
 		{"the platform's certificate as the public key", change(t, whole, "wechatpay_public_key", text("platform.pem")), wellFormed, "platform certificate", "微信支付公钥"},
+		{"a byte order mark before the key", change(t, whole, "private_key", "\ufeff"+text("apiclient_key.pem")), wellFormed, "private_key in the secret: it begins with a byte order mark", "leave the files as they are"},
+		{"a byte order mark and Windows line breaks", change(t, whole, "private_key", text("apiclient_key.windows.pem")), wellFormed, "byte order mark (BOM), which an editor has put there; it has Windows line breaks (CRLF)", "leave the files as they are"},
+		{"a byte order mark before the public key", change(t, whole, "wechatpay_public_key", "\ufeff"+text(sandboxKey)), wellFormed, "wechatpay_public_key in the secret: it begins with a byte order mark", "leave the files as they are"},
+		{"a byte order mark and no key", change(t, whole, "private_key", "\ufeff"), wellFormed, "no PEM file", "give apiclient_key.pem"},
+		{`"\n" in the key instead of line breaks`, change(t, whole, "private_key", strings.ReplaceAll(text("apiclient_key.pem"), "\n", `\n`)), wellFormed, `it has "\n" instead of line breaks`, "leave the files as they are"},
+		{"a line break after the APIv3 key", change(t, whole, "apiv3_key", apiv3Text+"\r\n"), wellFormed, "around it", "leave them out"},
+		{"a byte order mark before the APIv3 key", change(t, whole, "apiv3_key", "\ufeff"+apiv3Text), wellFormed, "byte order mark around it", "leave them out"},
 		{"a key with a passphrase", change(t, whole, "private_key", text("locked.pem")), wellFormed, "has a passphrase", "openssl pkey -in apiclient_key.pem"},
 		{"the certificate as the key", change(t, whole, "private_key", text("apiclient_cert.pem")), wellFormed, "is a certificate", "apiclient_key.pem"},
 		{"the merchant's own public key", change(t, whole, "wechatpay_public_key", text("own_public.pem")), wellFormed, "the merchant's own public key", "微信支付公钥"},
@@ -203,12 +216,184 @@ func TestTheStackOfOnesOwnMerchant(t *testing.T) {
 	}
 }
 
-// With the real WeChat Pay, which has no enrolment.
-func TestRefusedByWeChatPay(t *testing.T) {
-	secret := write(t, "secret.json", change(t, pay.MerchantSecret(wechatpay.Both), "certificate_serial_no", ownSerial))
-	s := tool(t, "check", "merchant", "--json", "--file", secret, "--endpoint", pay.Endpoints()[0]).requireFailed(t, "signature accepted")
-	if strings.Contains(s.Cure, "sandbox") || !strings.Contains(s.Cure, "openssl x509") || !strings.Contains(s.Cure, makeAnew) {
-		t.Errorf("%+v", s)
+// A refused signature has the causes that are left, and every command that calls WeChat
+// Pay names them; check merchant tells them apart with the certificate.
+func TestTheSignatureIsRefused(t *testing.T) {
+	merchantFolder(t)
+	whole := tool(t, append(secretFrom(t), local)...).out
+	foreign := change(t, whole, "private_key", string(must(os.ReadFile("another.key"))))
+	revoked := change(t, whole, "certificate_serial_no", "1BBB55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2")
+	const belongs, accepted, all, sandbox = "secret and certificate belong together", "signature accepted",
+		"mchid, certificate_serial_no and private_key are not of one certificate, or it has expired, or was revoked or replaced", "the sandbox does not know"
+	secret := func(changes ...string) string { return change(t, whole, changes...) }
+	real := []string{"--endpoint", strings.Join(pay.Endpoints(), ",")} // which has no enrolment
+	for _, row := range []struct {
+		name, secret, cert string
+		at                 []string
+		steps              string   // that fail; the last one's cure
+		says               []string // of its cause and cure
+		saysNot            []string
+	}{
+		{"without the certificate", foreign, "", []string{local}, accepted, []string{all, sandbox, "this says which: membercard check merchant --file secret.json --cert apiclient_cert.pem --local"}, []string{"clock"}},
+		{"without the certificate, at WeChat Pay", foreign, "", real, accepted, []string{all, "check merchant --file secret.json --cert apiclient_cert.pem"}, []string{"sandbox", "--local", "clock"}},
+		{"another certificate's key", foreign, "apiclient_cert.pem", real, belongs + "; " + accepted, []string{"mend what failed above"}, []string{"revoked", "expired"}},
+		{"the certificate of another serial number", revoked, "apiclient_cert.pem", real, belongs + "; " + accepted, []string{"mend what failed above"}, []string{"revoked", "expired"}},
+		{"an expired certificate", secret("certificate_serial_no", "07"), "expired.pem", real, "certificate; " + accepted, []string{"mend what failed above"}, []string{"revoked"}},
+		{"a certificate that was revoked", revoked, "revoked.pem", real, accepted, []string{"has not expired, so it was revoked or replaced", "membercard secret merchant"}, []string{"sandbox", "are not of one certificate", "or it has expired"}},
+		{"a certificate that the sandbox does not know", revoked, "revoked.pem", []string{local}, accepted, []string{sandbox, enrolCommand}, []string{"are not of one certificate", "expired", "revoked"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if err := os.WriteFile("secret.json", []byte(row.secret), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args := append([]string{"check", "merchant", "--json", "--file", "secret.json"}, row.at...)
+			if row.cert != "" {
+				args = append(args, "--cert", row.cert)
+			}
+			o := tool(t, args...)
+			s := o.requireFailed(t, strings.Split(row.steps, "; ")...)
+			for _, text := range row.says {
+				if !strings.Contains(s.Cure, text) {
+					t.Errorf("the cure does not say %q: %s", text, s.Cure)
+				}
+			}
+			for _, text := range row.saysNot {
+				if strings.Contains(s.Cure, text) {
+					t.Errorf("the cure says %q: %s", text, s.Cure)
+				}
+			}
+			o.requireNo(t, apiv3Text)
+			if row.cert != "" {
+				return
+			}
+			for _, command := range [][]string{
+				{"token", "merchant", "--card-id", sampleCard}, {"token", "brand", "--brand-id", "1004", "--card-id", sampleCard, "--openid", "o"},
+				{"callback", "get"}, {"callback", "set", "https://api.example.com/wechatpay/notifications"},
+			} {
+				o := tool(t, append(append(command, "--file", "secret.json"), row.at...)...)
+				if text := o.out + o.err; o.code != exitFailed || !strings.Contains(text, all) || !strings.Contains(text, "membercard check merchant --file secret.json --cert apiclient_cert.pem") {
+					t.Errorf("%q: exit code %d: %s", command, o.code, text)
+				}
+			}
+		})
+	}
+	t.Run("what differs is named", func(t *testing.T) {
+		for _, row := range []struct{ secret, cause string }{
+			{foreign, "private_key is not the certificate's"},
+			{secret("mchid", "1900000009"), "mchid is 1900000009, and the certificate is merchant 1604412345's"},
+			{revoked, "certificate_serial_no is 1BBB55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2, and the certificate's is " + ownSerial},
+			{secret("certificate_serial_no", strings.ToLower(ownSerial)), "certificate_serial_no is not in capitals: " + ownSerial},
+			{change(t, foreign, "mchid", "1900000009"), "mchid is 1900000009, and the certificate is merchant 1604412345's; private_key is not"},
+		} {
+			o := tool(t, "check", "merchant", "--json", local, "--cert", "apiclient_cert.pem", "--file", write(t, "s.json", row.secret))
+			found := o.report(t)
+			if i := slices.IndexFunc(found.Steps, func(s step) bool { return s.Name == belongs }); i < 0 || !strings.HasPrefix(found.Steps[i].Cause, row.cause) {
+				t.Errorf("%q: %s", row.cause, o.out)
+			}
+		}
+		if r := tool(t, "check", "merchant", "--json", local, "--cert", "apiclient_cert.pem", "--file", write(t, "s.json", whole)).requirePassed(t); !r.passed(belongs) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// The command that makes a secret anew is the one for this secret.
+func TestCuresMakeThisSecretAnew(t *testing.T) {
+	merchantFolder(t)
+	whole := tool(t, append(secretFrom(t), local)...).out
+	const files = "membercard secret merchant --cert apiclient_cert.pem --key apiclient_key.pem"
+	broken := func(changes ...string) string { return change(t, whole, append(changes, "private_key", "x")...) }
+	without := func(key string) string { return broken(key, "-") }
+	manager.aws.Secrets.Put("membercard/own", broken())
+	if err := os.WriteFile("s.json", []byte(broken()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name, secret string // of s.json
+		args         []string
+		cure         string
+	}{
+		{"in the local stack's Secrets Manager", "", []string{"--secret-id", "membercard/own", local}, files + " " + useSandbox + " --apiv3-key-file apiv3_key.txt --put membercard/own " + local},
+		{"in a file", broken(), []string{"--file", "s.json", local}, files + " " + useSandbox + " --apiv3-key-file apiv3_key.txt " + local + " >s.json"},
+		{"for WeChat Pay", broken("wechatpay_public_key_id", theirID), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id " + theirID + " --apiv3-key-file apiv3_key.txt >s.json"},
+		{"without an APIv3 key", without("apiv3_key"), []string{"--file", "s.json", local}, files + " " + useSandbox + " " + local + " >s.json"},
+		{"without a public key", change(t, without("wechatpay_public_key"), "wechatpay_public_key_id", "-"), []string{"--file", "s.json"}, files + " --apiv3-key-file apiv3_key.txt >s.json"},
+		{"with an ID that is wrong", broken("wechatpay_public_key_id", "PUB_KEY_ID_x"), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt >s.json"},
+		{"nothing that can be read", "[", []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt >s.json"},
+		{"of the sandbox's own merchant", change(t, pay.MerchantSecret(wechatpay.Both), "private_key", "x"), []string{"--file", "s.json", local}, "membercard local files sandbox/ " + local + " && membercard secret merchant --cert sandbox/apiclient_cert.pem --key sandbox/apiclient_key.pem --public-key sandbox/pub_key.pem --public-key-id PUB_KEY_ID_01"},
+		{"in a region", broken(), []string{"--secret-id", "membercard/own", "--region", region, "--profile", "shop"}, "--put membercard/own --profile shop --region " + region},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.secret != "" {
+				if err := os.WriteFile("s.json", []byte(row.secret), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if slices.Contains(row.args, "--profile") {
+				for name, value := range map[string]string{"AWS_CONFIG_FILE": write(t, "config", "[profile shop]\naws_access_key_id = "+accessKeyID+"\naws_secret_access_key = "+secretAccessKey+"\n"), "AWS_ENDPOINT_URL_SECRETS_MANAGER": manager.URL} {
+					t.Setenv(name, value)
+				}
+			}
+			s := tool(t, append([]string{"check", "merchant", "--json"}, row.args...)...).requireFailed(t, "secret is well-formed")
+			if !strings.Contains(s.Cure, row.cure) {
+				t.Errorf("cure: %s\nwant: %s", s.Cure, row.cure)
+			}
+		})
+	}
+}
+
+// A merchant whose public key is wrong has no platform certificates either: the sandbox
+// refuses the key that the request names. That is said once.
+func TestOneReasonIsSaidOnce(t *testing.T) {
+	merchantFolder(t)
+	whole := tool(t, append(secretFrom(t), local)...).out
+	secret := write(t, "s.json", change(t, whole, "wechatpay_public_key", string(must(os.ReadFile("pub_key.pem"))), "wechatpay_public_key_id", theirID))
+	o := tool(t, "check", "merchant", local, "--file", secret)
+	if n := strings.Count(o.out, "WeChat Pay answered GET /v3/certificates with 400"); n != 1 || !strings.Contains(o.out, "the platform certificates can't be had (see above)") {
+		t.Errorf("it is said %d times:\n%s", n, o.out)
+	}
+	// A command without a step before it has the whole reason, and the same cure.
+	o = tool(t, "token", "merchant", "--card-id", sampleCard, local, "--file", secret)
+	if o.code != exitFailed || !strings.Contains(o.err, "with 400") || !strings.Contains(o.err, useSandbox) {
+		t.Errorf("exit code %d: %s", o.code, o.err)
+	}
+}
+
+// That a key has hexadecimal digits only is worth a warning until it is proved right.
+func TestAnAPIv3KeyOfHexadecimalDigits(t *testing.T) {
+	merchantFolder(t)
+	const hex = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	warning := func(r *report) string {
+		return r.Steps[slices.IndexFunc(r.Steps, func(s step) bool { return s.Name == "APIv3 key" })].Warning
+	}
+	// Another merchant really has that key.
+	if text, err := exec.Command("openssl", "req", "-x509", "-key", "apiclient_key.pem", "-days", "90", "-subj", "/CN=1604499999", "-out", "apiclient_cert.pem").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	tool(t, "local", "enrol", "--json", local, "--cert", "apiclient_cert.pem", "--apiv3-key-file", "apiv2_key.txt").requirePassed(t)
+	made := tool(t, append(secretFrom(t, "--apiv3-key-file", "apiv2_key.txt"), "--json", "--put", "membercard/hex", local)...).requirePassed(t)
+	if !strings.Contains(warning(made), "hexadecimal digits only") {
+		t.Errorf("%+v", made)
+	}
+	proved := tool(t, "check", "merchant", "--json", "--secret-id", "membercard/hex", local).requirePassed(t)
+	if warning(proved) != "" || !proved.passed("platform certificates decrypted") {
+		t.Errorf("%+v", proved)
+	}
+	wrong := tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", change(t, pay.MerchantSecret(wechatpay.Both), "apiv3_key", hex)))
+	if s := wrong.requireFailed(t, "platform certificates decrypted"); !strings.Contains(s.Cure, "hexadecimal digits only") || warning(wrong.report(t)) == "" {
+		t.Errorf("%s", wrong.out)
+	}
+	// Without the platform certificates nothing is proved.
+	pay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {
+		if r.URI == "/v3/certificates" {
+			return 404, "RESOURCE_NOT_EXISTS", "无可用的平台证书"
+		}
+		return 0, "", ""
+	})
+	defer pay.RefuseIf(nil)
+	r := tool(t, "check", "merchant", "--json", "--secret-id", "membercard/hex", local).requirePassed(t)
+	if warning(r) == "" {
+		t.Errorf("%+v", r)
 	}
 }
 

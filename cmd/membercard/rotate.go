@@ -16,9 +16,6 @@ import (
 	"membercard/shared/upstream"
 )
 
-// putAnother is the cure where no version of the merchant's secret can be used.
-const putAnother = "put a correct secret: membercard secret merchant … --put "
-
 // secretTTL is how long functions use a secret before they read it again.
 const secretTTL = "5 minutes"
 
@@ -64,16 +61,17 @@ func (a *app) merchantID(id *string) error {
 }
 
 func (a *app) beginRotation(ctx context.Context, r *report, id string, files *merchantFiles) error {
-	client, text, err := a.merchantOf(ctx, r, &source{id: id})
+	client, secret, err := a.merchantOf(ctx, r, &source{id: id})
 	if err != nil || client == nil {
 		return err
 	}
-	var secret merchantSecret
-	_ = strictjson.Decode(text, &secret) // ParseMerchant took it
 	old := secret.CertificateSerialNo
 	s := step{Name: "old certificate is in force", OK: true, Detail: old}
 	if echo := a.echo(ctx, client); !echo.OK {
 		failed := echo.Failed()
+		if failed.Cure == refusedCure {
+			failed.Cure = "if the new one passes below, all is well then"
+		}
 		s.Warning, s.Cause, s.Cure = "the self-test fails with it already", failed.Cause, failed.Cure
 	}
 	r.add(s)
@@ -93,11 +91,11 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	}
 	secret.CertificateSerialNo, secret.PrivateKey = serialOf(certificate), keyPEM(key)
 	r.MchID, r.CertificateSerialNo, r.CertificateNotAfter = secret.MchID, secret.CertificateSerialNo, certificate.NotAfter.UTC().Format(time.RFC3339)
-	renewed, err := strictjson.Encode(&secret)
+	renewed, err := strictjson.Encode(secret)
 	if err != nil {
 		return err
 	}
-	merchant := parse(r, renewed, signing.ParseMerchant, "merchant")
+	merchant := parse(r, renewed, signing.ParseMerchant, a.makeMerchant(&source{id: id}, secret))
 	if merchant == nil {
 		return nil
 	}
@@ -105,6 +103,9 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 		return err
 	}
 	r.addEcho(a.echo(ctx, client).Steps[1:])
+	if s := &r.Steps[len(r.Steps)-1]; s.Cure == refusedCure {
+		s.Cure = "see whether it is in force already, and not revoked: 账户中心 → API安全 → 商户API证书; then run this again"
+	}
 	if r.failed() > 0 {
 		r.after = append(r.after, "nothing was written; the secret has the old certificate")
 		return nil
@@ -114,8 +115,8 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	}
 	r.after = append(r.after,
 		"functions use the new certificate within "+secretTTL+"; until then the old one must stay in force",
-		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(id),
-		"until "+old+" is revoked, this goes back to it: membercard rotate undo --secret-id "+quote(id))
+		"then revoke "+old+" (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id "+quote(id)+a.where(),
+		"until "+old+" is revoked, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
 	return nil
 }
 
@@ -126,15 +127,16 @@ func (a *app) rotateFinish() *cobra.Command {
 		if err := a.merchantID(&id); err != nil {
 			return err
 		}
-		client, text, err := a.merchantOf(ctx, r, &source{id: id})
+		client, secret, err := a.merchantOf(ctx, r, &source{id: id})
 		if err != nil {
 			return err
 		}
 		if client != nil {
-			if r.addEcho(a.echo(ctx, client).Steps[1:]); r.failed() > 0 {
-				r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id))
+			r.addEcho(a.echo(ctx, client).Steps[1:])
+			if a.cure(r, &source{id: id}, secret); r.failed() > 0 {
+				r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
 			}
-			err = a.finishRotation(ctx, r, id, text)
+			err = a.finishRotation(ctx, r, id, secret)
 		}
 		if err != nil {
 			return err
@@ -148,7 +150,7 @@ secretsmanager:GetSecretValue.`
 	return cmd
 }
 
-func (a *app) finishRotation(ctx context.Context, r *report, id string, current []byte) error {
+func (a *app) finishRotation(ctx context.Context, r *report, id string, now *merchantSecret) error {
 	const name = "old certificate is out of force"
 	text, err := a.previousSecret(ctx, id)
 	if err != nil {
@@ -159,9 +161,8 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, current 
 		r.add(step{Name: name, Skipped: "the secret has no version before, or that is no merchant's"})
 		return nil
 	}
-	var now, old merchantSecret
-	_ = strictjson.Decode(current, &now) // ParseMerchant took both
-	_ = strictjson.Decode(text, &old)
+	var old merchantSecret
+	_ = strictjson.Decode(text, &old) // ParseMerchant took it
 	if strings.EqualFold(now.CertificateSerialNo, old.CertificateSerialNo) {
 		r.add(step{Name: name, Skipped: "the version before has the same certificate"})
 		return nil
@@ -215,9 +216,10 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 		r.fail("secret read", asFault(err))
 		return nil
 	}
+	another := "put a correct secret: " + a.makeAnew("merchant", &source{id: id}, []byte(aws.ToString(current.SecretString)))
 	previous, err := a.version(ctx, id, "AWSPREVIOUS")
 	if f, ok := errors.AsType[*fault](err); ok && f.missing {
-		err = faultf(putAnother+quote(id), "the secret has no version before (AWSPREVIOUS)")
+		err = faultf(another, "the secret has no version before (AWSPREVIOUS)")
 	}
 	if err != nil {
 		r.fail(name, asFault(err))
@@ -231,11 +233,11 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 	_ = strictjson.Decode([]byte(text), &old)
 	switch {
 	case err != nil:
-		err = faultf(putAnother+quote(id), "%v", err)
+		err = faultf(another, "%v", err)
 	case text == aws.ToString(current.SecretString):
-		err = faultf(putAnother+quote(id), "it has the same value as the current one")
+		err = faultf(another, "it has the same value as the current one")
 	case malformed == nil && now.MchID != old.MchID:
-		err = faultf(putAnother+quote(id)+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, now.MchID)
+		err = faultf(another+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, now.MchID)
 	}
 	if err != nil {
 		r.fail(name, asFault(err))

@@ -101,7 +101,7 @@ func undoRows() []undoRow {
 		{"a secret without a key", []string{renewed, `{"mchid":"1900000001"}`}, "", "", ""},
 		{"of several versions", []string{revoked, old, "{}"}, "", "", ""},
 		{"a certificate that is revoked", []string{revoked, old}, "signature accepted", "401", "revoked or replaced"},
-		{"a malformed version before", []string{"{}", old}, before, "mchid is missing", "membercard secret merchant … --put "},
+		{"a malformed version before", []string{"{}", old}, before, "mchid is missing", "membercard secret merchant --cert "},
 		{"another merchant's", []string{another, old}, before, "it is merchant 1900000002's", "--put "},
 		{"the same value", []string{old, old}, before, "the same value", "--put "},
 		{"no version before", []string{old}, before, "no version before (AWSPREVIOUS)", "--put "},

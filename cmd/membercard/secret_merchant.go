@@ -87,7 +87,7 @@ func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time)
 			"neither WeChat Pay's public key nor the APIv3 key was given"))
 	}
 	if a.local != nil && secret.PublicKey != "" {
-		r.sandboxSigns(a.local.Files, secret)
+		a.sandboxSigns(r, secret)
 	}
 	if r.failed() == 0 {
 		r.wellFormed(secret)
@@ -125,14 +125,13 @@ func (r *report) wellFormed(secret *merchantSecret) {
 
 // certificate checks the merchant API certificate.
 func (r *report) certificate(path string, now time.Time) *x509.Certificate {
-	const name = "certificate"
 	const renew = "have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书"
 	f, bad := load(path)
 	if bad == nil && len(f.certificates) == 0 {
 		bad = f.wrong(aCertificate, "apiclient_cert.pem")
 	}
 	if bad != nil {
-		r.fail(name, bad)
+		r.fail(stepCertificate, bad)
 		return nil
 	}
 	c := f.certificates[0]
@@ -156,10 +155,10 @@ func (r *report) certificate(path string, now time.Time) *x509.Certificate {
 		bad = faultf(renew, "the certificate in %s has no RSA key of 2048 bits", path)
 	}
 	if bad != nil {
-		r.fail(name, bad)
+		r.fail(stepCertificate, bad)
 		return nil
 	}
-	s := step{Name: name, OK: true, Notes: notes, Detail: fmt.Sprintf("merchant %s, serial number %s, valid until %s", cn, serialOf(c), day(c.NotAfter))}
+	s := step{Name: stepCertificate, OK: true, Notes: notes, Detail: fmt.Sprintf("merchant %s, serial number %s, valid until %s", cn, serialOf(c), day(c.NotAfter))}
 	if left := c.NotAfter.Sub(now); left < expiresSoon {
 		s.Warning, s.Cure = fmt.Sprintf("it expires in %d days", int(left.Hours()/24)), renew
 	}
@@ -281,8 +280,8 @@ func (a *app) apiv3Key(ctx context.Context, r *report, path string) string {
 		return ""
 	}
 	s := step{Name: name, OK: true, Notes: notes}
-	if looksLikeMD5(key) {
-		s.Warning, s.Cure = md5Warning, "membercard check merchant finds out, if the merchant has platform certificates; else "+setAPIv3Key
+	if onlyHex(key) {
+		s.Warning, s.Cure = hexWarning, "membercard check merchant proves it, if the merchant has platform certificates; if it is another key, copy the APIv3 key again, or "+setAPIv3Key
 	}
 	r.add(s)
 	return key
@@ -290,10 +289,12 @@ func (a *app) apiv3Key(ctx context.Context, r *report, path string) string {
 
 const (
 	setAPIv3Key = "set a new one: 账户中心 → API安全 → APIv3密钥; it has 32 letters and digits"
-	md5Warning  = "it looks like an MD5: maybe it is the APIv2 key or an AppSecret"
+	hexWarning  = "it has hexadecimal digits only: maybe it is an AppSecret or the APIv2 key"
 )
 
-func looksLikeMD5(key string) bool {
+// onlyHex reports whether a key has only hexadecimal digits, as AppSecrets have. An APIv3
+// key may be made so too.
+func onlyHex(key string) bool {
 	return strings.Trim(key, "0123456789abcdef") == "" || strings.Trim(key, "0123456789ABCDEF") == ""
 }
 
@@ -333,12 +334,9 @@ func clip(s string) string {
 
 // proof is the command that checks the secret with WeChat Pay.
 func (a *app) proof(to *destination) string {
-	command := "membercard check merchant --file FILE"
-	if to.name != "" {
-		command = "membercard check merchant --secret-id " + quote(to.name)
+	from := &source{id: to.name}
+	if to.name == "" {
+		from = &source{file: "FILE"}
 	}
-	if a.local != nil {
-		command += " --local=" + a.localURL
-	}
-	return command
+	return "membercard check merchant" + a.read(from) + a.where()
 }

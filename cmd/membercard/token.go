@@ -68,7 +68,7 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`
 // answer.
 func (a *app) token(ctx context.Context, from *source, path string, body []byte, member string) error {
 	r := &report{}
-	client, err := a.merchantClient(ctx, r, from)
+	client, secret, err := a.merchantOf(ctx, r, from)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,9 @@ func (a *app) token(ctx context.Context, from *source, path string, body []byte,
 		}
 	})
 	if err != nil {
-		s := failedCall("", err)
+		r.add(failedCall("token", err))
+		a.cure(r, from, secret)
+		s := r.Steps[len(r.Steps)-1]
 		return &fault{cause: s.Cause, cure: s.Cure, requestID: s.RequestID}
 	}
 	if a.json {
