@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // aws returns the configuration for AWS, or for the local stack's.
@@ -25,15 +26,22 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 			}),
 		}, nil
 	}
-	c, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region))
+	c, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region), config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return c, faultf("list the profiles: aws configure list-profiles", "the AWS configuration can't be read: %v", err)
 	}
 	if c.Region == "" {
 		return c, faultf("name it with --region, or: export AWS_REGION=…", "no AWS region is set")
 	}
+	if strings.Trim(c.Region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		return c, faultf("name it with --region, as in --region ap-east-1", "%q is no AWS region", clip(c.Region))
+	}
 	if _, err := c.Credentials.Retrieve(ctx); err != nil {
-		return c, faultf("log in as for the AWS CLI, and see that this works: aws sts get-caller-identity", "there are no AWS credentials: %v", err)
+		reason := err.Error()
+		if strings.Contains(reason, "no EC2 IMDS role found") { // where the SDK looks last
+			reason = "neither the environment nor the profile has any"
+		}
+		return c, faultf("log in as for the AWS CLI, and see that this works: aws sts get-caller-identity", "there are no AWS credentials: %s", reason)
 	}
 	return c, nil
 }
@@ -92,12 +100,12 @@ func apiFault(err error, service, action string) *fault {
 
 // unreachable is the fault for a request that AWS did not answer.
 func unreachable(err error, service string) *fault {
+	if errors.Is(err, context.Canceled) {
+		return interrupted()
+	}
 	reason := "it did not answer"
 	if network, ok := errors.AsType[*url.Error](err); ok {
 		reason = network.Err.Error()
-	}
-	if errors.Is(err, context.Canceled) {
-		reason = "it was interrupted"
 	}
 	return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached: %s", service, reason)
 }
@@ -129,7 +137,12 @@ func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecret
 	var out *secretsmanager.GetSecretValueOutput
 	a.during("reading "+*in.SecretId, func() { out, err = client.GetSecretValue(ctx, in) })
 	if err != nil {
-		return nil, awsFault(err, "secretsmanager:GetSecretValue", *in.SecretId)
+		bad := awsFault(err, "secretsmanager:GetSecretValue", *in.SecretId)
+		if bad.missing && a.local != nil {
+			bad.cause = "the local stack has no secret " + *in.SecretId + "; it forgets them when it ends"
+			bad.cure = "put it there: membercard secret … --put " + quote(*in.SecretId) + a.where()
+		}
+		return nil, bad
 	}
 	return out, nil
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"membercard/local/discovery"
 	"membercard/shared/apierror"
 	"membercard/shared/officialaccount"
+	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
@@ -25,15 +27,25 @@ func (s *source) flags(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// secret reads a secret and adds a step. The local stack's is the default if there
-// is one. On failure it returns nil, and the report says why.
-func (a *app) secret(ctx context.Context, r *report, from *source, ofLocal func(discovery.Secrets) string) ([]byte, error) {
+// The kinds of secrets, as the commands that make and check them are called.
+const (
+	ofMerchant = "merchant"
+	ofAccount  = "official-account"
+	ofLogin    = "login"
+)
+
+// whose are the kinds, for a reader.
+var whose = map[string]string{ofMerchant: "merchant's", ofAccount: "official account's", ofLogin: "login"}
+
+// secret reads a secret of a kind and adds a step. The local stack's is the default if
+// there is one. On failure it returns nil, and the report says why.
+func (a *app) secret(ctx context.Context, r *report, from *source, kind string) ([]byte, error) {
 	const name = "secret read"
 	if from.id == "" && from.file == "" {
 		if a.local == nil {
 			return nil, usagef("--secret-id or --file is needed")
 		}
-		from.id = ofLocal(a.local.Secrets)
+		from.id = map[string]string{ofMerchant: a.local.Secrets.Merchant, ofAccount: a.local.Secrets.OfficialAccount, ofLogin: a.local.Secrets.Login}[kind]
 	}
 	found := step{Name: name, OK: true, Detail: from.id}
 	var text []byte
@@ -41,7 +53,7 @@ func (a *app) secret(ctx context.Context, r *report, from *source, ofLocal func(
 	if from.file != "" {
 		f, bad := load(from.file)
 		if bad == nil && f.kind != aSecret && f.kind != aText {
-			bad = faultf("make the secret first: membercard secret merchant --help", "%s is %s; the finished secret is wanted, a JSON object", from.file, f.kind)
+			bad = faultf("make the secret first: membercard secret "+kind+" --help", "%s is %s; the finished secret is wanted, a JSON object", from.file, f.kind)
 		}
 		if bad != nil {
 			r.fail(name, bad)
@@ -59,20 +71,37 @@ func (a *app) secret(ctx context.Context, r *report, from *source, ofLocal func(
 	return text, nil
 }
 
-// parse parses a secret as the functions do, and adds a step. anew is the command that
-// makes such a secret.
-func parse[T any](r *report, text []byte, parser func([]byte) (*T, error), anew string) *T {
+// parse parses a secret of a kind as the functions do, and adds a step.
+func parse[T any](a *app, r *report, text []byte, parser func([]byte) (*T, error), kind string, from *source) *T {
 	const name = "secret is well-formed"
 	if text == nil {
 		return nil
 	}
 	value, err := parser(text)
-	if err != nil {
-		r.fail(name, faultf("make it anew: "+anew, "%v", err))
+	if err == nil {
+		r.add(step{Name: name, OK: true})
+		return value
+	}
+	if other := kindOf(text); other != "" {
+		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s secret; the %s is wanted", whose[other], whose[kind]))
 		return nil
 	}
-	r.add(step{Name: name, OK: true})
-	return value
+	r.fail(name, faultf("make it anew: "+a.makeAnew(kind, from, text), "%v", err))
+	return nil
+}
+
+// kindOf returns the kind that a secret is of, or "".
+func kindOf(text []byte) string {
+	if _, err := signing.ParseMerchant(text); err == nil {
+		return ofMerchant
+	}
+	if _, err := officialaccount.ParseAccount(text); err == nil {
+		return ofAccount
+	}
+	if _, err := officialaccount.ParseLogin(text); err == nil {
+		return ofLogin
+	}
+	return ""
 }
 
 // fixed is a secret that does not change. It is a [signing.Source] and an
@@ -91,11 +120,11 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 	var from source
 	cmd := command("official-account", "Check the official account's secret with WeChat", func(ctx context.Context) error {
 		r := &report{}
-		text, err := a.secret(ctx, r, &from, func(s discovery.Secrets) string { return s.OfficialAccount })
+		text, err := a.secret(ctx, r, &from, ofAccount)
 		if err != nil {
 			return err
 		}
-		account := parse(r, text, officialaccount.ParseAccount, a.makeAnew("official-account", &from, text))
+		account := parse(a, r, text, officialaccount.ParseAccount, ofAccount, &from)
 		if account == nil {
 			return a.print(a.out, r)
 		}
@@ -137,11 +166,11 @@ func (a *app) checkLogin() *cobra.Command {
 	var from source
 	cmd := command("login", "Check the login secret with WeChat", func(ctx context.Context) error {
 		r := &report{}
-		text, err := a.secret(ctx, r, &from, func(s discovery.Secrets) string { return s.Login })
+		text, err := a.secret(ctx, r, &from, ofLogin)
 		if err != nil {
 			return err
 		}
-		login := parse(r, text, officialaccount.ParseLogin, a.makeAnew("login", &from, text))
+		login := parse(a, r, text, officialaccount.ParseLogin, ofLogin, &from)
 		if login == nil {
 			return a.print(a.out, r)
 		}
@@ -203,5 +232,17 @@ func failedCall(name string, err error) step {
 			s.Cause = e.Cause.Error()
 		}
 	}
+	s.fromHere()
 	return s
+}
+
+// fromHere replaces what the error of a call says of functions.
+func (s *step) fromHere() {
+	switch {
+	case strings.Contains(s.Cause, " signal received"): // the cause of signal.NotifyContext
+		bad := interrupted()
+		s.Cause, s.Cure = bad.cause, bad.cure
+	case s.Cure == apierror.Unreachable(nil).Cure:
+		s.Cure = "check that this machine has a way to the internet, and resolves WeChat's names"
+	}
 }

@@ -72,9 +72,9 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		name, id, command string
 		parse             func([]byte) error
 	}{
-		{"merchant's secret", d.parameters["MerchantSecretArn"], "merchant", func(text []byte) error { _, err := signing.ParseMerchant(text); return err }},
-		{"official account's secret", d.parameters["OfficialAccountSecretArn"], "official-account", func(text []byte) error { _, err := officialaccount.ParseAccount(text); return err }},
-		{"login secret", d.parameters["LoginSecretArn"], "login", func(text []byte) error { _, err := officialaccount.ParseLogin(text); return err }},
+		{"merchant's secret", d.parameters["MerchantSecretArn"], ofMerchant, func(text []byte) error { _, err := signing.ParseMerchant(text); return err }},
+		{"official account's secret", d.parameters["OfficialAccountSecretArn"], ofAccount, func(text []byte) error { _, err := officialaccount.ParseAccount(text); return err }},
+		{"login secret", d.parameters["LoginSecretArn"], ofLogin, func(text []byte) error { _, err := officialaccount.ParseLogin(text); return err }},
 		{"card ticket", d.resources["CardTicket"], "", func(text []byte) error { return ticketFault(text, d, time.Now()) }},
 	} {
 		if secret.id == "" {
@@ -95,6 +95,8 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 			r.add(step{Name: secret.name, OK: true, Detail: "well-formed"})
 		case secret.command == "":
 			r.fail(secret.name, asFault(err))
+		case kindOf(text) != "":
+			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.command]+" secret, and deploy", "it is the %s secret", whose[kindOf(text)]))
 		default:
 			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.command, &source{id: secret.id}, text), "%v", err))
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/local/discovery"
 	"membercard/shared/apierror"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
@@ -108,13 +107,13 @@ func (r *report) belongs(c *x509.Certificate, path string, secret *merchantSecre
 // merchantOf returns a client that signs as the merchant of a secret, and the secret;
 // or no client if the report says why not.
 func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing.Client, *merchantSecret, error) {
-	text, err := a.secret(ctx, r, from, func(s discovery.Secrets) string { return s.Merchant })
+	text, err := a.secret(ctx, r, from, ofMerchant)
 	if err != nil || text == nil {
 		return nil, nil, err
 	}
 	secret := &merchantSecret{}
 	unreadable := strictjson.Decode(text, secret)
-	merchant := parse(r, text, signing.ParseMerchant, a.makeAnew("merchant", from, text))
+	merchant := parse(a, r, text, signing.ParseMerchant, ofMerchant, from)
 	last := &r.Steps[len(r.Steps)-1]
 	if merchant == nil {
 		if bad := mistakeIn(secret); bad != nil && unreadable == nil {

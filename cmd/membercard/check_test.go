@@ -95,14 +95,16 @@ func TestCheckMerchantNamesTheMistake(t *testing.T) {
 		{"a network that is cut", change(t, whole, "apiv3_key", "-"), func() {
 			pay.Break(0, sandbox.Reset(), -1)
 			pay.Break(1, sandbox.Reset(), -1)
-		}, "WeChat Pay answered", "", "internet"},
+		}, "WeChat Pay answered", "", "this machine has a way to the internet"},
 		{"a clock that is wrong", change(t, whole, "apiv3_key", "-"), func() {
 			pay.Break(0, sandbox.Status(404, `{}`).With("Date", time.Now().Add(-6*time.Minute).UTC().Format(http.TimeFormat)), 1)
 		}, "clock", "differs from WeChat Pay's by 6m", "timedatectl"},
 		{"an ID that does not look like one", change(t, whole, "wechatpay_public_key_id", "PUB_KEY_ID_xxxx", "apiv3_key", "-"), nil, "public-key ID; answer verified", "", ""},
 		{"no key to verify with", change(t, whole, "wechatpay_public_key", "-", "wechatpay_public_key_id", "-", "apiv3_key", "-"), nil, "secret is well-formed", "apiv3_key is missing", "membercard secret merchant"},
 		{"a misspelt key", change(t, whole, "mchId", "1900000001"), nil, "secret is well-formed", "mchId is not a field", "membercard secret merchant"},
-		{"the official account's secret", account.Secret(), nil, "secret is well-formed", "appid is not a field", "membercard secret merchant"},
+		{"the official account's secret", account.Secret(), nil, "secret is well-formed", "it is the official account's secret; the merchant's is wanted", "membercard check official-account"},
+		{"the login secret", account.LoginSecret(), nil, "secret is well-formed", "it is the login secret; the merchant's is wanted", "membercard check login"},
+		{"a foreign document", `{"name": "x"}`, nil, "secret is well-formed", "is not a field", "membercard secret merchant --cert"},
 		{"no JSON", "hello", nil, "secret is well-formed", "not one JSON object", "membercard secret merchant"},
 		{"a private key", want.PrivateKey, nil, "secret read", "is a private key; the finished secret is wanted", "membercard secret merchant"},
 		{"nothing", "", nil, "secret read", "is empty", "copy it anew"},
@@ -158,7 +160,7 @@ func TestReadingASecretFromAWS(t *testing.T) {
 		name, exception string
 		cause, cure     string
 	}{
-		{"no such secret", "ResourceNotFoundException", "no secret membercard/other", "list-secrets"},
+		{"no such secret", "ResourceNotFoundException", "no secret membercard/other; it forgets them", "--put membercard/other --local"},
 		{"not allowed", "AccessDeniedException", "not authorized", "secretsmanager:GetSecretValue"},
 		{"expired credentials", "ExpiredTokenException", "does not accept the credentials", "get-caller-identity"},
 		{"another error", "InternalServiceError", "InternalServiceError", "GetSecretValue"},
@@ -179,9 +181,15 @@ func TestReadingASecretFromAWS(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+	t.Run("with a region that is none", func(t *testing.T) {
+		s := tool(t, "check", "merchant", "--json", "--secret-id", "x", "--region", "Frankfurt (eu)").requireFailed(t, "secret read")
+		if !strings.Contains(s.Cause, `"Frankfurt (eu)" is no AWS region`) || !strings.Contains(s.Cure, "--region") {
+			t.Errorf("%+v", s)
+		}
+	})
 	t.Run("without credentials", func(t *testing.T) {
 		s := tool(t, "check", "merchant", "--json", "--secret-id", "x", "--region", region).requireFailed(t, "secret read")
-		if !strings.Contains(s.Cause, "no AWS credentials") || !strings.Contains(s.Cure, "get-caller-identity") {
+		if !strings.Contains(s.Cause, "no AWS credentials: neither the environment nor the profile has any") || !strings.Contains(s.Cure, "get-caller-identity") {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -218,12 +226,13 @@ func TestCheckOfficialAccount(t *testing.T) {
 		{"WeChat is cut off", whole, func() {
 			account.Break(0, sandbox.Reset(), -1)
 			account.Break(1, sandbox.Reset(), -1)
-		}, token, "", "internet"},
+		}, token, "", "this machine has a way to the internet"},
 		{"the original ID", change(t, whole, "appid", "gh_86a091e50ad4"), nil, "AppID looks right; " + token, "40013", "AppID"},
 		{"an AppSecret that is cut", change(t, whole, "secret", "0c7ad0e5"), nil, "AppSecret looks right; " + token, "40125", "AppSecret"},
 		{"AppID and AppSecret swapped", change(t, whole, "appid", secretOf(t, whole), "secret", "wx5f0c2b8e7d4a9361"), nil, "AppID looks right; AppSecret looks right; " + token, "40013", "AppID"},
 		{"no AppSecret", change(t, whole, "secret", "-"), nil, "secret is well-formed", "secret is missing", "membercard secret official-account"},
-		{"the merchant's secret", pay.MerchantSecret(wechatpay.Both), nil, "secret is well-formed", "is not a field", "membercard secret official-account"},
+		{"the merchant's secret", pay.MerchantSecret(wechatpay.Both), nil, "secret is well-formed", "it is the merchant's secret; the official account's is wanted", "membercard check merchant"},
+		{"the merchant's certificate", merchantCertificate().pem(), nil, "secret read", "is a certificate", "membercard secret official-account --help"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if row.fault != nil {
@@ -268,7 +277,7 @@ func TestCheckLogin(t *testing.T) {
 		{"a wrong AppSecret of the mini program", change(t, whole, "mini_program/secret", strings.Repeat("0", 32)), false, "mini program: WeChat accepts the AppSecret", "40125", "AppSecret"},
 		{"a wrong AppSecret of the official account", change(t, whole, "official_account/secret", strings.Repeat("0", 32)), false, "official account: WeChat accepts the AppSecret", "40125", "AppSecret"},
 		{"a wrong AppID", change(t, whole, "mini_program/appid", "wx0000000000000000"), false, "mini program: WeChat accepts the AppSecret", "40013", "AppID"},
-		{"the official account's secret", account.Secret(), false, "secret is well-formed", "appid is not a field", "membercard secret login"},
+		{"the official account's secret", account.Secret(), false, "secret is well-formed", "it is the official account's secret; the login is wanted", "membercard check official-account"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := tool(t, "check", "login", "--json", local, "--file", write(t, "l.json", row.secret))

@@ -30,6 +30,20 @@ type console struct {
 	password func(context.Context) (line []byte, err error) // reads a line from the terminal without echo
 }
 
+// output is standard output. It keeps the first error of writing.
+type output struct {
+	io.Writer
+	err error
+}
+
+func (o *output) Write(text []byte) (n int, err error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, o.err = o.Writer.Write(text)
+	return n, o.err
+}
+
 func newConsole() *console {
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 	c := &console{
@@ -153,7 +167,9 @@ func (r *report) addEcho(steps []signing.Step) {
 		if reason != "" {
 			s.Cause = strings.ReplaceAll(s.Cause, reason, " (see above)")
 		}
-		r.add(step{Name: s.Name, OK: s.OK, Skipped: s.Skipped, Cause: s.Cause, Cure: s.Cure, RequestID: s.RequestID})
+		failed := step{Name: s.Name, OK: s.OK, Skipped: s.Skipped, Cause: s.Cause, Cure: s.Cure, RequestID: s.RequestID}
+		failed.fromHere()
+		r.add(failed)
 	}
 }
 
@@ -175,6 +191,9 @@ func (f *fault) Error() string {
 func faultf(cure, cause string, args ...any) *fault {
 	return &fault{cause: fmt.Sprintf(cause, args...), cure: cure}
 }
+
+// interrupted is the fault of a request that Ctrl-C ended.
+func interrupted() *fault { return faultf("run this again", "it was interrupted") }
 
 // errFailed ends a command whose report says what failed.
 var errFailed = errors.New("a check failed")

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,6 +160,11 @@ func TestTheCommandLine(t *testing.T) {
 		{"a group without a command", []string{"secret"}, "needs a command"},
 		{"an unknown command", []string{"secrets"}, `no command "secrets"; did you mean secret?`},
 		{"an unknown command of a group", []string{"secret", "merchnt"}, `no command "merchnt"; did you mean merchant?`},
+		{"help for an unknown command", []string{"help", "secrets"}, `membercard has no command "secrets"`},
+		{"help for an unknown command of a group", []string{"help", "secret", "merchnt"}, `membercard secret has no command "merchnt"`},
+		{"the commands of a group", []string{"secret"}, "needs a command: merchant, official-account, login"},
+		{"a number that is none", []string{"events", "tail", "--count", "x"}, "invalid argument \"x\" for \"--count\" flag\ncure: membercard events tail --help"},
+		{"a URL of --local that is empty", []string{"check", "merchant", "--local=", "--file", "x"}, "--local= has no URL"},
 		{"an unknown flag", []string{"check", "merchant", "--files", "x"}, "unknown flag"},
 		{"an argument too many", []string{"check", "merchant", "x"}, "takes flags only"},
 		{"a file too many", []string{"plan", "diff", "x", "y"}, "takes 1 argument, and 2 were given: membercard plan diff FILE"},
@@ -275,6 +284,103 @@ func TestOnATerminal(t *testing.T) {
 	}
 }
 
+// full is standard output that takes so many bytes, and then fails.
+type full struct {
+	left int
+	err  error
+}
+
+func (f *full) Write(text []byte) (int, error) {
+	if len(text) > f.left {
+		return 0, f.err
+	}
+	f.left -= len(text)
+	return len(text), nil
+}
+
+// What could not be written is no success, and a reader who went away is told nothing.
+func TestStandardOutputThatIsClosed(t *testing.T) {
+	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.Both))
+	for _, row := range []struct {
+		name string
+		args []string
+	}{
+		{"a report", []string{"check", "merchant", local, "--file", secret}},
+		{"a report as JSON", []string{"check", "merchant", local, "--file", secret, "--json"}},
+		{"a report of failures", []string{"check", "merchant", local, "--file", write(t, "x.json", "{}")}},
+		{"a secret", given().args(t)},
+		{"a token", []string{"token", "merchant", "--card-id", "p", local, "--file", secret}},
+		{"a wrong command line as JSON", []string{"check", "--json"}},
+		{"help", []string{"--help"}},
+		{"completion", []string{"completion", "bash"}},
+	} {
+		for _, left := range []int{0, 20} {
+			for err, said := range map[error]string{syscall.EPIPE: "", syscall.ENOSPC: "membercard: standard output can't be written: no space left on device\n"} {
+				var errs strings.Builder
+				code := run(t.Context(), row.args, &console{in: strings.NewReader(""), out: &full{left, err}, err: &errs})
+				_, reported, _ := strings.Cut(errs.String(), "this merchant's\n") // that of a secret is on standard error
+				if row.name != "a secret" {
+					reported = errs.String()
+				}
+				if code != exitFailed || reported != said {
+					t.Errorf("%s, %v after %d bytes: exit code %d, %q", row.name, err, left, code, errs.String())
+				}
+			}
+		}
+	}
+}
+
+// The binary ends by itself if its reader has gone, and is not killed: what is temporary
+// is deleted.
+func TestAPipeThatIsClosed(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "membercard")
+	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	var errs strings.Builder
+	c := exec.Command(binary, "check", "merchant", local, "--file", write(t, "s.json", pay.MerchantSecret(wechatpay.Both)))
+	dir := t.TempDir()
+	c.Stdout, c.Stderr, c.Env = writer, &errs, append(os.Environ(), "TMPDIR="+dir)
+	if err := c.Run(); c.ProcessState.ExitCode() != exitFailed || errs.String() != "" {
+		t.Errorf("%v: %s", err, errs.String())
+	}
+	if left := must(os.ReadDir(dir)); len(left) > 0 {
+		t.Errorf("it leaves %v behind", left)
+	}
+}
+
+// Ctrl-C is no fault of the network.
+func TestInterrupted(t *testing.T) {
+	hangs := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer hangs.Close()
+	at := hangs.Addr().String()
+	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
+	for name, value := range map[string]string{"AWS_REGION": region, "AWS_ACCESS_KEY_ID": accessKeyID, "AWS_SECRET_ACCESS_KEY": secretAccessKey, "AWS_ENDPOINT_URL": "http://" + at} {
+		t.Setenv(name, value)
+	}
+	for _, args := range [][]string{
+		{"check", "merchant", "--secret-id", "x"}, {"check", "deployment", "--stack", "x"}, {"plan", "history", "--at", "s3://a/b"},
+		{"check", "merchant", "--local=http://" + at},
+		{"check", "merchant", "--file", secret, "--endpoint", "https://" + at}, {"token", "merchant", "--card-id", "p", "--file", secret, "--endpoint", "https://" + at},
+		{"check", "official-account", "--file", write(t, "a.json", account.Secret()), "--endpoint", "https://" + at},
+	} {
+		// As signal.NotifyContext ends it.
+		ctx, stop := context.WithCancelCause(t.Context())
+		time.AfterFunc(200*time.Millisecond, func() { stop(errors.New("interrupt signal received")) })
+		var out, errs strings.Builder
+		code := run(ctx, args, &console{in: strings.NewReader(""), out: &out, err: &errs})
+		if text := out.String() + errs.String(); code != exitFailed || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "run this again") || strings.Contains(text, "signal") {
+			t.Errorf("%q: exit code %d\n%s", args, code, text)
+		}
+	}
+}
+
 // What scripts read does not change by accident.
 func TestTheJSONIsStable(t *testing.T) {
 	manager.aws.Secrets.Put("membercard/json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
@@ -283,7 +389,7 @@ func TestTheJSONIsStable(t *testing.T) {
 		want string
 	}{
 		{[]string{"callback", "set", "http://x.example"}, `{"ok":false,"steps":[{"name":"URL","ok":false,"cause":"WeChat Pay notifies https URLs only","cure":"give the API's URL of /wechatpay/notifications; it is an output of the stack: aws cloudformation describe-stacks --query 'Stacks[].Outputs'"}]}`},
-		{[]string{"callback", "frobnicate"}, `{"error":{"cause":"membercard callback has no command \"frobnicate\"","cure":"membercard --help, or --help after a command, lists what there is"},"ok":false}`},
+		{[]string{"callback", "frobnicate"}, `{"error":{"cause":"membercard callback has no command \"frobnicate\"","cure":"membercard callback --help lists what there is"},"ok":false}`},
 		{[]string{"plan", "validate", "../../local/plan.json"}, `{"ok":true,"steps":[{"name":"plan is valid","ok":true,"detail":"cards: 1, campaigns: 1"}]}`},
 	} {
 		if o := tool(t, append(row.args, "--json")...); strings.TrimSpace(o.out) != row.want || o.err != "" {

@@ -47,10 +47,11 @@ func (a *app) read(from *source) string {
 	return " --secret-id " + quote(from.id)
 }
 
-// put is what writes a secret to where it was read.
-func (a *app) put(from *source) string {
+// put is what writes a secret to where it was read. A file is not replaced: it may be
+// another than the one that was meant.
+func (a *app) put(kind string, from *source) string {
 	if from.file != "" {
-		return a.where() + " >" + quote(from.file)
+		return a.where() + " >" + kind + ".json"
 	}
 	return " --put " + quote(from.id) + a.where()
 }
@@ -59,14 +60,14 @@ func (a *app) put(from *source) string {
 // used; what can be read of it counts.
 func (a *app) makeAnew(kind string, from *source, text []byte) string {
 	switch kind {
-	case "merchant":
+	case ofMerchant:
 		var secret *merchantSecret
 		_ = json.Unmarshal(text, &secret) // as far as it goes
 		return a.makeMerchant(from, secret)
-	case "official-account":
-		return "membercard secret official-account --appid wx… --secret-file appsecret.txt" + a.put(from)
+	case ofAccount:
+		return "membercard secret official-account --appid wx… --secret-file appsecret.txt" + a.put(kind, from)
 	}
-	return "membercard secret " + kind + " …" + a.put(from)
+	return "membercard secret " + kind + " …" + a.put(kind, from)
 }
 
 // makeMerchant is the command that makes the merchant's secret again, with a public key
@@ -97,7 +98,7 @@ func (a *app) makeMerchant(from *source, secret *merchantSecret) string {
 	if secret.APIv3Key != "" {
 		command += " --apiv3-key-file " + dir + "apiv3_key.txt"
 	}
-	return command + a.put(from)
+	return command + a.put(ofMerchant, from)
 }
 
 // isSandboxes reports whether a secret is that of the sandbox's own merchant.

@@ -20,13 +20,16 @@ func (a *app) discover(ctx context.Context) error {
 	if !strings.Contains(a.localURL, "://") {
 		a.localURL = "http://" + a.localURL // as -addr of go run ./local has it
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.localURL, "/")+discovery.Path, nil)
+	request, err := http.NewRequestWithContext(within, http.MethodGet, strings.TrimSuffix(a.localURL, "/")+discovery.Path, nil)
 	if err != nil {
 		return usagef("--local: %q is not a URL", a.localURL)
 	}
 	response, err := http.DefaultClient.Do(request)
+	if ctx.Err() != nil {
+		return interrupted()
+	}
 	if err != nil {
 		return faultf(cure, "there is no local stack at %s", a.localURL)
 	}

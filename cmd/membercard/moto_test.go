@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,8 +192,19 @@ func TestCheckDeploymentInMoto(t *testing.T) {
 	})
 }
 
+// closing is standard output that fails after the first line, if err is set.
+type closing struct {
+	io.Writer
+	err error
+}
+
+func (c *closing) Write(text []byte) (int, error) {
+	n, _ := c.Writer.Write(text)
+	return n, c.err
+}
+
 // TestEventsTailInMoto follows a bus of an EventBridge that is not this project's, and
-// leaves nothing behind, also if it ends by Ctrl-C.
+// leaves nothing behind, also if it ends by Ctrl-C or its reader goes away.
 func TestEventsTailInMoto(t *testing.T) {
 	stack, outputs := deploy(t, pay.MerchantSecret(wechatpay.Both))
 	c := motoConfig(t)
@@ -222,9 +235,12 @@ func TestEventsTailInMoto(t *testing.T) {
 		name string
 		args []string
 		ends bool // by itself
+		out  error
+		code int
 	}{
-		{"ends by itself", []string{"--count", "1"}, true},
-		{"ends by Ctrl-C", nil, false},
+		{"ends by itself", []string{"--count", "1"}, true, nil, exitOK},
+		{"ends by Ctrl-C", nil, false, nil, exitOK},
+		{"ends with its reader", nil, true, syscall.EPIPE, exitFailed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ctx, interrupt := context.WithCancel(t.Context())
@@ -233,7 +249,7 @@ func TestEventsTailInMoto(t *testing.T) {
 			ended := make(chan int, 1)
 			go func() {
 				args := append([]string{"events", "tail", "--json", "--stack", stack, "--type", "MEMBERCARD.ACCEPT_CARD"}, row.args...)
-				ended <- run(ctx, args, &console{in: strings.NewReader(""), out: &out, err: &errs})
+				ended <- run(ctx, args, &console{in: strings.NewReader(""), out: &closing{&out, row.out}, err: &errs})
 			}()
 			deadline := time.After(20 * time.Second)
 			for !strings.Contains(out.String(), "EV-1") {
@@ -252,7 +268,7 @@ func TestEventsTailInMoto(t *testing.T) {
 			}
 			select {
 			case code := <-ended:
-				if code != exitOK {
+				if code != row.code {
 					t.Errorf("exit code %d: %s", code, errs.String())
 				}
 			case <-deadline:

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,7 @@ const (
 // app is what all commands share: the console, and where AWS and WeChat are.
 type app struct {
 	*console
+	stdout *output // which is out
 
 	profile, region string
 	localURL        string   // of a local stack; empty: AWS and the real WeChat
@@ -40,31 +42,52 @@ func run(ctx context.Context, args []string, c *console) int {
 			f()
 		}
 	}()
+	a.stdout = &output{Writer: c.out}
+	c.out = a.stdout
+	code := a.execute(ctx, args)
+	switch err := a.stdout.err; {
+	case errors.Is(err, syscall.EPIPE): // whoever read it wants no more
+		return exitFailed
+	case err != nil:
+		fmt.Fprintln(c.err, "membercard: standard output can't be written:", err)
+		return exitFailed
+	}
+	return code
+}
+
+// execute runs the command that args name, and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(c.in)
-	root.SetOut(c.out)
-	root.SetErr(c.err)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	var ended *ended
-	switch err := root.ExecuteContext(ctx); {
+	switch cmd, err := root.ExecuteContextC(ctx); {
 	case err == nil:
 		return exitOK
+	case a.stdout.err != nil: // the error, or the cause of it
+		return exitFailed
 	case !errors.As(err, &ended):
 		// What is not from a command is cobra's: the command line is wrong.
-		return a.usage(err)
+		return a.usage(cmd, err)
 	case errors.Is(err, errFailed):
 		return exitFailed
 	default:
 		if wrong, ok := errors.AsType[usageError](err); ok {
-			return a.usage(wrong)
+			return a.usage(cmd, wrong)
 		}
 		a.printError(ended.error)
 		return exitFailed
 	}
 }
 
-func (a *app) usage(err error) int {
-	a.printError(&fault{cause: err.Error(), cure: "membercard --help, or --help after a command, lists what there is"})
+func (a *app) usage(cmd *cobra.Command, err error) int {
+	cause, _, _ := strings.Cut(err.Error(), ": strconv.") // which is Go's business
+	if cmd.Name() == "help" {
+		cmd = cmd.Root()
+	}
+	a.printError(&fault{cause: cause, cure: cmd.CommandPath() + " --help lists what there is"})
 	return exitUsage
 }
 
@@ -116,7 +139,11 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	// Without RunE, cobra would show the help and not look at the arguments.
 	g := &cobra.Command{Use: use, Short: short, RunE: func(*cobra.Command, []string) error { return nil }, Args: func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return fmt.Errorf("%s needs a command", cmd.CommandPath())
+			var names []string
+			for _, c := range commands {
+				names = append(names, c.Name())
+			}
+			return fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		}
 		if isAddress(cmd, args[0]) {
 			return errLocalURL
@@ -167,8 +194,22 @@ everything is in order, 1 if a check failed, 2 if the command line is wrong.`
 	flags.Lookup("local").NoOptDefVal = defaultLocal
 	flags.StringSliceVar(&a.endpoints, "endpoint", nil, "base `URL` of WeChat, for tests")
 	_ = flags.MarkHidden("endpoint") // there is such a flag
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
+		show := help.Run
+		help.Run, help.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			if topic, rest, err := root.Find(args); err == nil && len(rest) > 0 {
+				return fmt.Errorf("%s has no command %q", topic.CommandPath(), rest[0])
+			}
+			show(cmd, args)
+			return nil
+		}
+	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if a.localURL == "" {
+			if cmd.Flags().Changed("local") { // by a variable that is not set: the real WeChat is not meant
+				return errors.New("--local= has no URL after it")
+			}
 			return nil
 		}
 		if err := a.discover(cmd.Context()); err != nil {

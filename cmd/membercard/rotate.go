@@ -95,7 +95,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	if err != nil {
 		return err
 	}
-	merchant := parse(r, renewed, signing.ParseMerchant, a.makeMerchant(&source{id: id}, secret))
+	merchant := parse(a, r, renewed, signing.ParseMerchant, ofMerchant, &source{id: id})
 	if merchant == nil {
 		return nil
 	}
@@ -216,7 +216,7 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 		r.fail("secret read", asFault(err))
 		return nil
 	}
-	another := "put a correct secret: " + a.makeAnew("merchant", &source{id: id}, []byte(aws.ToString(current.SecretString)))
+	another := "put a correct secret: " + a.makeAnew(ofMerchant, &source{id: id}, []byte(aws.ToString(current.SecretString)))
 	previous, err := a.version(ctx, id, "AWSPREVIOUS")
 	if f, ok := errors.AsType[*fault](err); ok && f.missing {
 		err = faultf(another, "the secret has no version before (AWSPREVIOUS)")

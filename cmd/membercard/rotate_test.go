@@ -105,7 +105,7 @@ func undoRows() []undoRow {
 		{"another merchant's", []string{another, old}, before, "it is merchant 1900000002's", "--put "},
 		{"the same value", []string{old, old}, before, "the same value", "--put "},
 		{"no version before", []string{old}, before, "no version before (AWSPREVIOUS)", "--put "},
-		{"no secret", nil, "secret read", "has no secret", "list-secrets"},
+		{"no secret", nil, "secret read", "has no secret", "--put membercard/"},
 	}
 }
 
