@@ -128,8 +128,20 @@ func (a *app) getSecret(ctx context.Context, id string) ([]byte, error) {
 	return out.SecretBinary, nil
 }
 
+// secretName refuses what is no name of a secret and may be the secret itself. It does
+// not quote it.
+func secretName(name string) *fault {
+	if len(name) > 512 || strings.ContainsAny(name, "\n{") {
+		return faultf("give its name, as in membercard/merchant; a secret in a file is checked with --file FILE", "that is no name and no ARN of a secret; it looks like the secret itself, so it is not shown")
+	}
+	return nil
+}
+
 // getSecretVersion reads a version of a secret. A refusal of AWS is a fault.
 func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
+	if bad := secretName(*in.SecretId); bad != nil {
+		return nil, bad
+	}
 	client, err := a.secrets(ctx)
 	if err != nil {
 		return nil, err
@@ -172,6 +184,9 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 // none. The version before is kept as AWSPREVIOUS. If the secret has this text
 // already, nothing is written.
 func (a *app) putSecret(ctx context.Context, name, text string) (*stored, error) {
+	if bad := secretName(name); bad != nil {
+		return nil, bad
+	}
 	client, err := a.secrets(ctx)
 	if err != nil {
 		return nil, err

@@ -55,6 +55,10 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 			Status     int
 		}
 	}
+	if ctx.Err() != nil {
+		r.fail(name, interrupted())
+		return
+	}
 	if err != nil || status != http.StatusOK || json.Unmarshal(body, &story) != nil || story.State+story.Missing == "" {
 		r.fail(name, faultf("start it anew: go run ./local", "the local stack at %s does not open cards", a.localURL))
 		return

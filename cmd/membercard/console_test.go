@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/discovery"
 	"membercard/local/wechatpay"
 	"membercard/shared/officialaccount"
 )
@@ -165,6 +166,8 @@ func TestTheCommandLine(t *testing.T) {
 		{"the commands of a group", []string{"secret"}, "needs a command: merchant, official-account, login"},
 		{"a number that is none", []string{"events", "tail", "--count", "x"}, "invalid argument \"x\" for \"--count\" flag\ncure: membercard events tail --help"},
 		{"a URL of --local that is empty", []string{"check", "merchant", "--local=", "--file", "x"}, "--local= has no URL"},
+		{"an openid that is empty", []string{"token", "brand", "--brand-id", "1004", "--card-id", "p", "--openid", ""}, "must not be empty"},
+		{"a card's ID that is none", []string{"token", "brand", "--brand-id", "1004", "--card-id", "a/b", "--openid", "o"}, "--card-id must be"},
 		{"an unknown flag", []string{"check", "merchant", "--files", "x"}, "unknown flag"},
 		{"an argument too many", []string{"check", "merchant", "x"}, "takes flags only"},
 		{"a file too many", []string{"plan", "diff", "x", "y"}, "takes 1 argument, and 2 were given: membercard plan diff FILE"},
@@ -284,6 +287,36 @@ func TestOnATerminal(t *testing.T) {
 	}
 }
 
+// What was given for the name of a file or a secret may be the key or the secret itself.
+func TestContentInPlaceOfAName(t *testing.T) {
+	want, _ := merchantNow(wechatpay.Both)
+	secret := pay.MerchantSecret(wechatpay.Both)
+	const appSecret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
+	f := given()
+	for _, row := range []struct {
+		name  string
+		args  []string
+		shown []string // that must not be
+	}{
+		{"the key", []string{"secret", "merchant", "--cert", "x", "--key", want.PrivateKey}, private(nil)},
+		{"the key as the certificate", []string{"secret", "merchant", "--cert", want.PrivateKey, "--key", "x"}, private(nil)},
+		{"the APIv3 key", append(f.but("apiv3-key-file", "-").args(t), "--apiv3-key-file", want.APIv3Key), private(nil)},
+		{"the AppSecret", []string{"secret", "official-account", "--appid", "wx5f0c2b8e7d4a9361", "--secret-file", appSecret}, []string{appSecret}},
+		{"the AppSecret of a login", []string{"secret", "login", "--mini-program", "wx5f0c2b8e7d4a9361", "--mini-program-secret-file", appSecret}, []string{appSecret}},
+		{"the secret as a file", []string{"check", "merchant", "--file", secret}, private(nil)},
+		{"the secret", []string{"check", "merchant", "--secret-id", secret, local}, private(nil)},
+		{"the secret of a rotation", []string{"rotate", "undo", "--secret-id", secret, local}, private(nil)},
+		{"the secret to be put", given().args(t, "--put", secret, local), private(nil)},
+	} {
+		for _, more := range [][]string{nil, {"--json"}} {
+			o := tool(t, append(row.args, more...)...)
+			if o.requireNo(t, row.shown...); o.code != exitFailed || !strings.Contains(o.out+o.err, "so it is not shown") {
+				t.Errorf("%s: exit code %d\n%s%s", row.name, o.code, o.out, o.err)
+			}
+		}
+	}
+}
+
 // full is standard output that takes so many bytes, and then fails.
 type full struct {
 	left int
@@ -360,13 +393,23 @@ func TestInterrupted(t *testing.T) {
 	hangs := must(net.Listen("tcp", "127.0.0.1:0"))
 	defer hangs.Close()
 	at := hangs.Addr().String()
+	ended := make(chan struct{})
+	opens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == discovery.Path {
+			discovery.Stack{CA: string(pay.CA())}.ServeHTTP(w, r)
+			return
+		}
+		<-ended
+	}))
+	defer opens.Close()
+	defer close(ended)
 	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
 	for name, value := range map[string]string{"AWS_REGION": region, "AWS_ACCESS_KEY_ID": accessKeyID, "AWS_SECRET_ACCESS_KEY": secretAccessKey, "AWS_ENDPOINT_URL": "http://" + at} {
 		t.Setenv(name, value)
 	}
 	for _, args := range [][]string{
 		{"check", "merchant", "--secret-id", "x"}, {"check", "deployment", "--stack", "x"}, {"plan", "history", "--at", "s3://a/b"},
-		{"check", "merchant", "--local=http://" + at},
+		{"check", "merchant", "--local=http://" + at}, {"card", "open", "brand", "--local=" + opens.URL},
 		{"check", "merchant", "--file", secret, "--endpoint", "https://" + at}, {"token", "merchant", "--card-id", "p", "--file", secret, "--endpoint", "https://" + at},
 		{"check", "official-account", "--file", write(t, "a.json", account.Secret()), "--endpoint", "https://" + at},
 	} {

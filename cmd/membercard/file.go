@@ -72,6 +72,14 @@ func read(path string) (text []byte, notes []string, f *fault) {
 	return text, notes, nil
 }
 
+// isContent reports whether what was given for a name looks like a key, a secret or other
+// content of a file. Then it must not be printed.
+func isContent(name string) bool {
+	const alphanumeric = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	isKey := len(name) == 32 && strings.Trim(name, alphanumeric) == "" // of APIv3 or APIv2, or an AppSecret
+	return isKey || len(name) > 512 || strings.ContainsAny(name, "\n{") || strings.Contains(name, "-----BEGIN")
+}
+
 func empty(path string) *fault {
 	return faultf("copy it anew from where it was saved first", "%s is empty", path)
 }
@@ -79,6 +87,9 @@ func empty(path string) *fault {
 // readUpTo reads a file of at most so many bytes, which must not be empty.
 func readUpTo(path string, most int64) (text []byte, f *fault) {
 	info, err := os.Stat(path)
+	if err != nil && isContent(path) {
+		return nil, faultf("save it in a file that only you can read, and give the file's name; it may be in your shell's history now", "a file is wanted, and there is none of this name; it looks like the content of one, so it is not shown")
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, faultf("check the path; in this folder: ls "+quote(filepath.Dir(path)), "there is no file %s", path)

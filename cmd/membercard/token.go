@@ -47,6 +47,12 @@ func (a *app) tokenBrand() *cobra.Command {
 		OpenID  string `json:"openid"`
 	}
 	cmd := command("brand", "Get a token for a brand card", func(ctx context.Context) error {
+		if asked.BrandID == "" || asked.OpenID == "" {
+			return usagef("--brand-id, --card-id and --openid must not be empty")
+		}
+		if issue := validation.CardID(asked.CardID); issue != "" {
+			return usagef("--card-id %s", issue)
+		}
 		body, err := strictjson.Encode(asked)
 		if err != nil {
 			return err
