@@ -45,7 +45,8 @@ func (a *app) callbackSet() *cobra.Command {
 	var from source
 	var to string
 	cmd := command("set URL", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
-		if bad := notifyURL(to); bad != nil {
+		ofLocal := a.local != nil && to == a.local.Outputs["NotificationUrl"] // which may be in the clear
+		if bad := notifyURL(to); bad != nil && !ofLocal {
 			r := &report{}
 			r.fail("URL", bad)
 			return a.print(a.out, r)

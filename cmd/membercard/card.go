@@ -65,7 +65,7 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	}
 	// The activation makes a merchant card EFFECTIVE, and what follows only tells of it.
 	// So that is the last step, with its time.
-	since := ""
+	since, unanswered := "", false
 	for _, s := range story.Steps {
 		if s.What == "member" {
 			since = fmt.Sprintf(" since %d ms after the token", s.Time.Sub(story.Steps[0].Time).Milliseconds())
@@ -75,10 +75,18 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 		if s.Status > 0 {
 			detail += fmt.Sprintf(", answered %d", s.Status)
 		}
-		r.add(step{Name: strings.TrimSpace(strings.ReplaceAll(s.What, "_", " ") + " " + s.Name), OK: true, Detail: detail})
+		shown := step{Name: strings.TrimSpace(strings.ReplaceAll(s.What, "_", " ") + " " + s.Name), OK: true, Detail: detail}
+		if s.What == "notification" && s.Status == 0 {
+			shown.Warning, unanswered = "nothing answered it", true
+		}
+		r.add(shown)
 	}
 	if story.Missing != "" {
-		r.fail(name, faultf("read the log of go run ./local", "the card is not EFFECTIVE: %s", story.Missing))
+		cure := "read the log of go run ./local"
+		if own := a.local.Outputs["NotificationUrl"]; unanswered && kind == "merchant" && own != "" {
+			cure = "have the sandbox notify this stack: membercard callback set " + quote(own) + a.where()
+		}
+		r.fail(name, faultf(cure, "the card is not EFFECTIVE: %s", story.Missing))
 		return
 	}
 	r.add(step{Name: name, OK: true, Detail: story.State + since})

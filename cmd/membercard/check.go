@@ -242,6 +242,8 @@ func (s *step) fromHere() {
 	case strings.Contains(s.Cause, " signal received"): // the cause of signal.NotifyContext
 		bad := interrupted()
 		s.Cause, s.Cure = bad.cause, bad.cure
+	case s.Cure == apierror.Unreachable(nil).Cure && strings.Contains(s.Cause, "x509: "):
+		s.Cure = "see what answers in place of WeChat, maybe a proxy that opens TLS; or this machine has no root certificates (apt-get install ca-certificates)"
 	case s.Cure == apierror.Unreachable(nil).Cure:
 		s.Cure = "check that this machine has a way to the internet, and resolves WeChat's names"
 	}

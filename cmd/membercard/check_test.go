@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +78,11 @@ func TestCheckMerchantNamesTheMistake(t *testing.T) {
 	whole := pay.MerchantSecret(wechatpay.Both)
 	want, _ := merchantNow(wechatpay.Both)
 	otherPublic := pkixOf(t)
+	foreign := httptest.NewUnstartedServer(http.NotFoundHandler())
+	foreign.Config.ErrorLog = log.New(io.Discard, "", 0)
+	foreign.StartTLS()
+	defer foreign.Close()
+	elsewhere := ""
 	for _, row := range []struct {
 		name, secret string
 		fault        func()
@@ -96,6 +104,7 @@ func TestCheckMerchantNamesTheMistake(t *testing.T) {
 			pay.Break(0, sandbox.Reset(), -1)
 			pay.Break(1, sandbox.Reset(), -1)
 		}, "WeChat Pay answered", "", "this machine has a way to the internet"},
+		{"another server in place of WeChat Pay", change(t, whole, "apiv3_key", "-"), func() { elsewhere = foreign.URL }, "WeChat Pay answered", "certificate signed by unknown authority", "a proxy that opens TLS"},
 		{"a clock that is wrong", change(t, whole, "apiv3_key", "-"), func() {
 			pay.Break(0, sandbox.Status(404, `{}`).With("Date", time.Now().Add(-6*time.Minute).UTC().Format(http.TimeFormat)), 1)
 		}, "clock", "differs from WeChat Pay's by 6m", "timedatectl"},
@@ -110,11 +119,16 @@ func TestCheckMerchantNamesTheMistake(t *testing.T) {
 		{"nothing", "", nil, "secret read", "is empty", "copy it anew"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			elsewhere = ""
+			args := []string{"check", "merchant", "--json", local, "--file", write(t, "secret.json", row.secret)}
 			if row.fault != nil {
 				row.fault()
 				defer pay.Heal()
 			}
-			o := tool(t, "check", "merchant", "--json", local, "--file", write(t, "secret.json", row.secret))
+			if elsewhere != "" {
+				args = append(args, "--endpoint", elsewhere)
+			}
+			o := tool(t, args...)
 			s := o.requireFailed(t, strings.Split(row.step, "; ")...)
 			if !strings.Contains(s.Cause, row.cause) || !strings.Contains(s.Cure, row.cure) || s.Cause == "" || s.Cure == "" {
 				t.Errorf("cause: %s\ncure: %s", s.Cause, s.Cure)

@@ -388,6 +388,28 @@ func TestAPipeThatIsClosed(t *testing.T) {
 	}
 }
 
+// A card that is not opened because WeChat Pay sends its events elsewhere. The story is
+// one of the local stack, which takes a minute for it.
+func TestACardWhoseEventsGoElsewhere(t *testing.T) {
+	own := "http://127.0.0.1:8080/wechatpay/notifications"
+	stack := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == discovery.Path {
+			discovery.Stack{CA: string(pay.CA()), Outputs: map[string]string{"NotificationUrl": own}}.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, `{"Missing": "the bus has no event MEMBERCARD.ACCEPT_CARD", "Steps": [
+			{"What": "token", "Name": "POST /x", "Status": 200}, {"What": "notification", "Name": "MEMBERCARD.ACCEPT_CARD"}]}`)
+	}))
+	defer stack.Close()
+	o := tool(t, "card", "open", "merchant", "--json", "--local="+stack.URL)
+	if s := o.requireFailed(t, "card"); s.Cure != "have the sandbox notify this stack: membercard callback set "+own+" --local="+stack.URL {
+		t.Errorf("%+v", s)
+	}
+	if r := o.report(t); r.Steps[1].Warning != "nothing answered it" || r.Steps[0].Warning != "" {
+		t.Errorf("%+v", r.Steps)
+	}
+}
+
 // Ctrl-C is no fault of the network.
 func TestInterrupted(t *testing.T) {
 	hangs := must(net.Listen("tcp", "127.0.0.1:0"))

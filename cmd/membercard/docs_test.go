@@ -43,7 +43,7 @@ func TestDocumentedCommands(t *testing.T) {
 		if strings.Contains(block[1], "go build") {
 			continue
 		}
-		script := strings.ReplaceAll(block[1], "--local\n", "--local="+s.URL+"\n")
+		script := strings.ReplaceAll(strings.ReplaceAll(block[1], "--local\n", "--local="+s.URL+"\n"), defaultLocal, s.URL)
 		cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
 		cmd.Dir = work
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
