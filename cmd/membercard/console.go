@@ -122,26 +122,32 @@ type stored struct {
 	Unchanged bool   `json:"unchanged"` // it had this value already
 }
 
-func (r *report) add(steps ...step) { r.Steps = append(r.Steps, steps...) }
+// add adds steps. One that is skipped is in order, as in key-check's result.
+func (r *report) add(steps ...step) {
+	for _, s := range steps {
+		s.OK = s.OK || s.Skipped != ""
+		r.Steps = append(r.Steps, s)
+	}
+}
 
 // fail adds a failed step.
 func (r *report) fail(name string, f *fault) {
 	r.add(step{Name: name, Cause: f.cause, Cure: f.cure})
 }
 
-// passed reports whether a step is there and in order.
+// passed reports whether a step is there, in order and not skipped.
 func (r *report) passed(name string) bool {
-	return slices.ContainsFunc(r.Steps, func(s step) bool { return s.Name == name && s.OK })
+	return slices.ContainsFunc(r.Steps, func(s step) bool { return s.Name == name && s.OK && s.Skipped == "" })
 }
 
 // failedAt reports whether one of these steps failed.
 func (r *report) failedAt(names ...string) bool {
-	return slices.ContainsFunc(r.Steps, func(s step) bool { return !s.OK && s.Skipped == "" && slices.Contains(names, s.Name) })
+	return slices.ContainsFunc(r.Steps, func(s step) bool { return !s.OK && slices.Contains(names, s.Name) })
 }
 
 func (r *report) failed() (n int) {
 	for _, s := range r.Steps {
-		if !s.OK && s.Skipped == "" {
+		if !s.OK {
 			n++
 		}
 	}

@@ -215,7 +215,7 @@ func TestAnswersOfRoutes(t *testing.T) {
 		{time.Now().Add(4 * time.Minute).UTC().Format(http.TimeFormat), true, false},
 		{time.Now().Add(-6 * time.Minute).UTC().Format(http.TimeFormat), false, false},
 		{time.Now().Add(6 * time.Minute).UTC().Format(http.TimeFormat), false, false},
-		{"", false, true},
+		{"", true, true},
 	} {
 		r := &report{}
 		r.clockOf(row.date)

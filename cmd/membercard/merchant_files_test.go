@@ -342,21 +342,31 @@ func TestCuresMakeThisSecretAnew(t *testing.T) {
 	}
 }
 
-// A merchant whose public key is wrong has no platform certificates either: the sandbox
-// refuses the key that the request names. That is said once.
+// Why the platform certificates can't be had is said once, although an answer that is
+// signed with one fails for the same reason.
 func TestOneReasonIsSaidOnce(t *testing.T) {
-	merchantFolder(t)
-	whole := tool(t, append(secretFrom(t), local)...).out
-	secret := write(t, "s.json", change(t, whole, "wechatpay_public_key", string(must(os.ReadFile("pub_key.pem"))), "wechatpay_public_key_id", theirID))
+	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.Both))
+	pay.SignWith(wechatpay.Certificates)
+	defer pay.SignWith(wechatpay.Both)
+	pay.RefuseIf(withoutCertificates)
+	defer pay.RefuseIf(nil)
+	const reason = "WeChat Pay answered GET /v3/certificates with 404"
 	o := tool(t, "check", "merchant", local, "--file", secret)
-	if n := strings.Count(o.out, "WeChat Pay answered GET /v3/certificates with 400"); n != 1 || !strings.Contains(o.out, "the platform certificates can't be had (see above)") {
+	if n := strings.Count(o.out, reason); o.code != exitFailed || n != 1 || !strings.Contains(o.out, "the platform certificates can't be had (see above)") {
 		t.Errorf("it is said %d times:\n%s", n, o.out)
 	}
-	// A command without a step before it has the whole reason, and the same cure.
-	o = tool(t, "token", "merchant", "--card-id", sampleCard, local, "--file", secret)
-	if o.code != exitFailed || !strings.Contains(o.err, "with 400") || !strings.Contains(o.err, useSandbox) {
+	// A command without a step before it has the whole reason.
+	if o = tool(t, "token", "merchant", "--card-id", sampleCard, local, "--file", secret); o.code != exitFailed || strings.Count(o.err, reason) != 1 {
 		t.Errorf("exit code %d: %s", o.code, o.err)
 	}
+}
+
+// withoutCertificates refuses the list of platform certificates.
+func withoutCertificates(r *wechatpay.Request) (status int, code, message string) {
+	if r.URI == "/v3/certificates" {
+		return 404, "RESOURCE_NOT_EXISTS", "无可用的平台证书"
+	}
+	return 0, "", ""
 }
 
 // That a key has hexadecimal digits only is worth a warning until it is proved right.
@@ -384,12 +394,7 @@ func TestAnAPIv3KeyOfHexadecimalDigits(t *testing.T) {
 		t.Errorf("%s", wrong.out)
 	}
 	// Without the platform certificates nothing is proved.
-	pay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {
-		if r.URI == "/v3/certificates" {
-			return 404, "RESOURCE_NOT_EXISTS", "无可用的平台证书"
-		}
-		return 0, "", ""
-	})
+	pay.RefuseIf(withoutCertificates)
 	defer pay.RefuseIf(nil)
 	r := tool(t, "check", "merchant", "--json", "--secret-id", "membercard/hex", local).requirePassed(t)
 	if warning(r) == "" {
