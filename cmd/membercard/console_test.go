@@ -282,7 +282,7 @@ func TestOnATerminal(t *testing.T) {
 		}
 	}
 	out, err = on("0c7a\x03") // Ctrl-C
-	if err != nil || !strings.Contains(out, "exit code 1") || !strings.Contains(out, " echo ") || strings.Contains(out, "-echo ") {
+	if err != nil || !strings.Contains(out, "exit code 1") || !strings.Contains(out, "it was interrupted") || !strings.Contains(out, " echo ") || strings.Contains(out, "-echo ") {
 		t.Errorf("after Ctrl-C: %v\n%s", err, out)
 	}
 }

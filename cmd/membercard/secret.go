@@ -96,6 +96,9 @@ func (a *app) secretValue(ctx context.Context, path, prompt string) (value strin
 		return "", nil, nil
 	}
 	line, err := a.ask(ctx, prompt)
+	if ctx.Err() != nil {
+		return "", nil, interrupted()
+	}
 	if err != nil {
 		return "", nil, faultf("give it in a file", "%s could not be read from the terminal", prompt)
 	}
