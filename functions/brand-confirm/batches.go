@@ -110,11 +110,8 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	if err == nil {
 		return confirmed
 	}
-	refusal, ok := errors.AsType[*apierror.Error](err)
-	if !ok {
-		refusal = apierror.FromPanic(err)
-	}
-	mayPass := refusal.Status == http.StatusTooManyRequests || refusal.Status >= http.StatusInternalServerError
+	refusal := apierror.From(err)
+	mayPass := apierror.Transient(refusal.Status)
 	if !mayPass && isConfirmedAlready(refusal) {
 		return confirmedBefore
 	}

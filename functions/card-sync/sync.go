@@ -181,11 +181,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 }
 
 func (r *cardReport) fail(err error) {
-	e, ok := errors.AsType[*apierror.Error](err)
-	if !ok {
-		e = apierror.FromPanic(err)
-	}
-	r.Status, r.Error, r.Changed = failed, e, nil
+	r.Status, r.Error, r.Changed = failed, apierror.From(err), nil
 }
 
 // remember stores an update that WeChat accepted but does not show, so that this

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -48,10 +47,7 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 		record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
 		return strictjson.Encode(result)
 	}
-	step, code := result.Failed(), "SYSTEM_ERROR"
-	if fault, ok := errors.AsType[*apierror.Error](err); ok {
-		code = fault.Code
-	}
+	step, code := result.Failed(), apierror.From(err).Code
 	failed := fmt.Errorf("the key check failed at %q: %s; cure: %s", step.Name, step.Cause, step.Cure)
 	h.log.Failure(ctx, telemetry.KeyCheckFailures, "the key check failed", failed, step.Cure)
 	record.End(ctx, slog.LevelError, "keys not in order", code, slog.String("step", step.Name), slog.String("cause", step.Cause), slog.String("cure", step.Cure))

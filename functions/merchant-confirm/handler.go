@@ -36,9 +36,8 @@ func (r *request) validateFailReason() error {
 		return nil
 	}
 	return apierror.InvalidParam(apierror.Detail{
-		Field:    "/body/fail_reason",
-		Issue:    "is allowed with CREATE_CARD_FAIL only",
-		Location: "body",
+		Field: "/body/fail_reason",
+		Issue: "is allowed with CREATE_CARD_FAIL only",
 	})
 }
 

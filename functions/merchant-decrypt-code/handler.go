@@ -42,9 +42,8 @@ func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 func encryptCode(r *gateway.Request) (string, error) {
 	if strings.Contains(r.RawQuery(), "&") {
 		return "", apierror.InvalidParam(apierror.Detail{
-			Field:    "/query/encrypt_code",
-			Issue:    "must be the only parameter of the query",
-			Location: "query",
+			Field: "/query/encrypt_code",
+			Issue: "must be the only parameter of the query",
 		})
 	}
 	encrypted, ok := strings.CutPrefix(r.RawQuery(), "encrypt_code=")

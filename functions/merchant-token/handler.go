@@ -40,9 +40,8 @@ func (r *request) validateJump() error {
 		return nil
 	}
 	return apierror.InvalidParam(apierror.Detail{
-		Field:    "/body/activate_url",
-		Issue:    "or activate_appid is required with JUMP_ACTIVATE",
-		Location: "body",
+		Field: "/body/activate_url",
+		Issue: "or activate_appid is required with JUMP_ACTIVATE",
 	})
 }
 

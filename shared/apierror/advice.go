@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// Advice is the table of business errors (业务错误码) of an operation's document.
-// One code has several meanings, which WeChat's description tells apart.
+// Advice is the table of business errors (业务错误码) of an operation's document. The
+// same code may be listed with several descriptions. The first row that matches an
+// error counts.
 type Advice []struct {
 	Code        string // WeChat's error code
-	Description string // WeChat's message, or the distinctive part of it
+	Description string // a part of WeChat's message; "" matches every message
 	Solution    string // what the document advises
 }
 
-// Apply adds the documented solution to an error that is in the table. It is also the
-// operator's cure, if there is none but to look the code up.
+// Apply sets the solution of an error that is in the table, and returns the error.
+// The solution also becomes the operator's cure unless there is a more specific one.
 func (a Advice) Apply(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {

@@ -1,5 +1,5 @@
 // Package apierror has the error type of all functions. It decides what the caller
-// and the operator learn about an error, and which HTTP status it has.
+// and the operator learn about an error, and which HTTP status the caller gets.
 //
 // Callers get errors in the format of WeChat Pay APIv3, whether WeChat or a
 // function found them:
@@ -8,44 +8,47 @@
 package apierror
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"membercard/shared/telemetry"
 )
 
-// Error is an error for two readers: the caller gets the fields with a JSON tag,
-// the operator's log also has Cause and Cure.
+// Error is an error with a part for the caller and a part for the operator. The
+// caller gets the fields with a JSON tag as the body of the answer. Cause and Cure
+// are for the log only.
 type Error struct {
-	Code      string  `json:"code"`                 // machine code, in capitals
-	Message   string  `json:"message"`              // one sentence
+	Code      string  `json:"code"`                 // machine-readable, such as PARAM_ERROR
+	Message   string  `json:"message"`              // what went wrong, in one sentence
 	Detail    *Detail `json:"detail,omitempty"`     // the field at fault, if any
 	Solution  string  `json:"solution,omitempty"`   // what the caller can do
-	RequestID string  `json:"request_id,omitempty"` // WeChat's Request-ID, when a call was made
+	RequestID string  `json:"request_id,omitempty"` // WeChat's Request-ID, if WeChat answered
 
 	Status     int           `json:"-"` // HTTP status of the answer
-	RetryAfter time.Duration `json:"-"` // when to retry; 0 if unknown
+	RetryAfter time.Duration `json:"-"` // how long the caller should wait; 0 if unknown
 	Errcode    int           `json:"-"` // of the official-account API; 0 if none
 	Cause      error         `json:"-"` // what happened
 	Cure       string        `json:"-"` // what the operator can do
-	Expected   bool          `json:"-"` // part of normal operation: logged as INFO
+	Expected   bool          `json:"-"` // part of normal operation, and logged as INFO
 }
 
-// Detail names the field at fault, as APIv3 does.
+// Detail names the field at fault in the format of APIv3.
 type Detail struct {
 	Field    string `json:"field"`           // JSON pointer into the request: /body/activate_type, /path/card_id, /query/encrypt_code
 	Value    any    `json:"value,omitempty"` // the value sent; never an openid or a card's code
-	Issue    string `json:"issue"`           // what is wrong
-	Location string `json:"location"`        // "body", "path" or "query", as Field begins
+	Issue    string `json:"issue"`           // what is wrong, as the predicate of a sentence about the field
+	Location string `json:"location"`        // the first part of Field: "body", "path" or "query"
 
-	Foreign bool `json:"-"` // the caller chose the field's name, so it must not be logged
+	Foreign bool `json:"-"` // the caller made up the field's name, so it must not be logged
 }
 
-// Error returns a text for the operator. It contains the cause, which callers must
-// not see.
+// Error returns the code and the cause. It is for the operator: callers must not see
+// the cause.
 func (e *Error) Error() string {
 	if e.Cause != nil {
 		return fmt.Sprintf("%s: %v", e.Code, e.Cause)
@@ -53,8 +56,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// Metric returns the metric that counts the error, or "" for the caller's errors,
-// which are not counted.
+// Metric returns the name of the metric that counts the error, or "" for errors of
+// the caller, which are not counted.
 func (e *Error) Metric() string {
 	switch {
 	case e.Status == http.StatusTooManyRequests:
@@ -70,10 +73,28 @@ func (e *Error) Metric() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// InvalidParam is a request that violates a documented rule. It was not sent to
-// WeChat. Values are cut after 64 characters.
+// From returns the *Error in err's chain. Any other error is a bug in this code,
+// because functions return *Error for everything that they expect. Its text may
+// contain private data, so only its type is kept.
+func From(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok && e != nil {
+		return e
+	}
+	return defect(fmt.Errorf("unexpected error of type %T", err))
+}
+
+// Transient reports whether another attempt may succeed after an answer with this
+// HTTP status, which is true for 429 and 5xx.
+func Transient(status int) bool {
+	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
+}
+
+// InvalidParam returns the error for a request that violates a documented rule and
+// was not sent to WeChat. It sets the detail's location and cuts its value after 64
+// characters.
 func InvalidParam(d Detail) *Error {
 	const maxLength = 64
+	d.Location, _, _ = strings.Cut(d.Field[1:], "/")
 	if text := fmt.Sprint(d.Value); d.Value != nil && utf8.RuneCountInString(text) > maxLength {
 		d.Value = string([]rune(text)[:maxLength]) + "…"
 	}
@@ -86,7 +107,8 @@ func InvalidParam(d Detail) *Error {
 	}
 }
 
-// NotFound is a request for an operation that the function does not have.
+// NotFound returns the error for a request for an operation that the function does
+// not have.
 func NotFound() *Error {
 	return &Error{
 		Status:  http.StatusNotFound,
@@ -95,7 +117,8 @@ func NotFound() *Error {
 	}
 }
 
-// OpenIDMismatch is a request for another user than the one logged in.
+// OpenIDMismatch returns the error for a request whose openid, at a JSON pointer, is
+// not that of the user who is logged in.
 func OpenIDMismatch(pointer string) *Error {
 	return &Error{
 		Status:   http.StatusForbidden,
@@ -106,7 +129,8 @@ func OpenIDMismatch(pointer string) *Error {
 	}
 }
 
-// TicketUnavailable is a request that needs a card ticket while none is stored.
+// TicketUnavailable returns the error for a request that needs a card ticket while
+// none is stored.
 func TicketUnavailable(cause error) *Error {
 	return &Error{
 		Status:     http.StatusServiceUnavailable,
@@ -119,8 +143,8 @@ func TicketUnavailable(cause error) *Error {
 	}
 }
 
-// Config is a secret that is missing, unreadable or malformed. The caller learns no
-// details.
+// Config returns the error for a secret that is missing, unreadable or malformed. The
+// caller learns no details.
 func Config(cause error) *Error {
 	return &Error{
 		Status:  http.StatusInternalServerError,
@@ -131,7 +155,7 @@ func Config(cause error) *Error {
 	}
 }
 
-// Timeout is a call that WeChat did not answer in time.
+// Timeout returns the error for a call that WeChat did not answer in time.
 func Timeout(cause error) *Error {
 	return &Error{
 		Status:   http.StatusGatewayTimeout,
@@ -143,7 +167,8 @@ func Timeout(cause error) *Error {
 	}
 }
 
-// Unreachable is a call that got no complete answer from any endpoint.
+// Unreachable returns the error for a call that got no complete answer from any
+// endpoint.
 func Unreachable(cause error) *Error {
 	return &Error{
 		Status:   http.StatusBadGateway,
@@ -155,8 +180,8 @@ func Unreachable(cause error) *Error {
 	}
 }
 
-// InvalidResponse is an answer that can't be verified, is a redirect, or does not
-// have the documented shape. Nothing of it reaches the caller.
+// InvalidResponse returns the error for an answer that can't be verified, is a
+// redirect, or does not have the documented shape. Nothing of it reaches the caller.
 func InvalidResponse(cause error) *Error {
 	return &Error{
 		Status:   http.StatusBadGateway,
@@ -168,36 +193,36 @@ func InvalidResponse(cause error) *Error {
 	}
 }
 
-// publicKeyCure is the cure where the secret does not have WeChat Pay's key.
+// publicKeyCure is the cure if the secret lacks the key that WeChat Pay signs with.
 const publicKeyCure = "put WeChat Pay's current public key and its ID (账户中心 → API安全 → 微信支付公钥) into the secret as wechatpay_public_key and wechatpay_public_key_id"
 
-// UnknownKey is an answer that WeChat Pay has signed with a key that the secret does
-// not have.
+// UnknownKey returns the error for an answer that WeChat Pay signed with a key that
+// the secret does not have.
 func UnknownKey(cause error) *Error {
 	e := InvalidResponse(cause)
 	e.Cure = publicKeyCure
 	return e
 }
 
-// NoCertificates is a merchant without a public key for whom WeChat Pay has no platform
-// certificates either.
+// NoCertificates returns the error for a merchant whose secret has no public key, and
+// for whom WeChat Pay has no platform certificates.
 func NoCertificates(cause error) *Error {
 	e := Config(cause)
 	e.Cure = publicKeyCure
 	return e
 }
 
-// APIv3KeyUnusable is a notification, or a list of platform certificates, that the
-// merchant's apiv3_key, or the lack of it, keeps from being read. WeChat Pay sends a
-// notification again.
+// APIv3KeyUnusable returns the error for a notification, or a list of platform
+// certificates, that can't be decrypted because the secret's apiv3_key is missing or
+// wrong.
 func APIv3KeyUnusable(cause error) *Error {
 	e := Config(cause)
 	e.Cure = "put the merchant's APIv3 key (账户中心 → API安全 → APIv3密钥) into the secret as apiv3_key; the merchant platform does not show it again, but lets you set a new one"
 	return e
 }
 
-// SignatureRefused is a request whose signature WeChat Pay does not accept. That is
-// the operator's fault, not the caller's.
+// SignatureRefused returns the error for a call whose signature WeChat Pay does not
+// accept. The operator has to correct that, not the caller.
 func SignatureRefused(cause error) *Error {
 	return &Error{
 		Status:  http.StatusBadGateway,
@@ -208,7 +233,7 @@ func SignatureRefused(cause error) *Error {
 	}
 }
 
-// FromPanic is a bug in this code.
+// FromPanic returns the error for a panic, given the recovered value.
 func FromPanic(value any) *Error {
 	cause, ok := value.(runtime.Error)
 	if !ok {
@@ -218,6 +243,7 @@ func FromPanic(value any) *Error {
 	return defect(cause)
 }
 
+// defect returns the error for a bug in this code.
 func defect(cause error) *Error {
 	return &Error{
 		Status:   http.StatusInternalServerError,
@@ -229,12 +255,11 @@ func defect(cause error) *Error {
 	}
 }
 
-// subject returns the name of the field at a pointer, for a message.
+// subject returns the subject of a message about the field at a pointer: its name, or
+// "the body" for /body.
 func subject(pointer string) string {
-	for i := len(pointer) - 1; i > 0; i-- {
-		if pointer[i] == '/' {
-			return pointer[i+1:]
-		}
+	if i := strings.LastIndexByte(pointer, '/'); i > 0 {
+		return pointer[i+1:]
 	}
 	return "the " + pointer[1:]
 }

@@ -68,7 +68,7 @@ func TestFromWeChatPassesTheDetailOn(t *testing.T) {
 	}
 }
 
-func TestOurFailures(t *testing.T) {
+func TestErrorsOfThisCode(t *testing.T) {
 	cause := fmt.Errorf("private matter: %w", io.ErrUnexpectedEOF)
 	for _, row := range []struct {
 		cause  string
@@ -84,6 +84,7 @@ func TestOurFailures(t *testing.T) {
 		{"401 after the secret was read again", SignatureRefused(cause), 502, "SIGN_ERROR"},
 		{"a panic", FromPanic("private matter"), 500, "SYSTEM_ERROR"},
 		{"a panic with an error", FromPanic(cause), 500, "SYSTEM_ERROR"},
+		{"an unexpected error", From(cause), 500, "SYSTEM_ERROR"},
 	} {
 		t.Run(row.cause, func(t *testing.T) {
 			if row.e.Status != row.status || row.e.Code != row.code || row.e.Message == "" {
@@ -102,6 +103,49 @@ func TestOurFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestFrom(t *testing.T) {
+	var none *Error
+	known := NotFound()
+	for _, row := range []struct {
+		what string
+		err  error
+		code string
+	}{
+		{"an *Error", known, "NOT_FOUND"},
+		{"a wrapped *Error", fmt.Errorf("wrapped: %w", known), "NOT_FOUND"},
+		{"another error", io.EOF, "SYSTEM_ERROR"},
+		{"a nil *Error", none, "SYSTEM_ERROR"},
+	} {
+		if e := From(row.err); e.Code != row.code || row.code == known.Code && e != known {
+			t.Errorf("%s: %+v, want %s", row.what, e, row.code)
+		}
+	}
+}
+
+func TestTransient(t *testing.T) {
+	for status, want := range map[int]bool{200: false, 302: false, 400: false, 404: false, 428: false, 429: true, 430: false, 499: false, 500: true, 503: true} {
+		if got := Transient(status); got != want {
+			t.Errorf("%d: %v, want %v", status, got, want)
+		}
+	}
+}
+
+// TestFromWeChatCause: the operator sees what WeChat said, and no empty places.
+func TestFromWeChatCause(t *testing.T) {
+	for _, row := range []struct {
+		answer Answer
+		want   string
+	}{
+		{Answer{Status: 400, Code: "PARAM_ERROR", Message: "m"}, "WeChat answered 400 PARAM_ERROR: m"},
+		{Answer{Status: 429, Code: "FREQUENCY_LIMITED"}, "WeChat answered 429 FREQUENCY_LIMITED"},
+		{Answer{Status: 502}, "WeChat answered 502"},
+	} {
+		if got := FromWeChat(row.answer).Cause.Error(); got != row.want {
+			t.Errorf("%q, want %q", got, row.want)
+		}
 	}
 }
 
@@ -140,21 +184,25 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestParam(t *testing.T) {
-	for _, row := range []struct{ field, issue, message string }{
-		{"/body/activate_type", "must be AUTO_ACTIVATE or JUMP_ACTIVATE", "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE"},
-		{"/path/card_id", "is required", "card_id is required"},
-		{"/body", "must have at most 16 KiB", "the body must have at most 16 KiB"},
-		{"/body/member_card/activate_url", "is required", "activate_url is required"},
+func TestInvalidParam(t *testing.T) {
+	for _, row := range []struct{ field, issue, message, location string }{
+		{"/body/activate_type", "must be AUTO_ACTIVATE or JUMP_ACTIVATE", "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE", "body"},
+		{"/path/card_id", "is required", "card_id is required", "path"},
+		{"/query/encrypt_code", "is required", "encrypt_code is required", "query"},
+		{"/body", "must have at most 16 KiB", "the body must have at most 16 KiB", "body"},
+		{"/body/member_card/activate_url", "is required", "activate_url is required", "body"},
 	} {
-		e := InvalidParam(Detail{Field: row.field, Issue: row.issue, Location: "body"})
-		if e.Status != 400 || e.Code != "PARAM_ERROR" || e.Message != row.message || e.Detail.Field != row.field || e.Solution == "" {
+		e := InvalidParam(Detail{Field: row.field, Issue: row.issue})
+		if e.Status != 400 || e.Code != "PARAM_ERROR" || e.Message != row.message || e.Solution == "" {
 			t.Errorf("%s: %+v, want the message %q", row.field, e, row.message)
+		}
+		if e.Detail.Field != row.field || e.Detail.Location != row.location {
+			t.Errorf("%s: detail %+v, want the location %s", row.field, *e.Detail, row.location)
 		}
 	}
 }
 
-func TestParamRepeatsTheBeginningOfALongValueOnly(t *testing.T) {
+func TestInvalidParamCutsLongValues(t *testing.T) {
 	for _, row := range []struct {
 		what  string
 		value any
@@ -166,7 +214,7 @@ func TestParamRepeatsTheBeginningOfALongValueOnly(t *testing.T) {
 		{"a long number", json.Number(strings.Repeat("1", 1000)), strings.Repeat("1", 64) + "…"},
 		{"a boolean", true, "true"},
 	} {
-		e := InvalidParam(Detail{Field: "/body/x", Value: row.value, Issue: "i", Location: "body"})
+		e := InvalidParam(Detail{Field: "/body/x", Value: row.value, Issue: "i"})
 		if got := fmt.Sprint(e.Detail.Value); got != row.want {
 			t.Errorf("%s: %s, want %s", row.what, got, row.want)
 		}
@@ -187,7 +235,7 @@ func TestAdvice(t *testing.T) {
 		{"NO_AUTH", "", "have it opened"},
 		{"INVALID_REQUEST", "会员卡ID无效", "check card_id"},
 		{"INVALID_REQUEST", "请先升级会员卡才能使用此功能", "upgrade first"},
-		{"INVALID_REQUEST", "会员卡", "never: the rows before know better"},
+		{"INVALID_REQUEST", "会员卡", "never: the rows above match first"},
 	}
 	for _, row := range []struct{ what, code, message, want string }{
 		{"the code alone", "NO_AUTH", "商户暂无权限使用此功能", "have it opened"},
@@ -222,7 +270,7 @@ func TestMetric(t *testing.T) {
 		err  *Error
 		want string
 	}{
-		{"a caller's error", InvalidParam(Detail{Field: "/body", Issue: "i", Location: "body"}), ""},
+		{"a caller's error", InvalidParam(Detail{Field: "/body", Issue: "i"}), ""},
 		{"WeChat's 403", &Error{Status: 403, Code: "NO_AUTH"}, ""},
 		{"WeChat's 429", &Error{Status: 429, Code: "FREQUENCY_LIMITED"}, telemetry.Throttled},
 		{"a quota of the account", FromErrcode(45009, "m"), telemetry.Throttled},

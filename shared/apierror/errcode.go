@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// FromErrcode maps an errcode of the official-account API, after a new access token
-// and the retries, to what the caller gets:
+// FromErrcode returns the error that the caller gets for an errcode of the
+// official-account API, after the retries and an attempt with a new access token. The
+// code is WECHAT_<errcode> except for the first row. The statuses are:
 //
 //	40013, 40125         500 CONFIG_ERROR: wrong appid or secret
 //	40164                502: the IP address is not on the account's allow-list
-//	40001, 40014, 42001  502: a new access token is invalid as well
-//	−1                   502: busy
-//	45009, 45011, 45061  429: quota, frequency
+//	40001, 40014, 42001  502: even a new access token is invalid
+//	−1                   502: WeChat is busy
+//	45009                429: the daily quota is used up
+//	45011, 45061         429: the rate limit is exceeded
 //	others               400
 func FromErrcode(errcode int, errmsg string) *Error {
 	e := &Error{

@@ -2,11 +2,12 @@ package apierror
 
 import "net/http"
 
-// unsigned is what the sender of a notification without a valid signature learns,
-// whatever is wrong with it.
+// unsigned is the message for every notification without a valid signature, so that
+// its sender learns nothing.
 const unsigned = "the notification is not signed by WeChat Pay"
 
-// SignatureInvalid is a notification that nothing proves to be WeChat Pay's.
+// SignatureInvalid returns the error for a notification without a valid signature of
+// WeChat Pay.
 func SignatureInvalid(cause error) *Error {
 	return &Error{
 		Status:  http.StatusUnauthorized,
@@ -17,8 +18,9 @@ func SignatureInvalid(cause error) *Error {
 	}
 }
 
-// SignatureTest is a notification that WeChat Pay has signed wrongly on purpose, to
-// see that it is refused. The same notification follows with a valid signature.
+// SignatureTest returns the error for a notification that WeChat Pay signed wrongly
+// on purpose, to check that it is refused. WeChat Pay then sends it with a valid
+// signature.
 func SignatureTest(cause error) *Error {
 	return &Error{
 		Status:   http.StatusUnauthorized,
@@ -29,8 +31,8 @@ func SignatureTest(cause error) *Error {
 	}
 }
 
-// NotificationMalformed is a notification that WeChat Pay has signed and that does
-// not have the documented form.
+// NotificationMalformed returns the error for a notification that WeChat Pay signed
+// but that does not have the documented form.
 func NotificationMalformed(cause error) *Error {
 	return &Error{
 		Status:  http.StatusBadRequest,

@@ -2,6 +2,7 @@ package apierror
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -18,8 +19,8 @@ type Answer struct {
 	RetryAfter time.Duration
 }
 
-// FromWeChat maps an error answer of WeChat Pay, after the retries, to what the
-// caller gets. For a 401 see [SignatureRefused].
+// FromWeChat returns the error that the caller gets for an error answer of WeChat Pay
+// after the retries. For a 401 see [SignatureRefused].
 //
 //	400, 403, 404 and other 4xx   the same status
 //	429                           429, with Retry-After
@@ -32,7 +33,7 @@ func FromWeChat(a Answer) *Error {
 		Detail:    a.Detail,
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
-		Cause:     fmt.Errorf("WeChat answered %d %s: %s", a.Status, a.Code, a.Message),
+		Cause:     a.cause(),
 		Cure:      lookUp,
 	}
 	if a.Detail != nil && strings.Contains(a.Detail.Field, "Wechatpay-Serial") { // the key that the request names
@@ -54,11 +55,23 @@ func FromWeChat(a Answer) *Error {
 	return e
 }
 
-// lookUp is the cure for a code of which nothing else is known.
+// cause returns what WeChat answered, as far as it is known.
+func (a Answer) cause() error {
+	text := fmt.Sprintf("WeChat answered %d", a.Status)
+	if a.Code != "" {
+		text += " " + a.Code
+	}
+	if a.Message != "" {
+		text += ": " + a.Message
+	}
+	return errors.New(text)
+}
+
+// lookUp is the cure for a code without a more specific one.
 const lookUp = "look the code up in the operation's document, or give WeChat's support the request_id"
 
-// solutions are the solutions for common errors (公共错误码) in the documents. Those
-// of a single operation are its [Advice].
+// solutions are the documented solutions for the error codes of all operations
+// (公共错误码). Those of a single operation are in its [Advice].
 var solutions = map[string]string{
 	"PARAM_ERROR":     "correct the field that detail names",
 	"INVALID_REQUEST": "compare the request with the operation's document",

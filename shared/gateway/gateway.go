@@ -160,7 +160,7 @@ func (r *Request) Decode(into any) error {
 
 // Fault is the PARAM_ERROR for a fault of the body.
 func Fault(f strictjson.Fault) error {
-	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Location: "body", Foreign: f.Foreign})
+	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Foreign: f.Foreign})
 }
 
 // Response is a success.
@@ -248,10 +248,7 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 
 // refuse answers with an error and logs its cause, which the caller does not get.
 func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
-	e, ok := errors.AsType[*apierror.Error](err)
-	if !ok || e == nil {
-		e = apierror.FromPanic(err)
-	}
+	e := apierror.From(err)
 	told := *e
 	told.Message = request.hide(e.Message)
 	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}

@@ -163,7 +163,7 @@ func (t *transient) Unwrap() error { return t.cause }
 // check returns what is wrong with an answer, if anything is.
 func check(answer *upstream.Answer, private []string) error {
 	switch {
-	case answer.Status == http.StatusTooManyRequests || answer.Status >= http.StatusInternalServerError:
+	case apierror.Transient(answer.Status):
 		return answer.Failed(apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()}))
 	case answer.Status != http.StatusOK:
 		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))

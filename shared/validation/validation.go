@@ -1,10 +1,11 @@
 // Package validation has the rules of WeChat's documents for single values. Lengths
-// count characters, not bytes.
+// are in characters, not bytes.
 package validation
 
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,9 +17,10 @@ import (
 // the field, or "".
 type Rule func(value string) (issue string)
 
-// Check applies rules to the value at a JSON pointer (/body/brand_id,
-// /path/card_id), in order, and returns a PARAM_ERROR for the first violation. All
-// rules except [Required] accept the empty string, which means not sent.
+// Check applies rules, in order, to the value at a JSON pointer such as
+// /body/brand_id or /path/card_id. It returns a PARAM_ERROR for the first violation.
+// All rules except [Required] accept the empty string, which means that the field was
+// not sent.
 func Check(pointer, value string, rules ...Rule) error {
 	return check(pointer, value, value, rules)
 }
@@ -35,8 +37,7 @@ func check(pointer, value, shown string, rules []Rule) error {
 		if issue == "" {
 			continue
 		}
-		location, _, _ := strings.Cut(pointer[1:], "/")
-		detail := apierror.Detail{Field: pointer, Issue: issue, Location: location}
+		detail := apierror.Detail{Field: pointer, Issue: issue}
 		if shown != "" {
 			detail.Value = shown
 		}
@@ -66,22 +67,21 @@ func MaxLength(n int) Rule {
 // OneOf requires one of the given values.
 func OneOf(values ...string) Rule {
 	return func(value string) string {
-		for _, v := range values {
-			if v == value || value == "" {
-				return ""
-			}
+		if value == "" || slices.Contains(values, value) {
+			return ""
 		}
 		return "must be " + strings.Join(values, " or ")
 	}
 }
 
-// CardID requires a card_id: 1 to 32 characters, as in all documents. The alphabet
-// is stricter than theirs because the ID becomes part of a signed URL path.
+// CardID requires a card_id: 1 to 32 of the characters A-Z a-z 0-9 _ -. The documents
+// limit only the length. The alphabet is limited here because the ID becomes part of
+// a signed URL path.
 func CardID(value string) string { return Alphanumeric(32, "_-")(value) }
 
-// Code requires the code of a user's card (code, user_card_code). The documents
-// allow 32 digits, letters and half-width punctuation; of the latter only _ and -
-// are accepted because the code becomes part of a signed URL path.
+// Code requires the code of a user's card (code, user_card_code): 1 to 32 characters.
+// The documents allow digits, letters and half-width punctuation. Of the punctuation
+// only _ and - are accepted, because the code becomes part of a signed URL path.
 func Code(value string) string { return Alphanumeric(32, "_-")(value) }
 
 // Alphanumeric requires 1 to n of the characters A-Z, a-z, 0-9 and punctuation.
@@ -122,8 +122,9 @@ func WebURL(value string) string {
 	return ""
 }
 
-// OuterStr requires the characters that outer_str may have: digits, Chinese and
-// English letters and half-width punctuation.
+// OuterStr requires digits, Chinese and English letters and half-width punctuation,
+// without blanks: what the document of the merchant pre-authorisation allows in
+// outer_str.
 func OuterStr(value string) string {
 	for _, c := range value {
 		if !(c > ' ' && c < unicode.MaxASCII) && !unicode.Is(unicode.Han, c) {
