@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// The budget counts in tenths of a token. A full bucket pays for three retries in
-// full: 30 calls that fail from the start are 33 attempts.
+// Amounts are in tenths of a token. A full bucket allows three retries while nothing
+// succeeds: if 30 calls fail in a row, they make 33 attempts.
 const (
 	fullBucket  = 100
 	failureCost = 10
 	successGain = 1
-	// firstRecovery is how long nothing may fail until the bucket is full again.
+	// firstRecovery is the time without a failure after which the bucket is full again.
 	firstRecovery = 30 * time.Second
 )
 
-// budget limits how many attempts a [Client] makes beyond one for each call. It is
-// a token bucket like gRPC's retry throttling: a failure costs 1 token, a success
-// gives 0.1, and while half or less of the bucket is left there are no retries and
-// no hedges. A hedge costs its token when it begins.
+// budget limits the retries and hedges of a [Client]. It is a token bucket like
+// gRPC's retry throttling: it holds 10 tokens, a failure costs 1, a success gives 0.1,
+// and while 5 or fewer are left there are no retries and no hedges. A hedge costs its
+// token when it begins.
 //
-// The bucket also fills up when nothing failed for 30 s by the wall clock. That
-// time doubles until the next success. Otherwise a function that is called once a
-// minute would always have a full bucket, however long WeChat is down.
+// The bucket is also refilled after 30 s of wall-clock time without a failure. Each
+// refill doubles that time until the next success. Otherwise a function that is called
+// once a minute would find a full bucket each time, however long WeChat is down.
 type budget struct {
 	mu       sync.Mutex
-	tokens   int
-	spentAt  time.Time
-	recovery time.Duration
+	tokens   int           // in tenths
+	spentAt  time.Time     // of the last failure or hedge
+	recovery time.Duration // from spentAt until the bucket is refilled
 }
 
 func newBudget() *budget { return &budget{tokens: fullBucket, recovery: firstRecovery} }
@@ -43,7 +43,7 @@ func (b *budget) allows(now time.Time) bool {
 	return b.tokens > fullBucket/2
 }
 
-// spend takes the token for a failure or a hedge.
+// spend takes a token for a failure or a hedge.
 func (b *budget) spend(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +51,7 @@ func (b *budget) spend(now time.Time) {
 	b.spentAt = now
 }
 
-// succeeded gives a tenth of a token back.
+// succeeded gives back a tenth of a token.
 func (b *budget) succeeded() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

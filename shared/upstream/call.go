@@ -15,50 +15,51 @@ import (
 	"membercard/shared/wallclock"
 )
 
-// call is one call with its attempts. What it does when is decided in policy.go.
+// call is one call with its attempts. The rules that it follows are in policy.go.
 type call struct {
 	client    *Client
 	send      func(ctx context.Context, endpoint string) (*Answer, error)
 	once      bool     // see [Once]
 	endpoints []string // in the order in which this call tries them
 
-	attempts int      // that were begun
-	turn     int      // of the next attempt
-	limited  bool     // a 429 was answered
-	failing  []string // endpoints that answered 5xx, or not completely
-	overdue  []string // endpoints that another one has overtaken; see [ErrUnderWay]
+	attempts  int      // number of attempts begun
+	turn      int      // turn of the next attempt; see [call.endpoint]
+	limited   bool     // WeChat answered 429
+	failing   []string // endpoints that answered 5xx or incompletely
+	overtaken []string // endpoints that were slower than another one; see [ErrUnderWay]
 
 	answer   *Answer  // the last 429 or 5xx
 	err      error    // the last error
-	failures []string // for the record
+	failures []string // descriptions of the failed attempts, for the log record
 }
 
 func (c *Client) newCall(send func(context.Context, string) (*Answer, error), options []Option) *call {
 	once, now := slices.Contains(options, Once), wallclock.Now()
-	// A trial of an endpoint that failed must not cost more than a hedge's delay.
+	// The trial of an endpoint is only made if a hedge can limit its cost.
 	trial := !once && c.budget.allows(now)
 	return &call{client: c, send: send, once: once, endpoints: c.breakers.order(now, trial)}
 }
 
-// attempt is an attempt under way.
+// attempt is the state of one attempt.
 type attempt struct {
 	endpoint string
-	turn     int  // counts endpoints through the rounds, from 0
-	hedge    bool // begun beside another one
-	once     bool
+	turn     int  // see [call.endpoint]
+	hedge    bool // begun while another attempt was under way
+	once     bool // see [Once]
 	begun    time.Time
-	timer    *time.Timer // runs out when the first byte is late
+	timer    *time.Timer // expires when the first byte is late
 
-	connected atomic.Bool // there is a connection, with its TLS handshake done
-	wasIdle   atomic.Bool // it was opened before this attempt, and may have died in a freeze
-	answering atomic.Bool // the first byte came
-	slow      atomic.Bool // the first byte is late
+	connected atomic.Bool // there is a connection, and its TLS handshake is done
+	wasIdle   atomic.Bool // the connection was idle before, and may have died in a freeze
+	answering atomic.Bool // the first byte has arrived
+	slow      atomic.Bool // the first byte was late
 }
 
 type attemptKey struct{}
 
-// gotConnection is told which connection the attempt has. net/http replaces one
-// by itself if it can't write to it.
+// gotConnection records that the attempt has a connection, and starts to wait for the
+// first byte. It is called again if net/http can't write to the connection and replaces
+// it.
 func (a *attempt) gotConnection(wasIdle bool) {
 	a.connected.Store(true)
 	a.wasIdle.Store(wasIdle)
@@ -79,12 +80,12 @@ func (a *attempt) gotFirstByte() {
 	}
 }
 
-// try makes an attempt, and hedges while it is slow. It returns the first final
-// outcome, or if there is none, the failure that the policy has to deal with. It
-// returns false if there is no time for an attempt.
+// try makes an attempt, and hedges while it is slow. It returns the first final outcome.
+// If there is none, it returns a failure for the retry policy: a 429 if there was one,
+// else the last failure. It returns false if there was no time for an attempt.
 func (c *call) try(ctx context.Context) (failure outcome, begun bool) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // the losers
+	defer cancel() // ends the attempts that are still under way
 	outcomes, slow := make(chan outcome, maxAttempts), make(chan *attempt, maxAttempts)
 	underWay := map[int]*attempt{} // by turn
 	begin := func(hedge bool) {
@@ -141,7 +142,8 @@ func (c *call) begin(ctx context.Context, hedge bool, outcomes chan<- outcome, s
 	return a
 }
 
-// attempt sends the request. In a goroutine a panic would end the process.
+// attempt sends the request. It recovers from panics, because a panic in a goroutine
+// would end the process.
 func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -150,19 +152,21 @@ func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, er
 	}()
 	answer, err = c.send(ctx, endpoint)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // without the URL: a query string may hold a token
+		err = wrapped.Err // without the URL, whose query may contain a token
 	}
 	return answer, err
 }
 
-// endpoint is the one whose turn it is.
+// endpoint returns the endpoint of the next attempt. Turns count the endpoints from 0
+// and go on counting through the rounds.
 func (c *call) endpoint() string { return c.endpoints[c.turn%len(c.endpoints)] }
 
-// roundIsOver reports whether all endpoints had their turn since the last round.
+// roundIsOver reports whether each endpoint has had its turn in the current round.
 func (c *call) roundIsOver() bool { return c.turn%len(c.endpoints) == 0 }
 
-// timeout is the time for the next attempt: 3 s, or if less is left, an equal
-// share for it and each endpoint that has not had its turn in this round.
+// timeout returns the timeout of the next attempt. It is 3 s, but at most an equal
+// share of the time that is left for each endpoint that has not had its turn in this
+// round.
 func (c *call) timeout(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -172,32 +176,31 @@ func (c *call) timeout(ctx context.Context) time.Duration {
 	return min(attemptTimeout, time.Until(deadline)/time.Duration(waiting))
 }
 
-// wait pauses before the next attempt. It returns false at once if that leaves no
-// time for one.
-func (c *call) wait(ctx context.Context, s step) bool {
-	c.turn = s.turn
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < s.pause+minAttempt {
+// wait pauses before the next attempt. If that leaves no time for one, it returns
+// false at once.
+func wait(ctx context.Context, pause time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause+minAttempt {
 		return false
 	}
 	select {
-	case <-time.After(s.pause):
+	case <-time.After(pause):
 		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}
 }
 
-// note keeps an outcome for the record, for the call's own result, and for the
-// calls to come.
+// note keeps an outcome for the call's result and its log record, and has the client
+// learn from it.
 func (c *call) note(o outcome, underWay map[int]*attempt) {
 	others := slices.Collect(maps.Values(underWay))
 	c.learn(o, others)
-	host := strings.TrimPrefix(o.endpoint, "https://")
+	host := hostOf(o.endpoint)
 	switch {
 	case o.result() == final:
 		for _, other := range others {
 			if other.slow.Load() {
-				c.failures = append(c.failures, strings.TrimPrefix(other.endpoint, "https://")+": slower than "+host)
+				c.failures = append(c.failures, hostOf(other.endpoint)+": slower than "+host)
 			}
 		}
 	case o.err == nil:
@@ -209,18 +212,20 @@ func (c *call) note(o outcome, underWay map[int]*attempt) {
 	}
 }
 
-// end is the call's result after a final outcome.
+func hostOf(endpoint string) string { return strings.TrimPrefix(endpoint, "https://") }
+
+// end returns the call's result after a final outcome.
 func (o outcome) end() (*Answer, error) {
 	if fault, ok := errors.AsType[*apierror.Error](o.err); ok {
 		return nil, fault
 	}
 	if o.err != nil {
-		return nil, apierror.InvalidResponse(o.err) // too large
+		return nil, apierror.InvalidResponse(o.err) // errTooLarge
 	}
 	return o.answer, nil
 }
 
-// end is the call's result without a final outcome.
+// end returns the call's result if no outcome was final.
 func (c *call) end() (*Answer, error) {
 	switch {
 	case c.answer != nil:

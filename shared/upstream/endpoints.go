@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Endpoints reads a comma-separated list of base URLs, as the environment has
-// it. They are https only, as nothing may be sent in the clear.
+// Endpoints parses a comma-separated list of base URLs, such as the value of
+// WECHATPAY_ENDPOINTS. Every URL must be https and have no path, query or user.
 func Endpoints(list string) ([]string, error) {
 	var endpoints []string
 	for entry := range strings.SplitSeq(list, ",") {
@@ -23,35 +23,36 @@ func Endpoints(list string) ([]string, error) {
 }
 
 const (
-	// openTime is how long an endpoint stays behind the others, by the wall clock.
+	// openTime is how long a breaker stays open, by the wall clock.
 	openTime = 30 * time.Second
 
-	// A call that fails at an endpoint and succeeds at another counts as much as
-	// three answers: an endpoint that fails more than a quarter of its calls goes
-	// behind in the long run. Three failures suffice with up to two answers between
-	// them. The budget pays for 5 such calls.
-	failureWeight = 3
-	answerWeight  = 1
-	maxWorse      = 7
+	// A call that fails at an endpoint and succeeds at another adds failurePenalty
+	// to the endpoint's penalty. An answer takes answerCredit off. At maxPenalty the
+	// breaker opens. So it opens for an endpoint that fails more than a quarter of
+	// its calls in the long run, and after three failures with up to two answers
+	// between them. The retry budget lasts for 5 such calls in a row.
+	failurePenalty = 3
+	answerCredit   = 1
+	maxPenalty     = 7
 )
 
-// breakers are circuit breakers, one for each endpoint. An open one does not refuse
-// calls; its endpoint only goes behind the others.
+// breakers has a circuit breaker for each endpoint. An open breaker does not refuse
+// calls. It only puts its endpoint behind the others.
 type breakers struct {
 	preferred []string // all endpoints, in order of preference
 
 	mu        sync.Mutex
-	openUntil map[string]time.Time // the endpoints that are behind
-	worse     map[string]int       // how much worse than another one, up to maxWorse
+	openUntil map[string]time.Time // of the open breakers
+	penalties map[string]int       // 0 to maxPenalty
 }
 
 func newBreakers(endpoints []string) *breakers {
-	return &breakers{preferred: endpoints, openUntil: map[string]time.Time{}, worse: map[string]int{}}
+	return &breakers{preferred: endpoints, openUntil: map[string]time.Time{}, penalties: map[string]int{}}
 }
 
-// order returns the endpoints in the order in which a call tries them. With trial,
-// an endpoint that has been behind for 30 s is back in its place for this one call
-// (half-open). It stays behind for the other calls until it answers.
+// order returns the endpoints in the order in which a call tries them. With trial, an
+// endpoint whose breaker has been open for 30 s gets its preferred place in this one
+// call (half-open). It stays behind for other calls until it answers.
 func (b *breakers) order(now time.Time, trial bool) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,30 +72,29 @@ func (b *breakers) order(now time.Time, trial bool) []string {
 	return append(ahead, behind...)
 }
 
-// unavailable puts an endpoint behind the others, because it hung or could not be
-// reached.
-func (b *breakers) unavailable(endpoint string, now time.Time) {
+// trip opens the breaker of an endpoint that hung or could not be reached.
+func (b *breakers) trip(endpoint string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.openUntil[endpoint] = now.Add(openTime)
 }
 
-// outdone counts a call that failed at an endpoint, with a 5xx or an incomplete
-// answer, and succeeded at another. That puts the endpoint behind the others if it
-// happens too often.
-func (b *breakers) outdone(endpoint string, now time.Time) {
+// failedOver counts a call that failed at an endpoint, with a 5xx or an incomplete
+// answer, and succeeded at another. If that happens too often, the endpoint's breaker
+// opens.
+func (b *breakers) failedOver(endpoint string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.worse[endpoint] = min(b.worse[endpoint]+failureWeight, maxWorse)
-	if b.worse[endpoint] == maxWorse {
+	b.penalties[endpoint] = min(b.penalties[endpoint]+failurePenalty, maxPenalty)
+	if b.penalties[endpoint] == maxPenalty {
 		b.openUntil[endpoint] = now.Add(openTime)
 	}
 }
 
-// answered puts an endpoint back in its place.
+// answered closes the breaker of an endpoint.
 func (b *breakers) answered(endpoint string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.openUntil, endpoint)
-	b.worse[endpoint] = max(b.worse[endpoint]-answerWeight, 0)
+	b.penalties[endpoint] = max(b.penalties[endpoint]-answerCredit, 0)
 }

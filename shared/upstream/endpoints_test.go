@@ -32,7 +32,7 @@ func TestBreakersOrder(t *testing.T) {
 			if c < 'a' {
 				ago = 30 * time.Second
 			}
-			b.unavailable(strings.ToLower(string(c)), now.Add(-ago))
+			b.trip(strings.ToLower(string(c)), now.Add(-ago))
 		}
 		for _, want := range []string{row.want, row.then} {
 			if got := strings.Join(b.order(now, row.trial), ""); got != want {

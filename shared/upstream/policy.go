@@ -14,82 +14,79 @@ import (
 )
 
 const (
-	// maxAttempts is how many attempts a call makes at most, hedges included.
+	// maxAttempts limits the attempts of a call, including hedges.
 	maxAttempts = 4
-	// attemptTimeout limits an attempt; see [call.timeout].
+	// attemptTimeout limits the duration of an attempt; see [call.timeout].
 	attemptTimeout = 3 * time.Second
-	// minAttempt is the least time in which an attempt is worth making.
+	// minAttempt is the minimum time for an attempt. With less time left, none is made.
 	minAttempt = 50 * time.Millisecond
-	// firstBackoff is the longest pause after the first round of the endpoints.
-	// It doubles with each round.
+	// firstBackoff is the maximum pause after the first round of the endpoints. It
+	// doubles with each round.
 	firstBackoff = 100 * time.Millisecond
 	// defaultRetryAfter is the pause after a 429 without Retry-After.
 	defaultRetryAfter = time.Second
-	// hedgeDelay is how long an attempt may take to the first byte of the answer
-	// until a hedge begins, and idleHedgeDelay the same for a connection that was
+	// hedgeDelay is how long an attempt may wait for the first byte of the answer
+	// before a hedge begins. idleHedgeDelay is the same for a connection that was
 	// idle and may have died while the function was frozen.
 	hedgeDelay     = 800 * time.Millisecond
 	idleHedgeDelay = 500 * time.Millisecond
 )
 
-// result is what an attempt came to, as far as the policy is concerned.
+// result classifies the outcome of an attempt for the policy.
 type result int
 
 const (
-	// final ends the call: an answer other than 429 and 5xx, or an error that no
-	// other attempt can cure.
+	// final ends the call: it is an answer other than 429 and 5xx, or an error that
+	// another attempt can't cure.
 	final result = iota
 	// limited is a 429. WeChat counts per merchant or account, so the other
 	// endpoints would answer the same.
 	limited
 	// failed is a 5xx, or no complete answer.
 	failed
-	// stale is a connection that was idle and turned out to be closed. That is no
-	// failure of the endpoint. One that was in use a moment ago did not close of
-	// idleness, or in a freeze, so that is a failure as any other.
+	// stale is an idle connection that turned out to be closed, for instance after a
+	// freeze. That is not a failure of the endpoint. If the connection was used less
+	// than minIdle ago, it did not close because it was idle, and the result is failed.
 	stale
 )
 
-// A step is the next attempt of a call.
-type step struct {
-	pause time.Duration // before it
-	turn  int           // of the endpoint; see [call.endpoint]
-}
-
-// next is the retry policy: what follows an attempt that was not final, if
-// anything does. The first rule that applies counts.
-func (c *call) next(o outcome) (s step, again bool) {
+// next is the retry policy. After an outcome that is not final it reports whether there
+// is another attempt, and after which pause, and gives the turn to its endpoint. The
+// first rule that applies counts.
+func (c *call) next(o outcome) (pause time.Duration, again bool) {
 	result := o.result()
 	switch {
 	case c.once && !o.unread():
-		// It may have been done, and must not be done twice.
-		return step{}, false
+		// WeChat may have done the operation, which must not be done twice.
+		return 0, false
 	case c.attempts == maxAttempts:
-		return step{}, false
+		return 0, false
 	case result == stale:
 		// The same endpoint again, on a new connection.
-		return step{turn: o.turn}, true
+		c.turn = o.turn
+		return 0, true
 	case c.limited:
-		// After a 429 there is one further call, whatever comes of it.
-		return step{}, false
+		// After a 429 there is one further attempt, whatever its outcome.
+		return 0, false
 	case !c.client.budget.allows(wallclock.Now()):
-		return step{}, false
+		return 0, false
 	case result == limited:
-		c.limited = true
-		wait := max(o.answer.RetryAfter(), defaultRetryAfter)
-		return step{pause: wait + rand.N(wait/4), turn: o.turn}, true
+		// The same endpoint again, after Retry-After and some jitter.
+		c.limited, c.turn = true, o.turn
+		retryAfter := max(o.answer.RetryAfter(), defaultRetryAfter)
+		return retryAfter + rand.N(retryAfter/4), true
 	case c.roundIsOver():
 		// Exponential backoff with full jitter, then the first endpoint again.
 		round := c.turn / len(c.endpoints)
-		return step{pause: rand.N(firstBackoff << (round - 1)), turn: c.turn}, true
+		return rand.N(firstBackoff << (round - 1)), true
 	default:
 		// The next endpoint, at once.
-		return step{turn: c.turn}, true
+		return 0, true
 	}
 }
 
-// mayHedge is the hedging policy: whether an attempt that is slow to answer gets
-// another one beside it.
+// mayHedge is the hedging policy. It reports whether a second attempt may begin beside
+// one that is slow to answer.
 func (c *call) mayHedge(slow *attempt) bool {
 	switch {
 	case c.once:
@@ -97,19 +94,19 @@ func (c *call) mayHedge(slow *attempt) bool {
 	case c.attempts == maxAttempts:
 		return false
 	case c.limited:
-		// After a 429 there is one further call, not two.
+		// After a 429 there is one further attempt, not two.
 		return false
 	case c.roundIsOver() && !(len(c.endpoints) == 1 && slow.wasIdle.Load()):
-		// There is no other endpoint. A new connection to the only one helps
-		// where the old one may be dead.
+		// No endpoint is left to hedge with. If there is only one, a hedge on a new
+		// connection helps if the old connection may be dead.
 		return false
 	default:
 		return c.client.budget.allows(wallclock.Now())
 	}
 }
 
-// learn updates the budget and the circuit breakers with an outcome. others are
-// the attempts still under way, which lose if the outcome is an answer.
+// learn updates the budget and the circuit breakers with an outcome. others are the
+// attempts that are still under way. If the outcome is an answer, they are abandoned.
 func (c *call) learn(o outcome, others []*attempt) {
 	now := wallclock.Now()
 	switch result := o.result(); {
@@ -117,12 +114,12 @@ func (c *call) learn(o outcome, others []*attempt) {
 		// It says nothing about WeChat.
 	case result == final:
 		c.client.budget.succeeded()
-		if !slices.Contains(c.overdue, o.endpoint) {
+		if !slices.Contains(c.overtaken, o.endpoint) {
 			c.client.breakers.answered(o.endpoint)
 		}
 		for _, endpoint := range c.failing {
 			if endpoint != o.endpoint {
-				c.client.breakers.outdone(endpoint, now)
+				c.client.breakers.failedOver(endpoint, now)
 			}
 		}
 		c.overtake(others, o, now)
@@ -134,25 +131,26 @@ func (c *call) learn(o outcome, others []*attempt) {
 		c.client.breakers.answered(o.endpoint)
 	case o.hung(), o.unread() && !timedOut(o.err):
 		c.spend(o.attempt)
-		c.client.breakers.unavailable(o.endpoint, now)
+		c.client.breakers.trip(o.endpoint, now)
 	default:
 		c.spend(o.attempt)
 		c.failing = append(c.failing, o.endpoint)
 	}
 }
 
-// overtake puts the endpoints of slow attempts behind the others, because another
-// endpoint has answered first.
+// overtake opens the breakers of the endpoints of slow attempts, because another
+// endpoint answered first.
 func (c *call) overtake(slow []*attempt, first outcome, now time.Time) {
 	for _, other := range slow {
 		if other.slow.Load() && other.endpoint != first.endpoint {
-			c.overdue = append(c.overdue, other.endpoint)
-			c.client.breakers.unavailable(other.endpoint, now)
+			c.overtaken = append(c.overtaken, other.endpoint)
+			c.client.breakers.trip(other.endpoint, now)
 		}
 	}
 }
 
-// spend takes the token of an attempt that failed. A hedge has paid already.
+// spend takes the token for an attempt that failed. That of a hedge was taken when it
+// began.
 func (c *call) spend(a *attempt) {
 	if !a.hedge {
 		c.client.budget.spend(wallclock.Now())
@@ -181,12 +179,12 @@ func (o outcome) result() result {
 	return failed
 }
 
-// unread reports whether WeChat surely did not read the request, because there was
-// no connection or its TLS handshake failed.
+// unread reports whether it is certain that WeChat did not read the request, because
+// there was no connection or its TLS handshake failed.
 func (o outcome) unread() bool { return o.err != nil && !o.connected.Load() }
 
-// hung reports whether an attempt ran into its timeout. One that had less time
-// than a hedge waits for says nothing about the endpoint.
+// hung reports whether an attempt timed out after at least hedgeDelay. A shorter
+// timeout says nothing about the endpoint.
 func (o outcome) hung() bool { return timedOut(o.err) && time.Since(o.begun) >= hedgeDelay }
 
 func timedOut(err error) bool {

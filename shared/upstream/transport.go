@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// maxAnswer is how much of an answer is read, unpacked: 1 MiB.
+	// maxAnswer is the maximum size of an answer's body, decompressed: 1 MiB.
 	maxAnswer = 1 << 20
 
-	// maxIdle is how long an unused connection is trusted, by the wall clock.
-	// WeChat closes one after 8 s; a function that was frozen does not see that.
+	// maxIdle is how long an idle connection is kept. WeChat closes it after 8 s,
+	// which a function that is frozen does not notice.
 	maxIdle = 7 * time.Second
 
-	// minIdle is how long a connection must have been idle to have died in a
-	// freeze.
+	// minIdle is how long a connection must have been idle before it counts as one
+	// that may have died in a freeze.
 	minIdle = 100 * time.Millisecond
 )
 
@@ -37,38 +37,38 @@ var (
 	errNoHTTP   = errors.New("the connection broke, or the answer is not HTTP")
 )
 
-// transport makes one attempt: it gives a whole answer or an error, and tells the
-// attempt about its connection.
+// transport is the [http.RoundTripper] of an attempt. It returns complete answers only,
+// and tells the attempt about its connection.
 type transport struct {
 	dialer *tlsdial.Dialer
-	kept   *http.Transport // keeps connections
+	kept   *http.Transport // keeps connections alive
 	single *http.Transport // opens a connection for each request; see [Once]
 
 	mu       sync.Mutex
-	lastUsed time.Time              // when a connection last did something, by the wall clock
-	opened   map[string]*connection // by address, opened before a request needs them
+	lastUsed time.Time              // when a connection was last used, by the wall clock
+	opened   map[string]*connection // opened ahead of a request, by address
 }
 
-// connection is one that is opened before a request needs it.
+// connection is a connection that is opened ahead of a request.
 type connection struct {
 	ready chan struct{} // closed when the fields below are set
 	conn  net.Conn
-	at    time.Time // by the wall clock
+	at    time.Time // when it was opened, by the wall clock
 	err   error
 }
 
-// openedEarly marks a connection that was open before the request that got it.
+// openedEarly marks a connection that was opened ahead of the request that got it.
 type openedEarly struct{ net.Conn }
 
 func newTransport() *transport {
 	t := &transport{dialer: tlsdial.New(), opened: map[string]*connection{}}
-	t.kept = t.http(t.dial)
-	t.single = t.http(t.dialer.DialContext)
+	t.kept = t.httpTransport(t.dial)
+	t.single = t.httpTransport(t.dialer.DialContext)
 	t.single.DisableKeepAlives = true
 	return t
 }
 
-func (t *transport) http(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+func (t *transport) httpTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
 	h := &http.Transport{
 		Proxy:           http.ProxyFromEnvironment,
 		DialTLSContext:  dial,
@@ -109,17 +109,17 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		err = readWhole(response)
 	}
 	if err != nil {
-		return nil, withoutQuotes(ctx, err)
+		return nil, loggable(ctx, err)
 	}
-	// With a Location http.Client would follow a redirect, or fail to parse it.
+	// Without a Location http.Client does not follow a redirect.
 	response.Header.Del("Location")
 	t.used()
 	return response, nil
 }
 
-// withoutQuotes returns an error that may be logged. net/http quotes what it can't
-// read, and that may be an answer with a token.
-func withoutQuotes(ctx context.Context, err error) error {
+// loggable returns an error that may be logged instead of err. The errors of net/http
+// quote what it can't parse, which may be an answer with a token.
+func loggable(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -131,8 +131,8 @@ func withoutQuotes(ctx context.Context, err error) error {
 	return errNoHTTP
 }
 
-// readWhole replaces an answer's body with what was read of it, so that nobody
-// above meets a body that breaks off, or one without end.
+// readWhole reads an answer's body and replaces it with a reader of the result, so that
+// callers never see a body that breaks off or does not end.
 func readWhole(response *http.Response) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
@@ -146,8 +146,8 @@ func readWhole(response *http.Response) error {
 	return nil
 }
 
-// open opens a connection for the first request to come to the endpoint, which
-// waits for it if it is not ready.
+// open opens a connection for the next request to the endpoint, which waits for it if
+// it is not ready. Behind a proxy it does nothing.
 func (t *transport) open(ctx context.Context, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -171,7 +171,7 @@ func (t *transport) open(ctx context.Context, endpoint string) error {
 	return c.err
 }
 
-// idle is how long no connection did anything.
+// idle returns the time since any connection was last used.
 func (t *transport) idle() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -184,7 +184,8 @@ func (t *transport) used() {
 	t.lastUsed = wallclock.Now()
 }
 
-// dial returns the connection that was opened before, once, or a new one.
+// dial returns the connection that was opened ahead, if there is one, or else a new
+// one.
 func (t *transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	t.mu.Lock()
 	c := t.opened[address]

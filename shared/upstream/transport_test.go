@@ -54,7 +54,7 @@ func TestARequestWaitsForTheConnectionThatIsBeingOpened(t *testing.T) {
 	}
 }
 
-func TestOneOpenedTooLongAgoIsNotUsed(t *testing.T) {
+func TestAConnectionOpenedTooLongAgoIsNotUsed(t *testing.T) {
 	s := serve(t, succeed)
 	c := client(t, s.URL)
 	c.Open(t.Context())
@@ -68,7 +68,7 @@ func TestOneOpenedTooLongAgoIsNotUsed(t *testing.T) {
 	}
 }
 
-func TestWhatCanNotBeOpenedIsNoMatter(t *testing.T) {
+func TestACallSurvivesAFailedOpen(t *testing.T) {
 	for _, row := range transient {
 		if row.alone == "UPSTREAM_TIMEOUT" {
 			continue // see TestOpenEndsWithItsContext

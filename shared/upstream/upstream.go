@@ -1,24 +1,23 @@
 // Package upstream calls WeChat, which has two or more endpoints for every
-// operation. It makes calls survive what happens in networks, without making an
-// outage of WeChat worse:
+// operation. Calls survive network failures without making an outage of WeChat worse:
 //
-//   - Timeouts. An attempt has 3 s, and leaves time for the other endpoints.
+//   - Timeouts. An attempt takes at most 3 s, and leaves time for the other endpoints.
 //   - Failover. After a connection failure, a truncated answer, a timeout or a 5xx
 //     the next endpoint is tried, then all of them again after an exponential
 //     backoff with full jitter. A call makes at most 4 attempts.
-//   - Rate limits. After a 429 there is one further attempt at most, at the same
+//   - Rate limits. After a 429 there is at most one further attempt, at the same
 //     endpoint and after Retry-After.
 //   - Hedging. If the first byte of an answer is late, the next endpoint is tried
 //     at the same time, and the first answer counts.
-//   - Retry budget. While everything fails, attempts beyond one for each call die
-//     out; see budget.
+//   - Retry budget. While every call fails, there are soon no more retries; see
+//     budget.
 //   - Circuit breakers. An endpoint that hung or could not be reached goes behind
 //     the others for 30 s; then one call tries it again. See breakers.
-//   - [Once]. What must not be done twice is only tried again if WeChat surely did
-//     not read the request.
+//   - [Once]. An operation that must not be done twice is only tried again if it is
+//     certain that WeChat did not read the request.
 //
-// The rules themselves are in policy.go. The package knows nothing of signatures
-// or of what an answer means.
+// The rules are in policy.go. The package knows neither signatures nor the contents of
+// answers.
 package upstream
 
 import (
@@ -34,22 +33,25 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// ErrNoTime is the cause where nothing was sent, for want of time.
+// ErrNoTime is the cause of a timeout if there was no time for a single attempt, so
+// that nothing was sent.
 var ErrNoTime = errors.New("no time was left to call WeChat")
 
 // ErrUnderWay is for a send function to return if WeChat says that another attempt of
-// the same call has done the operation, of which that one has the result.
+// the same call has already done the operation. That attempt may still be under way,
+// and its answer has the result.
 var ErrUnderWay = errors.New("another attempt of the call has done it")
 
-// Answer is a whole answer of WeChat, whatever its status.
+// Answer is a complete answer of WeChat with any status.
 type Answer struct {
 	Status int
 	Header http.Header
-	Body   []byte // at most 1 MiB, unpacked
+	Body   []byte // at most 1 MiB, decompressed
 }
 
-// RequestID is what WeChat's support asks for. It goes into answers and logs, so
-// what does not look like one is left out.
+// RequestID returns the header Request-ID, which WeChat's support asks for. It returns
+// "" unless the header has 1 to 128 visible ASCII characters, because the ID becomes
+// part of answers and log records.
 func (a *Answer) RequestID() string {
 	id := a.Header.Get("Request-ID")
 	if len(id) > 128 || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
@@ -58,8 +60,8 @@ func (a *Answer) RequestID() string {
 	return id
 }
 
-// RetryAfter returns the header Retry-After, which is in seconds or a date, but an
-// hour at most. It returns 0 if there is none.
+// RetryAfter returns the wait that the header Retry-After asks for, in seconds or with
+// a date. It is at most an hour, and 0 if the header is missing or malformed.
 func (a *Answer) RetryAfter() time.Duration {
 	value := a.Header.Get("Retry-After")
 	var wait time.Duration
@@ -71,17 +73,17 @@ func (a *Answer) RetryAfter() time.Duration {
 	return min(max(wait, 0), time.Hour)
 }
 
-// Failed is a failure that this answer is the reason for, with its Request-ID.
+// Failed returns e with the answer's Request-ID.
 func (a *Answer) Failed(e *apierror.Error) error {
 	e.RequestID = a.RequestID()
 	return e
 }
 
-// Invalid is the failure for an answer that can't be used.
+// Invalid returns the INVALID_RESPONSE error for an answer that can't be used.
 func (a *Answer) Invalid(cause error) error { return a.Failed(apierror.InvalidResponse(cause)) }
 
-// Text returns a member of the answer that is a string. Its error, if the member is
-// missing, of another type or empty, is that of [Answer.Invalid].
+// Text returns a member of the answer that is a string. If the member is missing, empty
+// or of another type, it returns the error of [Answer.Invalid].
 func (a *Answer) Text(name string) (string, error) {
 	var text string
 	if !strictjson.Member(a.Body, name, &text) || text == "" {
@@ -90,24 +92,24 @@ func (a *Answer) Text(name string) (string, error) {
 	return text, nil
 }
 
-// Client calls a list of endpoints. It is safe for concurrent use. What it learns
-// of the endpoints holds for all calls of an instance, and is dated by the wall
-// clock, because the instance may be frozen between two calls.
+// Client makes calls to a list of endpoints. It is safe for concurrent use. All its
+// calls share what it learns about the endpoints. Times are those of the wall clock,
+// because Lambda may freeze the process between two calls.
 type Client struct {
 	transport *transport
 	breakers  *breakers
 	budget    *budget
 }
 
-// New returns a Client for endpoints, which are base URLs in order of
-// preference; see [Endpoints].
+// New returns a Client for the given base URLs, in order of preference; see
+// [Endpoints].
 func New(endpoints []string) *Client {
 	return &Client{transport: newTransport(), breakers: newBreakers(endpoints), budget: newBudget()}
 }
 
-// Open opens a connection for the first request to come, and returns when it is
-// there, when it can't be had, or after 3 s. An endpoint that is slow to connect is
-// hedged as in a call.
+// Open opens a connection for the next request. It returns when the connection is
+// open, when no endpoint could be reached, or after 3 s. If an endpoint is slow to
+// connect, the next one is tried at the same time.
 func (c *Client) Open(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -117,8 +119,8 @@ func (c *Client) Open(ctx context.Context) {
 	call.try(ctx)
 }
 
-// HTTP makes single attempts. It follows no redirect, reads whole answers only
-// and none over 1 MiB.
+// HTTP returns an HTTP client for single attempts. It follows no redirects, and fails
+// if an answer is incomplete or larger than 1 MiB.
 func (c *Client) HTTP() *http.Client {
 	return &http.Client{Transport: c.transport}
 }
@@ -126,21 +128,19 @@ func (c *Client) HTTP() *http.Client {
 // An Option changes how a call is made.
 type Option int
 
-// Once is for an operation that must not be done twice, or must not be asked for
-// twice. An attempt is only repeated if WeChat surely did not read the request:
-// there was no connection, or its TLS handshake failed. After any other failure,
-// nobody knows whether the operation was done. There are no hedges, and each
-// attempt has a connection of its own, because one that was open before may be
-// dead without anybody knowing how much of the request came through.
+// Once is for an operation that must not be done twice. An attempt is only repeated if
+// it is certain that WeChat did not read the request: there was no connection, or its
+// TLS handshake failed. There are no hedges. Each attempt has a connection of its own,
+// because if an older connection breaks, it is unknown whether WeChat read the request.
 const Once Option = 1
 
-// Do makes a call. It has send make an attempt at one endpoint after the other,
-// with [Client.HTTP], until one gives an answer. A failed attempt is an error or a
-// status 429 or 5xx; but an [apierror.Error] ends the call. send may be called
-// while another call of it is under way.
+// Do makes a call. It calls send, which makes an attempt at an endpoint with
+// [Client.HTTP], until there is an answer other than 429 and 5xx or the rules of the
+// package allow no further attempt. If send returns an [apierror.Error], the call ends
+// with it. Hedges call send concurrently.
 //
-// If the last answers are 429 or 5xx, the last one is returned. If there was no
-// answer, the error is an [apierror.Error]: a timeout or unreachable.
+// If every attempt failed, Do returns the last 429 or 5xx. If there was none, the
+// error is an [apierror.Error]: UPSTREAM_TIMEOUT or UPSTREAM_UNREACHABLE.
 func (c *Client) Do(ctx context.Context, send func(ctx context.Context, endpoint string) (*Answer, error), options ...Option) (*Answer, error) {
 	call := c.newCall(send, options)
 	defer func() { telemetry.Called(ctx, call.attempts, call.failures) }()
@@ -152,8 +152,8 @@ func (c *Client) Do(ctx context.Context, send func(ctx context.Context, endpoint
 		if outcome.result() == final {
 			return outcome.end()
 		}
-		step, again := call.next(outcome)
-		if !again || !call.wait(ctx, step) {
+		pause, again := call.next(outcome)
+		if !again || !wait(ctx, pause) {
 			return call.end()
 		}
 	}
