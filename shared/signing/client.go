@@ -1,14 +1,13 @@
-// Package signing is a merchant, and signed and verified calls to WeChat Pay's
-// APIv3. The cryptography is wechatpay-go's: its credential signs, its validator
-// and verifiers verify. What is added is what a function in Lambda needs: keys
-// that are read again when they are refused, endpoints that stand in for one
-// another, and answers that are not used before they are verified.
+// Package signing calls WeChat Pay's APIv3 as a merchant, and verifies and decrypts
+// its notifications. The cryptography is wechatpay-go's: its credential signs, and its
+// validators and verifiers verify. This package adds what a function in Lambda needs:
+// it reads the keys again if WeChat Pay refuses them, fails over to another endpoint,
+// and verifies an answer before anything uses it.
 //
-// It knows neither AWS nor API Gateway.
+// The package knows neither AWS nor API Gateway.
 package signing
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,24 +27,24 @@ import (
 	"membercard/shared/upstream"
 )
 
-// Endpoints are WeChat Pay's, the nearest access point first, then the one in
-// another region.
+// Endpoints are WeChat Pay's base URLs: the nearest access point, then one in another
+// region.
 const Endpoints = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
 
-// Client makes signed calls for a merchant.
+// Client makes signed calls for a merchant. It is safe for concurrent use.
 type Client struct {
 	merchants Source
 	upstream  *upstream.Client
 }
 
-// NewClient returns a Client that signs as the merchant that merchants gives.
+// NewClient returns a Client that signs as the merchant from the given source.
 func NewClient(merchants Source, upstream *upstream.Client) *Client {
 	return &Client{merchants, upstream}
 }
 
-// Warm does what can be done before the first request, at the same time: read
-// the merchant and, without a public key, download platform certificates; and
-// open a connection to WeChat Pay. What fails is tried again by the requests.
+// Warm prepares the client for its first request: it opens a connection to WeChat Pay
+// and, at the same time, reads the merchant and downloads platform certificates if
+// there is no public key. Requests try again whatever failed.
 func (c *Client) Warm(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(func() { c.upstream.Open(ctx) })
@@ -53,41 +52,39 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// ReadKeys is [Client.Warm] for a function that only verifies notifications: it
-// opens no connection to WeChat Pay, unless platform certificates are needed.
+// ReadKeys is [Client.Warm] for a function that only verifies notifications. It opens a
+// connection to WeChat Pay only if it has to download platform certificates.
 func (c *Client) ReadKeys(ctx context.Context) {
 	if m, err := c.merchants.Get(ctx); err == nil {
-		_ = c.prepare(ctx, m)
+		_ = c.prepare(ctx, m) // requests try again
 	}
 }
 
-// Post calls an operation of APIv3 with a JSON body. The path and the body are
-// signed and sent as they are. The answer is a success (2xx) with a valid
-// signature; it has no body if its status is 204. The error is a [apierror.Error].
+// Post calls an operation of APIv3 with a JSON body. The path and the body are signed
+// and sent byte for byte. The answer is a success (2xx) with a valid signature, and has
+// no body if its status is 204. The error is an [apierror.Error].
 //
-// If WeChat Pay refuses the signature, or signs with a key that the merchant
-// does not have, or encrypts with another APIv3 key, the merchant is read again.
-// If it changed, the call is made once more. With [upstream.Once] that holds for a
-// refused signature only, because in the other cases WeChat Pay may have carried
-// out the request.
+// If WeChat Pay refuses the signature, signs with a key that the merchant does not
+// have, or encrypts with another APIv3 key, the merchant is read again. If it changed,
+// the call is repeated once. With [upstream.Once] only a refused signature leads to
+// that, because in the other cases WeChat Pay may have carried out the request.
 func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
-	return c.callAsCurrent(ctx, http.MethodPost, path, body, options...)
+	return c.callWithRefresh(ctx, http.MethodPost, path, body, options...)
 }
 
-// Get is [Client.Post] for an operation without a body. The path may have a query;
-// both are signed and sent byte for byte.
+// Get is [Client.Post] for a GET operation. The path may include a query.
 func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error) {
-	return c.callAsCurrent(ctx, http.MethodGet, path, nil)
+	return c.callWithRefresh(ctx, http.MethodGet, path, nil)
 }
 
 // Patch is [Client.Post] for a PATCH operation.
 func (c *Client) Patch(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
-	return c.callAsCurrent(ctx, http.MethodPatch, path, body)
+	return c.callWithRefresh(ctx, http.MethodPatch, path, body)
 }
 
-// callAsCurrent calls as the merchant of the cached secret and, if that secret
-// proves to be outdated, as the merchant of the current one.
-func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
+// callWithRefresh calls as the cached merchant. If the cached secret proves to be
+// outdated, it reads the current one and calls again.
+func (c *Client) callWithRefresh(ctx context.Context, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
 		return nil, apierror.Config(err)
@@ -96,20 +93,20 @@ func (c *Client) callAsCurrent(ctx context.Context, method, path string, body []
 	if !mayBeOutdated(err) {
 		return answer, err
 	}
-	current, changed := c.current(ctx)
+	current, changed := c.refresh(ctx)
 	if !changed || slices.Contains(options, upstream.Once) && !errors.Is(err, errRefused) {
 		return nil, err
 	}
 	return c.call(ctx, current, method, path, body, options...)
 }
 
-// mayBeOutdated reports whether an error is one that a current secret may cure.
+// mayBeOutdated reports whether reading the secret again may cure an error.
 func mayBeOutdated(err error) bool {
 	return errors.Is(err, errRefused) || errors.Is(err, errUnknownKey) || errors.Is(err, errWrongAPIv3Key)
 }
 
-// current reads the merchant again and reports whether it changed.
-func (c *Client) current(ctx context.Context) (*Merchant, bool) {
+// refresh reads the merchant again and reports whether it changed.
+func (c *Client) refresh(ctx context.Context) (*Merchant, bool) {
 	merchant, changed, err := c.merchants.Refresh(ctx)
 	if err != nil || !changed {
 		return nil, false
@@ -118,7 +115,7 @@ func (c *Client) current(ctx context.Context) (*Merchant, bool) {
 	return merchant, true
 }
 
-// errRefused is WeChat Pay's 401: it does not know the signature.
+// errRefused reports a 401: WeChat Pay does not accept the signature.
 var errRefused = errors.New("WeChat Pay answered 401")
 
 // call makes the call as one merchant and verifies the answer.
@@ -130,20 +127,9 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	if err != nil {
 		return nil, err
 	}
-	err = verify(ctx, merchant.keys, answer)
-	passing := passes(answer.Status)
-	if errors.Is(err, errUnknownKey) && !passing && merchant.keys.canDownload(answer.Header.Get(consts.WechatPaySerial)) && !merchant.keys.downloadIsUseless() {
-		if err = c.download(ctx, merchant); err == nil {
-			err = verify(ctx, merchant.keys, answer)
-		} else {
-			err = fmt.Errorf("%w, and the platform certificates can't be had: %v", errUnknownKey, err)
-		}
-		if err != nil {
-			merchant.keys.setDownloadUseless()
-		}
-	}
+	err = c.verify(ctx, merchant, answer)
 	switch {
-	case passing:
+	case apierror.Transient(answer.Status):
 		return nil, refusal(answer, err == nil)
 	case err != nil:
 		return nil, notTrusted(answer, err)
@@ -153,35 +139,57 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	return answer, nil
 }
 
-// prepare downloads platform certificates where they are wanted. It fails only
-// where there is no other key.
+// verify verifies the signature of an answer. If the answer names a platform certificate
+// that is unknown, it downloads the certificates first, except for an answer that was
+// only retried.
+func (c *Client) verify(ctx context.Context, merchant *Merchant, answer *upstream.Answer) error {
+	keys := merchant.keys
+	err := keys.validate(ctx, answer)
+	if !errors.Is(err, errUnknownKey) || apierror.Transient(answer.Status) ||
+		!keys.canDownload(answer.Header.Get(consts.WechatPaySerial)) || keys.downloadsPaused() {
+		return err
+	}
+	failure := c.download(ctx, merchant)
+	if failure == nil {
+		err = keys.validate(ctx, answer)
+	} else {
+		err = fmt.Errorf("%w, and the platform certificates could not be downloaded: %v", errUnknownKey, failure)
+	}
+	if err != nil {
+		keys.pauseDownloads(failure)
+	}
+	return err
+}
+
+// prepare downloads platform certificates if they are missing or too old. It fails only
+// if there is no other key.
 func (c *Client) prepare(ctx context.Context, merchant *Merchant) error {
-	wants, must := merchant.keys.wants()
-	if !wants {
+	wanted, required := merchant.keys.wantsDownload()
+	if !wanted {
 		return nil
 	}
 	err := c.download(ctx, merchant)
-	if err == nil || must {
+	if err == nil || required {
 		return err
 	}
-	merchant.keys.setDownloadUseless()
+	merchant.keys.pauseDownloads(err)
 	telemetry.Annotate(ctx, slog.String("certificates", err.Error()))
 	return nil
 }
 
-// download gets WeChat Pay's platform certificates (GET /v3/certificates). They
-// are decrypted with the APIv3 key, and the answer must be signed with one of
-// them or with the public key.
+// download downloads WeChat Pay's platform certificates (GET /v3/certificates) and
+// decrypts them with the APIv3 key. The answer must be signed with one of them or with
+// the public key.
 func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	answer, err := c.send(ctx, merchant, http.MethodGet, "/v3/certificates", nil)
 	if err != nil {
 		return err
 	}
-	if passes(answer.Status) {
+	if apierror.Transient(answer.Status) {
 		return refusal(answer, false)
 	}
 	if answer.Status != http.StatusOK {
-		// Whatever it is, the caller has no part in it.
+		// The caller's request is not the reason, whatever the status is.
 		return answer.Failed(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
 	}
 	certificates, err := merchant.keys.decrypt(answer.Body)
@@ -189,7 +197,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 		return answer.Failed(apierror.APIv3KeyUnusable(err))
 	}
 	if err == nil {
-		err = verify(ctx, merchant.keys.with(certificates), answer)
+		err = merchant.keys.with(certificates).validate(ctx, answer)
 	}
 	if err != nil {
 		return notTrusted(answer, err)
@@ -198,8 +206,9 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	return nil
 }
 
-// send signs and sends a request, anew for each attempt: a nonce is good once.
-// What it returns is not verified, but neither a redirect nor a 401.
+// send signs and sends a request. Each attempt has its own signature, because a nonce
+// can be used only once. The answer is not verified yet; it is neither a redirect nor a
+// 401.
 func (c *Client) send(ctx context.Context, merchant *Merchant, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	client, err := core.NewClientWithDialSettings(ctx, &core.DialSettings{
 		HTTPClient: c.upstream.HTTP(),
@@ -210,7 +219,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 		return nil, apierror.Config(err)
 	}
 	answer, err := c.upstream.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-		// Not core.Client.Request, which would encode the query anew.
+		// core.Client.Request would encode the query again.
 		var result *core.APIResult
 		var err error
 		switch method {
@@ -238,21 +247,16 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, method, path stri
 	return answer, nil
 }
 
-// unverified is a validator that accepts every answer. It only names the key that
-// WeChat Pay shall sign with. [Client.call] verifies: core.Client would verify
-// successes only, and could not say which key is unknown.
+// unverified is a validator that accepts every answer, and names the key that WeChat
+// Pay should sign with. [Client.call] verifies answers instead of core.Client, which
+// verifies successes only and does not tell an unknown key from a wrong signature.
 type unverified struct{ *keyring }
 
 func (u unverified) Validate(context.Context, *http.Response) error { return nil }
 
 func (u unverified) GetAcceptSerial(ctx context.Context) (string, error) { return u.GetSerial(ctx) }
 
-// verify holds an answer against the keys.
-func verify(ctx context.Context, keys *keyring, answer *upstream.Answer) error {
-	return keys.validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
-}
-
-// notTrusted is the error for an answer that is not verified.
+// notTrusted returns the error for an answer whose verification failed.
 func notTrusted(answer *upstream.Answer, err error) error {
 	if errors.Is(err, errUnknownKey) {
 		return answer.Failed(apierror.UnknownKey(err))
@@ -260,8 +264,8 @@ func notTrusted(answer *upstream.Answer, err error) error {
 	return answer.Invalid(err)
 }
 
-// refusal is the apierror.Error for an error that WeChat Pay answered with. Of an
-// unverified one only the code and Retry-After are used: they decide nothing.
+// refusal returns the error for an error answer of WeChat Pay. If the answer is not
+// verified, it uses the code and Retry-After only.
 func refusal(answer *upstream.Answer, verified bool) error {
 	var body struct {
 		Code    string          `json:"code"`
@@ -269,7 +273,10 @@ func refusal(answer *upstream.Answer, verified bool) error {
 		Detail  json.RawMessage `json:"detail"`
 	}
 	known := json.Unmarshal(answer.Body, &body) == nil && isCode(body.Code)
-	a := apierror.Answer{Status: answer.Status, RequestID: answer.RequestID()}
+	if !known && !apierror.Transient(answer.Status) {
+		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
+	}
+	a := apierror.Answer{Status: answer.Status, RequestID: answer.RequestID(), RetryAfter: answer.RetryAfter()}
 	if known {
 		a.Code = body.Code
 	}
@@ -280,19 +287,11 @@ func refusal(answer *upstream.Answer, verified bool) error {
 			a.Detail = &detail
 		}
 	}
-	a.RetryAfter = answer.RetryAfter()
-	if !known && !passes(answer.Status) {
-		return answer.Invalid(fmt.Errorf("WeChat Pay answered %d without an error code", answer.Status))
-	}
 	return apierror.FromWeChat(a)
 }
 
-// passes says whether an error status is one that may pass, and was retried.
-func passes(status int) bool {
-	return status == http.StatusTooManyRequests || status >= http.StatusInternalServerError
-}
-
-// isCode says whether a string is an APIv3 error code: capitals, digits and _.
+// isCode reports whether a string is an APIv3 error code: 1 to 64 capitals, digits and
+// underscores.
 func isCode(s string) bool {
 	return 0 < len(s) && len(s) <= 64 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == ""
 }

@@ -147,8 +147,8 @@ func (w *wechatpay) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(out, made.body)
 }
 
-// holds verifies a request's signature and says whether it is by the merchant
-// certificate that is good.
+// holds verifies a request's signature and reports whether it names the merchant
+// certificate that is accepted.
 func (w *wechatpay) holds(r *http.Request, body string) bool {
 	if accept := r.Header.Get("Accept"); accept != "application/json" {
 		w.t.Errorf("Accept is %q", accept)
@@ -174,7 +174,7 @@ func (w *wechatpay) holds(r *http.Request, body string) bool {
 	return parts[4] == w.accepts
 }
 
-// counts says how often the operation was called and certificates downloaded.
+// counts checks how often the operation was called and certificates downloaded.
 func (w *wechatpay) counts(t *testing.T, calls, downloads int) {
 	t.Helper()
 	w.mu.Lock()
@@ -222,7 +222,7 @@ func client(v *versions, servers ...*wechatpay) *Client {
 	return NewClient(v, upstream.New(endpoints))
 }
 
-// fails holds an error against what is expected of a apierror.Error.
+// fails checks that err is an apierror.Error with this status and code, and returns it.
 func fails(t *testing.T, answer *upstream.Answer, err error, status int, code string) *apierror.Error {
 	t.Helper()
 	e, isOurs := errors.AsType[*apierror.Error](err)
@@ -337,7 +337,7 @@ func TestPostGivesTheVerifiedAnswer(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatDoesNotHoldIsNeverAToken(t *testing.T) {
+func TestAnAnswerWithoutAValidSignatureIsRefused(t *testing.T) {
 	without := func(name string) func(http.Header) { return func(h http.Header) { h.Del(name) } }
 	set := func(name, value string) func(http.Header) { return func(h http.Header) { h.Set(name, value) } }
 	for _, row := range []struct {
@@ -390,7 +390,7 @@ func TestAnAnswerMayBeAlmostFiveMinutesOld(t *testing.T) {
 	}
 }
 
-func TestWhatWeChatPayRefuses(t *testing.T) {
+func TestErrorAnswers(t *testing.T) {
 	signed := signature{serial: publicKeyID}
 	for _, row := range []struct {
 		what    string
@@ -557,7 +557,7 @@ func TestACertificateRotationDownloadsOnce(t *testing.T) {
 	}
 }
 
-func TestADownloadThatBringsNothingIsNotMadeForEachCall(t *testing.T) {
+func TestDownloadsThatBringNothingArePaused(t *testing.T) {
 	w := start(t, always(ok("0BAD")))
 	w.list = always(certificates(cert{serial: certA}))
 	for mode, downloads := range map[string]int{"certificates": 2, "both": 1} {
@@ -573,7 +573,7 @@ func TestADownloadThatBringsNothingIsNotMadeForEachCall(t *testing.T) {
 		if v.refreshes != 3 {
 			t.Errorf("%s: the secret was asked for %d times, want 3", mode, v.refreshes)
 		}
-		m.keys.uselessDownloadAt = m.keys.uselessDownloadAt.Add(-minDownloadInterval - time.Second)
+		m.keys.pausedAt = m.keys.pausedAt.Add(-downloadPause - time.Second)
 		_, _ = c.Post(t.Context(), operation, []byte(example))
 		w.counts(t, 4, downloads+1)
 	}
@@ -605,12 +605,12 @@ func TestCertificatesAreDownloadedAgainAfterTheirTime(t *testing.T) {
 	m.keys.downloadedAt = m.keys.downloadedAt.Add(-2 * time.Minute)
 	call(2) // it fails, and those at hand serve
 	call(2) // not again at once
-	m.keys.uselessDownloadAt = m.keys.uselessDownloadAt.Add(-minDownloadInterval - time.Second)
+	m.keys.pausedAt = m.keys.pausedAt.Add(-downloadPause - time.Second)
 	call(3)
 	call(3)
 }
 
-func TestWhileNoCertificateCanBeHadThePublicKeyServes(t *testing.T) {
+func TestThePublicKeyServesWhileCertificatesAreMissing(t *testing.T) {
 	w := start(t, always(ok(publicKeyID)))
 	w.list = always(reply{status: 404, body: `{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`})
 	m := modes["both"]().merchant(t)
@@ -672,7 +672,7 @@ func inside(plaintext string) reply {
 	return reply{200, listOf(encrypted(certA, plaintext, apiv3Key)), signature{serial: certA}, nil}
 }
 
-func TestAListOfCertificatesThatCanNotBeUsed(t *testing.T) {
+func TestAnUnusableListOfCertificatesIsRefused(t *testing.T) {
 	for _, row := range unusable {
 		t.Run(row.fault, func(t *testing.T) {
 			w := start(t, always(ok(certA)))
@@ -727,7 +727,7 @@ func TestAnExpiredCertificateIsLeftOut(t *testing.T) {
 	}
 }
 
-func TestWarmLeavesNothingToBeDoneFirst(t *testing.T) {
+func TestWarm(t *testing.T) {
 	for mode, downloads := range map[string]int{"public key": 0, "certificates": 1, "both": 0} {
 		t.Run(mode, func(t *testing.T) {
 			w := start(t, always(ok(map[bool]string{true: certA, false: publicKeyID}[mode == "certificates"])))
@@ -748,7 +748,7 @@ func TestWarmLeavesNothingToBeDoneFirst(t *testing.T) {
 	})
 }
 
-func TestTheOtherEndpointStandsIn(t *testing.T) {
+func TestFailover(t *testing.T) {
 	down := start(t, always(reply{status: 503}))
 	down.list = always(reply{status: 503})
 	up := start(t, always(ok(certA)))

@@ -29,19 +29,19 @@ const (
 	StepNotification = "notification requested" // only with a notify_url
 )
 
-// A Step is one thing that a check proves or not.
+// A Step is one step of WeChat Pay's self-test.
 type Step struct {
 	Name    string `json:"name"`
-	OK      bool   `json:"ok"`                // it did not fail
-	Skipped string `json:"skipped,omitempty"` // why it could not be checked, which is no failure
-	Cause   string `json:"cause,omitempty"`   // of a failure
-	Cure    string `json:"cure,omitempty"`    // what the operator can do about it
+	OK      bool   `json:"ok"`                // passed or skipped
+	Skipped string `json:"skipped,omitempty"` // why the step could not be checked
+	Cause   string `json:"cause,omitempty"`   // why the step failed
+	Cure    string `json:"cure,omitempty"`    // what the operator can do about the failure
 
-	RequestID string `json:"request_id,omitempty"` // WeChat's, of a failure
+	RequestID string `json:"request_id,omitempty"` // WeChat's Request-ID, with a failure
 }
 
-// Echo is the result of WeChat Pay's self-test of keys. OK is false if a step
-// failed, which is the last one then.
+// Echo is the result of WeChat Pay's self-test. If a step failed, OK is false and that
+// step is the last one.
 type Echo struct {
 	OK    bool   `json:"ok"`
 	Steps []Step `json:"steps"`
@@ -58,8 +58,7 @@ func (e *Echo) Skip(name, reason string) {
 	e.Steps = append(e.Steps, Step{Name: name, OK: true, Skipped: reason})
 }
 
-// failed adds the failed step. cure is for what only the self-test finds; where it is
-// empty, the error's own is the cure, as in a function's log.
+// failed adds the failed step. If cure is empty, the step gets the cure of the error.
 func (e *Echo) failed(name string, err error, cure string) (*Echo, error) {
 	fault, ok := errors.AsType[*apierror.Error](err)
 	if !ok {
@@ -84,18 +83,18 @@ func (e *Echo) Failed() *Step {
 	return &e.Steps[len(e.Steps)-1]
 }
 
-// Echo has WeChat Pay test the merchant's keys (POST /v3/security/echo,
-// 商户签名验签/加解密测试): it sends a random message, and the same encrypted for
-// WeChat Pay. It touches no card. If notifyURL is not empty, WeChat Pay also sends
-// a SECURITY_ECHO.SUCCESS notification there, which proves apiv3_key.
+// Echo runs WeChat Pay's self-test of the merchant's keys (POST /v3/security/echo,
+// 商户签名验签/加解密测试). It sends a random message in the clear and encrypted for
+// WeChat Pay, and changes nothing there. If notifyURL is not empty, WeChat Pay also
+// sends a SECURITY_ECHO.SUCCESS notification to it.
 //
-// With an apiv3_key the platform certificates are downloaded too, because that is
-// what it decrypts. A merchant who has a public key may have none; the step is
-// skipped then.
+// If the merchant has an apiv3_key, Echo also downloads the platform certificates and
+// decrypts them with it. That step is skipped for a merchant with a public key who has
+// no certificates.
 //
-// The result has every step up to the first that failed. The error is that
-// step's, an [apierror.Error]; neither contains a key. As in [Client.Post], the
-// merchant is read again if WeChat Pay refuses it.
+// The result has every step up to the first one that failed. The error is that of the
+// failed step, an [apierror.Error]. Neither contains a key. As in [Client.Post], the
+// merchant is read again if the secret may be outdated.
 func (c *Client) Echo(ctx context.Context, notifyURL string) (*Echo, error) {
 	merchant, err := c.merchants.Get(ctx)
 	if err != nil {
@@ -105,14 +104,14 @@ func (c *Client) Echo(ctx context.Context, notifyURL string) (*Echo, error) {
 	if !mayBeOutdated(err) {
 		return e, err
 	}
-	if current, changed := c.current(ctx); changed {
+	if current, changed := c.refresh(ctx); changed {
 		return c.echo(ctx, current, notifyURL)
 	}
 	return e, err
 }
 
-// echo is [Client.Echo] as one merchant, whose keys the encrypted message must
-// match.
+// echo is [Client.Echo] as one merchant, without reading it again: the message must be
+// encrypted with the keys of the merchant that signs.
 func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string) (*Echo, error) {
 	e := &Echo{}
 	e.passed(StepSecret)
@@ -143,10 +142,11 @@ func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string)
 		return e.refused(err)
 	}
 	e.passed(StepAnswered, StepSignature, StepVerified)
-	return e.judge(merchant, answer, message, notifyURL)
+	return e.checkAnswer(merchant, answer, message, notifyURL)
 }
 
-// withoutCertificates adds the steps that a failed download proves.
+// withoutCertificates adds the steps that are known after the certificates' download
+// failed.
 func (e *Echo) withoutCertificates(err error) (*Echo, error) {
 	fault, _ := errors.AsType[*apierror.Error](err)
 	switch {
@@ -158,7 +158,7 @@ func (e *Echo) withoutCertificates(err error) (*Echo, error) {
 	return e.failed(StepCertificates, err, "")
 }
 
-// refused adds the steps that an error of the call proves.
+// refused adds the steps that are known after the call failed.
 func (e *Echo) refused(err error) (*Echo, error) {
 	fault, _ := errors.AsType[*apierror.Error](err)
 	switch {
@@ -166,12 +166,12 @@ func (e *Echo) refused(err error) (*Echo, error) {
 		e.passed(StepAnswered)
 		return e.failed(StepSignature, err, "")
 	case fault != nil && fault.Code == "INVALID_RESPONSE":
-		e.passed(StepAnswered) // what is not verified proves no more
+		e.passed(StepAnswered)
 		return e.failed(StepVerified, err, "")
-	case fault == nil || fault.Status == http.StatusTooManyRequests || fault.Status >= http.StatusInternalServerError:
+	case fault == nil || apierror.Transient(fault.Status):
 		return e.failed(StepAnswered, err, "")
 	}
-	// Another 4xx, signed by WeChat Pay.
+	// A 4xx that WeChat Pay signed.
 	field := ""
 	if fault.Detail != nil {
 		field = fault.Detail.Field
@@ -183,15 +183,15 @@ func (e *Echo) refused(err error) (*Echo, error) {
 	e.passed(StepVerified)
 	switch {
 	case strings.Contains(field, "encrypted_echo_message"):
-		return e.failed(StepEncrypted, err, "wechatpay_public_key and wechatpay_public_key_id don't belong together: copy both anew from the merchant platform (账户中心 → API安全 → 微信支付公钥)")
+		return e.failed(StepEncrypted, err, "wechatpay_public_key and wechatpay_public_key_id don't belong together: copy both again from the merchant platform (账户中心 → API安全 → 微信支付公钥)")
 	case strings.Contains(field, "notify_url"):
 		return e.failed(StepNotification, err, "WeChat Pay notifies public https URLs without a query string only")
 	}
 	return e.failed(StepEchoed, err, "")
 }
 
-// judge adds the steps that a verified answer proves.
-func (e *Echo) judge(merchant *Merchant, answer *upstream.Answer, message, notifyURL string) (*Echo, error) {
+// checkAnswer adds the steps that are known from a verified answer.
+func (e *Echo) checkAnswer(merchant *Merchant, answer *upstream.Answer, message, notifyURL string) (*Echo, error) {
 	var echo struct {
 		Message   string `json:"echo_message"`
 		Encrypted string `json:"encrypted_echo_message"`
@@ -223,8 +223,8 @@ func (e *Echo) judge(merchant *Merchant, answer *upstream.Answer, message, notif
 	return e, nil
 }
 
-// encrypt encrypts a message for WeChat Pay with the key that calls name in
-// Wechatpay-Serial, and returns it as base64.
+// encrypt encrypts a message for WeChat Pay with the key that requests name in
+// Wechatpay-Serial. It returns base64.
 func (k *keyring) encrypt(ctx context.Context, message string) (string, error) {
 	if k.publicKey != nil {
 		return utils.EncryptOAEPWithPublicKey(message, k.publicKey)

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -18,6 +20,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
+	"membercard/shared/upstream"
 	"membercard/shared/wallclock"
 )
 
@@ -25,12 +28,13 @@ const (
 	// certificateTTL is how long downloaded platform certificates are used. WeChat
 	// Pay asks clients to download them at least every 12 hours.
 	certificateTTL = 10 * time.Hour
-	// minDownloadInterval is the least time between downloads that did not bring
-	// the certificate that was needed.
-	minDownloadInterval = time.Minute
+	// downloadPause is the time without downloads after one that failed or did not
+	// bring the certificate that was needed.
+	downloadPause = time.Minute
 )
 
-// errUnknownKey reports a signature by a key that the merchant does not have.
+// errUnknownKey reports a signature by a key of WeChat Pay that the merchant does not
+// have.
 var errUnknownKey = errors.New("the signature is by an unknown key of WeChat Pay")
 
 // keyring holds WeChat Pay's keys for a merchant: the public key, the platform
@@ -40,11 +44,11 @@ type keyring struct {
 	publicKey   *rsa.PublicKey
 	apiv3Key    string // empty: no platform certificates
 
-	mu                sync.Mutex
-	certificates      *core.CertificateMap // by serial number
-	downloadedAt      time.Time
-	uselessDownloadAt time.Time // when a download last did not bring the certificate that was needed
-	failure           error     // what that download failed with, if a notification caused it
+	mu           sync.Mutex
+	certificates *core.CertificateMap // by serial number
+	downloadedAt time.Time
+	pausedAt     time.Time // when downloads were last paused
+	failure      error     // of the download that paused them; nil if it only lacked the certificate
 }
 
 // Verify implements [github.com/wechatpay-apiv3/wechatpay-go/core/auth.Verifier].
@@ -59,7 +63,9 @@ func (k *keyring) Verify(ctx context.Context, serial, message, signature string)
 	return verifiers.NewSHA256WithRSAVerifier(certificates).Verify(ctx, serial, message, signature)
 }
 
-// GetSerial returns the key that WeChat Pay should sign answers with.
+// GetSerial implements auth.Verifier. It returns the public key's ID, or the serial
+// number of the newest platform certificate: the key that WeChat Pay should sign answers
+// with.
 func (k *keyring) GetSerial(ctx context.Context) (string, error) {
 	if k.publicKey != nil {
 		return k.publicKeyID, nil
@@ -84,9 +90,9 @@ func (k *keyring) hold(certificates *core.CertificateMap) {
 	k.downloadedAt = wallclock.Now()
 }
 
-// wants reports whether a call should first download certificates, because they
+// wantsDownload reports whether a call should first download certificates, because they
 // are missing or too old, and whether it can't do without them.
-func (k *keyring) wants() (wants, must bool) {
+func (k *keyring) wantsDownload() (wanted, required bool) {
 	certificates, age := k.downloaded()
 	switch {
 	case k.apiv3Key == "":
@@ -94,40 +100,35 @@ func (k *keyring) wants() (wants, must bool) {
 	case certificates.GetNewestSerial(context.Background()) == "":
 		return k.publicKey == nil, k.publicKey == nil
 	}
-	return age > certificateTTL && !k.downloadIsUseless(), false
+	return age > certificateTTL && !k.downloadsPaused(), false
 }
 
-// canDownload reports whether a download may bring the key with a serial number. A
-// public key is copied from the merchant platform and never downloaded.
+// canDownload reports whether a download may bring the key with a serial number. Public
+// keys can't be downloaded: the operator copies them from the merchant platform.
 func (k *keyring) canDownload(serial string) bool {
 	return k.apiv3Key != "" && !strings.HasPrefix(serial, publicKeyPrefix)
 }
 
-// downloadIsUseless reports whether a download in the last minute did not bring the
-// certificate that was needed, so that another one is not worth it.
-func (k *keyring) downloadIsUseless() bool {
+// pauseDownloads stops downloads for a minute, after one that failed or, with a nil
+// failure, did not bring the certificate that was needed.
+func (k *keyring) pauseDownloads(failure error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return wallclock.Since(k.uselessDownloadAt) < minDownloadInterval
+	k.pausedAt, k.failure = wallclock.Now(), failure
 }
 
-func (k *keyring) setDownloadUseless() {
+// downloadsPaused reports whether downloads are paused.
+func (k *keyring) downloadsPaused() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.uselessDownloadAt = wallclock.Now()
+	return wallclock.Since(k.pausedAt) < downloadPause
 }
 
-// downloadFailure returns what the last useless download failed with, or nil.
+// downloadFailure returns the failure of the download that last paused downloads.
 func (k *keyring) downloadFailure() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.failure
-}
-
-func (k *keyring) setDownloadFailure(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.failure = err
 }
 
 // with returns a keyring with these certificates and the same public key.
@@ -135,9 +136,10 @@ func (k *keyring) with(certificates *core.CertificateMap) *keyring {
 	return &keyring{publicKeyID: k.publicKeyID, publicKey: k.publicKey, certificates: certificates}
 }
 
-// validate verifies the signature and the timestamp of an answer.
-func (k *keyring) validate(ctx context.Context, answer *http.Response) error {
-	return validators.NewWechatPayResponseValidator(k).Validate(ctx, answer)
+// validate verifies the signature of an answer, and that its timestamp is within 5
+// minutes of the clock.
+func (k *keyring) validate(ctx context.Context, answer *upstream.Answer) error {
+	return validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
 }
 
 // decrypt returns the certificates in an answer to GET /v3/certificates. Each is
@@ -159,7 +161,7 @@ func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 	}
 	certificates := map[string]*x509.Certificate{}
 	for _, entry := range list.Data {
-		const nonceSize = 12 // with another size GCM panics
+		const nonceSize = 12 // GCM panics with another size
 		if len(entry.Encrypted.Nonce) != nonceSize {
 			return nil, errors.New("a platform certificate's nonce does not have 12 bytes")
 		}
@@ -185,5 +187,5 @@ func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
 	return core.NewCertificateMap(certificates), nil
 }
 
-// errWrongAPIv3Key reports that apiv3_key does not decrypt what WeChat Pay sent.
+// errWrongAPIv3Key reports that apiv3_key does not decrypt the platform certificates.
 var errWrongAPIv3Key = errors.New("apiv3_key does not decrypt WeChat Pay's platform certificates")

@@ -14,15 +14,16 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// Merchant has the key that signs requests, and WeChat Pay's keys that verify
-// answers.
+// Merchant has the merchant's private key, which signs requests, and WeChat Pay's keys,
+// which verify answers and notifications.
 type Merchant struct {
 	signer *signers.SHA256WithRSASigner
 	keys   *keyring
 }
 
-// Source returns the merchant. A cached secret is one.
+// Source provides the merchant. A cached secret implements it.
 type Source interface {
+	// Get returns the merchant, which may come from a cache.
 	Get(context.Context) (*Merchant, error)
 	// Refresh reads the merchant again and reports whether it changed.
 	Refresh(context.Context) (m *Merchant, changed bool, err error)
@@ -47,9 +48,8 @@ type secretDocument struct {
 //	wechatpay_public_key     PEM of pub_key.pem
 //	apiv3_key                32 bytes; decrypts platform certificates and notifications
 //
-// The public key or apiv3_key is required. Unknown keys are refused, so that a
-// misspelt one is found at once. An error names the key at fault and contains no
-// value.
+// The public key or apiv3_key is required. Unknown keys of the object are refused, so
+// that a misspelt one is noticed. An error names the key at fault and contains no value.
 func ParseMerchant(secret []byte) (*Merchant, error) {
 	var doc secretDocument
 	if err := strictjson.DecodeSecret(secret, &doc); err != nil {
@@ -74,8 +74,8 @@ func ParseMerchant(secret []byte) (*Merchant, error) {
 	}, nil
 }
 
-// publicKeyPrefix is how the ID of a public key of WeChat Pay begins. What begins
-// otherwise is the serial number of a platform certificate.
+// publicKeyPrefix begins the ID of a public key of WeChat Pay. The serial number of a
+// platform certificate does not have it.
 const publicKeyPrefix = "PUB_KEY_ID_"
 
 // check validates the document and returns its private key.

@@ -169,7 +169,7 @@ func TestParseMerchantNamesTheKeyAtFaultAndNoValue(t *testing.T) {
 	}
 }
 
-func TestParseMerchantTellsNothingOfWhatIsNoSecret(t *testing.T) {
+func TestParseMerchantQuotesNothingOfAMalformedSecret(t *testing.T) {
 	whole := string(modes["both"]().json())
 	for what, text := range map[string]string{
 		"nothing":               "",

@@ -25,31 +25,32 @@ import (
 	"membercard/shared/wallclock"
 )
 
-// Notification is a notification (回调通知) of WeChat Pay, verified and decrypted.
+// Notification is a verified and decrypted notification (回调通知) of WeChat Pay.
 type Notification struct {
 	ID           string
-	CreateTime   string    // RFC 3339, as it was sent
+	CreateTime   string    // RFC 3339, as sent
 	CreatedAt    time.Time // CreateTime, parsed
 	EventType    string    // 1 to 128 characters
 	Summary      string
 	OriginalType string
-	Resource     json.RawMessage // a JSON object, byte for byte as WeChat Pay encrypted it; personal data
+	Resource     json.RawMessage // a JSON object, byte for byte as decrypted; contains personal data
 }
 
-// Notification verifies and decrypts a notification: the headers and the body of a
-// request, byte for byte. The error is an [apierror.Error]:
+// Notification verifies and decrypts a notification, given the headers and the body of
+// its request, byte for byte. The error is an [apierror.Error]:
 //
 //	SIGNATURE_INVALID       401: a header is missing or malformed, the timestamp is off by
 //	                        more than 5 minutes, the key is unknown, the signature is wrong
-//	SIGNATURE_TEST          401: WeChat Pay has signed wrongly on purpose
+//	SIGNATURE_TEST          401: WeChat Pay signed wrongly on purpose
 //	NOTIFICATION_MALFORMED  400: signed, but not the documented JSON
 //	CONFIG_ERROR            500: the secret is unreadable, or its apiv3_key is missing or wrong
 //
-// An unknown key and an apiv3_key that does not fit have the merchant read again; an
-// unknown certificate has the certificates downloaded. Each happens at most once a
-// minute as long as it does not help. core/notify of wechatpay-go is not used: it
-// decrypts in the same call as it verifies, so that nothing could be checked in
-// between, and its errors quote the whole request.
+// If the key is unknown or apiv3_key does not decrypt the notification, the merchant is
+// read again. If a platform certificate is unknown, the certificates are downloaded. As
+// long as that does not help, it happens at most once a minute.
+//
+// Package core/notify of wechatpay-go is not used. It verifies and decrypts in one call,
+// so nothing could be checked in between, and its errors quote the whole request.
 func (c *Client) Notification(ctx context.Context, header http.Header, body []byte) (*Notification, error) {
 	if err := CheckHeaders(header); err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	signed := signedRequest{header, body, header.Get(consts.WechatPaySerial)}
 	err = c.verifyAs(ctx, merchant, signed)
 	if mayBeOutdated(err) {
-		if current, changed := c.current(ctx); changed {
+		if current, changed := c.refresh(ctx); changed {
 			merchant = current
 			err = c.verifyAs(ctx, merchant, signed)
 		}
@@ -75,7 +76,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	}
 	n.Resource, err = merchant.keys.open(resource)
 	if err != nil {
-		if current, changed := c.current(ctx); changed {
+		if current, changed := c.refresh(ctx); changed {
 			n.Resource, err = current.keys.open(resource)
 		}
 	}
@@ -88,8 +89,9 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	return n, nil
 }
 
-// notVerified is the error for a request that was not verified. That the keys
-// can't be had is the operator's fault, everything else the sender's.
+// notVerified returns the error for a notification that was not verified. If the keys to
+// verify it are not available, it is a 500, so that WeChat Pay sends the notification
+// again. Everything else is the sender's fault.
 func notVerified(err error) error {
 	if e, ok := errors.AsType[*apierror.Error](err); ok {
 		e := *e
@@ -99,26 +101,25 @@ func notVerified(err error) error {
 	return apierror.SignatureInvalid(err)
 }
 
-// signedRequest is a request whose signature is to be verified with the key that
-// serial names.
+// signedRequest is a request whose signature has to be verified.
 type signedRequest struct {
 	header http.Header
 	body   []byte
-	serial string
+	serial string // names the key
 }
 
 const (
 	// signatureType is the only value of Wechatpay-Signature-Type; it may be missing.
 	signatureType = "WECHATPAY2-SHA256-RSA2048"
-	// testSignature is how a signature begins that is wrong on purpose.
+	// testSignature begins a signature that is wrong on purpose.
 	testSignature = "WECHATPAY/SIGNTEST/"
 	// maxClockSkew is how far the timestamp of a notification may be off.
 	maxClockSkew = 5 * time.Minute
 )
 
-// CheckHeaders checks the headers of a notification, which takes neither its body nor
-// any key. The error is the SIGNATURE_INVALID or SIGNATURE_TEST of
-// [Client.Notification]. It quotes nothing: anybody may have sent the request.
+// CheckHeaders checks the headers of a notification. That needs neither the body nor a
+// key. The error is SIGNATURE_INVALID or SIGNATURE_TEST as in [Client.Notification]. It
+// quotes nothing of the request, because anybody may have sent it.
 func CheckHeaders(header http.Header) error {
 	serial := header.Get(consts.WechatPaySerial)
 	signature := header.Get(consts.WechatPaySignature)
@@ -147,8 +148,9 @@ func CheckHeaders(header http.Header) error {
 	return nil
 }
 
-// isVisible reports whether a text has 1 to max visible ASCII characters. A line
-// break in a nonce would move the border between nonce and body in what is signed.
+// isVisible reports whether a text consists of 1 to max visible ASCII characters. If a
+// nonce could contain a line break, a part of the body could pass for the nonce, because
+// line breaks separate the two in the signed message.
 func isVisible(text string, max int) bool {
 	return 0 < len(text) && len(text) <= max && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
@@ -164,21 +166,21 @@ func isKeySerial(text string) bool {
 	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
 }
 
-// verifyAs verifies a request with the keys of one merchant. If it names a
-// certificate that is unknown, the certificates are downloaded. If that fails, it
-// is the error only where there is no other key: who sends an unknown serial
-// number must not be able to cause more than a 401.
+// verifyAs verifies a request with the keys of one merchant. If the request names an
+// unknown platform certificate, the certificates are downloaded. A failed download is
+// the error only if there is no other key. Otherwise anybody could cause a 500 with an
+// unknown serial number.
 func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, r signedRequest) error {
 	keys := merchant.keys
-	if _, must := keys.wants(); !must {
-		_ = c.prepare(ctx, merchant) // certificates that are too old
+	if _, required := keys.wantsDownload(); !required {
+		_ = c.prepare(ctx, merchant) // renews certificates that are too old
 	}
 	err := keys.validateRequest(ctx, r)
 	if !errors.Is(err, errUnknownKey) || !keys.canDownload(r.serial) {
 		return err
 	}
 	failure := keys.downloadFailure()
-	if !keys.downloadIsUseless() {
+	if !keys.downloadsPaused() {
 		failure = c.download(ctx, merchant)
 		if failure == nil {
 			err = keys.validateRequest(ctx, r)
@@ -186,18 +188,17 @@ func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, r signedReque
 			telemetry.Annotate(ctx, slog.String("certificates", failure.Error()))
 		}
 		if failure != nil || errors.Is(err, errUnknownKey) {
-			keys.setDownloadUseless()
-			keys.setDownloadFailure(failure)
+			keys.pauseDownloads(failure)
 		}
 	}
-	if _, must := keys.wants(); must && failure != nil {
+	if _, required := keys.wantsDownload(); required && failure != nil {
 		return failure
 	}
 	return err
 }
 
-// validateRequest verifies the signature of a request. The library's errors quote
-// headers, so other texts take their place.
+// validateRequest verifies the signature of a request. It replaces the library's errors,
+// which quote headers.
 func (k *keyring) validateRequest(ctx context.Context, r signedRequest) error {
 	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: r.header, Body: io.NopCloser(bytes.NewReader(r.body))})
 	switch {
@@ -212,8 +213,8 @@ func (k *keyring) validateRequest(ctx context.Context, r signedRequest) error {
 // encryptedResource is the member resource of a notification.
 type encryptedResource struct{ ciphertext, nonce, associatedData string }
 
-// parseNotification reads the body of a notification. Members that are not known
-// are allowed: WeChat Pay may add some. Names are compared exactly.
+// parseNotification parses the body of a notification. Unknown members are allowed,
+// because WeChat Pay may add some. Names are compared case-sensitively.
 func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 	var document json.RawMessage
 	if faults, ok := errors.AsType[strictjson.Faults](strictjson.Decode(body, &document)); ok {
@@ -252,7 +253,7 @@ func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 			return nil, e, fmt.Errorf("%s is missing, empty or not a string", member.name)
 		}
 	}
-	const nonceSize = 12 // with another size GCM panics
+	const nonceSize = 12 // GCM panics with another size
 	var err error
 	n.CreatedAt, err = time.Parse(time.RFC3339, n.CreateTime)
 	_, corrupt := base64.StdEncoding.DecodeString(e.ciphertext)
