@@ -17,15 +17,15 @@ import (
 	"membercard/shared/upstream"
 )
 
-// timeout limits an invocation. API Gateway waits 10 s for a decision, init
-// included if the instance is new. Init waits 3 s at most, so that a decision is
-// there within 9 s.
+// timeout limits an invocation. API Gateway waits 10 s for a decision, including init if
+// the instance is new. Init waits at most 3 s, so a decision takes at most 9 s.
 const timeout = 5500 * time.Millisecond
 
-// source returns the apps, and reads them again on demand.
+// source provides the apps that users log in to. A cached secret implements it.
 type source interface {
 	Get(context.Context) (*officialaccount.Login, error)
-	Refresh(context.Context) (a *officialaccount.Login, changed bool, err error)
+	// Refresh reads the secret again and reports whether it changed.
+	Refresh(context.Context) (apps *officialaccount.Login, changed bool, err error)
 }
 
 // authorizer identifies a user of WeChat by a login code.
@@ -43,20 +43,20 @@ type request struct {
 	RouteKey       string            `json:"routeKey"`
 }
 
-// response is an authorizer's simple response.
+// response is the simple response of an authorizer.
 type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 
-// authorize handles an event. The result tells the caller what to do:
+// authorize handles an event. The result is one of
 //
-//	isAuthorized true    the context has openid and appid; API Gateway caches it
-//	                     for the authorizer's TTL
-//	isAuthorized false   the code is invalid or already used; API Gateway answers
-//	                     403 and caches that as well: log in again
-//	an error             WeChat or the configuration is at fault; API Gateway
-//	                     answers 500 and caches nothing: try again
+//	isAuthorized true    The context has openid and appid. API Gateway caches it for
+//	                     the authorizer's TTL.
+//	isAuthorized false   The code is invalid or already used. API Gateway answers 403
+//	                     and caches that as well. The user has to log in again.
+//	an error             WeChat or the configuration is at fault. API Gateway answers
+//	                     500 and caches nothing. The page should try again.
 //
-// If WeChat's answer is lost after it accepted a code, the code is used up, and the
-// next attempt is refused.
+// If WeChat accepted a code but its answer is lost, the code is used up, and the next
+// attempt is refused.
 func (a *authorizer) authorize(ctx context.Context, r request) (response, error) {
 	ctx, record := a.log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))
@@ -87,9 +87,10 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 // used code, and a high-risk user.
 var refusals = []int{40029, 40163, 40226}
 
-// prove exchanges the login code of a request for an openid. The error is an
-// [apierror.Error] unless the request has no login code. If WeChat refuses the
-// app's secret, prove reads the secret again and, if it changed, tries once more.
+// prove returns the openid of the user who sent a request, and the AppID of the app that
+// the user logged in to. The error is an [apierror.Error] unless the request has no
+// login code. If WeChat refuses the app's AppID or AppSecret, prove reads the secret
+// again and, if it changed, tries once more.
 func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string, err error) {
 	defer func() { // a panic would end the process
 		if value := recover(); value != nil {
@@ -101,23 +102,27 @@ func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string
 	if len(r.IdentitySource) > 0 {
 		header = r.IdentitySource[0]
 	}
-	held, err := a.apps.Get(ctx)
+	apps, err := a.apps.Get(ctx)
 	if err != nil {
 		return "", "", apierror.Config(err)
 	}
-	for again := true; ; again = false {
-		l, err := readLogin(held, header)
-		if err != nil {
-			return "", "", err
-		}
-		openid, err := l.openid(ctx, a.wechat)
-		if err == nil || !again || !officialaccount.IsErrcode(err, 40013, 40125) {
-			return openid, l.app.AppID, err
-		}
-		changed, isNew, unread := a.apps.Refresh(ctx)
-		if unread != nil || !isNew {
-			return "", "", err
-		}
-		held = changed
+	openid, appid, err = a.exchange(ctx, apps, header)
+	if !officialaccount.IsErrcode(err, 40013, 40125) {
+		return openid, appid, err
 	}
+	current, changed, refreshErr := a.apps.Refresh(ctx)
+	if refreshErr != nil || !changed {
+		return "", "", err
+	}
+	return a.exchange(ctx, current, header)
+}
+
+// exchange exchanges the login code in the header Authorization for an openid.
+func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, header string) (openid, appid string, err error) {
+	l, err := readLogin(apps, header)
+	if err != nil {
+		return "", "", err
+	}
+	openid, err = l.openid(ctx, a.wechat)
+	return openid, l.app.AppID, err
 }

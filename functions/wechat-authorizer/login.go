@@ -12,14 +12,14 @@ import (
 	"membercard/shared/validation"
 )
 
-// errNoApp reports a kind of login that the secret has no app for.
+// errNoApp reports that the secret has no app for the kind of login.
 var errNoApp = errors.New("there is no app for this kind of login")
 
 // login is a login code and the operation that exchanges it for an openid.
 type login struct {
 	app   *officialaccount.Account
-	path  string // of the operation
-	query string // name of the code's parameter
+	path  string // path of the operation
+	param string // query parameter that takes the code
 	code  string
 }
 
@@ -27,14 +27,14 @@ type login struct {
 //
 //	WeChat-MiniProgram <code of wx.login>
 //	WeChat-OAuth <code of the OAuth redirect>
-func readLogin(a *officialaccount.Login, header string) (login, error) {
+func readLogin(apps *officialaccount.Login, header string) (login, error) {
 	scheme, code, _ := strings.Cut(strings.TrimSpace(header), " ")
 	l := login{code: strings.TrimSpace(code)}
 	switch {
 	case strings.EqualFold(scheme, "WeChat-MiniProgram"):
-		l.app, l.path, l.query = a.MiniProgram, "/sns/jscode2session", "js_code"
+		l.app, l.path, l.param = apps.MiniProgram, "/sns/jscode2session", "js_code"
 	case strings.EqualFold(scheme, "WeChat-OAuth"):
-		l.app, l.path, l.query = a.OfficialAccount, "/sns/oauth2/access_token", "code"
+		l.app, l.path, l.param = apps.OfficialAccount, "/sns/oauth2/access_token", "code"
 	}
 	if l.app == nil {
 		return login{}, errNoApp
@@ -55,7 +55,7 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 	answer, err := officialaccount.Call(ctx, wechat, http.MethodGet, l.path, url.Values{
 		"appid":      {l.app.AppID},
 		"secret":     {l.app.Secret},
-		l.query:      {l.code},
+		l.param:      {l.code},
 		"grant_type": {"authorization_code"},
 	}, nil, []string{l.app.Secret, l.code})
 	if err != nil {

@@ -8,14 +8,15 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// Account is an official account: its AppID and AppSecret.
+// Account has the credentials of an official account or a mini program.
 type Account struct {
 	AppID  string `json:"appid"`
-	Secret string `json:"secret"`
+	Secret string `json:"secret"` // the AppSecret
 }
 
-// Source returns the account. A [secret.Secret] is one.
+// Source provides the account. A cached secret implements it.
 type Source interface {
+	// Get returns the account, which may come from a cache.
 	Get(context.Context) (*Account, error)
 	// Refresh reads the account again and reports whether it changed.
 	Refresh(context.Context) (a *Account, changed bool, err error)

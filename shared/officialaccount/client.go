@@ -1,6 +1,6 @@
 // Package officialaccount calls the API of a WeChat official account
-// (api.weixin.qq.com): it has the access token that every call needs, and knows
-// that errors come as status 200 with an errcode.
+// (api.weixin.qq.com). It keeps the access token that most calls need, and turns
+// errcodes, which WeChat answers with status 200, into errors.
 package officialaccount
 
 import (
@@ -25,7 +25,7 @@ import (
 	"membercard/shared/upstream"
 )
 
-// Endpoints are WeChat's, then the one for disaster recovery.
+// Endpoints are the API's base URLs: the usual one, then the one for disaster recovery.
 const Endpoints = "https://api.weixin.qq.com,https://api2.weixin.qq.com"
 
 // Client calls the API of one account. It is safe for concurrent use.
@@ -35,14 +35,14 @@ type Client struct {
 	token    accessToken
 }
 
-// NewClient returns a Client for the account that accounts gives.
+// NewClient returns a Client for the account from the given source.
 func NewClient(accounts Source, upstream *upstream.Client) *Client {
 	return &Client{accounts: accounts, upstream: upstream, token: accessToken{lock: semaphore.NewWeighted(1)}}
 }
 
-// Warm does what can be done before the first request, at the same time: read
-// the account and get an access token, and open a connection to WeChat. What
-// fails is tried again by the requests.
+// Warm prepares the client for its first request: it opens a connection to WeChat and,
+// at the same time, reads the account and fetches an access token. Requests try again
+// whatever failed.
 func (c *Client) Warm(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(func() { c.upstream.Open(ctx) })
@@ -50,10 +50,10 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// Post calls an operation, /card/get for instance. The answer has errcode 0; the
-// error is a [apierror.Error]. An access token that WeChat calls invalid is
-// replaced, and the call made once more. For an operation that must not be done
-// twice, such as /card/create, pass [upstream.Once].
+// Post calls an operation such as /card/get with a JSON body. The answer has errcode 0.
+// The error is an [apierror.Error]. If WeChat calls the access token invalid, it is
+// replaced and the call is repeated once. For an operation that must not be done twice,
+// such as /card/create, pass [upstream.Once].
 func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body, options)
 	var errcode int
@@ -63,8 +63,8 @@ func (c *Client) Post(ctx context.Context, path string, body []byte, options ...
 	return answer, err
 }
 
-// Get is [Client.Post] for an operation that takes its parameters in the query;
-// the answer may have no errcode at all.
+// Get is [Client.Post] for an operation that takes its parameters in the query. Its
+// answer may have no errcode.
 func (c *Client) Get(ctx context.Context, path string, query url.Values) (*upstream.Answer, error) {
 	return c.withToken(ctx, http.MethodGet, path, query, nil, nil)
 }
@@ -74,29 +74,29 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return nil, err
 	}
-	var dead string
+	var invalid string
 	call := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		return Call(ctx, c.upstream, method, path, with, body, []string{token, dead}, options...)
+		return Call(ctx, c.upstream, method, path, with, body, []string{token, invalid}, options...)
 	}
 	answer, err := call()
 	if !IsErrcode(err, 40001, 40014, 42001) {
 		return answer, err
 	}
-	dead = token
-	if token, err = c.replace(ctx, dead); err != nil {
+	invalid = token
+	if token, err = c.replace(ctx, invalid); err != nil {
 		return nil, err
 	}
 	return call()
 }
 
-// Call makes a call that needs no access token, or has it in its query. The
-// answer is JSON and has no errcode but 0. What is private, a token or a secret,
-// gets into no error.
+// Call makes a call that needs no access token, or has it in its query. The answer is a
+// JSON object whose errcode, if it has one, is 0. Errors do not contain any of the
+// private values, such as tokens and secrets, even if WeChat's errmsg quotes them.
 //
-// It is tried again while WeChat is busy (errcode −1). The errcodes for quotas and
-// frequency (45009, 45011) are answers, and are not.
+// While WeChat is busy (errcode −1), the call is tried again. It is not tried again after
+// an errcode for a quota or a rate limit (45009, 45011).
 func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, private []string, options ...upstream.Option) (*upstream.Answer, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
@@ -106,7 +106,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 		repeated := attempts.Add(1) > 1
 		request, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
 		if err != nil {
-			return nil, errors.New("the request can't be made") // its text would have the URL in it
+			return nil, errors.New("the request can't be made") // err contains the URL, and so the query
 		}
 		if body != nil {
 			request.Header.Set("Content-Type", "application/json")
@@ -142,25 +142,26 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 
 const (
 	busy = -1
-	// codeUsed is the errcode for a login code that was used before. If an attempt
-	// is not the first, it was probably the one before it that used the code. That
-	// one may still be under way, and has the answer.
+	// codeUsed is the errcode for a login code that was used before. If it is not the
+	// first attempt that gets it, an earlier attempt probably used the code. That
+	// attempt may still be under way, and will have the answer.
 	codeUsed = 40163
 )
 
-// transient is a refusal that is worth another attempt. It is not a apierror.Error,
-// which would end the call.
+// transient is a refusal after which another attempt may succeed. It is not an
+// [apierror.Error], because that would end the call.
 type transient struct {
 	refusal error
 	errcode int
 	cause   error
 }
 
-// Error is without WeChat's errmsg, which may quote the request.
+// Error omits WeChat's errmsg, which may quote the request.
 func (t *transient) Error() string { return fmt.Sprintf("errcode %d", t.errcode) }
 func (t *transient) Unwrap() error { return t.cause }
 
-// check returns what is wrong with an answer, if anything is.
+// check returns the error for an answer that is not a success. It replaces private
+// values in WeChat's errmsg.
 func check(answer *upstream.Answer, private []string) error {
 	switch {
 	case apierror.Transient(answer.Status):
@@ -170,17 +171,17 @@ func check(answer *upstream.Answer, private []string) error {
 	}
 	var body map[string]json.RawMessage
 	if json.Unmarshal(answer.Body, &body) != nil || body == nil {
-		return answer.Invalid(errors.New("the answer is no JSON object"))
+		return answer.Invalid(errors.New("the answer is not a JSON object"))
 	}
 	var errcode int
 	if body["errcode"] != nil && json.Unmarshal(body["errcode"], &errcode) != nil {
-		return answer.Invalid(errors.New("the answer's errcode is no number"))
+		return answer.Invalid(errors.New("the answer's errcode is not a whole number"))
 	}
 	if errcode == 0 {
 		return nil
 	}
 	var errmsg string
-	_ = json.Unmarshal(body["errmsg"], &errmsg) // without one it is refused all the same
+	_ = json.Unmarshal(body["errmsg"], &errmsg) // the errcode alone is enough
 	for _, value := range private {
 		if value != "" {
 			errmsg = strings.ReplaceAll(errmsg, value, "…")
@@ -189,7 +190,7 @@ func check(answer *upstream.Answer, private []string) error {
 	return answer.Failed(apierror.FromErrcode(errcode, errmsg))
 }
 
-// IsErrcode says whether an error is one of these errcodes.
+// IsErrcode reports whether an error is an answer with one of the given errcodes.
 func IsErrcode(err error, errcodes ...int) bool {
 	e, ok := errors.AsType[*apierror.Error](err)
 	return ok && e.Errcode != 0 && slices.Contains(errcodes, e.Errcode)

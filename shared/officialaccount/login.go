@@ -7,8 +7,8 @@ import (
 	"membercard/shared/strictjson"
 )
 
-// Login is the login secret: the mini program, the official account, or both, that
-// users log in to.
+// Login is the content of the login secret: the mini program and the official account
+// that users log in to. One of them may be nil.
 type Login struct {
 	MiniProgram     *Account `json:"mini_program,omitempty"`
 	OfficialAccount *Account `json:"official_account,omitempty"`
@@ -19,26 +19,26 @@ type Login struct {
 //	{"mini_program":     {"appid": "wx…", "secret": "…"},
 //	 "official_account": {"appid": "wx…", "secret": "…"}}
 //
-// One of them is required. An error names the key at fault and contains no value.
+// At least one of them is required. An error names the key at fault and contains no value.
 func ParseLogin(secret []byte) (*Login, error) {
-	var a Login
-	if err := strictjson.DecodeSecret(secret, &a); err != nil {
+	var l Login
+	if err := strictjson.DecodeSecret(secret, &l); err != nil {
 		return nil, fmt.Errorf("the login secret: %w", err)
 	}
-	if a.MiniProgram == nil && a.OfficialAccount == nil {
+	if l.MiniProgram == nil && l.OfficialAccount == nil {
 		return nil, errors.New("the login secret: mini_program and official_account are missing; one is needed")
 	}
-	for _, given := range []struct {
-		name string
-		app  *Account
-	}{{"mini_program", a.MiniProgram}, {"official_account", a.OfficialAccount}} {
+	for _, app := range []struct {
+		name    string
+		account *Account
+	}{{"mini_program", l.MiniProgram}, {"official_account", l.OfficialAccount}} {
 		switch {
-		case given.app == nil:
-		case given.app.AppID == "":
-			return nil, fmt.Errorf("the login secret: %s/appid is missing", given.name)
-		case given.app.Secret == "":
-			return nil, fmt.Errorf("the login secret: %s/secret is missing", given.name)
+		case app.account == nil:
+		case app.account.AppID == "":
+			return nil, fmt.Errorf("the login secret: %s/appid is missing", app.name)
+		case app.account.Secret == "":
+			return nil, fmt.Errorf("the login secret: %s/secret is missing", app.name)
 		}
 	}
-	return &a, nil
+	return &l, nil
 }

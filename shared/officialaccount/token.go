@@ -15,25 +15,26 @@ import (
 )
 
 const (
-	// renewBefore is how long before its end an access token is renewed. During
-	// the last 5 minutes WeChat hands out the next token, and both are valid.
+	// renewBefore is how long before its expiry an access token is renewed. In the
+	// last 5 minutes WeChat issues the next token, and both are valid.
 	renewBefore = 5 * time.Minute
-	// minForceInterval is the least time between two forced refreshes. WeChat
-	// allows one in 30 s, and 20 a day.
+	// minForceInterval is the minimum time between two forced refreshes. WeChat allows
+	// one every 30 s, and 20 a day.
 	minForceInterval = 30 * time.Second
 )
 
-// accessToken is the cached access token. However many calls need a token at the
-// same time, it is fetched once.
+// accessToken is the cached access token. If many calls need a token at the same time,
+// one of them fetches it and the others wait.
 type accessToken struct {
 	lock     *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
-	account  *Account            // that the token belongs to
+	account  *Account            // the account that the token belongs to
 	value    string
 	renewAt  time.Time
 	forcedAt time.Time // when a refresh was last forced
 }
 
-// use returns the cached token, or fetches one if it has none or it is due.
+// use returns the cached token. It first fetches one if there is none, or if it is of
+// another account or due for renewal.
 func (c *Client) use(ctx context.Context) (string, error) {
 	if err := c.token.lock.Acquire(ctx, 1); err != nil {
 		return "", apierror.Timeout(err)
@@ -51,9 +52,9 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	return c.token.value, nil
 }
 
-// replace returns another token than the invalid one. It first asks WeChat for the
-// current token, because another client may have refreshed it. If that is the
-// invalid one, it forces a refresh.
+// replace returns a token to use instead of an invalid one. It first asks WeChat for the
+// current token, because another client may have refreshed it. If that is still the
+// invalid one, it forces a refresh, at most once in 30 s.
 func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 	if err := c.token.lock.Acquire(ctx, 1); err != nil {
 		return "", apierror.Timeout(err)
@@ -79,18 +80,18 @@ func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 	return t.value, nil
 }
 
-// fetch gets a token (POST /cgi-bin/stable_token). If WeChat refuses the account's
-// AppSecret, it reads the account again and, if that changed, tries once more.
+// fetch fetches a token (POST /cgi-bin/stable_token). If WeChat refuses the account's
+// AppID or AppSecret, it reads the account again and, if it changed, tries once more.
 func (c *Client) fetch(ctx context.Context, account *Account, force bool) error {
 	err := c.fetchAs(ctx, account, force)
 	if !IsErrcode(err, 40013, 40125) {
 		return err
 	}
-	changed, isNew, unread := c.accounts.Refresh(ctx)
-	if unread != nil || !isNew {
+	current, changed, refreshErr := c.accounts.Refresh(ctx)
+	if refreshErr != nil || !changed {
 		return err
 	}
-	return c.fetchAs(ctx, changed, force)
+	return c.fetchAs(ctx, current, force)
 }
 
 func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) error {
