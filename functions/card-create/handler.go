@@ -48,7 +48,7 @@ func (r *request) validate() (faults strictjson.Faults) {
 		case slices.Contains(cardfields.CardTypes, name):
 			faults = append(faults, strictjson.Fault{Path: "/card/" + name, Issue: "must not be sent with card_type " + cardType + ": a card has one type"})
 		default:
-			faults = append(faults, strictjson.Fault{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Foreign: true})
+			faults = append(faults, strictjson.Fault{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Foreign: 1})
 		}
 	}
 	return append(faults, validateCard(r.Card, key)...)

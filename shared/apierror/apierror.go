@@ -44,7 +44,9 @@ type Detail struct {
 	Issue    string `json:"issue"`           // what is wrong, as the predicate of a sentence about the field
 	Location string `json:"location"`        // the first part of Field: "body", "path" or "query"
 
-	Foreign bool `json:"-"` // the caller made up the field's name, so it must not be logged
+	// Foreign is the number of names at the end of Field that the caller chose. They
+	// must not be logged.
+	Foreign int `json:"-"`
 }
 
 // Error returns the code and the cause. It is for the operator: callers must not see

@@ -48,17 +48,17 @@ type Fields map[string]string
 func (f Fields) Check(pointer func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.Sorted() {
 		var issue string
-		known := slices.Contains(Names, name)
+		var foreign int
 		switch {
-		case !known:
-			issue = "is not a field that can be changed here"
+		case !slices.Contains(Names, name):
+			issue, foreign = "is not a field that can be changed here", 1
 		case strings.HasSuffix(name, "_url"):
 			issue = validation.WebURL(f[name])
 		case strings.HasSuffix(name, "_user_name"):
 			issue = userName(f[name])
 		}
 		if issue != "" {
-			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: !known})
+			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: foreign})
 		}
 	}
 	return faults

@@ -269,12 +269,10 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *
 			detail.Value = nil
 		}
 		told.Detail = &detail
-		field := detail.Field
-		if detail.Foreign {
-			field = field[:strings.LastIndex(field, "/")+1] + "…"
+		if detail.Foreign > 0 {
 			cause = "a name that was sent " + detail.Issue
 		}
-		attrs = append(attrs, slog.String("field", field))
+		attrs = append(attrs, slog.String("field", request.hide(loggable(e.Detail))))
 	}
 	attrs = append(attrs, slog.String("cause", cause))
 	if e.Cure != "" {
@@ -289,6 +287,16 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *
 		body, _ = json.Marshal(told)
 	}
 	return render(e.Status, body, e.RequestID, e.RetryAfter)
+}
+
+// loggable returns the pointer to the field at fault, without names that the caller
+// chose.
+func loggable(d *apierror.Detail) string {
+	if d.Foreign == 0 {
+		return d.Field
+	}
+	names := strings.Split(d.Field, "/")
+	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
 }
 
 // hide removes private values from a text.

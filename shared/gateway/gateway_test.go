@@ -325,6 +325,31 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// TestNamesThatTheCallerChoseAreNotLogged: they may be anything, such as an openid.
+func TestNamesThatTheCallerChoseAreNotLogged(t *testing.T) {
+	for _, row := range []struct{ where, body, field, logged string }{
+		{"an unknown field", `{"` + openid + `":1}`, "/body/" + openid, "/body/…"},
+		{"a map", `{"fields":{"` + openid + `":1}}`, "/body/fields/" + openid, "/body/fields/…"},
+		{"any value", `{"any":{"` + openid + `":{"x":1,"x":2}}}`, "/body/any/" + openid + "/x", "/body/any/…"},
+	} {
+		t.Run(row.where, func(t *testing.T) {
+			o := invoke(t, post(row.body, false), func(_ context.Context, r *Request) (*Response, error) {
+				var body struct {
+					Fields map[string]string `json:"fields"`
+					Any    json.RawMessage   `json:"any"`
+				}
+				return nil, r.Decode(&body)
+			})
+			if o.told.Detail == nil || o.told.Detail.Field != row.field {
+				t.Errorf("%s, want the field %s", o.body, row.field)
+			}
+			if o.record["field"] != row.logged || strings.Contains(o.log, openid) {
+				t.Errorf("the record is %s", o.log)
+			}
+		})
+	}
+}
+
 func TestALongValueIsNotRepeated(t *testing.T) {
 	for _, body := range []string{`{"text":` + strings.Repeat("1", 16_000) + `}`, `{"text":-0.` + strings.Repeat("1", 16_000) + `}`} {
 		if o := invoke(t, post(body, false), echo); o.status != 400 || len(o.body) > 1000 {

@@ -1,6 +1,6 @@
 // Package strictjson decodes JSON and refuses everything that a document does not
-// allow. encoding/json alone accepts names in another case, duplicate names (the
-// last one wins), null, and invalid Unicode.
+// allow. encoding/json alone ignores unknown names, and accepts names in another case,
+// duplicate names (the last one wins), null, and invalid Unicode.
 package strictjson
 
 import (
@@ -20,9 +20,9 @@ type Fault struct {
 	Value any    // the value at Path, or nil
 	Issue string // what is wrong, as the predicate of a sentence about the field
 
-	// Foreign reports that the sender chose the field's name, which may be
-	// anything and must not be logged.
-	Foreign bool
+	// Foreign is the number of names at the end of Path that the sender chose. They
+	// may be anything, such as an openid, and must not be logged.
+	Foreign int
 }
 
 // Faults are all faults of a document, in document order.
@@ -62,21 +62,22 @@ func Decode(data []byte, into any) error {
 	return nil
 }
 
-// DecodeValue is [Decode] for a value within a document that was decoded as far as
-// a [json.RawMessage]. path is the JSON pointer of the value; into may point to a
-// variable of any type that a field may have.
+// DecodeValue is [Decode] for a value that was decoded as a [json.RawMessage] before.
+// path is its JSON pointer in the document. into may point to a variable of any type
+// that a field may have.
 func DecodeValue(value json.RawMessage, path string, into any) Faults {
 	w := walker{tokens: json.NewDecoder(bytes.NewReader(value))}
 	w.tokens.UseNumber()
-	w.value(reflect.TypeOf(into).Elem(), path, false)
+	at := place{path: path}
+	w.value(reflect.TypeOf(into).Elem(), at, false)
 	if err := json.Unmarshal(value, into); err != nil && len(w.faults) == 0 { // unreachable: w found every fault
-		w.fault(path, nil, "can't be decoded")
+		w.fault(at, nil, "can't be decoded")
 	}
 	return w.faults
 }
 
-// DecodeSecret is [Decode] for a secret: its error names the keys at fault and
-// contains no values.
+// DecodeSecret is [Decode] for a secret. Its error names the keys at fault and contains
+// no values.
 func DecodeSecret(data []byte, into any) error {
 	err := Decode(data, into)
 	faults, ok := errors.AsType[Faults](err)
@@ -93,9 +94,9 @@ func DecodeSecret(data []byte, into any) error {
 	return errors.New(strings.Join(lines, "; "))
 }
 
-// Member decodes one member of a JSON object into a variable. The name is compared
-// exactly. It reports whether the member exists, is not null and has the type of
-// the variable.
+// Member decodes one member of a JSON object into a variable. It reports whether the
+// member exists, is not null and has the type of the variable. The name is compared
+// case-sensitively. Other members may have any form.
 func Member(object []byte, name string, into any) bool {
 	var members map[string]json.RawMessage
 	return utf8.Valid(object) && json.Unmarshal(object, &members) == nil && members[name] != nil && string(members[name]) != "null" && json.Unmarshal(members[name], into) == nil
@@ -114,19 +115,35 @@ type walker struct {
 	depth  int // within a json.RawMessage
 }
 
-func (w *walker) fault(path string, value any, issue string) {
-	w.faults = append(w.faults, Fault{Path: path, Value: value, Issue: issue})
+// place is a place in the document.
+type place struct {
+	path    string
+	foreign int // see [Fault.Foreign]
+}
+
+// member returns the place of a member of an object. chosen reports that the sender
+// chose its name.
+func (p place) member(name string, chosen bool) place {
+	if chosen || p.foreign > 0 {
+		p.foreign++
+	}
+	p.path += "/" + Escape(name)
+	return p
+}
+
+func (w *walker) fault(at place, value any, issue string) {
+	w.faults = append(w.faults, Fault{Path: at.path, Value: value, Issue: issue, Foreign: at.foreign})
 }
 
 // value checks the next value against t.
-func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
+func (w *walker) value(t reflect.Type, at place, mayBeEmpty bool) {
 	if t.Kind() == reflect.Pointer {
-		w.value(t.Elem(), path, t.Elem().Kind() == reflect.String)
+		w.value(t.Elem(), at, t.Elem().Kind() == reflect.String)
 		return
 	}
 	token, err := w.tokens.Token()
 	if err != nil { // unreachable: the document is valid JSON
-		w.fault(path, nil, "is cut short")
+		w.fault(at, nil, "is cut short")
 		return
 	}
 	kind, name := kindOf(t)
@@ -134,62 +151,63 @@ func (w *walker) value(t reflect.Type, path string, mayBeEmpty bool) {
 	switch token := token.(type) {
 	case nil:
 		if !anything {
-			w.fault(path, nil, "must not be null")
+			w.fault(at, nil, "must not be null")
 		}
 	case json.Delim:
 		switch {
 		case token == '{' && kind == reflect.Struct:
-			w.object(path, func(key string) (reflect.Type, bool) { return field(t, key) }, false)
+			w.object(at, func(key string) (reflect.Type, bool) { return field(t, key) }, false)
 		case token == '{' && kind == reflect.Map:
-			w.object(path, func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
+			w.object(at, func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
 		case token == '[' && kind == reflect.Slice:
-			w.array(path, t.Elem())
+			w.array(at, t.Elem())
 		case anything:
-			w.nested(token, path, t)
+			w.nested(token, at, t)
 		default:
-			w.fault(path, nil, "must be "+name)
+			w.fault(at, nil, "must be "+name)
 			w.skip()
 		}
 	case string:
 		switch {
 		case kind != reflect.String && !anything:
-			w.fault(path, nil, "must be "+name)
+			w.fault(at, nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
-			w.faults = append(w.faults, Fault{Path: path, Issue: "must be valid Unicode", Foreign: anything})
+			w.fault(at, nil, "must be valid Unicode")
 		case token == "" && !mayBeEmpty && !anything:
-			w.fault(path, token, "must not be empty")
+			w.fault(at, token, "must not be empty")
 		}
 	case bool:
 		if kind != reflect.Bool && !anything {
-			w.fault(path, nil, "must be "+name)
+			w.fault(at, nil, "must be "+name)
 		}
 	case json.Number:
 		if _, err := token.Int64(); !anything && (kind != reflect.Int64 || err != nil) {
-			w.fault(path, nil, "must be "+name)
+			w.fault(at, nil, "must be "+name)
 		}
 	}
 }
 
-// object checks the members of an object after its opening brace.
-func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool), mayBeEmpty bool) {
+// object checks the members of an object after its opening brace. In a map the sender
+// chooses the names, and strings may be empty.
+func (w *walker) object(at place, typeOf func(key string) (t reflect.Type, known bool), isMap bool) {
 	seen := map[string]bool{}
 	for w.tokens.More() {
 		token, _ := w.tokens.Token()
 		key := token.(string)
-		at := path + "/" + Escape(key)
 		t, known := typeOf(key)
+		member := at.member(key, isMap || !known)
 		switch {
 		case strings.ContainsRune(key, utf8.RuneError):
-			w.faults = append(w.faults, Fault{Path: at, Issue: "must be valid Unicode", Foreign: true})
+			w.fault(member, nil, "must be valid Unicode")
 			w.discard()
 		case seen[key]:
-			w.faults = append(w.faults, Fault{Path: at, Issue: "must not be given twice", Foreign: t == rawMessage})
+			w.fault(member, nil, "must not be given twice")
 			w.discard()
 		case !known:
-			w.faults = append(w.faults, Fault{Path: at, Issue: "is not a field of this document", Foreign: true})
+			w.fault(member, nil, "is not a field of this document")
 			w.discard()
 		default:
-			w.value(t, at, mayBeEmpty)
+			w.value(t, member, isMap)
 		}
 		seen[key] = true
 	}
@@ -197,26 +215,26 @@ func (w *walker) object(path string, typeOf func(key string) (reflect.Type, bool
 }
 
 // array checks the values of an array after its opening bracket.
-func (w *walker) array(path string, t reflect.Type) {
+func (w *walker) array(at place, t reflect.Type) {
 	for i := 0; w.tokens.More(); i++ {
-		w.value(t, path+"/"+strconv.Itoa(i), false)
+		w.value(t, at.member(strconv.Itoa(i), false), false)
 	}
 	w.tokens.Token()
 }
 
 // nested checks an object or an array in a json.RawMessage after its opening bracket.
-func (w *walker) nested(opening json.Delim, path string, t reflect.Type) {
-	const maxDepth = 100 // the path of each level is in memory
+func (w *walker) nested(opening json.Delim, at place, t reflect.Type) {
+	const maxDepth = 100 // because each level keeps its path in memory
 	w.depth++
 	defer func() { w.depth-- }()
 	switch {
 	case w.depth > maxDepth:
-		w.faults = append(w.faults, Fault{Path: path, Issue: "must not be nested deeper than 100 levels", Foreign: true})
+		w.fault(at, nil, "must not be nested deeper than 100 levels")
 		w.skip()
 	case opening == '{':
-		w.object(path, func(string) (reflect.Type, bool) { return t, true }, true)
+		w.object(at, func(string) (reflect.Type, bool) { return t, true }, true)
 	default:
-		w.array(path, t)
+		w.array(at, t)
 	}
 }
 
@@ -244,11 +262,11 @@ func (w *walker) skip() {
 
 // clip shortens a name to 64 characters.
 func clip(name string) string {
-	const most = 64
-	if utf8.RuneCountInString(name) <= most {
+	const maxLength = 64
+	if utf8.RuneCountInString(name) <= maxLength {
 		return name
 	}
-	return string([]rune(name)[:most]) + "…"
+	return string([]rune(name)[:maxLength]) + "…"
 }
 
 // Escape returns a name in JSON pointer syntax (RFC 6901), cut after 64 characters.
@@ -269,8 +287,8 @@ func field(t reflect.Type, name string) (reflect.Type, bool) {
 
 var rawMessage = reflect.TypeFor[json.RawMessage]()
 
-// kindOf returns the kind of JSON value that t takes, and its name in messages. The
-// kind of any value is [reflect.Interface].
+// kindOf returns the kind of JSON value that t takes, and its name in messages. A
+// [json.RawMessage] takes any value, for which the kind is [reflect.Interface].
 func kindOf(t reflect.Type) (reflect.Kind, string) {
 	if t == rawMessage {
 		return reflect.Interface, "any value"
@@ -287,7 +305,7 @@ func kindOf(t reflect.Type) (reflect.Kind, string) {
 	case reflect.Int64:
 		return reflect.Int64, "a whole number"
 	}
-	panic(fmt.Sprintf("strict: a %s cannot be decoded", t))
+	panic(fmt.Sprintf("strictjson: a %s cannot be decoded", t))
 }
 
 // Encode returns the compact JSON of a value. Unlike [json.Marshal] it does not

@@ -290,13 +290,36 @@ func TestDecodeAccepts(t *testing.T) {
 	}
 }
 
-// The sender chose the names in what may be any value, and they must not be logged.
-func TestFaultsInAnyValueAreForeign(t *testing.T) {
-	for _, text := range []string{`{"any":{"x":1,"x":2}}`, `{"anys":{"x":1,"x":2}}`, `{"any":{"x":"\ud800"}}`, `{"any":{"x\ud800":1}}`} {
-		err := Decode([]byte(text), new(document))
-		if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || !faults[0].Foreign {
-			t.Errorf("%s: %#v", text, faults)
-		}
+// TestForeign: Foreign counts the names in a path, from its end, that the sender chose.
+func TestForeign(t *testing.T) {
+	for _, row := range []struct {
+		where, document, path string
+		want                  int
+	}{
+		{"the document", `[]`, "", 0},
+		{"a field", `{"count":"x"}`, "/count", 0},
+		{"a field of an object", `{"inner":{"size":"x"}}`, "/inner/size", 0},
+		{"an element of a list", `{"list":[1]}`, "/list/0", 0},
+		{"a field twice", `{"count":1,"count":1}`, "/count", 0},
+		{"an unknown field", `{"x":1}`, "/x", 1},
+		{"an unknown field of an object", `{"inners":[{"x":1}]}`, "/inners/0/x", 1},
+		{"a name that is no Unicode", `{"x\ud800":1}`, "/x\ufffd", 1},
+		{"any value", `{"any":"\ud800"}`, "/any", 0},
+		{"an object in any value", `{"any":{"x":1,"x":2}}`, "/any/x", 1},
+		{"an object in a list in any value", `{"any":[{"x":{"y":"\ud800"}}]}`, "/any/0/x/y", 2},
+		{"a map's value", `{"fields":{"x":1}}`, "/fields/x", 1},
+		{"a map's value that is null", `{"fields":{"x":null}}`, "/fields/x", 1},
+		{"a map's name twice", `{"fields":{"x":"1","x":"2"}}`, "/fields/x", 1},
+		{"a name twice in a map of any values", `{"anys":{"x":1,"x":2}}`, "/anys/x", 1},
+		{"deep in a map of any values", `{"anys":{"x":{"y":[{"z":1,"z":2}]}}}`, "/anys/x/y/0/z", 4},
+		{"beside a map's value", `{"fields":{"x":"1"},"count":"x"}`, "/count", 0},
+	} {
+		t.Run(row.where, func(t *testing.T) {
+			err := Decode([]byte(row.document), new(document))
+			if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Path != row.path || faults[0].Foreign != row.want {
+				t.Errorf("%#v, want %s with %d foreign names", faults, row.path, row.want)
+			}
+		})
 	}
 }
 
