@@ -1,5 +1,5 @@
-// Package secret reads a secret of AWS Secrets Manager and caches the parsed value
-// for 5 minutes. A value that proves wrong can be refreshed at once.
+// Package secret reads a secret from AWS Secrets Manager and caches the parsed value for
+// 5 minutes. A value that proves wrong can be refreshed at once.
 package secret
 
 import (
@@ -21,12 +21,12 @@ import (
 const (
 	// cacheTTL is how long a value is used before the secret is read again.
 	cacheTTL = 5 * time.Minute
-	// minRefreshInterval is the least time between two reads that bring nothing
-	// new, because the secret is unchanged or can't be read.
+	// minRefreshInterval is the minimum time between two reads after one that brought
+	// nothing new, because the secret was unchanged or could not be read.
 	minRefreshInterval = time.Minute
-	// readTimeout limits a read and its retries, rereadTimeout one for which there
-	// is a cached value to fall back on. Neither takes more than half of the time
-	// left, because the caller needs the rest to use the value.
+	// readTimeout limits a read with its retries. rereadTimeout does so if there is a
+	// cached value to fall back on. A read also takes at most half of the time left,
+	// because the caller needs the rest to use the value.
 	readTimeout   = 3 * time.Second
 	rereadTimeout = time.Second
 )
@@ -41,20 +41,20 @@ type Secret[T any] struct {
 	lock        *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
 	value       T
 	digest      [sha256.Size]byte // of the text that value was parsed from
-	cached      bool
+	cached      bool              // whether there is a value
 	expiresAt   time.Time
 	unchangedAt time.Time // when Refresh last found the secret unchanged or unreadable
 }
 
-// New returns the secret with the given ARN or name. It reads nothing yet. The
-// errors of parse are logged, so they must not contain values of the secret.
+// New returns the secret with the given ARN or name, without reading it. Errors of parse
+// are logged, so they must not contain values of the secret.
 func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
 	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
 }
 
-// Get returns the cached value, or reads the secret if the value is older than 5
-// minutes. If that fails, it returns the old value for another minute, and the
-// failure is logged and counted. It fails only if the secret was never read.
+// Get returns the cached value. If there is none, or it is older than 5 minutes, it reads
+// the secret first. If that fails, the failure is logged and counted, and Get returns the
+// old value for another minute. It fails only if there is no value yet, or if ctx ends.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
 	if err := s.lock.Acquire(ctx, 1); err != nil {
@@ -73,15 +73,16 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	return s.value, nil
 }
 
-// Refresh reads the secret again because the cached value proved wrong, and
-// reports whether it changed. After a read that brought nothing new, it returns
-// the cached value for a minute without reading.
+// Refresh reads the secret again because the cached value proved wrong, and reports
+// whether it changed. For a minute after a Refresh that brought nothing new, it returns
+// the cached value without reading. If the read fails, Refresh returns the cached value
+// with the error.
 func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err error) {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return value, false, err
 	}
 	defer s.lock.Release(1)
-	if wallclock.Since(s.unchangedAt) < minRefreshInterval {
+	if s.cached && wallclock.Since(s.unchangedAt) < minRefreshInterval {
 		return s.value, false, nil
 	}
 	if changed, err = s.read(ctx); !changed {
@@ -90,7 +91,7 @@ func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err err
 	return s.value, changed, err
 }
 
-// Expire makes the next Get read the secret.
+// Expire makes the next Get or Refresh read the secret.
 func (s *Secret[T]) Expire(ctx context.Context) error {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
 		return err
@@ -100,8 +101,8 @@ func (s *Secret[T]) Expire(ctx context.Context) error {
 	return nil
 }
 
-// read gets the current version and parses it if its text changed. A failure is
-// logged and counted.
+// read reads the current version, and parses it if its text changed. A failure is logged
+// and counted.
 func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 	text, err := s.text(ctx)
 	if err != nil {

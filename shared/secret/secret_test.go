@@ -288,6 +288,20 @@ func TestRefreshReadsAtMostOnceAMinuteWhatDoesNotChange(t *testing.T) {
 	m.read(t, 3)
 }
 
+func TestRefreshWithoutAValueIsAnErrorEachTime(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.gives(400, denied)
+	for n := 1; n <= 2; n++ {
+		got, changed, err := s.Refresh(t.Context())
+		if err == nil || changed || got != "" {
+			t.Errorf("%q, %v, %v, want an error", got, changed, err)
+		}
+		m.read(t, n)
+	}
+	m.gives(200, version("v1", "one"))
+	s.refreshes(t, "parsed one", true)
+}
+
 func TestRefreshThatFailsKeepsTheOneAtHand(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
