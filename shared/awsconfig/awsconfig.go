@@ -1,6 +1,6 @@
 // Package awsconfig makes the AWS SDK's configuration from Lambda's environment
-// variables. The SDK's own config package also supports profiles, SSO and instance
-// metadata, which costs a third of a cold start.
+// variables. The SDK's own package config takes a third of a cold start, because it also
+// supports profiles, SSO and instance metadata.
 package awsconfig
 
 import (
@@ -56,7 +56,8 @@ func http1() *http.Protocols {
 	return &p
 }
 
-// endpoints tells the SDK which endpoints are configured.
+// endpoints is a source of the SDK's configuration that has the endpoints in the
+// environment.
 type endpoints struct{}
 
 // GetServiceBaseEndpoint returns the configured base URL of a service.
@@ -70,7 +71,7 @@ func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (stri
 	return "", false, nil
 }
 
-// GetIgnoreConfiguredEndpoints reports whether these variables are ignored.
+// GetIgnoreConfiguredEndpoints reports whether the SDK ignores these variables.
 func (endpoints) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
 	ignore, err := strconv.ParseBool(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
 	return ignore, err == nil, nil

@@ -10,8 +10,9 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Failure shortens an error of the SDK for the log. Of a refusal it keeps only the
-// code, because a service's message may quote what it was sent.
+// Failure returns a short error for the log instead of an error of the SDK. If the
+// service refused the request, it contains the error code but not the message, which may
+// quote the request.
 func Failure(service string, err error) error {
 	refused, ok := errors.AsType[smithy.APIError](err)
 	if ok {
@@ -26,8 +27,8 @@ func Failure(service string, err error) error {
 	return fmt.Errorf("%s could not be reached", service)
 }
 
-// Refused is the error for a refusal with a code. What does not look like a code is
-// left out.
+// Refused returns the error for a request that a service refused with an error code. It
+// omits a code that is not 1 to 64 letters, digits, dots and underscores.
 func Refused(service, code string) error {
 	foreign := func(c rune) bool {
 		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '_')

@@ -1,5 +1,5 @@
-// Package env reads a function's environment variables, once, during init. A
-// missing or malformed variable stops the function with a message that names it.
+// Package env reads a function's environment variables, once, during init. If one is
+// missing or malformed, the process exits with a log record that names it.
 package env
 
 import (
@@ -17,7 +17,7 @@ import (
 	"membercard/shared/upstream"
 )
 
-// initTimeout limits what [DuringInit] runs. Lambda itself allows 10 s for init.
+// initTimeout limits [DuringInit]. Lambda allows 10 s for init.
 const initTimeout = 5 * time.Second
 
 // Required returns the value of a variable that has no default.
@@ -29,15 +29,15 @@ func Required(name string) string {
 	return value
 }
 
-// stop ends the process, because the function can't do anything without its environment.
+// stop logs the cause and ends the process.
 func stop(cause error) {
 	Log().Failure(context.Background(), telemetry.OperatorErrors, "the function does not start", cause,
 		"correct the function's environment in template.yaml, and deploy it again")
 	os.Exit(1)
 }
 
-// Upstream returns a client for the endpoints in a variable (see
-// [upstream.Endpoints]), or for the default ones if it is not set.
+// Upstream returns a client for the endpoints that a variable lists (see
+// [upstream.Endpoints]), or for the default ones if the variable is not set.
 func Upstream(name, defaults string) *upstream.Client {
 	endpoints, err := upstream.Endpoints(cmp.Or(os.Getenv(name), defaults))
 	if err != nil {
@@ -46,8 +46,8 @@ func Upstream(name, defaults string) *upstream.Client {
 	return upstream.New(endpoints)
 }
 
-// DuringInit runs functions at the same time, for 5 s at most, and waits for
-// them. Init has the full CPU whatever the memory size, so this is the time to
+// DuringInit runs functions concurrently and waits for them. Their context ends after
+// 5 s. Lambda gives init the full CPU whatever the memory size, so this is the time to
 // read secrets and to open connections.
 func DuringInit(functions ...func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
@@ -59,10 +59,9 @@ func DuringInit(functions ...func(context.Context)) {
 	running.Wait()
 }
 
-// Log returns the function's log. It writes to standard output, which Lambda
-// sends to CloudWatch. The standard logger of libraries goes to standard error,
-// except for one message: net/http quotes unsolicited bytes on an idle connection,
-// which may be the rest of an answer with a token.
+// Log returns the function's log, which writes to standard output. It also makes package
+// log, which libraries use, drop one message of net/http: the one that quotes unsolicited
+// bytes on an idle connection, which may be the rest of an answer with a token.
 func Log() *telemetry.Log {
 	log.SetOutput(withoutQuotes{os.Stderr})
 	return telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))

@@ -1,6 +1,6 @@
-// Package gateway makes an operation a Lambda function behind an API Gateway HTTP
-// API. It reads events of payload format 2.0 and answers with JSON; errors have the
-// shape of WeChat Pay APIv3.
+// Package gateway turns an operation into a Lambda function behind an API Gateway HTTP
+// API. It reads events of payload format 2.0 and answers with JSON. Errors have the shape
+// of WeChat Pay APIv3.
 package gateway
 
 import (
@@ -29,12 +29,12 @@ import (
 const (
 	// maxBody is the default of [Handler.MaxBody].
 	maxBody = 16 << 10
-	// timeout is the default of [Handler.Timeout]. API Gateway waits for 30 s.
+	// timeout is the default of [Handler.Timeout]. API Gateway waits at most 30 s.
 	timeout = 29 * time.Second
 )
 
-// event has the members of an event of payload format 2.0 that are used. The other
-// members may have any form.
+// event has the members of an event of payload format 2.0 that this package uses. The
+// others may have any form.
 type event struct {
 	RouteKey        string            `json:"routeKey"`
 	RawPath         string            `json:"rawPath"`
@@ -63,8 +63,8 @@ type Request struct {
 	private []string
 }
 
-// Path returns the operation's path without the stage. If the route has no
-// parameters, it is the path of the route.
+// Path returns the path of the route, such as /card/update, with {name} for a parameter.
+// For the route $default it returns the path of the request, without the stage.
 func (r *Request) Path() string {
 	if _, path, ok := strings.Cut(r.event.RouteKey, " "); ok {
 		return path
@@ -75,19 +75,19 @@ func (r *Request) Path() string {
 	return r.event.RawPath
 }
 
-// PathParameter returns a parameter of the route's path, percent-decoded: an HTTP
-// API decodes the whole path before it matches routes.
+// PathParameter returns a parameter of the route's path. It is percent-decoded, because
+// an HTTP API decodes the whole path before it matches routes.
 func (r *Request) PathParameter(name string) string { return r.event.PathParameters[name] }
 
-// GreedyPathParameter returns a parameter that takes the rest of the path, as in a
-// route that ends in {name+}, with every slash in it. AWS does not document whether
-// the event's parameter keeps a slash at its ends, or two in a row; the path has them.
+// GreedyPathParameter returns the parameter of a route that ends in {name+}: the rest of
+// the path, with every slash in it. AWS does not document whether the event's parameter
+// keeps slashes at its ends and repeated slashes, so they are taken from the path.
 func (r *Request) GreedyPathParameter(name string) string {
 	parameter := r.PathParameter(name)
 	prefix, _, _ := strings.Cut(r.Path(), "{"+name+"+}")
 	_, rest, _ := strings.Cut(r.event.RawPath, prefix)
-	slashless := func(text string) string { return strings.ReplaceAll(text, "/", "") }
-	if len(rest) > len(parameter) && slashless(rest) == slashless(parameter) {
+	withoutSlashes := func(text string) string { return strings.ReplaceAll(text, "/", "") }
+	if len(rest) > len(parameter) && withoutSlashes(rest) == withoutSlashes(parameter) {
 		return rest
 	}
 	return parameter
@@ -110,8 +110,8 @@ func (r *Request) Header() http.Header {
 // such authorizer.
 func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
 
-// RequireOwnOpenID refuses an openid, at a JSON pointer, that is not the proven
-// one: users get nothing for other users.
+// RequireOwnOpenID returns an error if the openid at a JSON pointer of the request is not
+// the one that the authorizer proved. It accepts any openid if none was proved.
 func (r *Request) RequireOwnOpenID(openid, pointer string) error {
 	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
 		return apierror.OpenIDMismatch(pointer)
@@ -119,17 +119,17 @@ func (r *Request) RequireOwnOpenID(openid, pointer string) error {
 	return nil
 }
 
-// Redact keeps a value, such as an openid, out of the log and out of error answers.
+// Redact keeps a value such as an openid out of the log and out of error answers. Values
+// of less than 6 bytes are ignored.
 func (r *Request) Redact(private string) {
-	const minLength = 6 // shorter values occur in this package's own words
+	const minLength = 6 // shorter values may occur in this code's own messages
 	if len(private) >= minLength {
 		r.private = append(r.private, private)
 	}
 }
 
-// Body returns the bytes of the body as they were sent. The error is a PARAM_ERROR:
-// the body is larger than [Handler.MaxBody], or is not the base64 that the event
-// says it is.
+// Body returns the body, byte for byte as it was sent. It returns a PARAM_ERROR if the
+// body is larger than [Handler.MaxBody], or is marked as base64 but is not.
 func (r *Request) Body() ([]byte, error) {
 	body := []byte(r.event.Body)
 	if r.event.IsBase64Encoded {
@@ -144,8 +144,8 @@ func (r *Request) Body() ([]byte, error) {
 	return body, nil
 }
 
-// Decode decodes the body into a struct, strictly (see [strictjson.Decode]). The
-// error is the PARAM_ERROR for the first fault.
+// Decode decodes the body into a struct with [strictjson.Decode]. It returns a PARAM_ERROR
+// for the first fault.
 func (r *Request) Decode(into any) error {
 	body, err := r.Body()
 	if err != nil {
@@ -158,15 +158,15 @@ func (r *Request) Decode(into any) error {
 	return err
 }
 
-// Fault is the PARAM_ERROR for a fault of the body.
+// Fault returns the PARAM_ERROR for a fault of the body.
 func Fault(f strictjson.Fault) error {
 	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Foreign: f.Foreign})
 }
 
-// Response is a success.
+// Response is a successful response.
 type Response struct {
 	Status    int    // 0 means 200
-	Body      []byte // JSON; none with status 204
+	Body      []byte // JSON; empty with status 204
 	RequestID string // WeChat's, if WeChat was called
 }
 
@@ -175,8 +175,8 @@ func Pass(answer *upstream.Answer) *Response {
 	return &Response{Status: answer.Status, Body: answer.Body, RequestID: answer.RequestID()}
 }
 
-// PassObject is [Pass] for an answer that is a JSON object. The error, if it is none, is
-// that of [upstream.Answer.Invalid].
+// PassObject is [Pass] for an answer that must be a JSON object. Otherwise it returns the
+// error of [upstream.Answer.Invalid].
 func PassObject(answer *upstream.Answer) (*Response, error) {
 	if !strictjson.IsObject(answer.Body) {
 		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
@@ -192,20 +192,20 @@ func PassObjectOrNothing(answer *upstream.Answer) (*Response, error) {
 	return PassObject(answer)
 }
 
-// Handler is a Lambda handler (it implements lambda.Handler of aws-lambda-go) for
-// one operation. It answers every HTTP request, errors and panics included, and
-// writes one log record for each. For other events it returns an error.
+// Handler is a lambda.Handler of aws-lambda-go for one operation. It answers every HTTP
+// request, even after an error or a panic, and writes a log record for it. For any other
+// event it returns an error.
 type Handler struct {
 	Operation func(context.Context, *Request) (*Response, error)
 	Log       *telemetry.Log
 
-	// MaxBody is the maximum size of a request's body in bytes, base64-decoded;
-	// 0 means 16 KiB.
+	// MaxBody is the maximum size of a request's body in bytes, after decoding
+	// base64; 0 means 16 KiB.
 	MaxBody int
 	// Timeout is the maximum duration of a request; 0 means 29 s.
 	Timeout time.Duration
-	// ErrorBody returns the JSON body of an error answer. If it is nil, errors
-	// have the shape of WeChat Pay APIv3; see [apierror.Error].
+	// ErrorBody returns the JSON body of an error answer. If it is nil, the body is
+	// the JSON of [apierror.Error].
 	ErrorBody func(*apierror.Error) []byte
 }
 
@@ -241,12 +241,13 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 	}()
 	response, err = h.Operation(ctx, request)
 	if response == nil && err == nil {
-		err = errors.New("the operation gave neither an answer nor an error")
+		err = errors.New("the operation returned neither a response nor an error")
 	}
 	return response, err
 }
 
-// refuse answers with an error and logs its cause, which the caller does not get.
+// refuse answers with an error. The log record has its cause and cure, which the caller
+// does not get.
 func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
 	e := apierror.From(err)
 	told := *e
@@ -299,7 +300,7 @@ func loggable(d *apierror.Detail) string {
 	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
 }
 
-// hide removes private values from a text.
+// hide replaces private values in a text.
 func (r *Request) hide(text string) string {
 	for _, private := range r.private {
 		text = strings.ReplaceAll(text, private, "…")

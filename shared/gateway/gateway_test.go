@@ -358,14 +358,18 @@ func TestALongValueIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestPathIsTheRoutes(t *testing.T) {
-	for _, row := range []struct{ routeKey, rawPath, want string }{
-		{"POST /v3/brand/partner/card-member/pre-auth-tokens", "/stage/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
-		{"$default", "/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
-		{"", "/card/update", "/card/update"},
+func TestPath(t *testing.T) {
+	for _, row := range []struct{ routeKey, stage, rawPath, want string }{
+		{"POST /v3/brand/partner/card-member/pre-auth-tokens", "prod", "/prod/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
+		{"POST /cards/{card_id}/confirm", "$default", "/cards/p/confirm", "/cards/{card_id}/confirm"},
+		{"$default", "$default", "/v3/brand/partner/card-member/pre-auth-tokens", "/v3/brand/partner/card-member/pre-auth-tokens"},
+		{"$default", "prod", "/prod/card/update", "/card/update"},
+		{"$default", "prod", "/product/card/update", "/product/card/update"},
+		{"", "", "/card/update", "/card/update"},
 	} {
 		var event events.APIGatewayV2HTTPRequest
 		event.RouteKey, event.RawPath, event.RequestContext.HTTP.Method = row.routeKey, row.rawPath, "POST"
+		event.RequestContext.Stage = row.stage
 		payload, _ := json.Marshal(event)
 		var got string
 		invoke(t, payload, func(_ context.Context, r *Request) (*Response, error) {

@@ -9,8 +9,8 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// Start runs a Lambda function that has one operation. connect makes the client
-// that the operation calls WeChat with, once, during init. Start does not return.
+// Start runs a Lambda function that has one operation. It calls connect once, during
+// init, for the client with which the operation calls WeChat. It does not return.
 func Start[Client any](connect func(*telemetry.Log) Client, operation func(context.Context, Client, *Request) (*Response, error)) {
 	log := env.Log()
 	lambda.Start(NewHandler(log, connect(log), operation))

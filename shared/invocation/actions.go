@@ -16,15 +16,16 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// An Action handles one event, and ends its record.
+// An Action handles one event. It ends the record unless it refuses the event.
 type Action func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error)
 
 // Actions is a [lambda.Handler] for events that name an action, such as
-// {"action": "sync"}. Schedules send them, and so can an operator.
+// {"action": "sync"}. Schedules and operators send them. Any other event goes to
+// Requests, or is an error if that is nil.
 type Actions struct {
 	Log      *telemetry.Log
 	ByName   map[string]Action
-	Requests lambda.Handler // for events without an action; nil if there are none
+	Requests lambda.Handler
 }
 
 // Invoke implements [lambda.Handler].

@@ -1,5 +1,5 @@
-// Package invocation has what all invocations of a Lambda function share: an ID,
-// a deadline, and, for events that are not HTTP requests, an action by name.
+// Package invocation has what the invocations of all Lambda functions share: an ID and a
+// deadline, and actions by name for events that are not HTTP requests.
 package invocation
 
 import (
@@ -9,11 +9,11 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// reserve is the part of an invocation's time that is left for its own answer.
+// reserve is the part of an invocation's time that is kept for its answer.
 const reserve = 500 * time.Millisecond
 
-// WithReserve returns ctx with its deadline moved 500 ms forward, so that the
-// function can still answer when a call to WeChat or AWS uses up its time.
+// WithReserve returns ctx with a deadline that is 500 ms earlier, so that the function can
+// still answer if a call to WeChat or AWS runs into the deadline.
 func WithReserve(ctx context.Context) (context.Context, context.CancelFunc) {
 	if deadline, ok := ctx.Deadline(); ok {
 		return context.WithDeadline(ctx, deadline.Add(-reserve))

@@ -1,5 +1,5 @@
-// Package merchantclient wires the client that signs as the merchant, for every
-// function that calls WeChat Pay.
+// Package merchantclient makes the client of the functions that call WeChat Pay as the
+// merchant from their environment.
 package merchantclient
 
 import (
@@ -13,21 +13,20 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// New returns a client for the merchant's secret (MERCHANT_SECRET_ID) and WeChat
-// Pay's endpoints (WECHATPAY_ENDPOINTS, by default [signing.Endpoints]). It reads
-// the secret and opens a connection at the same time, and returns after 5 s at
-// the latest. What failed is tried again by the requests.
+// New returns a client for the merchant in the secret MERCHANT_SECRET_ID and the
+// endpoints in WECHATPAY_ENDPOINTS, by default [signing.Endpoints]. It runs
+// [signing.Client.Warm], for at most 5 s.
 func New(log *telemetry.Log) *signing.Client {
-	client := unready(log)
+	client := newCold(log)
 	env.DuringInit(client.Warm)
 	return client
 }
 
-// NewForNotifications is [New] for a function that only verifies notifications: it
-// opens no connection, unless platform certificates are needed. It returns after 3 s
-// at the latest, because WeChat Pay waits for 5 s in all.
+// NewForNotifications is [New] for a function that only verifies notifications. It runs
+// [signing.Client.ReadKeys], for at most 3 s, because WeChat Pay waits 5 s for the answer
+// to a notification.
 func NewForNotifications(log *telemetry.Log) *signing.Client {
-	client := unready(log)
+	client := newCold(log)
 	env.DuringInit(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
@@ -36,7 +35,7 @@ func NewForNotifications(log *telemetry.Log) *signing.Client {
 	return client
 }
 
-func unready(log *telemetry.Log) *signing.Client {
+func newCold(log *telemetry.Log) *signing.Client {
 	merchant := secret.New(awsconfig.Load(), env.Required("MERCHANT_SECRET_ID"), signing.ParseMerchant, log)
 	return signing.NewClient(merchant, env.Upstream("WECHATPAY_ENDPOINTS", signing.Endpoints))
 }

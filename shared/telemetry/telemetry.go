@@ -1,14 +1,13 @@
-// Package telemetry writes the log of a function: one JSON record for each
-// invocation, and one for each failure that an invocation may survive. A record
-// that counts something is a CloudWatch embedded metric at the same time.
+// Package telemetry writes the log of a function: a JSON record for each invocation, and
+// one for each failure that does not have to fail the invocation. A record can also be a
+// metric, in CloudWatch's embedded metric format.
 //
-// A success counts nothing: Lambda and API Gateway have metrics of their own for
-// requests and their duration, at no charge. Metrics have no dimensions, because
-// each combination of dimensions costs as much as a metric. The record has the
-// function and the code.
+// Successes are not counted, because Lambda and API Gateway have free metrics for
+// requests and their duration. Metrics have no dimensions, because CloudWatch charges
+// each combination of dimensions as a metric. The record has the function and the code.
 //
-// A record must not contain keys, secrets, tokens, openids or personal data. The
-// package can't check that; its callers must.
+// Records must not contain keys, secrets, tokens, openids or personal data. Callers have
+// to ensure that.
 package telemetry
 
 import (
@@ -21,22 +20,21 @@ import (
 
 // Metrics. Their unit is Count.
 const (
-	// OperatorErrors are errors that the operator must mend: the configuration,
-	// the signature, a missing card ticket, a defect. See [apierror.Error.Metric].
+	// OperatorErrors are errors that the operator has to correct: the configuration,
+	// the signature, a missing card ticket, a bug. See [apierror.Error.Metric].
 	OperatorErrors = "OperatorErrors"
 	// UpstreamErrors are calls that WeChat did not answer, or not as documented.
 	UpstreamErrors = "UpstreamErrors"
 	// Throttled are calls that WeChat refused because of a quota or a rate limit.
 	Throttled = "Throttled"
-	// SecretFailures are secrets that could not be read or parsed. Requests may
-	// succeed with the copy in the cache.
+	// SecretFailures are reads of a secret that failed, or brought one that could not
+	// be parsed. Requests may still succeed with the cached value.
 	SecretFailures = "SecretFailures"
 	// KeyCheckFailures are checks of the merchant's keys that failed.
 	KeyCheckFailures = "KeyCheckFailures"
-	// TicketFailures are card tickets that were not renewed.
+	// TicketFailures are failed renewals of the card ticket.
 	TicketFailures = "TicketFailures"
-	// SyncFailures are syncs with a failed card, or that changed nothing because
-	// of the plan.
+	// SyncFailures are syncs in which a card failed, or whose plan could not be used.
 	SyncFailures = "SyncFailures"
 )
 
@@ -47,8 +45,8 @@ type Log struct {
 	function  string
 }
 
-// New returns a Log that writes JSON lines to w. namespace is the CloudWatch
-// namespace of its metrics, function the member Function of the records.
+// New returns a Log that writes JSON lines to w. namespace is the CloudWatch namespace of
+// its metrics. function is the value of Function in each record.
 func New(w io.Writer, namespace, function string) *Log {
 	return &Log{
 		slog:      slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: lambdaNames})),
@@ -57,8 +55,8 @@ func New(w io.Writer, namespace, function string) *Log {
 	}
 }
 
-// lambdaNames renames time and message as in Lambda's JSON log format, because
-// Lambda's log level filter only knows these names.
+// lambdaNames renames the keys of time and message to those of Lambda's JSON log format,
+// which Lambda's log level filter requires.
 func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 {
 		switch a.Key {
@@ -71,8 +69,8 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// Failure records a failure that the invocation may survive, with more attributes if
-// there are any, and counts it as a metric unless that is "".
+// Failure writes a record of a failure that does not have to fail the invocation. It
+// counts the failure as the given metric unless that is "".
 func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string, more ...slog.Attr) {
 	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure))
 	if r := recordOf(ctx); r != nil {
@@ -88,7 +86,7 @@ type Record struct {
 	start     time.Time
 
 	mu       sync.Mutex
-	counted  string // the metric; "" if none
+	metric   string // "" if the record counts none
 	attrs    []slog.Attr
 	attempts int
 	failed   []string
@@ -108,8 +106,8 @@ func recordOf(ctx context.Context) *Record {
 	return r
 }
 
-// Annotate adds attributes to the invocation's record. Without a record in ctx it
-// does nothing.
+// Annotate adds attributes to the invocation's record. If ctx has no record, it does
+// nothing.
 func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	if r := recordOf(ctx); r != nil {
 		r.mu.Lock()
@@ -118,8 +116,8 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 	}
 }
 
-// Called adds to the record how many attempts a call to WeChat took, and why the
-// failed ones failed.
+// Called adds the number of attempts of a call to WeChat to the record, and descriptions
+// of the attempts that failed.
 func Called(ctx context.Context, attempts int, failed []string) {
 	if r := recordOf(ctx); r != nil {
 		r.mu.Lock()
@@ -129,15 +127,15 @@ func Called(ctx context.Context, attempts int, failed []string) {
 	}
 }
 
-// Count makes the record a metric with the value 1. A record has one metric; ""
-// is none.
+// Count makes the record count the given metric once, or none if metric is "". It
+// replaces a metric that was set before.
 func (r *Record) Count(metric string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counted = metric
+	r.metric = metric
 }
 
-// End writes the record. code is "OK" or the error's.
+// End writes the record. code is "OK" or an error code.
 func (r *Record) End(ctx context.Context, level slog.Level, message, code string, attrs ...slog.Attr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,10 +150,10 @@ func (r *Record) End(ctx context.Context, level slog.Level, message, code string
 		slog.String("Code", code),
 		slog.Float64("Latency", float64(time.Since(r.start).Microseconds())/1000), // milliseconds
 	)
-	r.log.write(ctx, level, message, attrs, r.counted)
+	r.log.write(ctx, level, message, attrs, r.metric)
 }
 
-// write writes a record, which counts a metric unless that is "".
+// write writes a record, which counts the given metric unless that is "".
 func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, metric string) {
 	attrs = append(attrs, slog.String("Function", l.function))
 	if metric != "" {
@@ -167,8 +165,8 @@ func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs
 	l.slog.LogAttrs(ctx, level, message, attrs...)
 }
 
-// embedded is the member "_aws" of CloudWatch's embedded metric format. It names
-// the members of the record that are metrics and dimensions.
+// embedded is the member "_aws" of CloudWatch's embedded metric format. It names the
+// members of the record that are metrics.
 type embedded struct {
 	Timestamp int64       `json:"Timestamp"` // Unix time in milliseconds
 	Metrics   []directive `json:"CloudWatchMetrics"`

@@ -1,10 +1,9 @@
-// Package tlsdial opens TLS connections quickly after a cold start. Parsing all
-// root certificates of the system takes longer than anything else in a cold start,
-// and a connection needs only one of them. So the package first parses the roots
-// that WeChat and AWS are likely to use. If they don't verify a server, it dials
-// again with all roots. crypto/tls does every verification, always against roots
-// of the system, so no server is accepted or refused that crypto/x509 alone would
-// not accept or refuse.
+// Package tlsdial opens TLS connections quickly after a cold start. Parsing all root
+// certificates of the system takes longer than anything else in a cold start, and a
+// connection needs only one of them. So the package first parses the roots that WeChat
+// and AWS are likely to use. If these don't verify a server, it dials again with all
+// roots. crypto/tls does every verification, and always with roots of the system, so the
+// result is the same as with crypto/x509 alone.
 package tlsdial
 
 import (
@@ -22,7 +21,7 @@ import (
 
 // Dialer opens connections with TLS 1.2 or later.
 type Dialer struct {
-	Config *tls.Config // with nil RootCAs the system's are used
+	Config *tls.Config // if RootCAs is nil, the system's roots are used
 }
 
 // New returns a Dialer that resumes TLS sessions. It starts reading the system's
@@ -94,7 +93,7 @@ var system = sync.OnceValue(load)
 func load() *rootStore {
 	if dir := os.Getenv("SSL_CERT_DIR"); dir != "" {
 		if _, err := os.Stat(dir); err == nil {
-			return nil // there may be more than the bundle
+			return nil // the directory may have roots that are not in the bundle
 		}
 	}
 	files := bundles

@@ -1,6 +1,6 @@
-// Package wallclock reads the time without Go's monotonic clock. The monotonic
-// clock may stop while Lambda freezes an execution environment between two
-// invocations, so that expired cache entries would still seem valid.
+// Package wallclock reads the time without Go's monotonic clock. While Lambda freezes an
+// execution environment between two invocations, the monotonic clock may stop. Cache
+// entries would then seem valid after they expired.
 package wallclock
 
 import "time"

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Use sets the environment of awsconfig to moto for the rest of a test. endpoint is the SDK's variable
-// for the service: AWS_ENDPOINT_URL_S3, for instance. Without moto the test is
-// skipped, but in CI it fails.
+// Use points awsconfig at moto for the rest of a test. endpoint is the SDK's variable for
+// the service, such as AWS_ENDPOINT_URL_S3. If MOTO_ENDPOINT is not set, the test is
+// skipped, or fails in CI.
 func Use(t *testing.T, endpoint string) {
 	t.Helper()
 	moto := os.Getenv("MOTO_ENDPOINT")

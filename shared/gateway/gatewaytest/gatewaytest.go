@@ -1,5 +1,5 @@
-// Package gatewaytest invokes a function as API Gateway does, for the tests of
-// functions.
+// Package gatewaytest is for the tests of functions. It invokes a function as API Gateway
+// does.
 package gatewaytest
 
 import (
@@ -61,7 +61,8 @@ func With(object, name, value string) string {
 	return "{" + strings.Join(list, ",") + "}"
 }
 
-// SkipUnlessUTF8 skips a fuzz test's input that can't be in an event, which is JSON.
+// SkipUnlessUTF8 skips an input of a fuzz test that can't be part of an event, because
+// events are JSON.
 func SkipUnlessUTF8(t testing.TB, texts ...string) {
 	t.Helper()
 	if !utf8.ValidString(strings.Join(texts, " ")) {
@@ -69,7 +70,7 @@ func SkipUnlessUTF8(t testing.TB, texts ...string) {
 	}
 }
 
-// LoggedIn returns the event of a user whose openid the authorizer has proven.
+// LoggedIn returns the event as it is after the authorizer proved the user's openid.
 func LoggedIn(event Event, openid string) Event {
 	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 		Lambda: map[string]any{"openid": openid, "appid": "wx5f0c2b8e7d4a9361"},
@@ -77,14 +78,14 @@ func LoggedIn(event Event, openid string) Event {
 	return event
 }
 
-// InBase64 returns a request with its body in base64, as API Gateway sends what is not
-// text.
+// InBase64 returns the event with its body in base64, as API Gateway sends a body that is
+// not text.
 func InBase64(event Event) Event {
 	event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString([]byte(event.Body)), true
 	return event
 }
 
-// Outcome is what a caller got, and what the function logged.
+// Outcome is what the caller got, and what the function logged.
 type Outcome struct {
 	Status  int
 	Body    string
@@ -133,9 +134,9 @@ func Call[Client any](t testing.TB, client Client, operation func(context.Contex
 	return Invoke(t, gateway.NewHandler(log, client, operation), records, event)
 }
 
-// RequireValidation is for a request to a function that has no secret. A request that
-// passed validation must have failed for the secret; any other must have been
-// refused at one of the fields, JSON pointers such as /body, or inside it.
+// RequireValidation is for a request to a function whose secret can't be read. If the
+// request passed validation, the outcome must be the error for the secret. Otherwise it
+// must be a PARAM_ERROR at, or inside, one of the fields, JSON pointers such as /body.
 func (o Outcome) RequireValidation(t testing.TB, passed bool, fields ...string) {
 	t.Helper()
 	if passed {

@@ -10,7 +10,7 @@ import (
 	"membercard/shared/telemetry"
 )
 
-// Records are the records of a log. They can be read while the log is written.
+// Records are the records of a log. They can be read while the log is being written.
 type Records struct {
 	mu   sync.Mutex
 	text strings.Builder
