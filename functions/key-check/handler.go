@@ -14,8 +14,7 @@ import (
 
 type handler struct {
 	wechatpay *signing.Client
-	notifyURL string // where a notification is asked for; empty: nowhere
-	log       *telemetry.Log
+	notifyURL string // where WeChat Pay sends the notification; may be empty
 }
 
 // request is the event of a check.
@@ -24,11 +23,11 @@ type request struct {
 	Notify bool   `json:"notify"`
 }
 
-// check runs WeChat Pay's self-test (POST /v3/security/echo, 商户签名验签/加解密测试)
-// and returns its steps. The event is {"action": "check"}, or with "notify": true
-// to have a notification sent to NOTIFY_URL as well, which proves apiv3_key.
+// check runs WeChat Pay's self-test (POST /v3/security/echo, 商户签名验签/加解密测试) and
+// returns its steps. The event is {"action": "check"}. With "notify": true, WeChat Pay also
+// sends a notification to NOTIFY_URL, which tests apiv3_key.
 //
-// A failed step is an error, which names the step and the cure, so that Lambda
+// If a step fails, check returns an error that names the step and the cure, so that Lambda
 // counts the invocation as failed.
 func (h *handler) check(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
 	var r request
@@ -40,16 +39,16 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 		notifyURL = h.notifyURL
 	}
 	result, err := h.wechatpay.Echo(ctx, notifyURL)
-	if err == nil {
-		if r.Notify && notifyURL == "" {
-			result.Skip(signing.StepNotification, "NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications")
-		}
-		record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
-		return strictjson.Encode(result)
+	if err != nil {
+		step := result.Failed()
+		record.Count(telemetry.KeyCheckFailures)
+		record.End(ctx, slog.LevelError, "the key check failed", apierror.From(err).Code, slog.String("step", step.Name),
+			slog.String("cause", step.Name+": "+step.Cause), slog.String("cure", step.Cure))
+		return nil, fmt.Errorf("the key check failed at %q: %s; cure: %s", step.Name, step.Cause, step.Cure)
 	}
-	step, code := result.Failed(), apierror.From(err).Code
-	failed := fmt.Errorf("the key check failed at %q: %s; cure: %s", step.Name, step.Cause, step.Cure)
-	h.log.Failure(ctx, telemetry.KeyCheckFailures, "the key check failed", failed, step.Cure)
-	record.End(ctx, slog.LevelError, "keys not in order", code, slog.String("step", step.Name), slog.String("cause", step.Cause), slog.String("cure", step.Cure))
-	return nil, failed
+	if r.Notify && notifyURL == "" {
+		result.Skip(signing.StepNotification, "NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications")
+	}
+	record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
+	return strictjson.Encode(result)
 }

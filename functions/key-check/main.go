@@ -15,6 +15,6 @@ import (
 
 func main() {
 	log := env.Log()
-	h := handler{wechatpay: merchantclient.New(log), notifyURL: os.Getenv("NOTIFY_URL"), log: log}
+	h := handler{wechatpay: merchantclient.New(log), notifyURL: os.Getenv("NOTIFY_URL")}
 	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"check": h.check}})
 }
