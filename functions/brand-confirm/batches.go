@@ -20,32 +20,31 @@ import (
 )
 
 const (
-	// callInterval is the least time between the end of a call and the beginning of
-	// the next one. WeChat Pay allows 5 confirmations a second per merchant number,
-	// and SQS has two invocations at a time, which is the least maximum that AWS
-	// allows. So WeChat Pay gets at most 4 calls in any second. Counted from the
-	// beginning of a call, a slow one and the next could come closer together.
+	// callInterval is the minimum time from the end of a call to the beginning of the
+	// next one. WeChat Pay allows 5 confirmations a second per merchant number. SQS
+	// runs two invocations at a time, the lowest limit that AWS allows, so WeChat Pay
+	// gets at most 4 calls in any second. The interval does not begin with the call,
+	// because WeChat Pay might then get a slow call and the next one at the same time.
 	callInterval = 500 * time.Millisecond
-	// callTimeout limits one confirmation, minCallTime is the least time for which
-	// one is begun.
+	// callTimeout limits a confirmation. With less than minCallTime left, none is made.
 	callTimeout = 5 * time.Second
 	minCallTime = time.Second
 )
 
-// batches confirms the cards in batches of an SQS queue. Each message is an event of
-// the bus, of a type that ends with .USER_CARD.CREATE.
+// batches confirms the cards in batches of SQS messages. Each message is an event from the
+// event bus whose type ends in .USER_CARD.CREATE.
 type batches struct {
 	wechatpay *signing.Client
 	queue     *queue
 	log       *telemetry.Log
-	interval  time.Duration // callInterval
+	interval  time.Duration // callInterval, except in tests
 }
 
-// message is the part of an event of the bus that is needed.
+// message has the members of an event that a confirmation needs.
 type message struct {
 	DetailType string `json:"detail-type"`
 	Detail     struct {
-		ID       string `json:"id"` // of the notification
+		ID       string `json:"id"` // ID of the notification
 		Resource struct {
 			BrandID      string `json:"brand_id"`
 			CardID       string `json:"card_id"`
@@ -55,24 +54,24 @@ type message struct {
 	} `json:"detail"`
 }
 
-// An outcome is what became of a message.
+// An outcome is what happened to a message.
 type outcome int
 
 const (
 	confirmed outcome = iota
 	confirmedBefore
-	kept         // it comes again
-	deadLettered // it can't succeed
-	deferred     // no time was left to try it
-	outcomes
+	kept         // failed, and will be tried again
+	deadLettered // can't succeed
+	deferred     // not tried, because no time was left
+	outcomes     // the number of outcomes
 )
 
-// names are those of the outcomes in the log.
-var names = [outcomes]string{"confirmed", "confirmed_before", "kept", "dead_lettered", "deferred"}
+// outcomeNames are the names of the outcomes in the log.
+var outcomeNames = [outcomes]string{"confirmed", "confirmed_before", "kept", "dead_lettered", "deferred"}
 
-// confirm confirms the cards of a batch one after the other. It returns the messages
-// that SQS has to keep. It does not return before the interval after the last call
-// has passed, so that the rate holds whichever instance is next.
+// confirm confirms the cards of a batch one after the other, and returns the messages that
+// SQS has to keep. It returns only after the interval that follows the last call, so that
+// the rate limit is kept even if another instance gets the next batch.
 func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) events.SQSEventResponse {
 	ctx, record := b.log.Begin(ctx, invocation.ID(ctx))
 	ctx, cancel := invocation.WithReserve(ctx)
@@ -95,15 +94,15 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	}
 	attrs := []slog.Attr{slog.Int("messages", len(messages))}
 	for result, n := range counts {
-		attrs = append(attrs, slog.Int(names[result], n))
+		attrs = append(attrs, slog.Int(outcomeNames[result], n))
 	}
 	record.End(ctx, level, "batch confirmed", code, attrs...)
 	return response
 }
 
-// settle confirms the card of one message and decides what becomes of the message.
-// What may pass (429, 5xx, no answer, a secret that can't be read) is tried again
-// later, any other refusal is final.
+// settle confirms the card of a message, and moves the message on if that fails. After a
+// failure that may be temporary (429, 5xx, no answer, an unreadable secret) the message
+// is tried again later. Any other refusal is final.
 func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	var event message
 	err := b.try(ctx, m.Body, &event)
@@ -111,29 +110,30 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 		return confirmed
 	}
 	refusal := apierror.From(err)
-	mayPass := apierror.Transient(refusal.Status)
-	if !mayPass && isConfirmedAlready(refusal) {
+	temporary := apierror.Transient(refusal.Status)
+	if !temporary && isConfirmedAlready(refusal) {
 		return confirmedBefore
 	}
 	b.reportFailure(ctx, event, refusal)
-	err = nil
 	switch {
-	case mayPass:
+	case temporary:
 		err = b.queue.delay(ctx, m, refusal.RetryAfter)
 	case b.queue.hasDeadLetters():
-		err = b.queue.bury(ctx, m, refusal.Code)
+		err = b.queue.sendToDeadLetters(ctx, m, refusal.Code)
+	default:
+		return kept
 	}
 	if err != nil {
 		b.reportQueueFailure(ctx, event, err)
 	}
-	if mayPass || err != nil || !b.queue.hasDeadLetters() {
+	if temporary || err != nil {
 		return kept
 	}
 	return deadLettered
 }
 
-// try confirms the card of an event, and then lets the interval pass. A panic
-// becomes an error.
+// try confirms the card of an event, and then waits for the interval. A panic becomes an
+// error.
 func (b *batches) try(ctx context.Context, body string, event *message) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -152,13 +152,13 @@ func (b *batches) try(ctx context.Context, body string, event *message) (err err
 	defer wait(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
-	// The queue repeats it, at a rate that WeChat Pay allows.
+	// Once, because the queue repeats the call at a rate that WeChat Pay allows.
 	_, err = confirm(ctx, b.wechatpay, card.UserCardCode, r, upstream.Once)
 	return err
 }
 
-// timeout returns the time for a call. It leaves time for the interval after the call
-// and for delaying or moving the message.
+// timeout returns the timeout of a call. It leaves time for the interval after the call,
+// and for a request to SQS that delays or moves the message.
 func (b *batches) timeout(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(callTimeout, time.Until(deadline)-b.interval-queueTimeout)
@@ -166,7 +166,7 @@ func (b *batches) timeout(ctx context.Context) time.Duration {
 	return callTimeout
 }
 
-// malformed is an event that can't be confirmed, however often it comes.
+// malformed returns the error for an event that can never be confirmed.
 func malformed(cause error) *apierror.Error {
 	return &apierror.Error{
 		Status:  http.StatusBadRequest,
@@ -177,8 +177,8 @@ func malformed(cause error) *apierror.Error {
 	}
 }
 
-// reportFailure logs a message whose card is not confirmed. WeChat's message may
-// repeat what identifies the user, so that is left out.
+// reportFailure logs that a card was not confirmed. It replaces the openid and the card's
+// code, which WeChat's message may contain.
 func (b *batches) reportFailure(ctx context.Context, event message, refusal *apierror.Error) {
 	cause := refusal.Error()
 	for _, private := range []string{event.Detail.Resource.OpenID, event.Detail.Resource.UserCardCode} {
@@ -190,8 +190,8 @@ func (b *batches) reportFailure(ctx context.Context, event message, refusal *api
 		slog.String("code", refusal.Code), slog.String("event_id", event.Detail.ID), slog.String("wechat_request_id", refusal.RequestID))
 }
 
-// reportQueueFailure logs a message that could be neither delayed nor moved to the
-// dead-letter queue. It comes again after the queue's visibility timeout.
+// reportQueueFailure logs that a message could not be delayed, or not be sent to the
+// dead-letter queue. SQS delivers it again after the queue's visibility timeout.
 func (b *batches) reportQueueFailure(ctx context.Context, event message, err error) {
 	b.log.Failure(ctx, telemetry.OperatorErrors, "a message could not be delayed or moved", err,
 		"check CONFIRM_QUEUE_URL and CONFIRM_DEAD_LETTER_QUEUE_URL, and that the function's role has sqs:ChangeMessageVisibility for the one and sqs:SendMessage for the other",

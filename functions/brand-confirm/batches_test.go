@@ -272,7 +272,7 @@ func TestWhatBecomesOfARefusedMessage(t *testing.T) {
 				if want == deadLettered && queues.deadLetters == "" {
 					want = kept
 				}
-				r.requireCounts(t, map[string]float64{names[want]: 1})
+				r.requireCounts(t, map[string]float64{outcomeNames[want]: 1})
 				if (want == kept) != slices.Equal(r.kept, []string{"message-0"}) {
 					t.Errorf("SQS keeps %q", r.kept)
 				}

@@ -2,10 +2,10 @@ package main
 
 import "membercard/shared/apierror"
 
-// advice is for the refusals that no repetition cures. The document has no table of
-// business errors: the codes are WeChat Pay's common ones (公共错误码), and the messages
-// are told apart as far as they are known. To confirm again means, for a card of the
-// queue, to redrive its message.
+// advice is for refusals that another attempt does not cure. The document has no table of
+// business errors, so the codes are those of all operations (公共错误码), and the messages
+// are the known ones. For a card from the queue, to confirm again means to redrive its
+// message from the dead-letter queue.
 var advice = apierror.Advice{
 	{"INVALID_REQUEST", "模板已失效", "the card's template is no longer valid: have it made valid with WeChat Pay and confirm again; if that can't be done, the card can't be confirmed: tell the customer"},
 	{"INVALID_REQUEST", "已失效", "the user's card is no longer valid, because the user has deleted it or it was refused: there is nothing to confirm"},

@@ -21,7 +21,7 @@ import (
 	"membercard/shared/validation"
 )
 
-// function takes requests of API Gateway and batches of messages of SQS.
+// function handles requests from API Gateway and batches of messages from SQS.
 type function struct {
 	requests lambda.Handler
 	batches  *batches
@@ -45,9 +45,9 @@ func (f function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 
 // request is the body of the confirmation (同步会员开通结果, 2025-06-22).
 //
-// The caller has encrypted phone_number and the values in user_information with
-// WeChat Pay's public key, or a platform certificate. It must be the key of the
-// merchant's secret, because Wechatpay-Serial names that one to WeChat Pay.
+// The caller has to encrypt phone_number and the values in user_information with the
+// public key or platform certificate of WeChat Pay that the merchant's secret has,
+// because the request names that key in Wechatpay-Serial.
 type request struct {
 	BrandID              string          `json:"brand_id"`
 	CardID               string          `json:"card_id"`
@@ -72,8 +72,8 @@ type validDate struct {
 // created is the state that confirms a card.
 const created = "CREATE_CARD_SUCCESS"
 
-// validate checks the document's rules. What becomes part of the URL path has a
-// stricter alphabet.
+// validate checks the document's rules. The alphabet of user_card_code is stricter,
+// because it becomes part of the URL path.
 func (r *request) validate(userCardCode string) error {
 	return cmp.Or(
 		validation.CheckPrivate("/path/user_card_code", userCardCode, validation.Required, validation.Code),
@@ -143,8 +143,7 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	return gateway.PassObject(answer)
 }
 
-// confirm makes the call. It is the only place that does, for requests and for
-// messages.
+// confirm makes the call, for a request or for a message.
 func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request, options ...upstream.Option) (*upstream.Answer, error) {
 	content, err := strictjson.Encode(body)
 	if err != nil {
@@ -154,17 +153,18 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 	return answer, advice.Apply(err)
 }
 
-// confirmedAlready matches what says that a card is confirmed. No document states the
-// answer, so it is recognised by what happened already. In Chinese, nothing between 已
-// and that may end the clause, negate it or say that something else has happened, such
-// as 已失效 or 已过期, and 失败 must not follow.
+// confirmedAlready matches the code or the message of a refusal whose reason is that the
+// card is already confirmed. No document states them, so the pattern looks for "already"
+// or 已 before a verb such as "confirmed". Between 已 and the verb there must be neither
+// punctuation nor a character that negates the verb or belongs to another one, as in 已失效
+// (no longer valid) and 已过期 (expired). 失败 (failed) must not follow the verb.
 var confirmedAlready = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(?i)already[ _](been[ _])?(confirm|synchron|activ|effective|exist|open|receiv|done|success)` +
 		`|已[^，。,.;；、！!未无不非失过删退停禁]*(确认|同步|生效|开卡|激活|领取)([^失]|$)`)
 })
 
-// isConfirmedAlready reports whether WeChat Pay refused a confirmation because the
-// card is confirmed.
+// isConfirmedAlready reports whether WeChat Pay refused a confirmation because the card is
+// already confirmed.
 func isConfirmedAlready(refusal *apierror.Error) bool {
 	return confirmedAlready().MatchString(refusal.Code + " " + refusal.Message)
 }

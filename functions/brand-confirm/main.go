@@ -1,6 +1,5 @@
-// Command brand-confirm is the Lambda function that confirms to WeChat Pay that a
-// user has become a member with a brand card: on request, and for each card in a
-// queue.
+// Command brand-confirm is the Lambda function that tells WeChat Pay whether a user became
+// a member with a brand card: on request, and for the cards in a queue.
 package main
 
 import (

@@ -60,14 +60,14 @@ func TestQueuesInMoto(t *testing.T) {
 	if early := receive(url); len(early) > 0 {
 		t.Error("the message is visible before its delay is over")
 	}
-	if err := q.bury(t.Context(), m, "NO_AUTH"); err != nil {
+	if err := q.sendToDeadLetters(t.Context(), m, "NO_AUTH"); err != nil {
 		t.Fatal(err)
 	}
 	buried := receive(deadLetterURL)
 	if len(buried) != 1 || *buried[0].Body != createdEvent() || aws.ToString(buried[0].MessageAttributes["Code"].StringValue) != "NO_AUTH" {
 		t.Errorf("dead letters: %+v", buried)
 	}
-	if err := newQueue(awsconfig.Load(), *url+"-none", *deadLetterURL+"-none").bury(t.Context(), m, "NO_AUTH"); err == nil {
+	if err := newQueue(awsconfig.Load(), *url+"-none", *deadLetterURL+"-none").sendToDeadLetters(t.Context(), m, "NO_AUTH"); err == nil {
 		t.Error("a queue that does not exist took a message")
 	} else {
 		t.Log(err)

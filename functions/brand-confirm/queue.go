@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// A message that failed n times comes again after minDelay·2^(n−1), and up to a
-	// half of that more, within maxDelay.
+	// After the nth failure a message is delayed by minDelay·2^(n−1), plus up to half
+	// of that as jitter, but by at most maxDelay.
 	minDelay = 30 * time.Second
 	maxDelay = time.Hour
-	// queueTimeout limits a call of SQS and its retries.
+	// queueTimeout limits a request to SQS with its retries.
 	queueTimeout = 2 * time.Second
 )
 
-// queue is the SQS queue that the messages come from, and its dead-letter queue.
-// Either URL may be empty. Then failed messages come again after the queue's
-// visibility timeout, and those that can't succeed until the queue gives them up.
+// queue is the SQS queue of the messages, and its dead-letter queue. Without url, a failed
+// message comes again after the queue's visibility timeout. Without deadLetters, a message
+// that can't succeed comes again until the queue's maxReceiveCount.
 type queue struct {
 	client      *sqs.Client
 	url         string
-	deadLetters string // URL
+	deadLetters string // URL of the dead-letter queue
 }
 
 func newQueue(config aws.Config, url, deadLetters string) *queue {
@@ -38,8 +38,8 @@ func newQueue(config aws.Config, url, deadLetters string) *queue {
 
 func (q *queue) hasDeadLetters() bool { return q.deadLetters != "" }
 
-// delay makes a message visible again after a time that grows with the number of
-// times that it was received, and not before retryAfter.
+// delay makes SQS deliver a message again after a delay that grows with the number of its
+// deliveries, and is at least retryAfter.
 func (q *queue) delay(ctx context.Context, m events.SQSMessage, retryAfter time.Duration) error {
 	if q.url == "" {
 		return nil
@@ -58,16 +58,16 @@ func (q *queue) delay(ctx context.Context, m events.SQSMessage, retryAfter time.
 	return nil
 }
 
-// backoff is the delay of a message that was received so many times.
+// backoff returns the delay of a message that was received the given number of times.
 func backoff(received int) time.Duration {
-	const maxDoublings = 7 // beyond maxDelay
+	const maxDoublings = 7 // enough to exceed maxDelay
 	d := min(minDelay<<min(max(received-1, 0), maxDoublings), maxDelay*2/3)
 	return d + rand.N(d/2+1)
 }
 
-// bury sends a message to the dead-letter queue, with the code of its failure as the
-// attribute Code.
-func (q *queue) bury(ctx context.Context, m events.SQSMessage, code string) error {
+// sendToDeadLetters sends a copy of a message to the dead-letter queue, with the code of
+// its failure as the attribute Code.
+func (q *queue) sendToDeadLetters(ctx context.Context, m events.SQSMessage, code string) error {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	_, err := q.client.SendMessage(ctx, &sqs.SendMessageInput{

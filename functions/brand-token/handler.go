@@ -29,15 +29,16 @@ func (r *request) validate() error {
 	)
 }
 
-// The operation has two paths: that of the document of June 2025, and that of the
+// The operation has two paths: the one in the document of June 2025, and the one on the
 // vendor's page since November 2025.
 const (
 	openUserCardTokens = "/v3/brand/partner/card-member/open-user-card-tokens"
 	preAuthTokens      = "/v3/brand/partner/card-member/pre-auth-tokens"
 )
 
-// mint returns a token for a user of a brand. It calls WeChat Pay at the path of the
-// request.
+// mint returns a token for a user of a brand:
+// POST /v3/brand/partner/card-member/open-user-card-tokens, or …/pre-auth-tokens. It calls
+// WeChat Pay at the path of the request.
 func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	path := r.Path()
 	if path != openUserCardTokens && path != preAuthTokens {

@@ -16,17 +16,18 @@ import (
 	"membercard/shared/validation"
 )
 
-// request is the body of POST /card/create (创建卡券): card_type, and one object whose
-// key is the type in lower case. Members that no rule here is about are WeChat's
-// business, and may have any value.
+// request is the body of POST /card/create (创建卡券). Its card has card_type, and one object
+// whose key is the type in lower case. Members without a rule here may have any value;
+// WeChat checks them.
 type request struct {
 	Card object `json:"card"`
 }
 
 type object = map[string]json.RawMessage
 
-// texts are the members of base_info that must be texts, in the document's order.
-var texts = []string{"logo_url", "brand_name", "code_type", "title", "color", "notice", "description"}
+// requiredStrings are the members of base_info that must be strings, in the document's
+// order.
+var requiredStrings = []string{"logo_url", "brand_name", "code_type", "title", "color", "notice", "description"}
 
 // validate returns the faults of the request.
 func (r *request) validate() (faults strictjson.Faults) {
@@ -54,13 +55,13 @@ func (r *request) validate() (faults strictjson.Faults) {
 	return append(faults, validateCard(r.Card, key)...)
 }
 
-// validateCard returns the faults of the object with the card's type as its key.
+// validateCard returns the faults of the object whose key is the card's type.
 func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
 	var card, baseInfo, sku, dateInfo object
 	var text string
 	var quantity int64
 	path := "/card/" + cardType
-	pathOfInfo := path + "/base_info"
+	infoPath := path + "/base_info"
 
 	faults = required(envelope, "/card", cardType, &card)
 	if len(faults) > 0 {
@@ -70,27 +71,27 @@ func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
 	if len(faults) > 0 {
 		return faults
 	}
-	for _, name := range texts {
-		faults = append(faults, required(baseInfo, pathOfInfo, name, &text)...)
+	for _, name := range requiredStrings {
+		faults = append(faults, required(baseInfo, infoPath, name, &text)...)
 	}
-	if missing := required(baseInfo, pathOfInfo, "sku", &sku); len(missing) > 0 {
+	if missing := required(baseInfo, infoPath, "sku", &sku); len(missing) > 0 {
 		faults = append(faults, missing...)
 	} else {
-		faults = append(faults, required(sku, pathOfInfo+"/sku", "quantity", &quantity)...)
+		faults = append(faults, required(sku, infoPath+"/sku", "quantity", &quantity)...)
 	}
-	faults = append(faults, required(baseInfo, pathOfInfo, "date_info", &dateInfo)...)
+	faults = append(faults, required(baseInfo, infoPath, "date_info", &dateInfo)...)
 	if cardType == cardfields.MemberCard {
 		faults = append(faults, required(card, path, "prerogative", &text)...)
 	}
 
 	own, wrong := fieldsOf(card, path)
 	faults = append(faults, wrong...)
-	ofInfo, wrong := fieldsOf(baseInfo, pathOfInfo)
+	ofInfo, wrong := fieldsOf(baseInfo, infoPath)
 	faults = append(faults, wrong...)
 	return append(faults, cardfields.CheckCard(path, cardType, own, ofInfo)...)
 }
 
-// required decodes a member that must be there. path is that of the object.
+// required decodes a required member of the object at path.
 func required(members object, path, name string, into any) strictjson.Faults {
 	value, sent := members[name]
 	if !sent {
@@ -99,7 +100,7 @@ func required(members object, path, name string, into any) strictjson.Faults {
 	return strictjson.DecodeValue(value, path+"/"+name, into)
 }
 
-// fieldsOf returns those members of an object that are card fields.
+// fieldsOf returns the members of the object at path that are card fields.
 func fieldsOf(members object, path string) (cardfields.Fields, strictjson.Faults) {
 	fields, faults := cardfields.Fields{}, strictjson.Faults(nil)
 	for _, name := range cardfields.Names {
@@ -115,8 +116,8 @@ func fieldsOf(members object, path string) (cardfields.Fields, strictjson.Faults
 	return fields, faults
 }
 
-// unclear is the advice for errors after which the card may exist all the same.
-var unclear = apierror.Advice{
+// unclearOutcome is the advice for errors after which WeChat may have created the card.
+var unclearOutcome = apierror.Advice{
 	{"UPSTREAM_TIMEOUT", "", lookFirst},
 	{"UPSTREAM_UNREACHABLE", "", lookFirst},
 	{"INVALID_RESPONSE", "", lookFirst},
@@ -126,7 +127,7 @@ var unclear = apierror.Advice{
 
 const lookFirst = "look whether the official account has the card before trying again: each call makes another card"
 
-// create makes a card: POST /card/create. WeChat gets the body byte for byte.
+// create creates a card: POST /card/create. WeChat gets the body byte for byte.
 func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	if err := r.Decode(&body); err != nil {
@@ -139,13 +140,13 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	// Two calls make two cards.
+	// Once, because each call that WeChat carries out creates a card.
 	answer, err := wechat.Post(ctx, "/card/create", content, upstream.Once)
 	if err != nil {
-		return nil, unclear.Apply(err)
+		return nil, unclearOutcome.Apply(err)
 	}
 	if _, err := answer.Text("card_id"); err != nil {
-		return nil, unclear.Apply(err)
+		return nil, unclearOutcome.Apply(err)
 	}
 	return gateway.Pass(answer), nil
 }

@@ -206,12 +206,14 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 	}
 }
 
-func TestNoNameOfTheCallersIsLogged(t *testing.T) {
+func TestNoNameThatTheCallerChoseIsLogged(t *testing.T) {
 	const name = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
 	for _, body := range []string{
 		strings.Replace(example, `"card_type"`, `"`+name+`":{},"card_type"`, 1),
 		inCard(`"` + name + `":1,"` + name + `":2`),
 		inCard(`"x":{"` + name + `":"\ud800"}`),
+		inCard(`"` + name + `":{"x":1,"x":2}`),
+		inCard(`"x":[{"` + name + `":{"y":"\ud800"}}]`),
 	} {
 		o := operation.Invoke(t, post(body), gatewaytest.Nowhere)
 		if o.Status != 400 {

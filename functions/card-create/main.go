@@ -1,5 +1,5 @@
-// Command card-create is the Lambda function that makes a card of the official
-// account, with its mini-program entries and the H5 links beside them.
+// Command card-create is the Lambda function that creates a card of the official account,
+// with its mini-program entries and the H5 links beside them.
 package main
 
 import (
@@ -17,8 +17,8 @@ func main() {
 	lambda.Start(newHandler(log, accountclient.NewWarm(log)))
 }
 
-// newHandler returns the function's handler. A card's texts are long, so a body may
-// have 64 KiB.
+// newHandler returns the function's handler. A body may have 64 KiB, because a card has
+// long texts.
 func newHandler(log *telemetry.Log, wechat *officialaccount.Client) gateway.Handler {
 	h := gateway.NewHandler(log, wechat, create)
 	h.MaxBody = 64 << 10

@@ -21,11 +21,11 @@ import (
 const source = "membercard"
 
 const (
-	// attemptTimeout limits one attempt to put an event. A connection may have died
-	// while the function was frozen, and then another attempt on a new one succeeds.
+	// attemptTimeout limits each of the SDK's attempts to put an event. If a connection
+	// died while the function was frozen, the next attempt uses a new one.
 	attemptTimeout = 1200 * time.Millisecond
-	// maxBackoff limits the pause between two attempts, so that all three attempts
-	// of the SDK fit into the time that WeChat Pay waits.
+	// maxBackoff limits the pause between two attempts, so that all three fit into the
+	// time that WeChat Pay waits.
 	maxBackoff = 300 * time.Millisecond
 )
 
@@ -46,8 +46,7 @@ func newBus(config aws.Config, name string) *bus {
 	}), name}
 }
 
-// detail is the Detail of an event. The decrypted resource follows as its last
-// member, resource.
+// detail is the Detail of an event, without its last member, the decrypted resource.
 type detail struct {
 	ID           string `json:"id"`
 	EventType    string `json:"event_type"`
@@ -56,9 +55,9 @@ type detail struct {
 	OriginalType string `json:"original_type"`
 }
 
-// put puts a notification on the bus as one event, and returns nil once the bus has
-// taken it (PutEvents). The SDK repeats what fails for a moment, in the time that
-// ctx leaves. The error is an [apierror.Error].
+// put puts a notification on the bus as one event (PutEvents). It returns nil only if the
+// bus has taken the event. The SDK repeats attempts that fail temporarily. The error is an
+// [apierror.Error].
 func (b *bus) put(ctx context.Context, n *signing.Notification) error {
 	text, err := encode(n)
 	if err != nil {
@@ -82,8 +81,8 @@ func (b *bus) put(ctx context.Context, n *signing.Notification) error {
 	return nil
 }
 
-// encode returns the Detail of a notification's event. The resource is in it byte
-// for byte. 64 KiB of notification can't exceed EventBridge's limit of 256 KiB.
+// encode returns the Detail of a notification's event, which contains the resource byte for
+// byte. A notification of 64 KiB can't exceed EventBridge's limit of 256 KiB.
 func encode(n *signing.Notification) (string, error) {
 	members, err := strictjson.Encode(detail{n.ID, n.EventType, n.CreateTime, n.Summary, n.OriginalType})
 	if err != nil {
@@ -92,7 +91,7 @@ func encode(n *signing.Notification) (string, error) {
 	return string(members[:len(members)-1]) + `,"resource":` + string(n.Resource) + "}", nil
 }
 
-// unavailable is a notification that the bus did not take.
+// unavailable returns the error for a notification that the bus did not take.
 func unavailable(cause error) *apierror.Error {
 	return &apierror.Error{
 		Status:  http.StatusInternalServerError,

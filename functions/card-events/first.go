@@ -8,21 +8,22 @@ import (
 	"membercard/shared/gateway"
 )
 
-// leastTimeout is what the first notification has at least.
-const leastTimeout = time.Second
+// minTimeout is the minimum timeout of the first notification.
+const minTimeout = time.Second
 
-// firstInTime is a handler that leaves its first notification less time, because WeChat
-// Pay may have waited for init as well. If it did not, because Lambda started the
-// instance ahead, that does no harm: what is not done in time comes again.
-type firstInTime struct {
+// deductInit is a handler that deducts the duration of init from the timeout of its first
+// notification, because WeChat Pay waited for init as well. If Lambda started the instance
+// in advance, WeChat Pay did not wait, and the timeout is shorter than necessary. That does
+// no harm: WeChat Pay sends a notification again that was not processed in time.
+type deductInit struct {
 	gateway.Handler
 	begun time.Time // when init began
 	first sync.Once
 }
 
 // Invoke implements lambda.Handler.
-func (f *firstInTime) Invoke(ctx context.Context, event []byte) ([]byte, error) {
-	h := f.Handler
-	f.first.Do(func() { h.Timeout = max(timeout-time.Since(f.begun), leastTimeout) })
+func (d *deductInit) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	h := d.Handler
+	d.first.Do(func() { h.Timeout = max(timeout-time.Since(d.begun), minTimeout) })
 	return h.Invoke(ctx, event)
 }

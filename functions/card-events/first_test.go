@@ -14,7 +14,7 @@ import (
 	"membercard/shared/telemetry"
 )
 
-func TestTheFirstNotificationMayHaveWaitedForInit(t *testing.T) {
+func TestInitIsDeductedFromTheFirstTimeout(t *testing.T) {
 	for _, row := range []struct {
 		what        string
 		init        time.Duration
@@ -23,13 +23,13 @@ func TestTheFirstNotificationMayHaveWaitedForInit(t *testing.T) {
 		{"init takes no time", 0, timeout, timeout},
 		{"Secrets Manager hung", 1500 * time.Millisecond, 2800 * time.Millisecond, timeout},
 		{"WeChat hung as well", 3 * time.Second, 1300 * time.Millisecond, timeout},
-		{"everything took too long", 10 * time.Second, leastTimeout, timeout},
-		{"started ahead", time.Hour, leastTimeout, timeout},
+		{"everything took too long", 10 * time.Second, minTimeout, timeout},
+		{"started ahead", time.Hour, minTimeout, timeout},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var left time.Duration
-				f := &firstInTime{begun: time.Now(), Handler: gateway.Handler{
+				f := &deductInit{begun: time.Now(), Handler: gateway.Handler{
 					Log:     telemetry.New(io.Discard, "MemberCard", "test"),
 					Timeout: timeout,
 					Operation: func(ctx context.Context, _ *gateway.Request) (*gateway.Response, error) {

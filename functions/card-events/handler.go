@@ -16,7 +16,7 @@ import (
 const (
 	// maxBody is the maximum size of a notification.
 	maxBody = 64 << 10
-	// timeout leaves time for the answer within 4.5 s. WeChat Pay waits for 5 s.
+	// timeout leaves time to answer within 4.5 s. WeChat Pay waits 5 s.
 	timeout = 4300 * time.Millisecond
 )
 
@@ -31,9 +31,9 @@ type handler struct {
 	bus       *bus
 }
 
-// receive verifies and decrypts a notification and puts it on the bus. It answers
-// 204 only after the bus has taken it, so that WeChat Pay sends it again otherwise:
-// every notification is on the bus at least once.
+// receive verifies and decrypts a notification and puts it on the bus. It answers 204 only
+// after the bus has taken the event. WeChat Pay sends the notification again after any
+// other answer, so every notification gets to the bus at least once.
 func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	if err := signing.CheckHeaders(r.Header()); err != nil {
 		return nil, err
@@ -53,10 +53,9 @@ func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Resp
 	return &gateway.Response{Status: http.StatusNoContent}, nil
 }
 
-// fail returns the body of an error answer in the form that WeChat Pay documents
-// for the answer to a notification.
+// fail returns the body of an error answer, as WeChat Pay documents it for notifications.
 func fail(e *apierror.Error) []byte {
-	body, _ := strictjson.Encode(struct { // strings always encode
+	body, _ := strictjson.Encode(struct { // strings can always be encoded
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}{"FAIL", e.Message})

@@ -1,5 +1,5 @@
-// Command card-events is the Lambda function that receives WeChat Pay's
-// notifications of membership cards and puts each on an EventBridge bus.
+// Command card-events is the Lambda function that receives WeChat Pay's notifications of
+// membership cards and puts them on an EventBridge bus.
 package main
 
 import (
@@ -17,5 +17,5 @@ func main() {
 	log := env.Log()
 	bus := newBus(awsconfig.Load(), env.Required("EVENT_BUS_NAME"))
 	handler := newHandler(log, merchantclient.NewForNotifications(log), bus)
-	lambda.Start(&firstInTime{Handler: handler, begun: begun})
+	lambda.Start(&deductInit{Handler: handler, begun: begun})
 }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha1" // which is what WeChat signs with
+	"crypto/sha1" // WeChat's algorithm for cardExt
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -21,7 +21,7 @@ import (
 // wx.addCard lets a user take one membership card at a time and greys out the rest.
 const maxCards = 20
 
-// request has one card to add, or several in cardList.
+// request is the body of POST /card/ext: one card to add, or several in cardList.
 type request struct {
 	CardID              string `json:"card_id"`
 	Code                string `json:"code"`
@@ -41,14 +41,14 @@ type card struct {
 	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"` // Unix time in seconds
 }
 
-// cards returns the cards of the request, and a function that returns the JSON
-// pointer of each.
+// cards returns the cards of the request, and a function that returns the JSON pointer of
+// the ith card.
 func (r *request) cards() (cards []card, at func(i int) string, err error) {
-	one := card{r.CardID, r.Code, r.OpenID, r.OuterStr, r.FixedBeginTimestamp}
+	single := card{r.CardID, r.Code, r.OpenID, r.OuterStr, r.FixedBeginTimestamp}
 	switch {
 	case r.CardList == nil:
-		return []card{one}, func(int) string { return "/body" }, nil
-	case one != card{}:
+		return []card{single}, func(int) string { return "/body" }, nil
+	case single != card{}:
 		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
 	case len(r.CardList) == 0 || len(r.CardList) > maxCards:
 		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
@@ -56,7 +56,7 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
 }
 
-// validate checks one card.
+// validate checks the card at a JSON pointer.
 func (c *card) validate(at string) error {
 	if err := cmp.Or(
 		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),
@@ -72,19 +72,19 @@ func (c *card) validate(at string) error {
 	return nil
 }
 
-// cardExt is what wx.addCard takes beside a card's ID, as a string of JSON.
+// cardExt is the cardExt of wx.addCard, which takes it as a string of JSON.
 type cardExt struct {
 	Code                string `json:"code,omitempty"`
 	OpenID              string `json:"openid,omitempty"`
 	Timestamp           string `json:"timestamp"` // Unix time in seconds
-	NonceStr            string `json:"nonce_str"` // never used twice
+	NonceStr            string `json:"nonce_str"` // must not be used twice
 	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp,omitempty"`
 	OuterStr            string `json:"outer_str,omitempty"`
 	Signature           string `json:"signature"`
 }
 
-// sign signs the parameters of a card with the card ticket: the hex SHA-1 of
-// their values, sorted as strings and put together; absent ones are left out.
+// sign sets the signature: the hex SHA-1 of the values of api_ticket, timestamp, card_id,
+// code, openid and nonce_str, sorted as strings and concatenated.
 func (e *cardExt) sign(apiTicket, cardID string) {
 	values := []string{apiTicket, e.Timestamp, cardID, e.Code, e.OpenID, e.NonceStr}
 	slices.Sort(values)
@@ -92,13 +92,13 @@ func (e *cardExt) sign(apiTicket, cardID string) {
 	e.Signature = hex.EncodeToString(digest[:])
 }
 
-// added is an entry of wx.addCard's cardList.
-type added struct {
+// cardListEntry is an entry of the cardList of wx.addCard.
+type cardListEntry struct {
 	CardID  string `json:"cardId"`
 	CardExt string `json:"cardExt"`
 }
 
-// sign answers with a cardList that is ready for wx.addCard: POST /card/ext.
+// sign returns a signed cardList for wx.addCard: POST /card/ext.
 func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	err := r.Decode(&body)
@@ -126,7 +126,7 @@ func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Re
 		return nil, err
 	}
 	var answer struct {
-		CardList []added `json:"cardList"`
+		CardList []cardListEntry `json:"cardList"`
 	}
 	for _, c := range cards {
 		e := cardExt{
@@ -142,7 +142,7 @@ func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Re
 		if err != nil {
 			return nil, err
 		}
-		answer.CardList = append(answer.CardList, added{c.CardID, string(text)})
+		answer.CardList = append(answer.CardList, cardListEntry{c.CardID, string(text)})
 	}
 	content, err := strictjson.Encode(answer)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command card-ext is the Lambda function that signs the parameters of wx.addCard.
-// It signs with the official account's card ticket, which it renews on a schedule.
+// Command card-ext is the Lambda function that signs the parameters of wx.addCard with the
+// official account's card ticket. It also renews the ticket, on a schedule.
 package main
 
 import (
@@ -20,7 +20,7 @@ func main() {
 	log, aws, id := env.Log(), awsconfig.Load(), env.Required("CARD_TICKET_SECRET_ID")
 	stored := secret.New(aws, id, parseTicket, log)
 	r := refresher{wechat: accountclient.New(log), stored: stored, secret: secretsmanager.NewFromConfig(aws), id: id}
-	// Requests only need the ticket, so no connection to WeChat is opened.
+	// Requests need only the ticket, so init opens no connection to WeChat.
 	env.DuringInit(func(ctx context.Context) { _, _ = stored.Get(ctx) })
 	lambda.Start(invocation.Actions{
 		Log:      log,

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/smithy-go"
 
 	"membercard/shared/apierror"
+	"membercard/shared/awsconfig"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
@@ -20,13 +20,13 @@ import (
 	"membercard/shared/wallclock"
 )
 
-// renewBefore is how long before its end a ticket is renewed. The schedule runs
-// every 5 minutes, so two of its invocations may fail.
+// renewBefore is how long before its expiry a ticket is renewed. The schedule runs every 5
+// minutes, so two invocations in a row may fail.
 const renewBefore = 15 * time.Minute
 
-// ticket is the official account's card ticket (api_ticket). Because its quota is
-// small, only the schedule fetches it. It is stored in Secrets Manager, where all
-// execution environments read it.
+// ticket is the official account's card ticket (api_ticket). Only the schedule fetches it,
+// because its quota is small. It is stored in Secrets Manager, from which all execution
+// environments read it.
 type ticket struct {
 	Ticket    string `json:"ticket"`
 	ExpiresAt string `json:"expires_at"` // RFC 3339
@@ -51,7 +51,7 @@ func parseTicket(secret []byte) (*ticket, error) {
 	return &t, nil
 }
 
-// errMalformed reports a malformed secret. The next refresh overwrites it.
+// errMalformed reports that the stored ticket is malformed. The next refresh replaces it.
 var errMalformed = errors.New("the card ticket's secret")
 
 // validFor reports whether there is a ticket that is valid for at least d.
@@ -59,14 +59,14 @@ func (t *ticket) validFor(d time.Duration) bool {
 	return t.Ticket != "" && wallclock.Now().Add(d).Before(t.expiresAt)
 }
 
-// tickets reads the stored ticket.
+// tickets provides the stored ticket. A cached secret implements it.
 type tickets interface {
 	Get(context.Context) (*ticket, error)
 	Refresh(context.Context) (t *ticket, changed bool, err error)
 	Expire(context.Context) error
 }
 
-// current returns the ticket to sign with.
+// current returns a valid ticket. If the cached one has expired, it reads the stored one.
 func current(ctx context.Context, stored tickets) (*ticket, error) {
 	t, err := stored.Get(ctx)
 	if err == nil && !t.validFor(0) {
@@ -81,15 +81,15 @@ func current(ctx context.Context, stored tickets) (*ticket, error) {
 	return t, nil
 }
 
-// refresher renews the stored ticket before it ends.
+// refresher renews the stored ticket before it expires.
 type refresher struct {
 	wechat *officialaccount.Client
 	stored tickets
 	secret *secretsmanager.Client
-	id     string // of the secret that the ticket is stored in
+	id     string // the secret in which the ticket is stored
 }
 
-// refresh is the action of the schedule.
+// refresh is the action {"action": "refresh"}, which the schedule sends.
 func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
 	var request struct {
 		Action string `json:"action"`
@@ -112,12 +112,12 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event
 	return json.Marshal(map[string]bool{"renewed": changed})
 }
 
-// renew gets a ticket from WeChat (GET /cgi-bin/ticket/getticket?type=wx_card) if
-// the stored one ends soon.
+// renew fetches a ticket from WeChat (GET /cgi-bin/ticket/getticket?type=wx_card) and
+// stores it, if the stored one is missing or expires soon.
 func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	held, err := r.stored.Get(ctx)
 	if err == nil && !held.validFor(renewBefore) {
-		held, _, err = r.stored.Refresh(ctx) // an operator may have renewed it
+		held, _, err = r.stored.Refresh(ctx) // another invocation may have renewed it
 	}
 	switch {
 	case err == nil && held.validFor(renewBefore):
@@ -141,12 +141,9 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	}
 	value := string(text)
 	_, err = r.secret.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.id, SecretString: &value})
-	if refused, ok := errors.AsType[smithy.APIError](err); ok {
-		return false, fmt.Errorf("storing the card ticket, Secrets Manager answered %s", refused.ErrorCode()) // its message may quote the ticket
-	}
 	if err != nil {
-		return false, errors.New("storing the card ticket, Secrets Manager could not be reached")
+		return false, fmt.Errorf("storing the card ticket: %w", awsconfig.Failure("Secrets Manager", err))
 	}
-	_ = r.stored.Expire(ctx) // the cache of this execution environment has the old ticket
+	_ = r.stored.Expire(ctx) // this execution environment has the old ticket in its cache
 	return true, nil
 }

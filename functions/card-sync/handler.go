@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 
+	"membercard/shared/awsconfig"
 	"membercard/shared/cardplan"
 	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
@@ -21,14 +21,12 @@ import (
 // maxPlan is the maximum size of a plan: 4 MiB.
 const maxPlan = 4 << 20
 
-// A report lists up to maxFaults faults of a plan, a log record up to
-// maxLoggedFaults.
 const (
-	maxFaults       = 1000
-	maxLoggedFaults = 20
+	maxFaults = 1000 // maximum number of a plan's faults in the report
+	maxLogged = 20   // maximum number of faults, or of failed cards, in the log record
 )
 
-// readTimeout limits reading the plan, including the SDK's retries.
+// readTimeout limits reading the plan, with the SDK's retries.
 const readTimeout = 10 * time.Second
 
 // request is the event of a sync, from a schedule or by hand:
@@ -39,7 +37,8 @@ type request struct {
 	Plan   json.RawMessage `json:"plan"` // instead of the object in S3
 }
 
-// planError is the report of a sync that changed nothing because of its plan.
+// planError is the report of a sync whose plan can't be read or is not valid. Such a sync
+// changes nothing.
 type planError struct {
 	Code    string      `json:"code"`
 	Message string      `json:"message"`
@@ -56,9 +55,9 @@ type handler struct {
 	plans  planObject
 }
 
-// sync reads the plan, applies it and returns the report. A failed card or a bad
-// plan is part of the report and not an error, because repeating the invocation
-// would not help.
+// sync is the action {"action": "sync"}. It reads the plan, applies it and returns the
+// report. A failed card and a bad plan are part of the report and not an error, because
+// repeating the invocation would not help.
 func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
 	var r request
 	err := invocation.Decode(event, &r)
@@ -74,41 +73,50 @@ func (h *handler) sync(ctx context.Context, record *telemetry.Record, event []by
 	}
 	p, err := cardplan.Parse(document)
 	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
-		e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
-		for _, fault := range faults[:min(len(faults), maxFaults)] {
-			e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
-		}
-		return reportPlanError(ctx, record, e, "correct the plan at the places named, or restore its last good version")
+		return reportPlanError(ctx, record, invalidPlan(faults), "correct the plan at the places named, or restore its last good version")
 	}
 	if err != nil {
 		return nil, err
 	}
 	report := h.syncer.sync(ctx, p, time.Now(), r.DryRun)
-	level, code := slog.LevelInfo, "OK"
-	counts := []slog.Attr{
-		slog.Int("updated", report.Updated), slog.Int("unchanged", report.Unchanged), slog.Int("not_applied", report.NotApplied),
-		slog.Int("failed", report.Failed), slog.Int("deferred", report.Deferred), slog.Bool("dry_run", report.DryRun),
-	}
-	if report.Failed > 0 {
-		level, code = slog.LevelError, "CARDS_FAILED"
-		record.Count(telemetry.SyncFailures)
-		counts = append(counts, slog.Any("failures", failures(report)))
-	}
-	record.End(ctx, level, "synced", code, counts...)
+	endRecord(ctx, record, report)
 	return strictjson.Encode(report)
+}
+
+func invalidPlan(faults strictjson.Faults) planError {
+	e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
+	for _, fault := range faults[:min(len(faults), maxFaults)] {
+		e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
+	}
+	return e
 }
 
 func reportPlanError(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
 	record.Count(telemetry.SyncFailures)
-	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLoggedFaults)]), slog.String("cure", cure))
+	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLogged)]), slog.String("cure", cure))
 	return strictjson.Encode(map[string]any{"error": e})
 }
 
-// failures returns the first failed cards, for the log record.
+// endRecord ends the record of a sync that has a report.
+func endRecord(ctx context.Context, record *telemetry.Record, r *report) {
+	level, code := slog.LevelInfo, "OK"
+	attrs := []slog.Attr{
+		slog.Int("updated", r.Updated), slog.Int("unchanged", r.Unchanged), slog.Int("not_applied", r.NotApplied),
+		slog.Int("failed", r.Failed), slog.Int("deferred", r.Deferred), slog.Bool("dry_run", r.DryRun),
+	}
+	if r.Failed > 0 {
+		level, code = slog.LevelError, "CARDS_FAILED"
+		record.Count(telemetry.SyncFailures)
+		attrs = append(attrs, slog.Any("failures", failures(r)))
+	}
+	record.End(ctx, level, "synced", code, attrs...)
+}
+
+// failures describes the first failed cards, for the log record.
 func failures(r *report) []string {
 	var lines []string
 	for _, c := range r.Cards {
-		if c.Error != nil && len(lines) < maxLoggedFaults {
+		if c.Error != nil && len(lines) < maxLogged {
 			lines = append(lines, c.CardID+": "+c.Error.Error())
 		}
 	}
@@ -126,11 +134,8 @@ func (o planObject) read(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	out, err := o.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.bucket, Key: &o.key})
-	if refused, ok := errors.AsType[smithy.APIError](err); ok {
-		return nil, fmt.Errorf("S3 answered %s for %s in %s", refused.ErrorCode(), o.key, o.bucket)
-	}
 	if err != nil {
-		return nil, errors.New("S3 could not be reached")
+		return nil, fmt.Errorf("%s in %s: %w", o.key, o.bucket, awsconfig.Failure("S3", err))
 	}
 	defer out.Body.Close()
 	document, err := io.ReadAll(io.LimitReader(out.Body, maxPlan+1))

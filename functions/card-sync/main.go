@@ -1,5 +1,5 @@
-// Command card-sync is the Lambda function that makes cards show what the card
-// plan says: on a schedule, when the plan changes, and by hand.
+// Command card-sync is the Lambda function that updates cards to match the card plan: on a
+// schedule, when the plan changes, and by hand.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 func main() {
 	log := env.Log()
 	plans := planObject{
-		// S3 behind another endpoint has no hostname for each bucket.
+		// An S3 at a configured endpoint has no hostname for each bucket.
 		client: s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
 		bucket: env.Required("CARD_PLAN_BUCKET"),
 		key:    env.Required("CARD_PLAN_KEY"),

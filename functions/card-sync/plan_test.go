@@ -205,7 +205,7 @@ func TestPlansThatAreNot(t *testing.T) {
 		{"card_id as a number", `{"cards":[{"card_id":1}]}`, []string{"/cards/0/card_id a string"}},
 		{"card_id of another alphabet", `{"cards":[{"card_id":"p/q"}]}`, []string{"/cards/0/card_id 1 to 32"}},
 		{"card_id of 33", `{"cards":[{"card_id":"` + strings.Repeat("p", 33) + `"}]}`, []string{"/cards/0/card_id 1 to 32"}},
-		{"a card twice", `{"cards":[{"card_id":"p"},{"card_id":"q"},{"card_id":"p"}]}`, []string{"/cards/2/card_id already at /cards/0"}},
+		{"a card twice", `{"cards":[{"card_id":"p"},{"card_id":"q"},{"card_id":"p"}]}`, []string{"/cards/2/card_id already planned at /cards/0"}},
 		{"an unknown member of a card", planOf(`,"field":{}`), []string{"/cards/0/field not a field"}},
 
 		{"fields null", planOf(`,"fields":null`), []string{"/cards/0/fields null"}},
@@ -262,7 +262,7 @@ func TestPlansThatAreNot(t *testing.T) {
 			"/cards/0/fields/custom_url a string", "/cards/0/card_id 1 to 32", "/cards/1/campaigns/0/from offset", "/cards/1/campaigns/0/fields/center_app_brand_user_name together",
 		}},
 		{"faults of many cards", `{"cards":[{"card_id":"p"},{"card_id":"p"},{"card_id":"q","colour":"red"},{"card_id":"r","fields":{"custom_url":"x"}}]}`, []string{
-			"/cards/2/colour not a field", "/cards/1/card_id already at /cards/0", "/cards/3/fields/custom_url http or https",
+			"/cards/2/colour not a field", "/cards/1/card_id already planned at /cards/0", "/cards/3/fields/custom_url http or https",
 		}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {

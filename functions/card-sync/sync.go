@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// minTimePerCard must be left of the invocation to start with a card.
+	// minTimePerCard is the minimum time for a card. With less time left, it is deferred.
 	minTimePerCard = 1500 * time.Millisecond
-	// resendInterval is the least time between two identical updates of a card
-	// that does not show the first one.
+	// resendInterval is the minimum time before an update is repeated that WeChat
+	// accepted but the card does not show.
 	resendInterval = 24 * time.Hour
 )
 
 // syncer updates cards to match the plan.
 type syncer struct {
 	wechat *officialaccount.Client
-	sent   map[string]change // accepted by WeChat but not shown by /card/get, by card_id
+	sent   map[string]change // by card_id
 }
 
-// change is an update that WeChat accepted.
+// change is an update that WeChat accepted but /card/get does not show.
 type change struct {
 	body string
 	at   time.Time
@@ -52,7 +52,7 @@ type cardReport struct {
 	Status     string          `json:"status"`
 	Changed    []string        `json:"changed,omitempty"`     // fields that were, or with dry_run would be, changed
 	SendCheck  *bool           `json:"send_check,omitempty"`  // whether WeChat puts the change under review
-	CardStatus string          `json:"card_status,omitempty"` // as /card/get has it, with not_applied
+	CardStatus string          `json:"card_status,omitempty"` // status in /card/get, with not_applied
 	Error      *apierror.Error `json:"error,omitempty"`
 }
 
@@ -60,18 +60,18 @@ type cardReport struct {
 const (
 	updated    = "updated"
 	unchanged  = "unchanged"
-	notApplied = "not_applied" // accepted by WeChat, but /card/get does not show it: in review
+	notApplied = "not_applied" // accepted by WeChat but not shown by /card/get, because it is in review
 	failed     = "failed"
-	deferred   = "deferred" // not started: no time or quota was left
+	deferred   = "deferred" // nothing was sent, because no time or quota was left
 )
 
 // inReview is the status of a card whose last change is under review. The card
 // can't be handed out meanwhile, and another update would go to review as well.
 const inReview = "CARD_STATUS_NOT_VERIFY"
 
-// sync applies the plan as of now, one card after the other, until ctx ends. A failed
-// card does not stop the others, but an error that every card would meet ends the
-// run. With dryRun no update is sent.
+// sync applies the plan as of now, one card after the other, until ctx ends. A failed card
+// does not stop the others, but an error that every card would get ends the run. With
+// dryRun no update is sent.
 func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *report {
 	r := &report{DryRun: dryRun, Cards: make([]cardReport, len(p.Cards))}
 	for i := range p.Cards {
@@ -86,8 +86,14 @@ func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryR
 			break
 		}
 	}
-	for i := range r.Cards {
-		switch r.Cards[i].Status {
+	r.count()
+	return r
+}
+
+// count sets the numbers of cards by status.
+func (r *report) count() {
+	for _, c := range r.Cards {
+		switch c.Status {
 		case updated:
 			r.Updated++
 		case unchanged:
@@ -100,7 +106,6 @@ func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryR
 			r.Deferred++
 		}
 	}
-	return r
 }
 
 // endsRun reports whether an error concerns the account and not a single card: no
@@ -114,7 +119,7 @@ func timeLeft(ctx context.Context, min time.Duration) bool {
 	return ctx.Err() == nil && (!ok || time.Until(deadline) > min)
 }
 
-// card updates one card.
+// card brings one card in line with the plan. r is its report, whose status is deferred.
 func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *cardReport) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -128,35 +133,39 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	}
 	shown, err := s.get(ctx, planned.CardID)
 	if err != nil {
-		if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
+		// A timeout because the invocation's own time ran out defers the card.
+		if apierror.From(err).Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
 			r.fail(err)
-		} // otherwise the invocation's own time ran out
+		}
 		return
 	}
 	changes := shown.differing(wanted)
-	r.Changed = changes.Sorted()
-	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
-	switch {
-	case len(changes) == 0:
+	if len(changes) == 0 {
 		delete(s.sent, planned.CardID)
 		r.Status = unchanged
 		return
+	}
+	r.Changed = changes.Sorted()
+	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
+	switch {
 	case err != nil:
 		r.fail(err)
-		return
 	case shown.cardType != cardfields.MemberCard && slices.ContainsFunc(r.Changed, cardfields.OfMemberCard):
 		r.fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
-		return
 	case shown.status == inReview || s.isSent(planned.CardID, body):
 		r.Status, r.CardStatus = notApplied, shown.status
-		return
 	case dryRun:
 		r.Status = updated
-		return
 	case !timeLeft(ctx, minTimePerCard):
 		r.Changed = nil
-		return
+	default:
+		s.update(ctx, planned.CardID, body, wanted, r)
 	}
+}
+
+// update sends an update of a card, and reads the card again to see whether it shows the
+// wanted fields.
+func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted cardfields.Fields, r *cardReport) {
 	answer, err := s.wechat.Post(ctx, "/card/update", body)
 	if errors.Is(err, upstream.ErrNoTime) {
 		r.Changed = nil
@@ -169,13 +178,14 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	var accepted struct {
 		SendCheck bool `json:"send_check"`
 	}
-	_ = json.Unmarshal(answer.Body, &accepted) // missing for cards that need no review
+	_ = json.Unmarshal(answer.Body, &accepted) // without send_check there is no review
 	r.Status, r.SendCheck = updated, &accepted.SendCheck
-	if shown, err = s.get(ctx, planned.CardID); err != nil {
+	shown, err := s.get(ctx, cardID)
+	if err != nil {
 		return // WeChat accepted the update; the next sync reads the card again
 	}
 	if missing := shown.differing(wanted); len(missing) > 0 {
-		s.remember(planned.CardID, missing, shown.cardType)
+		s.remember(cardID, missing, shown.cardType)
 		r.Status, r.Changed, r.CardStatus = notApplied, missing.Sorted(), shown.status
 	}
 }
@@ -184,9 +194,9 @@ func (r *cardReport) fail(err error) {
 	r.Status, r.Error, r.Changed = failed, apierror.From(err), nil
 }
 
-// remember stores an update that WeChat accepted but does not show, so that this
-// execution environment does not send it again. A new environment only knows the
-// status of the card itself.
+// remember stores an update that WeChat accepted but does not show, so that this execution
+// environment does not send it again soon. A new environment has only the card's status
+// to go by.
 func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType string) {
 	body, err := missing.UpdateRequest(cardID, cardType)
 	if err != nil {

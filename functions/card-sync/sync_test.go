@@ -87,7 +87,10 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 // A failure that every card would have ends the run: that card failed, and the rest
 // are deferred.
 func TestWhatEndsTheRun(t *testing.T) {
-	for _, errcode := range []int{45009, 40001, 40014, 42001} {
+	for errcode, code := range map[int]string{
+		45009: "WECHAT_45009", 40001: "WECHAT_40001", 40014: "WECHAT_40014", 42001: "WECHAT_42001", 40164: "WECHAT_40164",
+		40013: "CONFIG_ERROR", 40125: "CONFIG_ERROR",
+	} {
 		for _, refused := range []string{"/card/get", "/card/update"} {
 			t.Run(fmt.Sprintf("%d from %s", errcode, refused), func(t *testing.T) {
 				current := map[string]string{}
@@ -106,7 +109,7 @@ func TestWhatEndsTheRun(t *testing.T) {
 				if got := statuses(r); got != "updated updated failed deferred deferred" || r.Updated != 2 || r.Failed != 1 || r.Deferred != 2 {
 					t.Errorf("%s: %+v", got, r)
 				}
-				if e := r.Cards[2].Error; e == nil || e.Code != fmt.Sprintf("WECHAT_%d", errcode) {
+				if e := r.Cards[2].Error; e == nil || e.Code != code {
 					t.Errorf("%+v", e)
 				}
 				for _, body := range append(w.Received("/card/get"), w.Received("/card/update")...) {

@@ -11,8 +11,8 @@ import (
 	"membercard/shared/validation"
 )
 
-// request is the body of POST /card/update (更改卡券信息): a card, and one object
-// whose key is the card's type.
+// request is the body of POST /card/update (更改卡券信息): card_id, and one object whose key
+// is the card's type.
 type request struct {
 	CardID        string `json:"card_id"`
 	Groupon       *card  `json:"groupon"`

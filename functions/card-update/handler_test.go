@@ -178,6 +178,17 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 	}
 }
 
+func TestNoNameThatTheCallerChoseIsLogged(t *testing.T) {
+	const name = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	for _, fields := range []string{`"` + name + `":"x"`, `"` + name + `":1`, `"` + name + `":null`, `"` + name + `":"x","` + name + `":"y"`} {
+		o := operation.Invoke(t, post(inBaseInfo(fields)), gatewaytest.Nowhere)
+		if o.Status != 400 {
+			t.Errorf("%d %s", o.Status, o.Body)
+		}
+		o.RequireNotLogged(t, name)
+	}
+}
+
 func TestARefusalStaysReadable(t *testing.T) {
 	long := strings.Repeat("x", 10_000)
 	for _, body := range []string{inBaseInfo(`"` + long + `":"x"`), inBaseInfo(`"custom_url":"` + long + `"`), `{"` + long + `":1}`} {

@@ -1,5 +1,5 @@
-// Command key-check is the Lambda function that has WeChat Pay test the merchant's
-// keys: on a schedule, and by hand. It finds a revoked certificate, a rotated
+// Command key-check is the Lambda function that runs WeChat Pay's self-test of the
+// merchant's keys: on a schedule, and by hand. It finds a revoked certificate, a rotated
 // public key or a wrong apiv3_key before customers do.
 package main
 

@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"context"
 
-	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
-// request is the body of the confirmation of a user's card (2026-07). The document's
-// DEFAULT is not accepted, as it has no meaning.
+// request is the body of the confirmation of a user's card (2026-07). The state DEFAULT of
+// the document is not accepted, because it confirms nothing.
 type request struct {
 	UserCardConfirmState string `json:"user_card_confirm_state"`
 	FailReason           string `json:"fail_reason,omitempty"`
@@ -30,20 +29,17 @@ func (r *request) validate(cardID, code string) error {
 	)
 }
 
-// validateFailReason refuses a reason for what did not fail.
+// validateFailReason refuses fail_reason with any state but CREATE_CARD_FAIL.
 func (r *request) validateFailReason() error {
 	if r.FailReason == "" || r.UserCardConfirmState == "CREATE_CARD_FAIL" {
 		return nil
 	}
-	return apierror.InvalidParam(apierror.Detail{
-		Field: "/body/fail_reason",
-		Issue: "is allowed with CREATE_CARD_FAIL only",
-	})
+	return gateway.Fault(strictjson.Fault{Path: "/fail_reason", Issue: "is allowed with CREATE_CARD_FAIL only"})
 }
 
-// confirm tells WeChat Pay whether the merchant's own registration worked:
-// POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm. The
-// document does not describe the answer, so any object is passed on, and no body too.
+// confirm tells WeChat Pay whether the merchant's own registration succeeded:
+// POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm. The document
+// does not describe the answer, so any object is passed on, and an empty body as well.
 func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID, code := r.PathParameter("card_id"), r.PathParameter("code")

@@ -1,5 +1,5 @@
 // Command merchant-confirm is the Lambda function that tells WeChat Pay whether the
-// merchant's own registration of a new member worked.
+// merchant's own registration of a new member succeeded.
 package main
 
 import (

@@ -14,7 +14,7 @@ import (
 
 // decrypt returns the code that an encrypt_code stands for:
 // GET /v3/marketing/membercard-open/cards/{card_id}/decrypt-code?encrypt_code=….
-// The document wants encrypt_code as WeChat sent it, neither decoded nor encoded.
+// The document asks for encrypt_code exactly as WeChat sent it, neither decoded nor encoded.
 func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	cardID := r.PathParameter("card_id")
 	encrypted, err := encryptCode(r)

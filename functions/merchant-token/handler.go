@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 
-	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
@@ -39,10 +38,7 @@ func (r *request) validateJump() error {
 	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
 		return nil
 	}
-	return apierror.InvalidParam(apierror.Detail{
-		Field: "/body/activate_url",
-		Issue: "or activate_appid is required with JUMP_ACTIVATE",
-	})
+	return gateway.Fault(strictjson.Fault{Path: "/activate_url", Issue: "or activate_appid is required with JUMP_ACTIVATE"})
 }
 
 // mint returns a permission_token for a card:

@@ -1,7 +1,6 @@
-// Package cardfields has the fields of a card that lead to a mini program or an
-// H5 page, with their rules and the /card/update request that sets them. The
-// names are those of the document 小程序&卡券打通, section 3.1, and of the H5 links
-// beside them.
+// Package cardfields has the fields of a card that link to a mini program or an H5 page,
+// with their rules, and the /card/update request that sets them. The mini-program fields
+// are those of the document 小程序&卡券打通, section 3.1.
 package cardfields
 
 import (
@@ -12,7 +11,7 @@ import (
 	"membercard/shared/validation"
 )
 
-// CardTypes lists the types of card, as the keys of their objects.
+// CardTypes lists the types of cards, in lower case as in the keys of their objects.
 var CardTypes = []string{
 	"groupon", "cash", "discount", "gift", "general_coupon",
 	MemberCard, "scenic_ticket", "movie_ticket", "boarding_pass", "meeting_ticket",
@@ -29,22 +28,21 @@ var Names = []string{
 	"activate_url", "activate_app_brand_user_name", "activate_app_brand_pass",
 }
 
-// entries are the places of a card that can have a link. They are the prefixes of
-// the fields' names.
+// entries are the prefixes of the fields' names. Each stands for a place of a card that
+// can have a link.
 var entries = []string{"custom", "center", "promotion", "activate"}
 
-// OfMemberCard reports whether a field belongs to the member_card object itself,
-// which only a membership card has. The other fields belong to its base_info.
+// OfMemberCard reports whether a field belongs to the object member_card, which only
+// membership cards have. All other fields belong to base_info.
 func OfMemberCard(name string) bool {
 	return strings.HasPrefix(name, "activate_") && slices.Contains(Names, name)
 }
 
-// Fields are values by field name. An empty value clears the field; a field that
-// is not in the map is not changed.
+// Fields are the values of fields by name. An empty value clears a field. A field that is
+// not in the map is not changed.
 type Fields map[string]string
 
-// Check returns the faults of single fields. pointer returns the JSON pointer of
-// a field.
+// Check returns the faults of single fields. pointer returns the JSON pointer of a field.
 func (f Fields) Check(pointer func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.Sorted() {
 		var issue string
@@ -64,7 +62,7 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 	return faults
 }
 
-// userName is the rule of *_app_brand_user_name: a mini program's original ID.
+// userName is the rule for *_app_brand_user_name: a mini program's original ID and @app.
 func userName(value string) string {
 	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-"
 	id, hasSuffix := strings.CutSuffix(value, "@app")
@@ -75,8 +73,8 @@ func userName(value string) string {
 	return ""
 }
 
-// HasPairOf reports whether a *_app_brand_user_name or *_app_brand_pass is there, or
-// the field that it comes together with.
+// HasPairOf reports whether the fields include the given *_app_brand_user_name or
+// *_app_brand_pass, or the other one of the same entry.
 func (f Fields) HasPairOf(name string) bool {
 	entry, _, _ := strings.Cut(name, "_app_brand_")
 	_, user := f[entry+"_app_brand_user_name"]
@@ -103,9 +101,9 @@ func (f Fields) CheckPairs(pointer func(name string) string) (faults strictjson.
 	return faults
 }
 
-// CheckCard returns the faults of a card's fields: own are those of the card's
-// object, which has the key cardType, and baseInfo those of its base_info. path is
-// the JSON pointer of the card's object.
+// CheckCard returns the faults of a card's fields. own are the fields of the card's object,
+// whose key is cardType, and baseInfo those of its base_info. path is the JSON pointer of
+// the card's object.
 func CheckCard(path, cardType string, own, baseInfo Fields) (faults strictjson.Faults) {
 	inCard := func(name string) string { return path + "/" + name }
 	inBaseInfo := func(name string) string { return path + "/base_info/" + name }
@@ -126,8 +124,8 @@ func CheckCard(path, cardType string, own, baseInfo Fields) (faults strictjson.F
 	return append(append(faults, baseInfo.Check(inBaseInfo)...), baseInfo.CheckPairs(inBaseInfo)...)
 }
 
-// Sorted returns the names of the fields: known ones in the documents' order,
-// then unknown ones alphabetically.
+// Sorted returns the names of the fields: the known ones in the order of [Names], then the
+// unknown ones alphabetically.
 func (f Fields) Sorted() []string {
 	var known, unknown []string
 	for _, name := range Names {
@@ -144,7 +142,8 @@ func (f Fields) Sorted() []string {
 	return append(known, unknown...)
 }
 
-// UpdateRequest returns the body of /card/update that sets the fields of a card.
+// UpdateRequest returns the body of the /card/update request that sets the fields of a
+// card.
 func (f Fields) UpdateRequest(cardID, cardType string) ([]byte, error) {
 	baseInfo, card := map[string]string{}, map[string]any{}
 	for name, value := range f {

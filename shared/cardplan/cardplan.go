@@ -1,4 +1,4 @@
-// Package cardplan has the card plan: what the links of cards show, and when.
+// Package cardplan parses the card plan, which says what the links of cards show, and when.
 package cardplan
 
 import (
@@ -13,7 +13,7 @@ import (
 	"membercard/shared/validation"
 )
 
-// Plan says what cards show, and when. plan.schema.json has the same rules for
+// Plan is a card plan. The file plan.schema.json of card-sync has the same rules, for
 // editors.
 type Plan struct {
 	Cards []Card `json:"cards"`
@@ -22,11 +22,11 @@ type Plan struct {
 // Card is the plan of one card.
 type Card struct {
 	CardID    string            `json:"card_id"`
-	Fields    cardfields.Fields `json:"fields"`    // unless a campaign says otherwise
-	Campaigns []Campaign        `json:"campaigns"` // where they overlap, the last one wins
+	Fields    cardfields.Fields `json:"fields"`    // used unless a campaign overrides them
+	Campaigns []Campaign        `json:"campaigns"` // if active ones have the same field, the last one wins
 }
 
-// Campaign is active while From ≤ now < Until. Both are optional.
+// Campaign overrides fields of a card while From ≤ now < Until. Both are optional.
 type Campaign struct {
 	Name   string            `json:"name"`
 	From   string            `json:"from"`  // RFC 3339, with an offset
@@ -36,7 +36,7 @@ type Campaign struct {
 	from, until time.Time
 }
 
-// Interval returns the times of the campaign; a zero time is none.
+// Interval returns the parsed From and Until. A time is zero if it is not set.
 func (c *Campaign) Interval() (from, until time.Time) { return c.from, c.until }
 
 // ActiveAt reports whether the campaign is active at a time.
@@ -58,7 +58,8 @@ func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
 	return f
 }
 
-// Parse parses a plan, a JSON document, or returns all its faults as [strictjson.Faults].
+// Parse parses a plan, which is a JSON document. The error is [strictjson.Faults] with all
+// its faults.
 func Parse(document []byte) (*Plan, error) {
 	var p Plan
 	var faults strictjson.Faults
@@ -72,8 +73,8 @@ func Parse(document []byte) (*Plan, error) {
 	return &p, nil
 }
 
-// check returns the faults that decoding does not find. It reports no second fault
-// for a place that is already known to be wrong.
+// check returns the faults that decoding does not find. It skips places for which a fault
+// is already known.
 func (p *Plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	seen := map[string]bool{}
 	for _, fault := range known {
@@ -93,7 +94,7 @@ func (p *Plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 	if p.Cards == nil {
 		add(strictjson.Fault{Path: "/cards", Issue: validation.Required("")})
 	}
-	places := map[string]string{} // of card_ids
+	places := map[string]string{} // by card_id
 	for i := range p.Cards {
 		c, at := &p.Cards[i], fmt.Sprintf("/cards/%d", i)
 		issue := validation.Required(c.CardID)
@@ -101,7 +102,7 @@ func (p *Plan) check(known strictjson.Faults) (faults strictjson.Faults) {
 			issue = validation.CardID(c.CardID)
 		}
 		if first, again := places[c.CardID]; again && issue == "" {
-			issue = "is planned for already at " + first
+			issue = "is already planned at " + first
 		}
 		places[c.CardID] = at
 		if issue != "" {
@@ -117,7 +118,7 @@ func (c *Card) check(at string) (faults strictjson.Faults) {
 		return func(name string) string { return place + "/fields/" + name }
 	}
 	faults = c.Fields.Check(in(at))
-	changes := []time.Time{{}} // times at which the fields may change
+	changes := []time.Time{{}} // the zero time, and all times at which the fields may change
 	for i := range c.Campaigns {
 		place := fmt.Sprintf("%s/campaigns/%d", at, i)
 		faults = append(faults, c.Campaigns[i].check(place)...)
@@ -132,8 +133,9 @@ func (c *Card) check(at string) (faults strictjson.Faults) {
 	return faults
 }
 
-// origin returns the place, in the card at a place, that half of a pair has its value
-// from at a time: the last active campaign that has it or the other half, else the card.
+// origin returns the place of the fields that decide about half of a pair at a time: the
+// last active campaign that has either half, or else the card itself, which is at the
+// place at.
 func (c *Card) origin(at, name string, now time.Time) string {
 	origin := at
 	for i := range c.Campaigns {
@@ -144,8 +146,8 @@ func (c *Card) origin(at, name string, now time.Time) string {
 	return origin
 }
 
-// rfc3339 parses a time. It is stricter than time.Parse, which also accepts times
-// that RFC 3339 does not allow.
+// rfc3339 parses a time in RFC 3339. time.Parse alone also accepts some other forms, such
+// as a comma before the fraction.
 func rfc3339(value string) (t time.Time, ok bool) {
 	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
@@ -156,7 +158,8 @@ func rfc3339(value string) (t time.Time, ok bool) {
 		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, "-00:00") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
 }
 
-// check parses the campaign's times.
+// check parses the campaign's times, and returns the faults of the campaign except those of
+// single fields.
 func (c *Campaign) check(at string) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {
