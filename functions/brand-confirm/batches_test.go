@@ -259,7 +259,7 @@ var refusals = []struct {
 	{"confirmed already, by the code", answer{status: 409, body: `{"code":"CARD_ALREADY_CONFIRMED","message":"x"}`}, "", confirmedBefore},
 }
 
-func TestWhatBecomesOfARefusedMessage(t *testing.T) {
+func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 	for _, row := range refusals {
 		for _, queues := range []struct{ name, url, deadLetters string }{
 			{"with both queues", queueURL, deadLetters}, {"without queues", "", ""},
@@ -290,7 +290,7 @@ func TestWhatBecomesOfARefusedMessage(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAnswerAMessageComesAgain(t *testing.T) {
+func TestAMessageIsKeptWithoutAnAnswer(t *testing.T) {
 	for _, row := range []struct {
 		rule     string
 		merchant *signing.Merchant
@@ -311,7 +311,7 @@ func TestWithoutAnAnswerAMessageComesAgain(t *testing.T) {
 	}
 }
 
-func TestAnEventThatCanNotBeConfirmedIsADeadLetterAtOnce(t *testing.T) {
+func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 	without := func(member string) string {
 		return event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"`+member+`"`, `"another"`, 1))
 	}
@@ -340,7 +340,7 @@ func TestAnEventThatCanNotBeConfirmedIsADeadLetterAtOnce(t *testing.T) {
 	}
 }
 
-func TestOneFailureDoesNotHoldUpTheOthers(t *testing.T) {
+func TestAFailedMessageDoesNotStopTheOthers(t *testing.T) {
 	s := startSQS(t)
 	w := startWeChatPay(t, success, answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}, answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, success)
 	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent(), createdEvent(), createdEvent(), `{}`, createdEvent()))
@@ -350,7 +350,7 @@ func TestOneFailureDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 }
 
-func TestIfSQSFailsNothingIsLost(t *testing.T) {
+func TestAMessageIsKeptIfSQSFails(t *testing.T) {
 	for _, row := range refusals {
 		if row.want == confirmedBefore {
 			continue
@@ -429,7 +429,7 @@ func TestAMessageWithoutAnAnswerInTimeIsDelayed(t *testing.T) {
 	}
 }
 
-func TestWithoutTimeMessagesAreLeftForTheNextInvocation(t *testing.T) {
+func TestMessagesAreDeferredWithoutTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), answerTime+callInterval+queueTimeout+minCallTime)
 	defer cancel()
 	s := startSQS(t)
@@ -441,7 +441,7 @@ func TestWithoutTimeMessagesAreLeftForTheNextInvocation(t *testing.T) {
 	}
 }
 
-func TestRequestsAreTakenBesideBatches(t *testing.T) {
+func TestTheFunctionHandlesRequestsAndBatches(t *testing.T) {
 	w := startWeChatPay(t, success)
 	log, records := telemetrytest.New()
 	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
@@ -458,7 +458,7 @@ func TestRequestsAreTakenBesideBatches(t *testing.T) {
 
 // A refusal that is final has a cure that is its own, in the log and for a caller. The
 // first row is the refusal that the sandbox has a button for.
-func TestWhatToDoAboutARefusal(t *testing.T) {
+func TestTheCureOfARefusal(t *testing.T) {
 	for _, row := range []struct {
 		status              int
 		code, message, cure string

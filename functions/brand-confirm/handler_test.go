@@ -60,7 +60,7 @@ func body(field, value string) string {
 
 func text(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 
-func TestWhatTheDocumentAllows(t *testing.T) {
+func TestDocumentedRequestsAreAccepted(t *testing.T) {
 	for _, row := range []struct{ rule, code, body string }{
 		{"all fields", userCardCode, example},
 		{"the required fields", userCardCode, body("", "")},
@@ -148,7 +148,7 @@ func TestTheDocumentsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(userCardCode, example), signingtest.Errors{})
 }
 
-func TestWhatSaysThatACardIsConfirmedAlready(t *testing.T) {
+func TestIsConfirmedAlready(t *testing.T) {
 	for _, row := range []struct {
 		code, message string
 		want          bool

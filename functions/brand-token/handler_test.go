@@ -40,7 +40,7 @@ func body(field, value string) string { return gatewaytest.With(example, field, 
 // text returns a JSON string that repeats s n times.
 func text(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }
 
-func TestWhatTheDocumentAllows(t *testing.T) {
+func TestDocumentedRequestsAreAccepted(t *testing.T) {
 	for _, row := range []struct{ rule, body string }{
 		{"the document's example", example},
 		{"brand_id of 32", body("brand_id", text("1", 32))},

@@ -28,7 +28,7 @@ const (
 	answer    = `{"errcode":0,"errmsg":"ok","code":"751234212312"}`
 )
 
-func TestWhatWeChatGets(t *testing.T) {
+func TestWeChatGetsTheDocumentedBody(t *testing.T) {
 	for _, row := range []struct{ rule, body, sent string }{
 		{"the document's example", `{ "encrypt_code": "` + encrypted + `" }`, with(encrypted)},
 		{"256 characters", with(strings.Repeat("a", 256)), with(strings.Repeat("a", 256))},

@@ -239,7 +239,7 @@ func TestANotificationBecomesAnEvent(t *testing.T) {
 	}
 }
 
-func TestWhatIsTaken(t *testing.T) {
+func TestAcceptedNotifications(t *testing.T) {
 	small := wechatpaytest.Notification("SECURITY_ECHO.SUCCESS", `{"echo_message":"x"}`, apiv3Key)
 	// Blanks between two members fill it up to 64 KiB.
 	full := strings.Replace(small, `,"`, ","+strings.Repeat(" ", maxBody-len(small))+`"`, 1)
@@ -273,7 +273,7 @@ func TestWhatIsTaken(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotProvenToBeWeChatPays(t *testing.T) {
+func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 	merchant, _ := wechatpaytest.Keys()
 	forged := signed(good())
 	header := http.Header{}
@@ -311,7 +311,7 @@ func TestWhatIsNotProvenToBeWeChatPays(t *testing.T) {
 	}
 }
 
-func TestWhatCanNotBeRead(t *testing.T) {
+func TestUnreadableNotificationsAreRefused(t *testing.T) {
 	outer, resource := wechatpaytest.Document(cardCreated, "", apiv3Key)
 	withNonce := func(nonce string) gatewaytest.Event {
 		resource["nonce"], resource["ciphertext"] = nonce, wechatpaytest.Encrypt(`{}`, "user_card", nonce, apiv3Key)
@@ -363,9 +363,9 @@ func TestANewKeyServesAtOnce(t *testing.T) {
 	}
 }
 
-// TestRubbishCostsOneDownloadAndOneReadOfTheSecret has requests of unknown serial
+// TestUnknownKeysCostOneDownloadAndOneReadOfTheSecret has requests of unknown serial
 // numbers, each with another one, and the secret as AWS hands it out.
-func TestRubbishCostsOneDownloadAndOneReadOfTheSecret(t *testing.T) {
+func TestUnknownKeysCostOneDownloadAndOneReadOfTheSecret(t *testing.T) {
 	var reads, downloads atomic.Int64
 	manager := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reads.Add(1)

@@ -403,7 +403,7 @@ func TestASecretThatCantBeRead(t *testing.T) {
 }
 
 // However many instances start at once, requests never ask WeChat for a ticket.
-func TestABurst(t *testing.T) {
+func TestRequestsNeverFetchATicket(t *testing.T) {
 	const instances = 50
 	m, w := startManager(t, ends(oldTicket, time.Minute)), startWeChat(t, "")
 	payload, err := json.Marshal(event(card1, openid))

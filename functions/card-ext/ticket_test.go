@@ -73,7 +73,7 @@ func FuzzParseTicket(f *testing.F) {
 	})
 }
 
-func TestHowLongATicketLives(t *testing.T) {
+func TestValidFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, row := range []struct {
 			left, while time.Duration
@@ -280,7 +280,7 @@ func TestTheInstanceThatRenewedSignsAtOnce(t *testing.T) {
 	}
 }
 
-func TestAnotherEventIsAnError(t *testing.T) {
+func TestOtherEventsAreErrors(t *testing.T) {
 	m, w := startManager(t, `{}`), startWeChat(t, granted)
 	for _, payload := range []string{`{"action":"renew"}`, `{"action":"Refresh"}`, `{"action":"refresh","force":true}`, `{"action":"refresh","action":"refresh"}`, `{}`, `{"source":"aws.events","detail":{"action":"refresh"}}`} {
 		if answer, err := newInstance(m, w.URL).Invoke(t.Context(), []byte(payload)); err == nil || answer != nil {

@@ -292,7 +292,7 @@ func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 }
 
 // The campaigns in force are those at the time of the invocation.
-func TestCampaignsAreOfNow(t *testing.T) {
+func TestActiveCampaignsAreApplied(t *testing.T) {
 	now := time.Now()
 	stamp := func(d time.Duration) string { return now.Add(d).Format(time.RFC3339) }
 	for _, row := range []struct{ what, from, until, want string }{

@@ -133,7 +133,7 @@ func TestCampaignsOverlay(t *testing.T) {
 	}
 }
 
-func TestPlansThatAreGood(t *testing.T) {
+func TestValidPlans(t *testing.T) {
 	const (
 		user, page   = `"custom_app_brand_user_name":"gh_86a091e50ad4@app"`, `"custom_app_brand_pass":"p"`
 		noUser, noPg = `"custom_app_brand_user_name":""`, `"custom_app_brand_pass":""`
@@ -171,7 +171,7 @@ func faultsOf(t *testing.T, document string) strictjson.Faults {
 	return faults
 }
 
-func TestPlansThatAreNot(t *testing.T) {
+func TestInvalidPlans(t *testing.T) {
 	const (
 		user, page   = `"custom_app_brand_user_name":"gh_86a091e50ad4@app"`, `"custom_app_brand_pass":"p"`
 		noUser       = `"custom_app_brand_user_name":""`

@@ -86,7 +86,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 
 // A failure that every card would have ends the run: that card failed, and the rest
 // are deferred.
-func TestWhatEndsTheRun(t *testing.T) {
+func TestErrorsThatEndTheRun(t *testing.T) {
 	for errcode, code := range map[int]string{
 		45009: "WECHAT_45009", 40001: "WECHAT_40001", 40014: "WECHAT_40014", 42001: "WECHAT_42001", 40164: "WECHAT_40164",
 		40013: "CONFIG_ERROR", 40125: "CONFIG_ERROR",
@@ -235,7 +235,7 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 }
 
 // A panic is the failure of one card.
-func TestAPanicIsOneCards(t *testing.T) {
+func TestAPanicFailsOneCard(t *testing.T) {
 	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"center_title":"x"`) })
 	from := &wechattest.Source{OnGet: func(_ context.Context, n int) {
 		if n == 2 {

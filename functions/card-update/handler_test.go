@@ -47,7 +47,7 @@ const (
 )
 
 // WeChat gets exactly the fields that were sent, so nothing else changes.
-func TestWhatWeChatGets(t *testing.T) {
+func TestWeChatGetsTheFieldsThatWereSent(t *testing.T) {
 	type row struct{ rule, body string }
 	rows := []row{
 		{"the document's example", example},

@@ -50,7 +50,7 @@ func TestA200IsPassedOnToo(t *testing.T) {
 }
 
 func TestAnAnswerThatIsNoObjectIsInvalid(t *testing.T) {
-	operation.RejectsNoObjects(t, post(cardID, code, ""))
+	operation.RejectsNonObjects(t, post(cardID, code, ""))
 }
 
 func TestBadInputNeverReachesWeChat(t *testing.T) {

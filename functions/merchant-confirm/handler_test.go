@@ -49,7 +49,7 @@ func TestWeChatGetsTheBodyThatItDocuments(t *testing.T) {
 }
 
 func TestAnAnswerThatIsNoObjectIsInvalid(t *testing.T) {
-	operation.RejectsNoObjects(t, post(cardID, code, success))
+	operation.RejectsNonObjects(t, post(cardID, code, success))
 }
 
 // TestAnyObjectIsPassedOn: the document does not describe the answer.

@@ -38,7 +38,7 @@ const minted = `{"permission_token": "EhhEF0Jt0uDLPK6Cr70KCrJmkTtfPPE222gUFsdP87
 // auto returns a body with AUTO_ACTIVATE and one more field.
 func auto(field string) string { return `{"activate_type":"AUTO_ACTIVATE",` + field + `}` }
 
-func TestWhatTheDocumentAllows(t *testing.T) {
+func TestDocumentedRequestsAreAccepted(t *testing.T) {
 	for _, row := range []struct{ rule, card, body string }{
 		{"the document's example", cardID, example},
 		{"activate_type alone", cardID, `{"activate_type":"AUTO_ACTIVATE"}`},

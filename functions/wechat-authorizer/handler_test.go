@@ -224,7 +224,7 @@ func (o outcome) fails(t testing.TB, code string) {
 	}
 }
 
-func TestWhoseCodeItIs(t *testing.T) {
+func TestTheSchemeChoosesTheApp(t *testing.T) {
 	for _, row := range []struct{ what, header, answer, call, appid string }{
 		{"a mini program", mini + code, session,
 			"/sns/jscode2session?appid=" + miniAppID + "&grant_type=authorization_code&js_code=" + code + "&secret=" + miniSecret, miniAppID},
@@ -354,7 +354,7 @@ func TestAnAppThatIsNotConfigured(t *testing.T) {
 // quoting is an errmsg that repeats everything that was sent to WeChat.
 const quoting = `invalid code ` + code + `, secret ` + miniSecret + `, rid: 6548a3b1-1f2e3d4c-5b6a7988`
 
-func TestWeChatSaysNo(t *testing.T) {
+func TestRefusedCodesAreNotAuthorized(t *testing.T) {
 	for _, header := range []string{mini + code, oauth + code} {
 		for _, errcode := range []int{40029, 40163, 40226} {
 			t.Run(fmt.Sprint(header[:9], errcode), func(t *testing.T) {
@@ -371,7 +371,7 @@ func TestWeChatSaysNo(t *testing.T) {
 
 // An answer that says nothing about the user is an error, because API Gateway caches
 // decisions.
-func TestWhatIsNoAnswerIsAnError(t *testing.T) {
+func TestUndocumentedAnswersAreErrors(t *testing.T) {
 	for _, row := range []struct {
 		what       string
 		status     int
@@ -419,7 +419,7 @@ func TestWhatIsNoAnswerIsAnError(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestAnUnreachableWeChatIsAnError(t *testing.T) {
 	w := startWeChat(t, always(0, session))
 	w.Close()
 	invoke(t, t.Context(), &fake{text: both(miniSecret)}, w.URL, event(mini+code)).fails(t, "UPSTREAM_UNREACHABLE")
@@ -528,7 +528,7 @@ func TestAPanicIsAnError(t *testing.T) {
 	}
 }
 
-func TestManyAtOnce(t *testing.T) {
+func TestConcurrentLogins(t *testing.T) {
 	w := startWeChat(t, func(r *http.Request) reply {
 		return reply{0, `{"openid":"of ` + r.URL.Query().Get("js_code") + `"}`}
 	})

@@ -58,7 +58,7 @@ func TestFromErrcode(t *testing.T) {
 }
 
 // The message names the IP address in the form in which the allow-list takes it.
-func TestTheIPToAllow(t *testing.T) {
+func TestTheMessageNamesTheIPToAllow(t *testing.T) {
 	for _, row := range []struct{ errmsg, ip string }{
 		{"invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist rid: 66e8b1a2-2f3c4d5e-6a7b8c9d", "203.0.113.7"},
 		{"invalid ip 203.0.113.7, not in whitelist hint: [req_id]", "203.0.113.7"},

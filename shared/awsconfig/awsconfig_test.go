@@ -57,7 +57,7 @@ func ask(t *testing.T, config aws.Config) error {
 	return err
 }
 
-func TestTheSDKsVariablesReplaceAnEndpoint(t *testing.T) {
+func TestEndpointVariables(t *testing.T) {
 	var asked string
 	server := func(name string) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +104,7 @@ func (r *roundTripper) Do(request *http.Request) (*http.Response, error) {
 	return nil, context.Canceled
 }
 
-func TestWithoutThemAWSItselfIsAsked(t *testing.T) {
+func TestTheDefaultEndpointIsAWS(t *testing.T) {
 	for _, row := range []struct {
 		what, region, own, ignore string
 		want                      string

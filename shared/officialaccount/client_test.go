@@ -242,7 +242,7 @@ func TestWarm(t *testing.T) {
 	w.counts(t, []bool{false}, 1)
 }
 
-func TestWhatFailsInWarmIsTriedAgain(t *testing.T) {
+func TestRequestsTryAgainWhatFailedInWarm(t *testing.T) {
 	w, from := start(t), newSource()
 	c := newClient(from, w)
 	from.noAccount = errors.New("not yet")
@@ -287,7 +287,7 @@ func TestATokenIsKeptForItsLife(t *testing.T) {
 }
 
 // Another account needs another token.
-func TestATokenIsOfAnAccount(t *testing.T) {
+func TestAnotherAccountGetsAnotherToken(t *testing.T) {
 	w, from := start(t), newSource()
 	c := newClient(from, w)
 	works(t, c)
@@ -301,7 +301,7 @@ func TestATokenIsOfAnAccount(t *testing.T) {
 }
 
 // A token that WeChat refuses is replaced without force if that gives another one.
-func TestADeadTokenIsCured(t *testing.T) {
+func TestAnInvalidTokenIsReplaced(t *testing.T) {
 	for _, dead := range []int{40001, 40014, 42001} {
 		w := start(t)
 		w.refusesTheFirstToken(dead)
@@ -315,7 +315,7 @@ func TestADeadTokenIsCured(t *testing.T) {
 
 // If WeChat gives out the refused token again, it is replaced by force, at most once
 // in 30 s.
-func TestADeadTokenThatComesBack(t *testing.T) {
+func TestAnInvalidTokenIsReplacedByForceOncePer30s(t *testing.T) {
 	w := start(t)
 	w.keepsItsToken()
 	deadUpTo := 1
@@ -344,7 +344,7 @@ func TestADeadTokenThatComesBack(t *testing.T) {
 }
 
 // If the new token is refused as well, the caller gets an error.
-func TestATokenThatStaysDead(t *testing.T) {
+func TestATokenThatIsInvalidTwiceIsAnError(t *testing.T) {
 	for _, dead := range []int{40001, 40014, 42001} {
 		w := start(t)
 		w.answer = func(int, string) reply { return errcode(dead) }
@@ -357,7 +357,7 @@ func TestATokenThatStaysDead(t *testing.T) {
 }
 
 // Many calls with a refused token ask for another one once.
-func TestManyWithADeadToken(t *testing.T) {
+func TestAnInvalidTokenIsReplacedOnceForAllCalls(t *testing.T) {
 	w := start(t)
 	w.keepsItsToken()
 	c := newClient(newSource(), w)
@@ -480,7 +480,7 @@ func TestBusyIsTriedAgain(t *testing.T) {
 }
 
 // If WeChat gives out no token, the caller gets the reason.
-func TestWhatTheTokenIsRefusedWith(t *testing.T) {
+func TestErrorsOfTheTokenOperation(t *testing.T) {
 	for _, row := range []struct {
 		errcode, status int
 		code            string
@@ -503,7 +503,7 @@ func TestWhatTheTokenIsRefusedWith(t *testing.T) {
 
 // An answer of another shape is never a success and is not tried again. Failures of
 // the network are tried again.
-func TestAnswersOfAnotherShape(t *testing.T) {
+func TestUndocumentedAnswersAreRefused(t *testing.T) {
 	for _, row := range []struct {
 		what     string
 		answer   reply
@@ -567,7 +567,7 @@ func TestAnswersOfAnotherShape(t *testing.T) {
 	}
 }
 
-func TestTokensOfAnotherShape(t *testing.T) {
+func TestUndocumentedTokenAnswersAreRefused(t *testing.T) {
 	for _, answer := range []string{
 		`{"errcode":0,"errmsg":"ok"}`,
 		`{"access_token":"","expires_in":7200}`,
@@ -624,8 +624,8 @@ func TestA429IsNotFailedOver(t *testing.T) {
 	second.counts(t, nil, 0)
 }
 
-// TestALong429IsAnsweredAtOnce, with WeChat's Retry-After.
-func TestALong429IsAnsweredAtOnce(t *testing.T) {
+// TestA429WithALongRetryAfterIsReturnedAtOnce, with WeChat's Retry-After.
+func TestA429WithALongRetryAfterIsReturnedAtOnce(t *testing.T) {
 	w := start(t)
 	w.answer = func(int, string) reply { return reply{status: 429, headers: map[string]string{"Retry-After": "30"}} }
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -726,7 +726,7 @@ func TestALoginCodeThatWasUsed(t *testing.T) {
 
 // Neither the caller nor the log gets a secret, even if WeChat repeats what it was
 // sent.
-func TestNothingSecretIsTold(t *testing.T) {
+func TestSecretsAreNeverRepeated(t *testing.T) {
 	const token = tokenStem + "1"
 	repeats := func(code int) reply {
 		return says(fmt.Sprintf(`{"errcode":%d,"errmsg":"invalid secret=%s"}`, code, appSecret))
@@ -787,7 +787,7 @@ func TestNothingSecretIsTold(t *testing.T) {
 
 // No call waits longer than its context, neither for the token server nor for
 // another call that waits for it.
-func TestAHangingTokenServer(t *testing.T) {
+func TestNoCallOutlastsItsContext(t *testing.T) {
 	arrived := make(chan struct{}, 100)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -827,7 +827,7 @@ func failsAs(t *testing.T, ctx context.Context, c *Client, code string) {
 
 // Without an account, each call tries to read it again, and fails with CONFIG_ERROR
 // until that works.
-func TestWithoutAccount(t *testing.T) {
+func TestAnUnreadableSecretIsAConfigError(t *testing.T) {
 	w, from := start(t), newSource()
 	from.noAccount = errors.New("AccessDeniedException")
 	c := newClient(from, w)

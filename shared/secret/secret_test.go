@@ -159,7 +159,7 @@ func (s subject) refreshes(t *testing.T, want string, wantChanged bool) {
 	}
 }
 
-func TestItIsReadOnce(t *testing.T) {
+func TestASecretIsReadOnce(t *testing.T) {
 	m, s := start(t), newSubject()
 	m.read(t, 0)
 	for range 3 {
@@ -175,7 +175,7 @@ func TestABinarySecretIsReadToo(t *testing.T) {
 	s.gets(t, "parsed one")
 }
 
-func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
+func TestASecretIsReadEveryFiveMinutesAndParsedOncePerVersion(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	s.later(cacheTTL - time.Second)
@@ -194,7 +194,7 @@ func TestItIsReadAgainAfterFiveMinutesAndParsedOncePerVersion(t *testing.T) {
 	}
 }
 
-func TestTheOneAtHandGoesOnServing(t *testing.T) {
+func TestTheCachedValueServesWhileReadsFail(t *testing.T) {
 	for _, row := range []struct {
 		what          string
 		status        int
@@ -230,7 +230,7 @@ func TestTheOneAtHandGoesOnServing(t *testing.T) {
 	}
 }
 
-func TestWithoutAnyEachRequestTriesAgain(t *testing.T) {
+func TestWithoutAValueEachGetReads(t *testing.T) {
 	m, s := start(t), newSubject()
 	m.gives(400, denied)
 	for n := 1; n <= 2; n++ {
@@ -249,7 +249,7 @@ func TestWithoutAnyEachRequestTriesAgain(t *testing.T) {
 	s.gets(t, "parsed two")
 }
 
-func TestAnUnreachableManagerIsAFailure(t *testing.T) {
+func TestAnUnreachableSecretsManagerIsAFailure(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.Close()
@@ -272,7 +272,7 @@ func TestRefreshReadsAtOnce(t *testing.T) {
 	m.read(t, 3)
 }
 
-func TestRefreshReadsAtMostOnceAMinuteWhatDoesNotChange(t *testing.T) {
+func TestRefreshReadsAnUnchangedSecretOnceAMinute(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	for range 3 {
@@ -302,7 +302,7 @@ func TestRefreshWithoutAValueIsAnErrorEachTime(t *testing.T) {
 	s.refreshes(t, "parsed one", true)
 }
 
-func TestRefreshThatFailsKeepsTheOneAtHand(t *testing.T) {
+func TestAFailedRefreshKeepsTheCachedValue(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.gives(200, version("v2", "malformed-value"))
@@ -333,7 +333,7 @@ func TestManyAtOnceReadOnce(t *testing.T) {
 	}
 }
 
-func TestAHangingManagerDoesNotOutlastTheRequest(t *testing.T) {
+func TestAReadEndsBeforeTheRequest(t *testing.T) {
 	m, s := start(t), newSubject()
 	m.hangs = make(chan struct{})
 	m.arrived = make(chan struct{}, 10)
@@ -362,7 +362,7 @@ func TestAHangingManagerDoesNotOutlastTheRequest(t *testing.T) {
 	s.gets(t, "parsed one")
 }
 
-func TestAHangingManagerHasThreeSeconds(t *testing.T) {
+func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.mu.Lock()

@@ -76,8 +76,8 @@ type reply struct {
 	headers map[string]string
 }
 
-// wechatpay stands for WeChat Pay: it takes nothing that is not signed as its
-// documents say, and answers as it is told.
+// wechatpay is a fake WeChat Pay. It accepts only requests that are signed as documented,
+// and answers as the test says.
 type wechatpay struct {
 	*httptest.Server
 	t *testing.T
@@ -632,8 +632,8 @@ func must2[T any](value T, err error) T {
 	return value
 }
 
-// unusable are lists of certificates with a fault; the code is what a call meets
-// where there is no other key.
+// unusable are lists of certificates with a fault. code is the error of a call if there
+// is no other key.
 var unusable = []struct {
 	fault string
 	list  func() reply
@@ -695,7 +695,7 @@ func TestAnUnusableListOfCertificatesIsRefused(t *testing.T) {
 	}
 }
 
-// What WeChat Pay refuses of our own download is no fault of the caller's.
+// If WeChat Pay refuses the download, the caller gets a 5xx.
 func TestACallerIsNotBlamedForTheDownload(t *testing.T) {
 	for _, list := range []reply{
 		{400, `{"code":"PARAM_ERROR","message":"m"}`, signature{}, nil},

@@ -41,7 +41,8 @@ func (n notice) to(t *testing.T, c *Client) (*Notification, error) {
 	return c.Notification(t.Context(), n.header, []byte(n.body))
 }
 
-// notAccepted holds an error against what is expected of it.
+// notAccepted checks that err is an apierror.Error with this status, code and cause, and
+// returns it.
 func notAccepted(t *testing.T, n *Notification, err error, status int, code, cause string) *apierror.Error {
 	t.Helper()
 	e, ok := errors.AsType[*apierror.Error](err)

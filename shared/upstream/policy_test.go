@@ -426,7 +426,7 @@ func TestTheLoserIsCancelled(t *testing.T) {
 	})
 }
 
-func TestACallerThatGoesAwayIsNoFailure(t *testing.T) {
+func TestACancelledCallIsNoFailureOfTheEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("blackhole", "200")
 		ctx, cancel := context.WithCancel(t.Context())

@@ -92,7 +92,7 @@ func breakOffChunks(w http.ResponseWriter, r *http.Request, n int) {
 	reset(w, r, n)
 }
 
-// refused is an endpoint where nobody listens.
+// refused returns an endpoint that refuses connections.
 func refused(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -102,7 +102,7 @@ func refused(t *testing.T) string {
 	return "https://" + l.Addr().String()
 }
 
-// mute is an endpoint that takes connections and never says anything.
+// mute returns an endpoint that accepts connections and never answers.
 func mute(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,7 @@ func post(t *testing.T, ctx context.Context, c *Client, options ...Option) (*Ans
 	record.End(ctx, slog.LevelInfo, "ended", "OK")
 	if err != nil {
 		if _, ok := errors.AsType[*apierror.Error](err); !ok {
-			t.Errorf("%#v is not a apierror.Error", err)
+			t.Errorf("%#v is not an apierror.Error", err)
 		}
 		if text := err.Error(); strings.Contains(text, private) || strings.Contains(text, "/card/get") {
 			t.Errorf("the error has the URL: %v", err)
@@ -184,8 +184,8 @@ func code(err error) string {
 	return fmt.Sprint(err)
 }
 
-// transient is what is tried elsewhere, and what it comes to where no endpoint does
-// better.
+// transient are failures after which the next endpoint is tried. alone is the result if
+// every endpoint fails in this way.
 var transient = []struct {
 	what     string
 	endpoint func(t *testing.T) string
@@ -223,7 +223,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-func TestWhereNoEndpointDoesBetter(t *testing.T) {
+func TestTheResultWhereEveryEndpointFails(t *testing.T) {
 	for _, row := range transient {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
@@ -335,7 +335,7 @@ func TestAConnectionIsKept(t *testing.T) {
 	}
 }
 
-func TestTheAnswerIsAskedForAsTheDocumentsSay(t *testing.T) {
+func TestRequestHeadersAndProtocol(t *testing.T) {
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request, _ int) {
 		if got := r.Header.Values("Accept"); len(got) != 1 || got[0] != "application/json" {
 			t.Errorf("Accept is %q", got)

@@ -1,5 +1,5 @@
-// Package officialaccounttest is for the tests of functions that call as an
-// official account. It has an account and a WeChat behind TLS.
+// Package officialaccounttest is for the tests of functions that call the official-account
+// API. It has an account, and a fake WeChat behind TLS.
 package officialaccounttest
 
 import (
@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// AppSecret is the account's secret; no answer and no log may contain it.
+	// AppSecret is the account's secret. No answer and no log may contain it.
 	AppSecret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
-	// AccessToken is the only token of [WeChat]; the same holds for it.
+	// AccessToken is the only token of [WeChat]. No answer and no log may contain it.
 	AccessToken = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"
 	// RequestID is the Request-ID of every answer of [WeChat].
 	RequestID = "08F78BB5AF0610D302"
@@ -28,11 +28,11 @@ const (
 
 var account = &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: AppSecret}
 
-// Source returns the account, and counts how often it was asked for, which is
-// after validation.
+// Source returns the account, and counts how often it was asked for it. Functions ask after
+// validation.
 type Source struct {
 	Missing bool                             // return an error instead
-	OnGet   func(ctx context.Context, n int) // called with the number of the call, from 1
+	OnGet   func(ctx context.Context, n int) // called by the nth Get, from 1
 
 	mu    sync.Mutex
 	asked int
@@ -65,7 +65,7 @@ func (s *Source) Asked() int {
 	return s.asked
 }
 
-// Client returns a client for the account, which calls WeChat at endpoint.
+// Client returns a client that calls WeChat at endpoint.
 func Client(from officialaccount.Source, endpoint string) *officialaccount.Client {
 	return officialaccount.NewClient(from, upstream.New([]string{endpoint}))
 }
@@ -73,8 +73,8 @@ func Client(from officialaccount.Source, endpoint string) *officialaccount.Clien
 // Call is a call of the card API.
 type Call struct{ Path, Body string }
 
-// WeChat is a server that gives out access tokens and answers calls of the card
-// API as the test says.
+// WeChat is a server that issues access tokens and answers calls of the card API as the
+// test says.
 type WeChat struct {
 	*httptest.Server
 

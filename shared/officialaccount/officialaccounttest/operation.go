@@ -11,7 +11,7 @@ import (
 	"membercard/shared/officialaccount"
 )
 
-// BaseInfo is what the base_info in the document's example of a card has.
+// BaseInfo is the content of base_info in the document's example of a card.
 const BaseInfo = `
             "custom_url_name": "立即使用",
             "custom_url": "http://www.qq.com",
@@ -23,13 +23,12 @@ const BaseInfo = `
             "promotion_app_brand_user_name": "gh_86a091e50ad4@app",
             "promotion_app_brand_pass":"API/cardPage"        `
 
-// Operation is an operation under test that calls WeChat as an official account, as
-// [gateway.Start] takes it. Its methods check what holds for every such operation.
+// Operation is an operation of the official-account API under test, as [gateway.Start]
+// takes it. Its methods check the rules of all such operations.
 type Operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)
 
-// Invoke sends a request of the account, which calls WeChat at endpoint. It fails
-// the test if the answer or the log contains the account's secret or the access
-// token.
+// Invoke sends a request to the operation, which calls WeChat at endpoint. It fails the
+// test if the answer or the log contains the account's secret or the access token.
 func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 	t.Helper()
 	return f.invoke(t, event, &Source{}, endpoint)
@@ -65,8 +64,8 @@ func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue s
 	return o
 }
 
-// RefusesAlike checks that a request is refused with the same answer each of n times:
-// maps have another order each time.
+// RefusesAlike checks that a request gets the same refusal each of n times. It would not if
+// the order of the faults depended on the order of a map.
 func (f Operation) RefusesAlike(t testing.TB, n int, event gatewaytest.Event, field, issue string) {
 	t.Helper()
 	first := f.Refuses(t, event, field, issue).Body
@@ -77,8 +76,8 @@ func (f Operation) RefusesAlike(t testing.TB, n int, event gatewaytest.Event, fi
 	}
 }
 
-// Sends checks that a request becomes one call of a path, and that the caller gets
-// WeChat's answer as it is, with its Request-ID. It returns the body of the call.
+// Sends checks that a request leads to one call of WeChat, at path, and that the caller
+// gets WeChat's answer unchanged, with its Request-ID. It returns the body of the call.
 func (f Operation) Sends(t testing.TB, event gatewaytest.Event, path, answer string) (sent string) {
 	t.Helper()
 	w := Start(t, func(Call) string { return answer })
@@ -93,8 +92,8 @@ func (f Operation) Sends(t testing.TB, event gatewaytest.Event, path, answer str
 	return calls[0].Body
 }
 
-// Errors are error answers of WeChat, and what the caller gets for them. Solution is
-// a part of what he is told to do.
+// Errors are error answers of WeChat, and what the caller gets for them. Solution is a part
+// of the solution that the caller gets.
 type Errors []struct {
 	Cause    string
 	Answer   string
@@ -103,8 +102,8 @@ type Errors []struct {
 	Solution string
 }
 
-// commonErrors are those of every operation. The mapping of all errcodes is
-// tested in apierror.
+// commonErrors are errors of all operations. The tests of apierror cover the mapping of
+// errcodes.
 var commonErrors = Errors{
 	{"malformed data", `{"errcode":47001,"errmsg":"data format error"}`, 400, "WECHAT_47001", "documented fields"},
 	{"no permission", `{"errcode":48001,"errmsg":"api unauthorized"}`, 400, "WECHAT_48001", "PATCH /v3/marketing/membercard-open/cards/{card_id}"},
@@ -115,9 +114,8 @@ var commonErrors = Errors{
 	{"an access token where none was asked for", `{"access_token":"x","expires_in":7200}`, 502, "INVALID_RESPONSE", ""},
 }
 
-// PassesErrorsOn checks what the caller gets for WeChat's errors, those of the
-// operation and those of every operation. A 429 must say when to try again, and
-// nothing else may.
+// PassesErrorsOn checks what the caller gets for WeChat's errors: those of the operation
+// and those of all operations. Only a 429 has Retry-After.
 func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documented Errors) {
 	t.Helper()
 	for _, row := range slices.Concat(documented, commonErrors) {

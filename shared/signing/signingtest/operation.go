@@ -15,12 +15,12 @@ import (
 	"membercard/shared/upstream"
 )
 
-// Operation is a signed operation under test, as [gateway.Start] takes it. Its
-// methods check what holds for every signed operation, so that a function's test
-// has its own rules only.
+// Operation is a signed operation under test, as [gateway.Start] takes it. Its methods
+// check the rules of all signed operations, so that a function's test needs to have only
+// its own.
 type Operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)
 
-// Invoke sends a request of the merchant, who calls WeChat Pay at endpoint.
+// Invoke sends a request to the operation, which calls WeChat Pay at endpoint.
 func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 	t.Helper()
 	return f.invoke(t, event, &Source{Merchant: Merchant(t)}, endpoint)
@@ -62,10 +62,9 @@ func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue s
 	return o
 }
 
-// Sends checks that a request becomes one call of WeChat Pay, such as
-// "POST /path body" or "GET /path?query". The caller must get WeChat's answer as it
-// is, with its Request-ID, and no text of the answer may be logged. The answer "" is
-// a 204.
+// Sends checks that a request leads to one call of WeChat Pay, such as "POST /path body"
+// or "GET /path?query". The caller must get WeChat's answer unchanged, with its
+// Request-ID, and no string in the answer may be logged. The answer "" is a 204.
 func (f Operation) Sends(t testing.TB, event gatewaytest.Event, call, answer string) gatewaytest.Outcome {
 	t.Helper()
 	status := http.StatusOK
@@ -91,7 +90,7 @@ func (f Operation) Sends(t testing.TB, event gatewaytest.Event, call, answer str
 	return o
 }
 
-// texts returns the strings in a JSON value that are too long to be in a log record
+// texts returns the strings in a JSON value that are too long to be part of a log record
 // by chance.
 func texts(value any) (found []string) {
 	const minLength = 6
@@ -115,11 +114,11 @@ func texts(value any) (found []string) {
 // Answers are answers of WeChat Pay that do not have the documented shape.
 type Answers []struct{ Fault, Body string }
 
-// noObjects are answers that no operation documents.
-var noObjects = Answers{
+// nonObjects are answers that no operation documents.
+var nonObjects = Answers{
 	{"null", `null`},
 	{"an array", `[]`},
-	{"no JSON", `<html>`},
+	{"HTML", `<html>`},
 }
 
 // WithoutText returns answers that lack a member that is a string, and further ones.
@@ -133,19 +132,18 @@ func WithoutText(name string, further ...struct{ Fault, Body string }) Answers {
 	}, further...)
 }
 
-// RejectsAnswers checks that the caller gets no answer of another shape than the
-// documented one, nor one that is no object. They are answers to a good request, with
-// status 200 and a good signature.
+// RejectsAnswers checks that the caller gets INVALID_RESPONSE for the given answers, and
+// for answers that are not a JSON object. All have status 200 and a valid signature.
 func (f Operation) RejectsAnswers(t *testing.T, event gatewaytest.Event, answers Answers) {
 	t.Helper()
-	f.rejects(t, event, slices.Concat(Answers{{"nothing", ``}}, noObjects, answers))
+	f.rejects(t, event, slices.Concat(Answers{{"nothing", ``}}, nonObjects, answers))
 }
 
-// RejectsNoObjects is [Operation.RejectsAnswers] for an operation whose answer may have
-// no body.
-func (f Operation) RejectsNoObjects(t *testing.T, event gatewaytest.Event) {
+// RejectsNonObjects is [Operation.RejectsAnswers] for an operation whose answer may have no
+// body.
+func (f Operation) RejectsNonObjects(t *testing.T, event gatewaytest.Event) {
 	t.Helper()
-	f.rejects(t, event, noObjects)
+	f.rejects(t, event, nonObjects)
 }
 
 func (f Operation) rejects(t *testing.T, event gatewaytest.Event, answers Answers) {
@@ -161,8 +159,8 @@ func (f Operation) rejects(t *testing.T, event gatewaytest.Event, answers Answer
 	}
 }
 
-// Errors are error answers of WeChat Pay. Solution is a part of what the caller is
-// told to do.
+// Errors are error answers of WeChat Pay. Solution is a part of the solution that the
+// caller gets.
 type Errors []struct {
 	Status                  int
 	Code, Message, Solution string
@@ -176,9 +174,9 @@ var commonErrors = Errors{
 	{404, "NOT_FOUND", "请求的资源不存在", ""},
 }
 
-// PassesErrorsOn checks that the caller gets WeChat's errors, those of the operation's
-// document and those of every operation, with their solutions. A refused signature
-// is not the caller's fault, so he gets another status and no text of WeChat's.
+// PassesErrorsOn checks that the caller gets WeChat's errors with their solutions: those of
+// the operation's document and those of all operations. A refused signature is not the
+// caller's fault, so the caller gets a 502 without WeChat's message.
 func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documented Errors) {
 	t.Helper()
 	for _, row := range slices.Concat(documented, commonErrors) {
@@ -197,7 +195,7 @@ func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documen
 	})
 }
 
-// fail sends a request that WeChat Pay answers with an error.
+// fail sends a request that WeChat Pay answers with the given error.
 func (f Operation) fail(t *testing.T, event gatewaytest.Event, status int, code, message string) gatewaytest.Outcome {
 	t.Helper()
 	answer, err := json.Marshal(map[string]string{"code": code, "message": message})

@@ -1,6 +1,6 @@
-// Package signingtest is for the tests of functions that make signed calls. It
-// has a merchant and a WeChat Pay behind TLS that signs its answers. It does not
-// check what the real WeChat Pay would refuse; the sandbox in local/ does.
+// Package signingtest is for the tests of functions that make signed calls. It has a
+// merchant, and a fake WeChat Pay behind TLS that signs its answers. The fake accepts any
+// request; the sandbox in local/ refuses what the real WeChat Pay would refuse.
 //
 // A function's test has a few lines and the tables of its rules:
 //
@@ -30,7 +30,7 @@ import (
 	"membercard/shared/tlsdial/tlsdialtest"
 )
 
-// Source returns the merchant, and records that it was asked for, which is after
+// Source returns the merchant, and records that it was asked for it. Functions ask after
 // validation.
 type Source struct {
 	Asked    bool
@@ -52,7 +52,7 @@ func (s *Source) Refresh(context.Context) (*signing.Merchant, bool, error) {
 
 const publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
 
-// Merchant holds the key that [WeChatPay] signs with.
+// Merchant returns a merchant who has the key with which [WeChatPay] signs.
 func Merchant(t testing.TB) *signing.Merchant {
 	t.Helper()
 	merchant, wechatpay := wechatpaytest.Keys()
@@ -82,8 +82,8 @@ func WeChatPay(t testing.TB, status int, answer string) (endpoint string, receiv
 	return serve(t, func([]byte) (int, string) { return status, answer })
 }
 
-// Echo is [WeChatPay] with the answers of POST /v3/security/echo: the message that
-// was sent, and the same encrypted for [Merchant].
+// Echo is [WeChatPay] for POST /v3/security/echo. It answers with the message that was
+// sent, in the clear and encrypted for [Merchant].
 func Echo(t testing.TB) (endpoint string, received func() string) {
 	merchant, wechatpay := wechatpaytest.Keys()
 	return serve(t, func(body []byte) (int, string) {

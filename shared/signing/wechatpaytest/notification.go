@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 )
 
-// Encrypt encrypts as WeChat Pay does with a merchant's APIv3 key
-// (AEAD_AES_256_GCM). A nonce that does not have 12 bytes is possible.
+// Encrypt encrypts a text with a merchant's APIv3 key (AEAD_AES_256_GCM), as WeChat Pay
+// does. The nonce may have any length.
 func Encrypt(plaintext, associatedData, nonce, apiv3Key string) (ciphertext string) {
 	block, err := aes.NewCipher([]byte(apiv3Key))
 	if err != nil {
@@ -21,16 +21,16 @@ func Encrypt(plaintext, associatedData, nonce, apiv3Key string) (ciphertext stri
 	return base64.StdEncoding.EncodeToString(gcm.Seal(nil, []byte(nonce), []byte(plaintext), []byte(associatedData)))
 }
 
-// Created is the resource of a notification about a new brand card, decrypted. Its
-// numbers and escapes do not survive being decoded and encoded again.
+// Created is the decrypted resource of a notification about a new brand card. It has
+// numbers and escapes that would change if it were decoded and encoded again.
 const Created = `{"brand_id":"1004", "card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA",` +
 	`"user_card_code":"478515832665000000000001","phone_number":"\u0031\u0033800138000","nickname":"<张三&>","bonus":12345678901234567890.10}`
 
-// NotificationID is the id of all notifications.
+// NotificationID is the id of every notification that this package makes.
 const NotificationID = "EV-2018022511223320873"
 
-// Document returns the members of a notification and of its member resource, for
-// changes before they are encoded.
+// Document returns the members of a notification and of its resource, so that a test can
+// change them before [Encode].
 func Document(eventType, plaintext, apiv3Key string) (outer, resource map[string]any) {
 	const associatedData, nonce = "user_card", "fdasflkja484"
 	resource = map[string]any{

@@ -1,6 +1,6 @@
-// Package wechatpaytest is WeChat Pay's part in signed calls, for tests: the keys,
-// and the signatures of answers. It does not know package signing, whose own tests
-// use it.
+// Package wechatpaytest does WeChat Pay's part of signed calls in tests: it has the keys,
+// signs answers and encrypts notifications. It does not import package signing, whose
+// tests use it.
 package wechatpaytest
 
 import (
@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// Keys returns the merchant's key and WeChat Pay's. They are made once, which takes
-// a while.
+// Keys returns the merchant's key and WeChat Pay's key. They are generated once, because
+// that takes a while.
 var Keys = sync.OnceValues(func() (merchant, wechatpay *rsa.PrivateKey) {
 	var both sync.WaitGroup
 	for _, key := range []**rsa.PrivateKey{&merchant, &wechatpay} {
@@ -34,7 +34,8 @@ var Keys = sync.OnceValues(func() (merchant, wechatpay *rsa.PrivateKey) {
 	return merchant, wechatpay
 })
 
-// Armour returns the PEM of what x509 has marshalled.
+// Armour returns the PEM block of this kind. It panics if err is not nil, so that it can
+// take the results of a function that marshals.
 func Armour(kind string, der []byte, err error) string {
 	if err != nil {
 		panic(err)
@@ -54,8 +55,8 @@ func PublicPEM(key any) string {
 	return Armour("PUBLIC KEY", der, err)
 }
 
-// Sign sets the headers of an answer, or of a notification, that was signed at a
-// time with a key, which the serial names.
+// Sign sets the headers of an answer or a notification with this body, signed at the given
+// time with the key that serial names.
 func Sign(h http.Header, body, serial string, key *rsa.PrivateKey, at time.Time) {
 	stamp, nonce := strconv.FormatInt(at.Unix(), 10), rand.Text()
 	digest := sha256.Sum256([]byte(stamp + "\n" + nonce + "\n" + body + "\n"))
