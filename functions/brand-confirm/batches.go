@@ -15,6 +15,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -42,16 +43,26 @@ type batches struct {
 
 // message has the members of an event that a confirmation needs.
 type message struct {
-	DetailType string `json:"detail-type"`
-	Detail     struct {
-		ID       string `json:"id"` // ID of the notification
-		Resource struct {
-			BrandID      string `json:"brand_id"`
-			CardID       string `json:"card_id"`
-			OpenID       string `json:"openid"`
-			UserCardCode string `json:"user_card_code"`
-		} `json:"resource"`
-	} `json:"detail"`
+	detailType string
+	id         string // of the notification
+	request    request
+	code       string // user_card_code
+}
+
+// parseMessage reads the members by their exact names. What is missing, or is not a
+// string, stays empty.
+func parseMessage(body string) message {
+	m := message{request: request{UserCardConfirmState: created}}
+	var detail, resource json.RawMessage
+	strictjson.Member([]byte(body), "detail-type", &m.detailType)
+	strictjson.Member([]byte(body), "detail", &detail)
+	strictjson.Member(detail, "id", &m.id)
+	strictjson.Member(detail, "resource", &resource)
+	strictjson.Member(resource, "brand_id", &m.request.BrandID)
+	strictjson.Member(resource, "card_id", &m.request.CardID)
+	strictjson.Member(resource, "openid", &m.request.OpenID)
+	strictjson.Member(resource, "user_card_code", &m.code)
+	return m
 }
 
 // An outcome is what happened to a message.
@@ -104,8 +115,8 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 // failure that may be temporary (429, 5xx, no answer, an unreadable secret) the message
 // is tried again later. Any other refusal is final.
 func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
-	var event message
-	err := b.try(ctx, m.Body, &event)
+	event := parseMessage(m.Body)
+	err := b.try(ctx, event)
 	if err == nil {
 		return confirmed
 	}
@@ -134,26 +145,24 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 
 // try confirms the card of an event, and then waits for the interval. A panic becomes an
 // error.
-func (b *batches) try(ctx context.Context, body string, event *message) (err error) {
+func (b *batches) try(ctx context.Context, event message) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
 			err = apierror.FromPanic(value)
 		}
 	}()
-	if json.Unmarshal([]byte(body), event) != nil || !strings.HasSuffix(event.DetailType, ".USER_CARD.CREATE") {
+	if !strings.HasSuffix(event.detailType, ".USER_CARD.CREATE") {
 		return malformed(errors.New("the message is not an event of type *.USER_CARD.CREATE"))
 	}
-	card := event.Detail.Resource
-	r := request{BrandID: card.BrandID, CardID: card.CardID, OpenID: card.OpenID, UserCardConfirmState: created}
-	if err := r.validate(card.UserCardCode); err != nil {
+	if err := event.request.validate(event.code); err != nil {
 		return malformed(err)
 	}
 	defer wait(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
 	// Once, because the queue repeats the call at a rate that WeChat Pay allows.
-	_, err = confirm(ctx, b.wechatpay, card.UserCardCode, r, upstream.Once)
+	_, err = confirm(ctx, b.wechatpay, event.code, event.request, upstream.Once)
 	return err
 }
 
@@ -181,13 +190,13 @@ func malformed(cause error) *apierror.Error {
 // code, which WeChat's message may contain.
 func (b *batches) reportFailure(ctx context.Context, event message, refusal *apierror.Error) {
 	cause := refusal.Error()
-	for _, private := range []string{event.Detail.Resource.OpenID, event.Detail.Resource.UserCardCode} {
+	for _, private := range []string{event.request.OpenID, event.code} {
 		if private != "" {
 			cause = strings.ReplaceAll(cause, private, "…")
 		}
 	}
 	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", errors.New(cause), refusal.Cure,
-		slog.String("code", refusal.Code), slog.String("event_id", event.Detail.ID), slog.String("wechat_request_id", refusal.RequestID))
+		slog.String("code", refusal.Code), slog.String("event_id", event.id), slog.String("wechat_request_id", refusal.RequestID))
 }
 
 // reportQueueFailure logs that a message could not be delayed, or not be sent to the
@@ -195,7 +204,7 @@ func (b *batches) reportFailure(ctx context.Context, event message, refusal *api
 func (b *batches) reportQueueFailure(ctx context.Context, event message, err error) {
 	b.log.Failure(ctx, telemetry.OperatorErrors, "a message could not be delayed or moved", err,
 		"check CONFIRM_QUEUE_URL and CONFIRM_DEAD_LETTER_QUEUE_URL, and that the function's role has sqs:ChangeMessageVisibility for the one and sqs:SendMessage for the other",
-		slog.String("event_id", event.Detail.ID))
+		slog.String("event_id", event.id))
 }
 
 // wait waits for d, or until ctx ends.

@@ -251,6 +251,8 @@ var refusals = []struct {
 	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
 	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
 	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, "INVALID_RESPONSE", kept},
+	{"a success that is not a card", answer{status: 200, body: `"EFFECTIVE"`}, "INVALID_RESPONSE", kept},
+	{"a success without a card", answer{status: 200, body: ``}, "INVALID_RESPONSE", kept},
 	{"a redirect", answer{status: 302}, "INVALID_RESPONSE", kept},
 	{"a bad parameter", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"openid ` + openid + ` 无效"}`}, "PARAM_ERROR", deadLettered},
 	{"no authority", answer{status: 403, body: `{"code":"NO_AUTH","message":"商户暂无权限使用此功能"}`}, "NO_AUTH", deadLettered},
@@ -325,6 +327,7 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 		{"no openid", without("openid"), eventID},
 		{"no user_card_code", without("user_card_code"), eventID},
 		{"a user_card_code for another path", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "../1", 1)), eventID},
+		{"openid in another case", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"openid"`, `"OpenID"`, 1)), eventID},
 		{"brand_id as a number", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"1004"`, "1004", 1)), eventID},
 	} {
 		t.Run(row.fault, func(t *testing.T) {

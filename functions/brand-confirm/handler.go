@@ -140,7 +140,7 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	if err != nil {
 		return nil, err
 	}
-	return gateway.PassObject(answer)
+	return gateway.Pass(answer), nil
 }
 
 // confirm makes the call, for a request or for a message.
@@ -150,7 +150,10 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 		return nil, err
 	}
 	answer, err := wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content, options...)
-	return answer, advice.Apply(err)
+	if err != nil {
+		return nil, advice.Apply(err)
+	}
+	return answer, answer.RequireObject()
 }
 
 // confirmedAlready matches the code or the message of a refusal whose reason is that the

@@ -178,8 +178,8 @@ func Pass(answer *upstream.Answer) *Response {
 // PassObject is [Pass] for an answer that must be a JSON object. Otherwise it returns the
 // error of [upstream.Answer.Invalid].
 func PassObject(answer *upstream.Answer) (*Response, error) {
-	if !strictjson.IsObject(answer.Body) {
-		return nil, answer.Invalid(errors.New("the answer is not a JSON object"))
+	if err := answer.RequireObject(); err != nil {
+		return nil, err
 	}
 	return Pass(answer), nil
 }
@@ -212,7 +212,8 @@ type Handler struct {
 // Invoke implements lambda.Handler.
 func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var event event
-	if err := json.Unmarshal(payload, &event); err != nil || event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
+	malformed := json.Unmarshal(payload, &event) // what has its documented type is decoded all the same
+	if event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
 	ctx, cancel := invocation.WithReserve(ctx)
@@ -222,6 +223,9 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	ctx, record := h.Log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
 	request := &Request{event: event, maxBody: cmp.Or(h.MaxBody, maxBody)}
+	if malformed != nil {
+		return h.refuse(ctx, record, request, malformed)
+	}
 	response, err := h.operate(ctx, request)
 	if err != nil {
 		return h.refuse(ctx, record, request, err)

@@ -400,7 +400,28 @@ var foreign = []string{
 	`{"Records":[{"eventSource":"aws:s3"}]}`,
 	`{"version":"0","source":"aws.events","detail-type":"Scheduled Event","detail":{}}`,
 	`{"resource":"/x","httpMethod":"POST","path":"/x","requestContext":{"httpMethod":"POST"},"body":"{}"}`,
-	`{"routeKey":17}`, `{"routeKey":"POST /x","body":{}}`, `{"action":"sync"}`,
+	`{"routeKey":17}`, `{"action":"sync"}`,
+}
+
+// malformed are HTTP requests with a member that does not have its documented type.
+var malformed = []string{
+	`{"routeKey":"POST /x","body":{}}`,
+	`{"requestContext":{"http":{"method":"POST"}},"headers":{"host":1}}`,
+	`{"routeKey":"POST /x","requestContext":{"authorizer":{"lambda":{"openid":1}}}}`,
+}
+
+func TestAMalformedRequestIsAnsweredWithJSON(t *testing.T) {
+	for _, payload := range malformed {
+		t.Run(payload, func(t *testing.T) {
+			o := invoke(t, []byte(payload), func(context.Context, *Request) (*Response, error) {
+				t.Error("it came to the operation")
+				return nil, io.EOF
+			})
+			if o.status != 500 || o.told.Code != "SYSTEM_ERROR" {
+				t.Errorf("%d %s", o.status, o.body)
+			}
+		})
+	}
 }
 
 func TestAnotherEventIsAnErrorOfTheRuntime(t *testing.T) {
@@ -417,7 +438,7 @@ func TestAnotherEventIsAnErrorOfTheRuntime(t *testing.T) {
 }
 
 func FuzzInvoke(f *testing.F) {
-	for _, payload := range foreign {
+	for _, payload := range append(foreign, malformed...) {
 		f.Add([]byte(payload))
 	}
 	f.Add(post(`{"text":"x"}`, false))

@@ -61,13 +61,13 @@ func (c *call) next(o outcome) (pause time.Duration, again bool) {
 		return 0, false
 	case c.attempts == maxAttempts:
 		return 0, false
+	case c.limited:
+		// After a 429 there is one further attempt, whatever its outcome.
+		return 0, false
 	case result == stale:
 		// The same endpoint again, on a new connection.
 		c.turn = o.turn
 		return 0, true
-	case c.limited:
-		// After a 429 there is one further attempt, whatever its outcome.
-		return 0, false
 	case !c.client.budget.allows(wallclock.Now()):
 		return 0, false
 	case result == limited:

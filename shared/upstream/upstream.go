@@ -82,6 +82,14 @@ func (a *Answer) Failed(e *apierror.Error) error {
 // Invalid returns the INVALID_RESPONSE error for an answer that can't be used.
 func (a *Answer) Invalid(cause error) error { return a.Failed(apierror.InvalidResponse(cause)) }
 
+// RequireObject returns the error of [Answer.Invalid] unless the answer is a JSON object.
+func (a *Answer) RequireObject() error {
+	if !strictjson.IsObject(a.Body) {
+		return a.Invalid(errors.New("the answer is not a JSON object"))
+	}
+	return nil
+}
+
 // Text returns a member of the answer that is a string. If the member is missing, empty
 // or of another type, it returns the error of [Answer.Invalid].
 func (a *Answer) Text(name string) (string, error) {
