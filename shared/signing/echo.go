@@ -196,11 +196,12 @@ func (e *Echo) checkAnswer(merchant *Merchant, answer *upstream.Answer, message,
 		Message   string `json:"echo_message"`
 		Encrypted string `json:"encrypted_echo_message"`
 	}
+	const cure = "the answer is signed by WeChat Pay, but it is not that of this self-test: repeat the check; if it lasts, give request_id to WeChat Pay's support"
 	if err := json.Unmarshal(answer.Body, &echo); err != nil {
-		return e.failed(StepEchoed, answer.Invalid(errors.New("the answer is not the documented JSON")), "")
+		return e.failed(StepEchoed, answer.Invalid(errors.New("the answer is not the documented JSON")), cure)
 	}
 	if echo.Message != message {
-		return e.failed(StepEchoed, answer.Invalid(errors.New("echo_message is not what was sent")), "")
+		return e.failed(StepEchoed, answer.Invalid(errors.New("echo_message is not what was sent")), cure)
 	}
 	e.passed(StepEchoed, StepEncrypted)
 	if echo.Encrypted == "" {
@@ -212,7 +213,7 @@ func (e *Echo) checkAnswer(merchant *Merchant, answer *upstream.Answer, message,
 				"WeChat Pay encrypts for a merchant certificate: check that certificate_serial_no is that of private_key's certificate, and revoke certificates that are no longer used")
 		}
 		if decrypted != message {
-			return e.failed(StepDecrypted, answer.Invalid(errors.New("encrypted_echo_message decrypts to another message than the one that was sent")), "")
+			return e.failed(StepDecrypted, answer.Invalid(errors.New("encrypted_echo_message decrypts to another message than the one that was sent")), cure)
 		}
 		e.passed(StepDecrypted)
 	}

@@ -150,7 +150,7 @@ func TestEchoNamesTheStepThatFailsAndTheCure(t *testing.T) {
 		cure   string
 	}{
 		{"another message", "public key", echoed{message: "another"}, reply{},
-			upTo(StepVerified, "!"+StepEchoed), "INVALID_RESPONSE", "echo_message is not what was sent", "endpoints"},
+			upTo(StepVerified, "!"+StepEchoed), "INVALID_RESPONSE", "echo_message is not what was sent", "support"},
 		{"an unsigned answer", "public key", echoed{unsigned: true}, reply{},
 			upTo(StepAnswered, "!"+StepVerified), "INVALID_RESPONSE", "", "public key"},
 		{"a stale answer", "public key", echoed{signed: signature{age: 6 * time.Minute}}, reply{},
@@ -172,7 +172,7 @@ func TestEchoNamesTheStepThatFailsAndTheCure(t *testing.T) {
 		{"encrypted, but no base64", "public key", echoed{base64: "%%%"}, reply{},
 			upTo(StepEncrypted, "!"+StepDecrypted), "INVALID_RESPONSE", "can't be decrypted with private_key", "certificate_serial_no"},
 		{"encrypted, but another message", "public key", echoed{encrypted: "another"}, reply{},
-			upTo(StepEncrypted, "!"+StepDecrypted), "INVALID_RESPONSE", "another message", "endpoints"},
+			upTo(StepEncrypted, "!"+StepDecrypted), "INVALID_RESPONSE", "another message", "support"},
 		{"WeChat Pay fails", "public key", echoed{status: 500}, reply{},
 			upTo(StepSecret, "!"+StepAnswered), "PARAM_ERROR", "500", "document"},
 		{"a wrong APIv3 key where certificates are used", "certificates", echoed{}, wrongKey,
