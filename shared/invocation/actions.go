@@ -55,9 +55,9 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 	return action(ctx, record, event)
 }
 
-// Decode decodes the event of an action into a struct as [strictjson.Decode] does, so
-// that a misspelt member is refused rather than ignored. What a member that is a
-// json.RawMessage contains is left to the action to check.
+// Decode decodes the event of an action into a struct with [strictjson.Decode], so that a
+// misspelt member is refused and not ignored. It reports only faults of the members
+// themselves: the action has to check the contents of a json.RawMessage.
 func Decode(event []byte, into any) error {
 	err := strictjson.Decode(event, into)
 	if faults, ok := errors.AsType[strictjson.Faults](err); ok {

@@ -153,7 +153,7 @@ func (c *Client) verify(ctx context.Context, merchant *Merchant, answer *upstrea
 	if failure == nil {
 		err = keys.validate(ctx, answer)
 	} else {
-		err = fmt.Errorf("%w, and the platform certificates could not be downloaded: %v", errUnknownKey, failure)
+		err = fmt.Errorf("%w, and the platform certificates can't be had: %v", errUnknownKey, failure)
 	}
 	if err != nil {
 		keys.pauseDownloads(failure)
