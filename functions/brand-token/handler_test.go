@@ -127,12 +127,12 @@ func TestTheProvenOpenID(t *testing.T) {
 		code   string
 		came   string // what WeChat gets
 	}{
-		{"a user may leave his openid out", user(body("openid", "")), 200, "", call},
-		{"a user may send his own openid", user(example), 200, "", call},
+		{"a user may leave their openid out", user(body("openid", "")), 200, "", call},
+		{"a user may send their own openid", user(example), 200, "", call},
 		{"another openid", user(body("openid", `"`+foreign+`"`)), 403, "OPENID_MISMATCH", ""},
-		{"a part of his openid", user(body("openid", `"`+openid[:20]+`"`)), 403, "OPENID_MISMATCH", ""},
-		{"his openid in another case", user(body("openid", `"`+strings.ToUpper(openid)+`"`)), 403, "OPENID_MISMATCH", ""},
-		{"his openid with a blank", user(body("openid", `"`+openid+` "`)), 403, "OPENID_MISMATCH", ""},
+		{"a part of their openid", user(body("openid", `"`+openid[:20]+`"`)), 403, "OPENID_MISMATCH", ""},
+		{"their openid in another case", user(body("openid", `"`+strings.ToUpper(openid)+`"`)), 403, "OPENID_MISMATCH", ""},
+		{"their openid with a blank", user(body("openid", `"`+openid+` "`)), 403, "OPENID_MISMATCH", ""},
 		{"an empty openid", user(body("openid", `""`)), 400, "PARAM_ERROR", ""},
 		{"openid null", user(body("openid", `null`)), 400, "PARAM_ERROR", ""},
 		{"openid given twice", user(body("openid", `"`+foreign+`","openid":"`+openid+`"`)), 400, "PARAM_ERROR", ""},
