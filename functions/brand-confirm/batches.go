@@ -44,13 +44,13 @@ type batches struct {
 // message has the members of an event that a confirmation needs.
 type message struct {
 	detailType string
-	id         string // of the notification
+	id         string // ID of the notification
 	request    request
 	code       string // user_card_code
 }
 
-// parseMessage reads the members by their exact names. What is missing, or is not a
-// string, stays empty.
+// parseMessage parses an event. Names are compared case-sensitively. A member that is
+// missing or not a string stays empty.
 func parseMessage(body string) message {
 	m := message{request: request{UserCardConfirmState: created}}
 	var detail, resource json.RawMessage

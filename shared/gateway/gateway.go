@@ -212,7 +212,7 @@ type Handler struct {
 // Invoke implements lambda.Handler.
 func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	var event event
-	malformed := json.Unmarshal(payload, &event) // what has its documented type is decoded all the same
+	malformed := json.Unmarshal(payload, &event) // still decodes the members of the documented types
 	if event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
