@@ -130,6 +130,7 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	err = c.verify(ctx, merchant, answer)
 	switch {
 	case apierror.Transient(answer.Status):
+		// It need not be verified: it only says that the call failed.
 		return nil, refusal(answer, err == nil)
 	case err != nil:
 		return nil, notTrusted(answer, err)
@@ -139,9 +140,8 @@ func (c *Client) call(ctx context.Context, merchant *Merchant, method, path stri
 	return answer, nil
 }
 
-// verify verifies the signature of an answer. If the answer names a platform certificate
-// that is unknown, it downloads the certificates first, except for an answer that was
-// only retried.
+// verify verifies the signature of an answer. If the answer names an unknown platform
+// certificate, it downloads the certificates first, unless the status is transient.
 func (c *Client) verify(ctx context.Context, merchant *Merchant, answer *upstream.Answer) error {
 	keys := merchant.keys
 	err := keys.validate(ctx, answer)
