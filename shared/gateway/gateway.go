@@ -275,7 +275,7 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *
 		}
 		told.Detail = &detail
 		if detail.Foreign > 0 {
-			cause = "a name that was sent " + detail.Issue
+			cause = "a field whose name the caller chose " + detail.Issue
 		}
 		attrs = append(attrs, slog.String("field", request.hide(loggable(e.Detail))))
 	}
