@@ -410,6 +410,39 @@ func TestACardWhoseEventsGoElsewhere(t *testing.T) {
 	}
 }
 
+// A file that nobody writes keeps the tool waiting, until Ctrl-C is typed twice.
+func TestASecondInterrupt(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "membercard")
+	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	defer writer.Close()
+	c := exec.Command(binary, "check", "merchant", "--file", "/dev/stdin")
+	c.Stdin = reader
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case <-ended:
+			return
+		case <-time.After(300 * time.Millisecond):
+			_ = c.Process.Signal(os.Interrupt)
+		case <-deadline:
+			_ = c.Process.Kill()
+			t.Fatal("it does not end")
+		}
+	}
+}
+
 // Ctrl-C is no fault of the network.
 func TestInterrupted(t *testing.T) {
 	hangs := must(net.Listen("tcp", "127.0.0.1:0"))

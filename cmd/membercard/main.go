@@ -18,6 +18,7 @@ import (
 func main() {
 	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of writing: what is temporary is deleted
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once what does not end by the first
 	code := run(ctx, os.Args[1:], newConsole())
 	stop()
 	os.Exit(code)
