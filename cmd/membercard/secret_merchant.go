@@ -302,7 +302,7 @@ func onlyHex(key string) bool {
 func apiv3Key(key string) *fault {
 	switch {
 	case strings.HasPrefix(key, "-----BEGIN"):
-		return faultf(setAPIv3Key, "it is a PEM file; the APIv3 key is a text of 32 characters")
+		return faultf("give the file that has the APIv3 key; if it is lost, "+setAPIv3Key, "it is a PEM file; the APIv3 key is a text of 32 characters")
 	case len(key) != 32:
 		return faultf("copy it again; if it is lost, "+setAPIv3Key, "it has %d characters; an APIv3 key has 32", len(key))
 	case strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
