@@ -1,14 +1,15 @@
-// Package aws serves the parts of AWS that functions and their operator call, on one
-// port of the loopback interface: Secrets Manager, S3, EventBridge, SQS, Lambda and
-// CloudFormation. It is as strict as the original: a request must be signed for its
-// service and the server's region, with the server's key, now. Web pages are refused.
-// What is not here is refused with a message that says so.
+// Package aws serves the parts of AWS that the functions and their operator call, on
+// one port of the loopback interface: Secrets Manager, S3, EventBridge, SQS, Lambda and
+// CloudFormation. It is as strict as AWS: a request must have a current signature, made
+// with the server's key for the right service and region. Requests from web pages are
+// refused, and so are operations that are not implemented, with a message that says so.
 //
 // A service that speaks one of the JSON protocols is one file like secrets.go,
 // and a line in [Start].
 package aws
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,8 +42,9 @@ type Server struct {
 	services map[string]*service // of the JSON protocols, by the prefix of X-Amz-Target
 }
 
-// Start listens on a free loopback port. Requests have to be signed for region
-// with the given key; a session token is signed with the rest, but any will do.
+// Start listens on a free loopback port. Requests must be signed for region with the
+// given key. A session token is signed like any other header, but its value is not
+// checked.
 func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -71,35 +73,46 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 // URL returns the endpoint of all services, http://127.0.0.1:port.
 func (s *Server) URL() string { return s.url }
 
-// Close ends the server and breaks off the requests under way.
+// Close stops the server and closes all connections, including those with a request
+// in progress.
 func (s *Server) Close() error { return s.server.Close() }
 
 // ServeHTTP hands a request to its service.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	service := s.service(r)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
-	if err != nil {
-		return // too large, or the client closed the connection
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		service.protocol.refuse(w, &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The local stack takes at most 1 MiB."})
+		return
 	}
-	service := &s.S3.service
-	target, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	signedFor := sigv4.Service(r)
-	switch _, isElsewhere := elsewhere[signedFor]; {
-	case s.services[target] != nil:
-		service = s.services[target]
-	case signedFor == s.Functions.name, strings.HasPrefix(r.URL.Path, pathOfFunctions):
-		service = &s.Functions.service
-	case signedFor == s.Stacks.name:
-		service = &s.Stacks.service
-	case isElsewhere:
-		service = newMissing(signedFor, r)
+	if err != nil {
+		return // the client closed the connection
 	}
 	service.handle(w, r, body, s.key)
+}
+
+// service returns the service that a request is for. Nothing marks a request for
+// S3, so it is the default.
+func (s *Server) service(r *http.Request) *service {
+	target, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	signedFor := sigv4.Service(r)
+	switch _, isMissing := missingServices[signedFor]; {
+	case s.services[target] != nil:
+		return s.services[target]
+	case signedFor == s.Functions.name, strings.HasPrefix(r.URL.Path, functionsPath):
+		return &s.Functions.service
+	case signedFor == s.Stacks.name:
+		return &s.Stacks.service
+	case isMissing:
+		return newMissing(signedFor, r)
+	}
+	return &s.S3.service
 }
 
 // A service counts the requests for one AWS service and can be made to fail. Its
 // methods may be called concurrently.
 type service struct {
-	name     string        // that requests are signed for
+	name     string        // the service in a signature's scope
 	maxSkew  time.Duration // between a signature's time and now
 	protocol protocol
 
@@ -109,31 +122,32 @@ type service struct {
 	delay time.Duration
 }
 
-// A protocol is how a service's requests, answers and errors are written.
+// A protocol is the encoding of a service's requests, answers and errors.
 type protocol interface {
 	operation(r *http.Request) string
-	// verify returns why r is not authentic; signature verifies its signature.
+	// verify returns why r is not authentic, or nil. It calls signature to verify the
+	// signature.
 	verify(r *http.Request, body []byte, signature func() *sigv4.Refusal) *failure
 	// answer writes the answer to an authentic request, unless it returns a failure.
 	answer(w http.ResponseWriter, r *http.Request, body []byte) *failure
 	refuse(w http.ResponseWriter, f *failure)
 }
 
-// A failure is AWS's refusal of a request.
+// A failure is an error that AWS answers with.
 type failure struct {
 	status        int
 	code, message string
 }
 
-// A Fault is an outage of a service.
+// A Fault is how a service fails.
 type Fault struct {
 	Status int    // HTTP status of the answers
-	Code   string // their error, such as InternalServiceError, SlowDown or ThrottlingException
-	Hang   bool   // no answer at all, until the client gives up or the server is closed
+	Code   string // their error code, such as InternalServiceError, SlowDown or ThrottlingException
+	Hang   bool   // never answer; Status and Code are ignored
 }
 
-// Fail makes every request to the service fail; nil ends that. Requests that
-// hang by then stay unanswered.
+// Fail makes every request to the service fail until it is called with nil. Requests
+// that hang at that time are still not answered.
 func (s *service) Fail(fault *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// pathOfFunctions is where Lambda's API has functions.
-const pathOfFunctions = "/2015-03-31/functions/"
+// functionsPath begins the path of a request about a function.
+const functionsPath = "/2015-03-31/functions/"
 
-// Functions is Lambda's Invoke, synchronous and without a log in the answer, and of
-// GetFunction the name and the ARN.
+// Functions is Lambda: synchronous Invoke without a log in the answer, and GetFunction,
+// which returns only the name and the ARN.
 type Functions struct {
 	service
 	region    string
 	functions map[string]Invoke // by name
 }
 
-// An Invoke invokes a function. If the function failed, failed is true and the payload
-// is the error as JSON.
+// Invoke invokes a function. If the function failed, failed is true and payload is its
+// error as JSON.
 type Invoke func(ctx context.Context, event []byte) (payload []byte, failed bool, err error)
 
 func newFunctions(region string) *Functions {
@@ -37,8 +37,8 @@ func (f *Functions) Put(name string, invoke Invoke) {
 	f.functions[name] = invoke
 }
 
-// invokeProtocol is AWS's REST JSON, as far as Invoke has it. Requests are verified and
-// refused as in AWS JSON.
+// invokeProtocol is the part of AWS REST JSON that Invoke and GetFunction need.
+// Authentication and errors are those of AWS JSON.
 type invokeProtocol struct {
 	jsonProtocol
 	functions *Functions
@@ -52,8 +52,8 @@ func (p *invokeProtocol) operation(r *http.Request) string {
 }
 
 func (p *invokeProtocol) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
-	name, action, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathOfFunctions), "/")
-	if r.Method == http.MethodGet && action == "" && strings.HasPrefix(r.URL.Path, pathOfFunctions) {
+	name, action, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, functionsPath), "/")
+	if r.Method == http.MethodGet && action == "" && strings.HasPrefix(r.URL.Path, functionsPath) {
 		return p.functions.getFunction(w, name)
 	}
 	if r.Method != http.MethodPost || action != "invocations" {
@@ -100,6 +100,7 @@ func (f *Functions) getFunction(w http.ResponseWriter, name string) *failure {
 		return f.notFound(name)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"Configuration": map[string]string{"FunctionName": name, "FunctionArn": f.arn(name)}}) // fails only if the client closed the connection
+	configuration := map[string]string{"FunctionName": name, "FunctionArn": f.arn(name)}
+	_ = json.NewEncoder(w).Encode(map[string]any{"Configuration": configuration}) // fails only if the client closed the connection
 	return nil
 }

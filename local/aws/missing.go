@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// elsewhere says, for the services that a runbook calls and that are not here, what to
-// do instead. They are called by the name that requests are signed for.
-var elsewhere = map[string]struct{ service, instead string }{
+// missingServices are the services that runbooks use and the local stack does not have,
+// by the service in a signature's scope, and what to do instead.
+var missingServices = map[string]struct{ service, instead string }{
 	"logs":          {"CloudWatch Logs", "The records are on the standard error of go run ./local: search them there."},
 	"monitoring":    {"CloudWatch, so no alarms and no metrics", "A record counts what an alarm watches, as \"SecretFailures\":1 does: search the standard error of go run ./local."},
 	"ec2":           {"EC2, so no VPC and no NAT gateway", "The functions call the sandboxes on this machine."},
 	"servicequotas": {"Service Quotas", "Functions have no limit of concurrency here."},
 }
 
-// missingHere is an operation of a service that the local stack does not have.
+// missingHere refuses something that the local stack does not have.
 func missingHere(what, instead string) *failure {
 	message := "The local stack does not have " + what + "."
 	if instead != "" {
@@ -26,8 +26,8 @@ func missingHere(what, instead string) *failure {
 	return exception("UnknownOperationException", message)
 }
 
-// newMissing returns the service of a request for what is not here. It refuses all
-// authentic requests.
+// newMissing returns a stand-in for a missing service. It refuses every authentic
+// request with missingHere.
 func newMissing(signingName string, r *http.Request) *service {
 	p := &missingProtocol{signingName: signingName}
 	if r.Header.Get("X-Amz-Target") != "" {
@@ -38,15 +38,15 @@ func newMissing(signingName string, r *http.Request) *service {
 	return &service{name: signingName, maxSkew: 5 * time.Minute, calls: make(map[string]int), protocol: p}
 }
 
-// missingProtocol is AWS JSON or Query, as the request is. EC2's errors have a form of
-// their own.
+// missingProtocol answers in the protocol of the request: AWS JSON or Query. EC2's
+// errors differ from those of Query.
 type missingProtocol struct {
 	protocol
 	signingName string
 }
 
 func (p *missingProtocol) answer(http.ResponseWriter, *http.Request, []byte) *failure {
-	return missingHere(elsewhere[p.signingName].service, elsewhere[p.signingName].instead)
+	return missingHere(missingServices[p.signingName].service, missingServices[p.signingName].instead)
 }
 
 func (p *missingProtocol) refuse(w http.ResponseWriter, f *failure) {

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
 func s3Client(s *Server, region, accessKey, secretKey string) *s3.Client {
@@ -152,6 +154,23 @@ func TestPutObject(t *testing.T) {
 	want := []string{"plan.json third true", "plan.json second false", "plan.json from a file false", "plan.json.old another object true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
+	}
+}
+
+// A body that is too large must not look stored.
+func TestTooLargeBody(t *testing.T) {
+	s := start(t)
+	s.S3.Put("plans", "plan.json", []byte("first"))
+	c := s3Client(s, region, accessKey, secretKey)
+	bucket, key := "plans", "plan.json"
+	_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(make([]byte, maxBodySize+1))})
+	if code := errorCode(err); code != "RequestEntityTooLarge" {
+		t.Errorf("S3: %v", err)
+	}
+	text := strings.Repeat("x", maxBodySize)
+	_, err = secretsClient(s, region, accessKey, secretKey).PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &key, SecretString: &text})
+	if code := errorCode(err); code != "RequestEntityTooLarge" {
+		t.Errorf("Secrets Manager: %v", err)
 	}
 }
 
