@@ -23,15 +23,15 @@ const (
 // Events is EventBridge: event buses, rules that send events to queues, and archives
 // that can be replayed. There are no schedules.
 //
-// The event bus default always exists. A request that names another bus that does
-// not exist is refused as a whole, as a role that may put events on one bus only
-// meets it.
+// The event bus default always exists. A request with an entry for a bus that does not
+// exist fails with AccessDeniedException, which is what a role that may only put events
+// on its own bus gets from AWS.
 type Events struct {
 	service
 	region    string
 	buses     []string
 	rules     []rule
-	archives  map[string]string // buses by the archive's name
+	archives  map[string]string // names of buses, by archive
 	replays   map[string]*replay
 	history   []Event
 	observers []*func(Event)
@@ -45,7 +45,7 @@ type rule struct {
 	targets []*Queue
 }
 
-// An Event is an event that a bus has taken. Its JSON is what a target gets.
+// An Event is an event that a bus has taken. Its JSON is what targets receive.
 type Event struct {
 	Version    string          `json:"version"`
 	ID         string          `json:"id"`
@@ -91,22 +91,22 @@ func (e *Events) PutRule(r template.Rule, targets []*Queue) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !slices.Contains(e.buses, r.Bus) {
-		return fmt.Errorf("aws: %s is of the event bus %s, which does not exist", r.LogicalID, r.Bus)
+		return fmt.Errorf("aws: %s is a rule of the event bus %s, which does not exist", r.LogicalID, r.Bus)
 	}
 	e.rules = append(e.rules, rule{r.LogicalID, r.Bus, matches, targets})
 	return nil
 }
 
-// History returns the last events that were taken, 10,000 at most, oldest first.
-// Events of notifications contain personal data.
+// History returns the newest events that the buses have taken, at most 10,000, oldest
+// first. The events contain personal data.
 func (e *Events) History() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.history)
 }
 
-// Subscribe has f called with each event that is taken from now on, before the
-// answer to its PutEvents, until cancel is called.
+// Subscribe calls f with each further event that a bus takes, before PutEvents is
+// answered, until cancel is called.
 func (e *Events) Subscribe(f func(Event)) (cancel func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -119,8 +119,8 @@ func (e *Events) Subscribe(f func(Event)) (cancel func()) {
 	}
 }
 
-// FailEntries has the first entry of each request refused with an error code, such
-// as InternalFailure, though the request itself succeeds. An empty code ends that.
+// FailEntries makes the first entry of each request fail with an error code, such as
+// InternalFailure, although the request itself succeeds. An empty code ends that.
 func (e *Events) FailEntries(code string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -133,7 +133,7 @@ type eventEntry struct {
 	Time                                     *float64 // seconds since 1970
 }
 
-// size is that of the quota.
+// size returns the size that counts towards the limit of a request.
 func (e *eventEntry) size() int {
 	n := len(e.Source) + len(e.DetailType) + len(e.Detail)
 	for _, resource := range e.Resources {
@@ -180,16 +180,12 @@ func (e *Events) putEvents(in struct{ Entries []eventEntry }) (any, *failure) {
 	for i := range in.Entries {
 		entry := &in.Entries[i]
 		size += entry.size()
-		if entry.EventBusName == "" {
-			entry.EventBusName = "default"
-		}
-		prefix := fmt.Sprintf("arn:aws:events:%s:%s:event-bus/", e.region, account)
-		entry.EventBusName = strings.TrimPrefix(entry.EventBusName, prefix)
+		entry.EventBusName = e.busName(entry.EventBusName)
 		e.mu.Lock()
 		exists := slices.Contains(e.buses, entry.EventBusName)
 		e.mu.Unlock()
 		if !exists {
-			return nil, exception("AccessDeniedException", "The caller is not authorized to perform: events:PutEvents on resource: "+prefix+entry.EventBusName)
+			return nil, exception("AccessDeniedException", "The caller is not authorized to perform: events:PutEvents on resource: "+e.arn("event-bus", entry.EventBusName))
 		}
 	}
 	if size > maxEventsSize {
@@ -248,7 +244,7 @@ func (e *Events) put(entry eventEntry, first bool) eventResult {
 func (r rule) send(event Event) {
 	text := encode(event)
 	var document map[string]any
-	_ = json.Unmarshal(text, &document) // encode has made it
+	_ = json.Unmarshal(text, &document) // cannot fail: encode wrote it
 	if r.bus != event.Bus || !r.matches(document, true) {
 		return
 	}
@@ -263,7 +259,7 @@ func encode(v any) []byte {
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		panic(err) // events are checked before
+		panic(err) // cannot happen: put has checked the event
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

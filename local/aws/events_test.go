@@ -258,7 +258,7 @@ func TestPutRuleFails(t *testing.T) {
 		err  string
 	}{
 		{template.Rule{LogicalID: "R", Bus: "default", Pattern: []byte(`{"source":["a",[]]}`)}, "aws: the EventPattern of R: /source has a comparison that is not supported"},
-		{template.Rule{LogicalID: "R", Bus: "cards", Pattern: []byte(`{"source":["a"]}`)}, "aws: R is of the event bus cards, which does not exist"},
+		{template.Rule{LogicalID: "R", Bus: "cards", Pattern: []byte(`{"source":["a"]}`)}, "aws: R is a rule of the event bus cards, which does not exist"},
 	} {
 		if err := s.Events.PutRule(test.rule, nil); err == nil || err.Error() != test.err {
 			t.Errorf("error %v, want %s", err, test.err)

@@ -15,13 +15,13 @@ import (
 type jsonProtocol struct {
 	contentType string // application/x-amz-json-1.0 or -1.1
 	operations  map[string]operation
-	instead     string // what to do without the operations that are missing here
+	instead     string // advice in the refusal of other operations
 }
 
-// An operation returns its output, or why it fails.
+// An operation returns its output or a failure.
 type operation func(input []byte) (output any, failed *failure)
 
-// newJSON returns a service of the given signing name.
+// newJSON returns a service that speaks AWS JSON.
 func newJSON(name, contentType string, operations map[string]operation) service {
 	return service{
 		name:     name,
@@ -31,7 +31,7 @@ func newJSON(name, contentType string, operations map[string]operation) service 
 	}
 }
 
-// decoding returns an operation that decodes its input for f.
+// decoding returns the operation that decodes its input and calls f.
 func decoding[In any](f func(In) (any, *failure)) operation {
 	return func(input []byte) (any, *failure) {
 		var in In
@@ -45,7 +45,7 @@ func decoding[In any](f func(In) (any, *failure)) operation {
 // exception returns a failure that is the caller's fault.
 func exception(code, message string) *failure { return &failure{http.StatusBadRequest, code, message} }
 
-// invalid returns the failure of a member that breaks a constraint.
+// invalid returns the failure for an input member that breaks a constraint.
 func invalid(member, constraint string) *failure {
 	return exception("ValidationException", "1 validation error detected: Value at '"+member+"' failed to satisfy constraint: Member must "+constraint)
 }

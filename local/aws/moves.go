@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	moveRate    = 50 // messages a second, if a task has no maximum
+	moveRate    = 50 // messages a second, unless the request sets a maximum
 	maxMoveRate = 500
 )
 
-// A move is a message move task, which moves the visible messages of a dead-letter
-// queue to another one, or each back to the queue that gave it up.
+// A move is a message move task. It moves the visible messages of a dead-letter queue
+// to another queue, or each message back to the queue that it came from.
 type move struct {
 	handle  string
 	source  *Queue
-	to      *Queue // nil: back
+	to      *Queue // nil: each message's own source queue
 	rate    int64  // messages a second
 	started time.Time
 
@@ -57,8 +57,8 @@ func (s *Queues) startMessageMoveTask(in struct {
 	if slices.ContainsFunc(s.moves, isRunning) {
 		return nil, exception("UnsupportedOperation", "There is already a task running. Only one active task is allowed for a source queue arn at a given time.")
 	}
-	for _, waiting := range source.messages {
-		if waiting.isVisible() {
+	for _, message := range source.messages {
+		if message.isVisible() {
 			m.toMove++
 		}
 	}
@@ -67,7 +67,7 @@ func (s *Queues) startMessageMoveTask(in struct {
 	return map[string]string{"TaskHandle": m.handle}, nil
 }
 
-// withARN returns the queue with the ARN that a parameter has.
+// withARN returns the queue whose ARN a parameter has.
 func (s *Queues) withARN(parameter, arn string) (*Queue, *failure) {
 	if arn == "" {
 		return nil, missing(parameter)
@@ -78,16 +78,14 @@ func (s *Queues) withARN(parameter, arn string) (*Queue, *failure) {
 	return nil, exception("ResourceNotFoundException", "The resource that you specified for the "+parameter+" parameter doesn't exist.")
 }
 
-func (m *message) isVisible() bool { return !m.processing && !m.visible.After(time.Now()) }
-
-// run moves messages until none is visible, or one can't be moved.
+// run moves messages until none is visible or one has no source queue.
 func (s *Queues) run(m *move) {
 	for s.next(m) {
 		time.Sleep(time.Second / time.Duration(m.rate))
 	}
 }
 
-// next moves a message, and returns whether the task goes on.
+// next moves one message. It returns false if the task has ended.
 func (s *Queues) next(m *move) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,16 +104,16 @@ func (s *Queues) next(m *move) bool {
 		return false
 	}
 	m.source.messages = slices.Delete(m.source.messages, i, i+1)
-	// It is a new message from now on.
-	again := &message{SQSMessage: moved.SQSMessage, sent: time.Now(), visible: s.after(to.config.Delay)}
-	again.MessageId, again.ReceiptHandle = uuid.New(), ""
-	to.add(again)
+	// As in SQS, the moved message is a new one.
+	copied := &message{SQSMessage: moved.SQSMessage, sent: time.Now(), visible: s.after(to.config.Delay)}
+	copied.MessageId, copied.ReceiptHandle = uuid.New(), ""
+	to.add(copied)
 	m.moved++
 	return true
 }
 
-// listMessageMoveTasks lists the last tasks of a queue, the newest first: one unless the
-// request says how many.
+// listMessageMoveTasks lists a queue's tasks, newest first, up to the number that the
+// request sets: 1 by default.
 func (s *Queues) listMessageMoveTasks(in struct {
 	SourceARN  string `json:"SourceArn"`
 	MaxResults *int64

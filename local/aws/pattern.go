@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A matcher returns whether a value of an event, which may be missing, is as a
-// pattern wants it.
+// A matcher returns whether a value of an event matches a part of a pattern. present is
+// false if the event does not have the value.
 type matcher func(value any, present bool) bool
 
 // newPattern returns the matcher of a whole event.
@@ -23,9 +23,9 @@ func newPattern(text []byte) (matcher, error) {
 	return newMatcher(members, "")
 }
 
-// newMatcher returns the matcher of a part of a pattern: an object, whose members
-// must all match, or a list, of which one must match: a string, a number, true,
-// false, null, {"prefix": "…"} or {"suffix": "…"}. Other comparisons are an error.
+// newMatcher returns the matcher of a part of a pattern. All members of an object must
+// match, and at least one item of a list: a string, a number, true, false, null,
+// {"prefix": "…"} or {"suffix": "…"}. Other comparisons are an error.
 func newMatcher(pattern any, path string) (matcher, error) {
 	switch pattern := pattern.(type) {
 	case map[string]any:

@@ -26,10 +26,8 @@ const (
 	purgeInterval        = time.Minute
 )
 
-// Queues is SQS, standard queues only: what functions and their operator call, and the
-// methods of a [Queue] for an event source mapping.
-//
-// Messages are kept until they are deleted, whatever the retention period.
+// Queues is SQS with standard queues. Messages are kept until they are deleted; there
+// is no retention period.
 type Queues struct {
 	service
 	region string
@@ -53,16 +51,16 @@ func newQueues(region string) *Queues {
 	return s
 }
 
-// Speed divides visibility timeouts and delays by n from now on, so that nobody has
-// to wait for them. A message that is being processed stays invisible for that time,
-// even if its visibility timeout is over sooner now.
+// Speed divides visibility timeouts and delays by n from now on, so that tests don't
+// have to wait for them. A message in process by an event source mapping stays invisible
+// until [Queue.Finish], even if its shortened visibility timeout ends before that.
 func (s *Queues) Speed(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.speed = n
 }
 
-// Create creates the queues, which may be dead-letter queues of each other.
+// Create creates queues. They may refer to each other as dead-letter queues.
 func (s *Queues) Create(configs []template.Queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +83,8 @@ func (s *Queues) find(is func(*Queue) bool) *Queue {
 	return nil
 }
 
-// after returns when a time d from now is over. The caller holds s.mu.
+// after returns the time at which a delay of d, divided by the speed, ends. The caller
+// holds s.mu.
 func (s *Queues) after(d time.Duration) time.Time { return time.Now().Add(d / time.Duration(s.speed)) }
 
 // A Queue is a queue of SQS.
@@ -94,32 +93,33 @@ type Queue struct {
 	service *Queues // whose mutex guards the fields below
 
 	messages []*message
-	changed  chan struct{} // closed and replaced when a message may be visible sooner
+	changed  chan struct{} // closed and replaced when a message may have become visible
 	purged   time.Time
 }
 
 type message struct {
 	events.SQSMessage
-	visible    time.Time // from then on
+	visible    time.Time // when it becomes visible
 	sent       time.Time
 	first      time.Time // when it was first received
 	received   int
-	processing bool   // received by an event source mapping, and not finished
-	source     *Queue // the queue that gave it up; nil if it was sent to where it is
+	processing bool   // received by an event source mapping and not finished
+	source     *Queue // for a dead letter, the queue that it came from
 }
+
+func (m *message) isVisible() bool { return !m.processing && !m.visible.After(time.Now()) }
 
 // A Message is a message in a queue.
 type Message struct {
 	ID, Body   string
-	Attributes map[string]string // those that the sender set
+	Attributes map[string]string // the sender's
 	Sent       time.Time
 	Received   int       // how many times
-	Visible    time.Time // from then on, unless it is being processed
-	Processing bool      // a function has it
+	Visible    time.Time // when it becomes visible, unless it is being processed
+	Processing bool      // a function is processing it
 }
 
-// Messages returns the messages in the queue, oldest first. Those of notifications
-// contain personal data.
+// Messages returns the messages in the queue, oldest first. They contain personal data.
 func (q *Queue) Messages() []Message {
 	q.service.mu.Lock()
 	defer q.service.mu.Unlock()
@@ -138,10 +138,10 @@ func (q *Queue) Messages() []Message {
 // URL returns the queue's URL.
 func (q *Queue) URL() string { return q.config.URL }
 
-// VisibilityTimeout returns the queue's own, whatever [Queues.Speed] is.
+// VisibilityTimeout returns the configured timeout, not divided by [Queues.Speed].
 func (q *Queue) VisibilityTimeout() time.Duration { return q.config.VisibilityTimeout }
 
-// Send sends a message, which is invisible for a delay, and returns its ID.
+// Send adds a message that becomes visible after delay, and returns its ID.
 func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute, delay time.Duration) (id string) {
 	q.service.mu.Lock()
 	defer q.service.mu.Unlock()
@@ -164,8 +164,9 @@ func (q *Queue) wake() {
 	q.changed = make(chan struct{})
 }
 
-// Receive waits until a message is visible and returns up to n of them, in the form
-// of an event for a function. Each must be finished. It returns nil when ctx ends.
+// Receive waits for a visible message and returns up to n of them, as records of an
+// event for a function. The caller must call [Queue.Finish] for each. Receive returns
+// nil when ctx ends.
 func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	for {
 		received, changed, next := q.take(n, q.config.VisibilityTimeout, true)
@@ -183,10 +184,10 @@ func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	}
 }
 
-// take receives up to n messages, which are invisible for a time, and while they are
-// being processed. It moves those that were received too often to the dead-letter
-// queue. If there are none, one may become visible at the time next, or when changed is
-// closed.
+// take receives up to n messages and makes them invisible for a time and, if processing
+// is set, until they are finished. Messages that were received too often go to the
+// dead-letter queue instead. If take returns no messages, it is worth trying again at
+// next or when changed is closed.
 func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage, changed <-chan struct{}, next time.Time) {
 	s := q.service
 	s.mu.Lock()
@@ -229,8 +230,8 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 	return received, q.changed, next
 }
 
-// Finish ends the processing of a received message. A message that is not done is
-// visible again when its visibility timeout is over.
+// Finish ends the processing of a message. If done is set, it deletes the message;
+// otherwise the message becomes visible again when its visibility timeout ends.
 func (q *Queue) Finish(receiptHandle string, done bool) {
 	q.service.mu.Lock()
 	defer q.service.mu.Unlock()
@@ -265,8 +266,8 @@ func wrongValue(parameter, reason string, args ...any) *failure {
 	return exception("InvalidParameterValue", "Value for parameter "+parameter+" is invalid. Reason: "+fmt.Sprintf(reason, args...)+".")
 }
 
-// between refuses a parameter that is not a number of seconds up to most.
-func between(parameter string, seconds int64, most time.Duration) *failure {
+// checkSeconds refuses a parameter that is negative or longer than most.
+func checkSeconds(parameter string, seconds int64, most time.Duration) *failure {
 	if high := int64(most / time.Second); seconds < 0 || seconds > high {
 		return wrongValue(parameter, "Must be between 0 and %d", high)
 	}
@@ -277,11 +278,7 @@ func (s *Queues) sendMessage(in struct {
 	QueueURL          string `json:"QueueUrl"`
 	MessageBody       string
 	DelaySeconds      *int64
-	MessageAttributes map[string]struct {
-		DataType    string
-		StringValue *string
-		BinaryValue []byte
-	}
+	MessageAttributes map[string]messageAttribute
 }) (any, *failure) {
 	s.mu.Lock()
 	queue, failed := s.queue(in.QueueURL)
@@ -298,7 +295,7 @@ func (s *Queues) sendMessage(in struct {
 	}
 	delay := queue.config.Delay
 	if in.DelaySeconds != nil {
-		if failed := between("DelaySeconds", *in.DelaySeconds, maxDelay); failed != nil {
+		if failed := checkSeconds("DelaySeconds", *in.DelaySeconds, maxDelay); failed != nil {
 			return nil, failed
 		}
 		delay = time.Duration(*in.DelaySeconds) * time.Second
@@ -335,14 +332,14 @@ func (s *Queues) changeMessageVisibility(in struct {
 	case in.VisibilityTimeout == nil:
 		return nil, missing("VisibilityTimeout")
 	}
-	if failed := between("VisibilityTimeout", *in.VisibilityTimeout, maxVisibilityTimeout); failed != nil {
+	if failed := checkSeconds("VisibilityTimeout", *in.VisibilityTimeout, maxVisibilityTimeout); failed != nil {
 		return nil, failed
 	}
 	for _, m := range queue.messages {
 		if m.ReceiptHandle != in.ReceiptHandle {
 			continue
 		}
-		if !m.processing && !m.visible.After(time.Now()) {
+		if m.isVisible() {
 			return nil, exception("MessageNotInflight", "The message is not in flight.")
 		}
 		m.visible = s.after(time.Duration(*in.VisibilityTimeout) * time.Second)
@@ -352,7 +349,7 @@ func (s *Queues) changeMessageVisibility(in struct {
 	return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
 }
 
-// getQueueAttributes returns the ARN and how many messages there are.
+// getQueueAttributes supports the ARN and the numbers of messages.
 func (s *Queues) getQueueAttributes(in struct {
 	QueueURL       string `json:"QueueUrl"`
 	AttributeNames []string
@@ -363,10 +360,10 @@ func (s *Queues) getQueueAttributes(in struct {
 	if failed != nil {
 		return nil, failed
 	}
-	visible, invisible, delayed, now := 0, 0, 0, time.Now()
+	visible, invisible, delayed := 0, 0, 0
 	for _, m := range queue.messages {
 		switch {
-		case !m.processing && !m.visible.After(now):
+		case m.isVisible():
 			visible++
 		case m.received == 0:
 			delayed++
@@ -391,7 +388,7 @@ func (s *Queues) getQueueAttributes(in struct {
 	return map[string]any{"Attributes": attributes}, nil
 }
 
-// systemAttributes are those that a message may have here.
+// systemAttributes are the valid names in a request for system attributes.
 var systemAttributes = []string{"All", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SenderId", "SentTimestamp", "DeadLetterQueueSourceArn"}
 
 // A receivedMessage is a message in the output of ReceiveMessage.
@@ -410,13 +407,13 @@ type messageAttribute struct {
 	BinaryValue []byte  `json:",omitempty"`
 }
 
-// receiveMessage waits for a message as long as the request says. Unlike SQS it
-// returns no digest of the attributes.
+// receiveMessage waits for a message as long as the request sets. Unlike SQS it returns
+// no digest of the attributes.
 func (s *Queues) receiveMessage(in struct {
 	QueueURL                                    string `json:"QueueUrl"`
 	MaxNumberOfMessages                         *int64
 	VisibilityTimeout, WaitTimeSeconds          *int64
-	AttributeNames, MessageSystemAttributeNames []string // the former is the older name
+	AttributeNames, MessageSystemAttributeNames []string // AttributeNames is the deprecated name
 	MessageAttributeNames                       []string
 }) (any, *failure) {
 	s.mu.Lock()
@@ -440,7 +437,7 @@ func (s *Queues) receiveMessage(in struct {
 		if given.seconds == nil {
 			continue
 		}
-		if failed := between(given.name, *given.seconds, given.most); failed != nil {
+		if failed := checkSeconds(given.name, *given.seconds, given.most); failed != nil {
 			return nil, failed
 		}
 		*given.to = time.Duration(*given.seconds) * time.Second
@@ -460,31 +457,31 @@ func (s *Queues) receiveMessage(in struct {
 	}
 	var messages []receivedMessage
 	for _, m := range received {
-		out := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, map[string]string{}, map[string]messageAttribute{}}
+		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, map[string]string{}, map[string]messageAttribute{}}
 		for name, value := range m.Attributes {
 			if slices.Contains(system, "All") || slices.Contains(system, name) {
-				out.Attributes[name] = value
+				result.Attributes[name] = value
 			}
 		}
 		for name, value := range m.MessageAttributes {
-			if slices.ContainsFunc(in.MessageAttributeNames, func(wanted string) bool { return names(wanted, name) }) {
-				out.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
+			if slices.ContainsFunc(in.MessageAttributeNames, func(pattern string) bool { return selects(pattern, name) }) {
+				result.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
 			}
 		}
-		messages = append(messages, out)
+		messages = append(messages, result)
 	}
 	return struct {
 		Messages []receivedMessage `json:",omitempty"`
 	}{messages}, nil
 }
 
-// names returns whether an entry of MessageAttributeNames is for an attribute.
-func names(wanted, attribute string) bool {
-	prefix, isPrefix := strings.CutSuffix(wanted, ".*")
-	return wanted == "All" || wanted == attribute || isPrefix && (prefix == "" || strings.HasPrefix(attribute, prefix+"."))
+// selects returns whether an entry of MessageAttributeNames selects an attribute.
+func selects(pattern, attribute string) bool {
+	prefix, isPrefix := strings.CutSuffix(pattern, ".*")
+	return pattern == "All" || pattern == attribute || isPrefix && (prefix == "" || strings.HasPrefix(attribute, prefix+"."))
 }
 
-// deleteMessage succeeds also for a message that has been deleted.
+// deleteMessage also succeeds if the message has already been deleted.
 func (s *Queues) deleteMessage(in struct {
 	QueueURL      string `json:"QueueUrl"`
 	ReceiptHandle string
@@ -497,7 +494,7 @@ func (s *Queues) deleteMessage(in struct {
 		return nil, failed
 	case in.ReceiptHandle == "":
 		return nil, missing("ReceiptHandle")
-	case len(in.ReceiptHandle) != len(uuid.New()): // the form of all handles
+	case len(in.ReceiptHandle) != len(uuid.New()): // every handle is a UUID
 		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
 	}
 	queue.messages = slices.DeleteFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })

@@ -1,6 +1,7 @@
 package aws
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -8,15 +9,15 @@ import (
 	"time"
 )
 
-// A replay sends the events of an archive to rules again.
+// A replay sends archived events to rules again.
 type replay struct {
-	state      string // RUNNING or COMPLETED
-	last       time.Time
+	state      string    // RUNNING or COMPLETED
+	last       time.Time // when the bus first took the last event replayed
 	begun, end time.Time
 }
 
-// CreateArchive creates an archive of a bus. It has the events of [Events.History],
-// from before it was created too.
+// CreateArchive creates an archive of a bus. It contains all of the bus's events in
+// [Events.History], including those from before it was created.
 func (e *Events) CreateArchive(name, bus string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -27,36 +28,48 @@ func (e *Events) arn(kind, name string) string {
 	return fmt.Sprintf("arn:aws:events:%s:%s:%s/%s", e.region, account, kind, name)
 }
 
-func (e *Events) arnOf(r rule) string { return e.arn("rule", r.bus+"/"+r.name) }
+func (e *Events) ruleARN(r rule) string { return e.arn("rule", r.bus+"/"+r.name) }
 
-func notThere(what, name string) *failure {
+func notFound(what, name string) *failure {
 	return exception("ResourceNotFoundException", what+" "+name+" does not exist.")
+}
+
+// busName returns the name of the bus with the given name or ARN.
+func (e *Events) busName(id string) string {
+	return cmp.Or(strings.TrimPrefix(id, e.arn("event-bus", "")), "default")
+}
+
+// findBus returns the name of the bus with the given name or ARN, if it exists. The
+// caller holds e.mu.
+func (e *Events) findBus(id string) (string, *failure) {
+	name := e.busName(id)
+	if !slices.Contains(e.buses, name) {
+		return "", notFound("Event bus", name)
+	}
+	return name, nil
 }
 
 func (e *Events) describeEventBus(in struct{ Name string }) (any, *failure) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	name := strings.TrimPrefix(in.Name, e.arn("event-bus", ""))
-	if name == "" {
-		name = "default"
-	}
-	if !slices.Contains(e.buses, name) {
-		return nil, notThere("Event bus", name)
+	name, failed := e.findBus(in.Name)
+	if failed != nil {
+		return nil, failed
 	}
 	return map[string]string{"Name": name, "Arn": e.arn("event-bus", name)}, nil
 }
 
 func (e *Events) listRules(in struct{ EventBusName, NamePrefix string }) (any, *failure) {
-	bus, failed := e.describeEventBus(struct{ Name string }{in.EventBusName})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	bus, failed := e.findBus(in.EventBusName)
 	if failed != nil {
 		return nil, failed
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	rules := []map[string]string{}
 	for _, r := range e.rules {
-		if r.bus == bus.(map[string]string)["Name"] && strings.HasPrefix(r.name, in.NamePrefix) {
-			rules = append(rules, map[string]string{"Name": r.name, "Arn": e.arnOf(r), "EventBusName": r.bus, "State": "ENABLED"})
+		if r.bus == bus && strings.HasPrefix(r.name, in.NamePrefix) {
+			rules = append(rules, map[string]string{"Name": r.name, "Arn": e.ruleARN(r), "EventBusName": r.bus, "State": "ENABLED"})
 		}
 	}
 	return map[string]any{"Rules": rules}, nil
@@ -67,14 +80,14 @@ func (e *Events) describeArchive(in struct{ ArchiveName string }) (any, *failure
 	defer e.mu.Unlock()
 	bus, ok := e.archives[in.ArchiveName]
 	if !ok {
-		return nil, notThere("Archive", in.ArchiveName)
+		return nil, notFound("Archive", in.ArchiveName)
 	}
 	return map[string]string{"ArchiveName": in.ArchiveName, "ArchiveArn": e.arn("archive", in.ArchiveName), "EventSourceArn": e.arn("event-bus", bus), "State": "ENABLED"}, nil
 }
 
 var replayName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)
 
-// startReplay replays the events that the bus took from the start time to the end time.
+// startReplay replays the events that the bus took between the start and the end time.
 func (e *Events) startReplay(in struct {
 	ReplayName, EventSourceArn   string
 	EventStartTime, EventEndTime *float64 // seconds since 1970
@@ -95,7 +108,7 @@ func (e *Events) startReplay(in struct {
 	case *in.EventStartTime >= *in.EventEndTime:
 		return nil, exception("ValidationException", "Parameter EventEndTime is not valid. Reason: EventStartTime must be before EventEndTime.")
 	case !ok:
-		return nil, notThere("Archive", archive)
+		return nil, notFound("Archive", archive)
 	case in.Destination.Arn != e.arn("event-bus", bus):
 		return nil, exception("ValidationException", "Parameter Destination.Arn is not valid. Reason: Cross event bus replay is not permitted.")
 	case e.replays[in.ReplayName] != nil:
@@ -103,7 +116,7 @@ func (e *Events) startReplay(in struct {
 	}
 	var rules []rule
 	for _, arn := range in.Destination.FilterArns {
-		i := slices.IndexFunc(e.rules, func(r rule) bool { return e.arnOf(r) == arn && r.bus == bus })
+		i := slices.IndexFunc(e.rules, func(r rule) bool { return e.ruleARN(r) == arn && r.bus == bus })
 		if i < 0 {
 			return nil, exception("ValidationException", "Parameter Destination.FilterArns is not valid. Reason: One or more rules do not exist.")
 		}
@@ -145,7 +158,7 @@ func (e *Events) describeReplay(in struct{ ReplayName string }) (any, *failure) 
 	defer e.mu.Unlock()
 	r := e.replays[in.ReplayName]
 	if r == nil {
-		return nil, notThere("Replay", in.ReplayName)
+		return nil, notFound("Replay", in.ReplayName)
 	}
 	out := map[string]any{"ReplayName": in.ReplayName, "ReplayArn": e.arn("replay", in.ReplayName), "State": r.state, "ReplayStartTime": seconds(r.begun)}
 	for name, at := range map[string]time.Time{"EventLastReplayedTime": r.last, "ReplayEndTime": r.end} {

@@ -25,19 +25,17 @@ import (
 	"membercard/local/sigv4"
 )
 
-// S3 is S3's GetObject, HeadObject, PutObject, CopyObject and ListObjectVersions, path
-// style, from memory and from files. All buckets are versioned.
+// S3 is S3's GetObject, HeadObject, PutObject, CopyObject and ListObjectVersions with
+// path-style URLs. Objects are in memory or in files. All buckets are versioned.
 type S3 struct {
 	service
 	buckets map[string]map[string]*object // by name, then by key
 	created func(bucket, key string)
 }
 
-// An object has versions, the last of which is the current one, unless that is a
-// file.
 type object struct {
-	versions []objectVersion
-	file     string // path; empty if there is none
+	versions []objectVersion // oldest first
+	file     string          // path of the current version, if that is a file
 }
 
 type objectVersion struct {
@@ -67,8 +65,8 @@ func (s *S3) PutFile(bucket, key, path string) {
 	s.put(bucket, key, func(o *object) { o.file = path })
 }
 
-// OnCreated has f called after each PutObject and CopyObject, as S3 tells EventBridge of
-// it (Object Created).
+// OnCreated calls f after each PutObject and CopyObject, when S3 would send the event
+// "Object Created" to EventBridge.
 func (s *S3) OnCreated(f func(bucket, key string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +101,7 @@ func (s *S3) operation(r *http.Request) string {
 	return r.Method
 }
 
-// verify also checks that the signed hash is the body's, and that all of AWS's own
+// verify also checks that the hash in the request is the body's and that all x-amz-*
 // headers are signed.
 func (s *S3) verify(r *http.Request, body []byte, signature func() *sigv4.Refusal) *failure {
 	sum := sha256.Sum256(body)
@@ -164,7 +162,7 @@ func (s *S3) answer(w http.ResponseWriter, r *http.Request, body []byte) *failur
 	return s.getObject(w, r, objects[key])
 }
 
-// address returns the bucket and the key that r is for. A list has no key.
+// address returns the bucket and the key in r's path. ListObjectVersions has no key.
 func address(r *http.Request) (bucket, key string, failed *failure) {
 	known := map[string]bool{"x-id": true}
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -244,8 +242,8 @@ func (s *S3) getObject(w http.ResponseWriter, r *http.Request, o *object) *failu
 	return nil
 }
 
-// putObject adds a version, on the conditions that the request makes. A file that was
-// served as the object is not written, and is an older version from now on.
+// putObject adds a version if the request's conditions hold. If the object was a file,
+// the file is not written; its content becomes a noncurrent version.
 func (s *S3) putObject(w http.ResponseWriter, r *http.Request, objects map[string]*object, key string, body []byte) *failure {
 	versions := objects[key].all()
 	match := r.Header.Get("If-Match")
@@ -270,8 +268,7 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, objects map[strin
 // copySource is the header of CopyObject.
 const copySource = "X-Amz-Copy-Source"
 
-// copyObject adds a copy of a version. The conditions that a request may make are not
-// supported.
+// copyObject adds a copy of a version. Conditions are not supported.
 func (s *S3) copyObject(w http.ResponseWriter, r *http.Request, objects map[string]*object, key string, _ []byte) *failure {
 	for name := range r.Header {
 		if strings.HasPrefix(name, copySource+"-") {
@@ -321,7 +318,7 @@ func checksum(body []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body)))
 }
 
-// listObjectVersions lists all versions whose key has a prefix, by key, the newest first.
+// listObjectVersions lists all versions of the keys with a prefix: by key, newest first.
 func (s *S3) listObjectVersions(w http.ResponseWriter, bucket string, query url.Values, objects map[string]*object) *failure {
 	prefix, encoding := query.Get("prefix"), query.Get("encoding-type")
 	write := func(key string) string { return key }
@@ -364,7 +361,7 @@ func (s *S3) listObjectVersions(w http.ResponseWriter, bucket string, query url.
 	return nil
 }
 
-// readFile returns a file as a version. Its ID is derived from the content.
+// readFile returns a file as a version with an ID that is derived from the content.
 func readFile(path string) (v objectVersion, err error) {
 	info, err := os.Stat(path)
 	if err != nil {

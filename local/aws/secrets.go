@@ -12,12 +12,11 @@ import (
 
 const maxSecretSize = 64 << 10 // bytes
 
-// recoveryWindow is how long a deleted secret can be restored, if the request does not
-// say.
+// recoveryWindow is how long a deleted secret can be restored if the request to delete
+// it does not say.
 const recoveryWindow = 30 * 24 * time.Hour
 
-// Secrets is Secrets Manager: secrets without rotation, tags and policies, that are
-// encrypted with Secrets Manager's own key.
+// Secrets is Secrets Manager without rotation, tags, policies and customer managed keys.
 type Secrets struct {
 	service
 	region  string
@@ -28,13 +27,13 @@ type secret struct {
 	name, arn        string
 	versions         []*secretVersion // oldest first
 	created, changed time.Time
-	deleted          time.Time // when it is gone for good; zero unless it is to be deleted
+	deleted          time.Time // end of the recovery window; zero unless deletion is scheduled
 }
 
 type secretVersion struct {
 	id, value string
 	created   time.Time
-	stages    []string // staging labels, each of which one version of a secret has
+	stages    []string // staging labels; a label is on at most one version of a secret
 }
 
 const (
@@ -79,8 +78,8 @@ func (sec *secret) add(id, value string) *secretVersion {
 	return v
 }
 
-// move takes a staging label from the version that has it and gives it to another.
-// The version that was the current one becomes the previous one.
+// move moves a staging label to another version, or removes it if to is nil. A version
+// that loses AWSCURRENT gets AWSPREVIOUS.
 func (sec *secret) move(stage string, to *secretVersion) {
 	from := sec.with(stage)
 	if from == to {
@@ -129,7 +128,7 @@ func (s *Secrets) find(id string) (*secret, *failure) {
 	return s.secrets[i], nil
 }
 
-// findUsable is find for a secret that is not to be deleted.
+// findUsable is like find, but fails if the secret is scheduled for deletion.
 func (s *Secrets) findUsable(id string) (*secret, *failure) {
 	found, failed := s.find(id)
 	if failed == nil && !found.deleted.IsZero() {
@@ -138,7 +137,7 @@ func (s *Secrets) findUsable(id string) (*secret, *failure) {
 	return found, failed
 }
 
-// seconds is a time in the output of an operation.
+// seconds returns a time as operations return it: in seconds since 1970.
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // secretValue is the output of the operations on a value.
@@ -181,8 +180,8 @@ func (s *Secrets) getSecretValue(in struct {
 	return value, nil
 }
 
-// putSecretValue takes the request's token as the ID of the new version. It
-// accepts the same version again, as a client that retries sends it.
+// putSecretValue uses the request's token as the ID of the new version, so that a retry
+// does not add another one.
 func (s *Secrets) putSecretValue(in struct {
 	SecretID           string `json:"SecretId"`
 	ClientRequestToken string
@@ -211,7 +210,7 @@ func (s *Secrets) putSecretValue(in struct {
 	return found.value(v), nil
 }
 
-// checkVersion checks what a request says of a new version.
+// checkVersion checks the parameters of a new version.
 func checkVersion(token string, binary []byte, text *string) *failure {
 	switch {
 	case len(token) < 32 || len(token) > 64:
@@ -255,8 +254,8 @@ type secretState struct {
 	ARN, Name          string
 	CreatedDate        float64             `json:",omitempty"`
 	LastChangedDate    float64             `json:",omitempty"`
-	DeletedDate        float64             `json:",omitempty"` // by DescribeSecret, when it was asked for
-	DeletionDate       float64             `json:",omitempty"` // by DeleteSecret, when it is carried out
+	DeletedDate        float64             `json:",omitempty"` // of DescribeSecret: when deletion was requested
+	DeletionDate       float64             `json:",omitempty"` // of DeleteSecret: when the recovery window ends
 	VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
 }
 
@@ -281,8 +280,8 @@ func (s *Secrets) describeSecret(in struct {
 	return state, nil
 }
 
-// deleteSecret lets a secret be restored until the recovery window is over. It is
-// never deleted at once, nor after that time.
+// deleteSecret schedules a secret's deletion. The secret can be restored at any time:
+// nothing deletes it when the recovery window ends.
 func (s *Secrets) deleteSecret(in struct {
 	SecretID                   string `json:"SecretId"`
 	RecoveryWindowInDays       *int64
@@ -320,8 +319,8 @@ func (s *Secrets) restoreSecret(in struct {
 	return secretState{ARN: found.arn, Name: found.name}, nil
 }
 
-// listSecretVersionIDs lists the versions of a secret, the newest first. Those without
-// a staging label are deprecated, and left out unless they are asked for.
+// listSecretVersionIDs lists the versions of a secret, newest first. Versions without a
+// staging label are deprecated and listed only on request.
 func (s *Secrets) listSecretVersionIDs(in struct {
 	SecretID          string `json:"SecretId"`
 	IncludeDeprecated bool

@@ -15,8 +15,8 @@ import (
 	"membercard/local/sigv4"
 )
 
-// Stacks is CloudFormation's DescribeStacks and DescribeStackResource, for stacks that
-// are there from the start.
+// Stacks is CloudFormation's DescribeStacks and DescribeStackResource. Stacks are
+// added with [Stacks.Put], not by requests.
 type Stacks struct {
 	service
 	region string
@@ -49,16 +49,10 @@ func (s *Stacks) Put(stack Stack) {
 	s.stacks[stack.Name] = &stack
 }
 
-// queryProtocol is AWS's Query: a form, and XML in return.
+// queryProtocol is AWS Query: the request is a form, the answer XML.
 type queryProtocol struct{ stacks *Stacks }
 
-// form returns the parameters of a request to a service that speaks Query.
-func form(body []byte) url.Values {
-	values, _ := url.ParseQuery(string(body)) // what can't be parsed is not there
-	return values
-}
-
-// operation is in the body, so all of them count as one.
+// operation returns the method, because the operation's name is in the body.
 func (p *queryProtocol) operation(r *http.Request) string { return r.Method }
 
 func (p *queryProtocol) verify(_ *http.Request, _ []byte, signature func() *sigv4.Refusal) *failure {
@@ -75,7 +69,7 @@ func (p *queryProtocol) verify(_ *http.Request, _ []byte, signature func() *sigv
 }
 
 func (p *queryProtocol) answer(w http.ResponseWriter, r *http.Request, body []byte) *failure {
-	in := form(body)
+	in, _ := url.ParseQuery(string(body)) // ignores malformed parameters
 	operations := map[string]func(url.Values) (any, *failure){
 		"DescribeStacks":        p.stacks.describeStacks,
 		"DescribeStackResource": p.stacks.describeStackResource,
@@ -103,7 +97,7 @@ func (p *queryProtocol) refuse(w http.ResponseWriter, f *failure) {
 
 type queryError struct{ Type, Code, Message string }
 
-// named returns the stack that a request names.
+// named returns the stack that a request names. The caller holds s.mu.
 func (s *Stacks) named(in url.Values) (*Stack, *failure) {
 	if stack := s.stacks[in.Get("StackName")]; stack != nil {
 		return stack, nil
@@ -116,7 +110,7 @@ type list[T any] struct {
 	Members []T `xml:"member"`
 }
 
-// describeStacks describes the stack that the request names, or all.
+// describeStacks describes the stack that the request names, or all stacks.
 func (s *Stacks) describeStacks(in url.Values) (any, *failure) {
 	type parameter struct{ ParameterKey, ParameterValue string }
 	type output struct{ OutputKey, OutputValue string }
