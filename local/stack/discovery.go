@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	stackName = "local"        // as a template's AWS::StackName
-	archive   = "EventArchive" // its logical ID
+	stackName = "local"        // AWS::StackName
+	archive   = "EventArchive" // logical ID
 )
 
-// Discovery is what the stack says about itself. Both sandboxes must be there.
+// Discovery returns what the stack says about itself. It must have both sandboxes.
 func (s *Stack) Discovery() discovery.Stack {
 	deployed := s.inCloudFormation()
 	d := discovery.Stack{
@@ -40,9 +40,9 @@ func (s *Stack) Discovery() discovery.Stack {
 	return d
 }
 
-// inCloudFormation is the stack as CloudFormation describes it: of the parameters those
-// that an operator needs, of the resources those that are here. The log groups are not,
-// but have a name.
+// inCloudFormation returns the stack as CloudFormation describes it, with the parameters
+// that an operator needs and the resources that exist here. The log groups have a name
+// but do not exist.
 func (s *Stack) inCloudFormation() aws.Stack {
 	plan := s.Configs["functions/card-sync"].Environment
 	deployed := aws.Stack{
@@ -85,8 +85,8 @@ func (s *Stack) inCloudFormation() aws.Stack {
 	return deployed
 }
 
-// ServeEvents answers with each event that the bus takes from now on, a JSON text a
-// line, until the client leaves.
+// ServeEvents streams each further event that the bus takes, one line of JSON each,
+// until the client disconnects.
 func (s *Stack) ServeEvents(w http.ResponseWriter, r *http.Request) {
 	if discovery.RefusePage(w, r) {
 		return
@@ -112,8 +112,8 @@ func (s *Stack) ServeEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// ServeEnrol makes a [discovery.Merchant] known to the sandbox of WeChat Pay, which must
-// be there.
+// ServeEnrol registers a [discovery.Merchant] with the sandbox of WeChat Pay, which the
+// stack must have.
 func (s *Stack) ServeEnrol(w http.ResponseWriter, r *http.Request) {
 	if discovery.RefusePage(w, r) {
 		return

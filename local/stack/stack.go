@@ -30,26 +30,27 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// The credentials of the functions' role, which have the form of AWS's and are
-// valid for this stack only.
+// Region and credentials of the functions' role. The credentials look like AWS's but are
+// valid only for this stack.
 const (
 	Region       = "us-east-1"
 	AccessKeyID  = "ASIALOCALLOCALLOCAL0"
 	SessionToken = "a-session-token"
 )
 
-// SecretAccessKey is made at start, because Secrets Manager may have real keys.
+// SecretAccessKey is random, because the local Secrets Manager may contain real keys.
 var SecretAccessKey = (rand.Text() + rand.Text())[:40]
 
-// The names of the secrets.
+// Names of the secrets.
 const (
 	MerchantSecret        = "membercard/merchant"
 	OfficialAccountSecret = "membercard/official-account"
 	LoginSecret           = "membercard/login"
 )
 
-// Who may call the token and card-ext routes: the values of the template's
-// FrontendAuth, and NoAuth, which is not in the template and opens all routes.
+// The authorization of the routes that frontends call: the values of the template's
+// FrontendAuth in lower case, and NoAuth, which is not in the template and opens all
+// routes.
 const (
 	NoAuth     = "none"
 	AuthIAM    = "iam"
@@ -74,12 +75,12 @@ type Project struct {
 	Binaries map[string]string // by folder: functions/merchant-token
 }
 
-// Build builds the functions of the template in root, with further flags if there
-// are any.
+// Build builds the functions of the template in root, with additional build flags if
+// any are given.
 //
-// Without further flags the environment variable MEMBERCARD_BINARIES may name a
-// folder for the binaries, which is kept. What is up to date there is not linked
-// again. .ci/run sets it, so that the tests of several packages share the binaries.
+// Without additional flags, the environment variable MEMBERCARD_BINARIES may name a
+// folder in which the binaries are kept and reused while they are up to date. .ci/run
+// sets it so that the tests of several packages share the binaries.
 func Build(ctx context.Context, root string, flags ...string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
 		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
@@ -109,13 +110,13 @@ func Build(ctx context.Context, root string, flags ...string) (*Project, error) 
 	return p, nil
 }
 
-// Build builds one more main package, beside the functions.
+// Build builds another main package.
 func (p *Project) Build(ctx context.Context, folder string) (binary string, err error) {
 	built, err := lambda.Build(ctx, p.root, p.out, []string{folder})
 	return built[folder], err
 }
 
-// Close removes the binaries, unless they are kept, and the other files.
+// Close removes the temporary files. Binaries in MEMBERCARD_BINARIES are kept.
 func (p *Project) Close() error { return os.RemoveAll(p.dir) }
 
 // Config configures a stack.
@@ -128,11 +129,10 @@ type Config struct {
 	Auth     string         // who may call; empty is NoAuth
 	Origins  []string       // of the pages that may call the API; others are refused
 
-	// QueueSpeed divides the queues' visibility timeouts and delays, so that nobody
-	// has to wait for the next attempt to confirm a card, which is 30 seconds to an
-	// hour away. 0 is 1, as in AWS.
+	// QueueSpeed divides the queues' visibility timeouts and delays. In AWS the next
+	// attempt to confirm a card is 30 seconds to an hour away. 0 means 1.
 	QueueSpeed int
-	// Unthrottled lifts the limits that the template sets for each route.
+	// Unthrottled removes the template's throttling of the routes.
 	Unthrottled bool
 
 	Parameters map[string]string // further parameters of the template
@@ -147,7 +147,7 @@ type Stack struct {
 	URL       string                      // of the API
 	Routes    []Route                     // in the template's order
 	Functions map[string]*lambda.Function // by folder
-	Configs   map[string]lambda.Config    // theirs, to start further instances
+	Configs   map[string]lambda.Config    // of Functions
 	Mux       *http.ServeMux              // further handlers, which take precedence over the API
 	Guard     *guard.Guard                // in front of the API and Mux; has a token if the stack has real keys
 	AWS       string                      // base URL of AWS
@@ -158,39 +158,65 @@ type Stack struct {
 	Auth      string
 	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
-	parameters map[string]string // of the template
-
-	// The sandboxes; nil if the real one is called.
+	// The sandboxes. One is nil if the stack calls the real service instead.
 	WeChatPay       *wechatpay.Sandbox
 	OfficialAccount *officialaccount.Sandbox
 
-	closers []func() error
+	cloud       *aws.Server
+	parameters  map[string]string           // of the template
+	byLogicalID map[string]*lambda.Function // the same as Functions
+	closers     []func() error
 }
 
 // Start starts the stack. Its functions start with the first requests.
 func (p *Project) Start(cfg Config) (*Stack, error) {
-	s := &Stack{Functions: map[string]*lambda.Function{}, Configs: map[string]lambda.Config{}}
+	s := &Stack{Functions: map[string]*lambda.Function{}, Configs: map[string]lambda.Config{}, byLogicalID: map[string]*lambda.Function{}}
 	if err := p.start(s, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (p *Project) start(s *Stack, cfg Config) (err error) {
+func (p *Project) start(s *Stack, cfg Config) error {
 	listener, err := net.Listen("tcp", cfg.Address)
 	if err != nil {
 		return fmt.Errorf("the API can't listen: %w", err)
 	}
 	s.onClose(listener.Close)
 	s.URL = URL(listener.Addr())
-
-	s.Guard = &guard.Guard{Name: name(cfg.Address), Origins: cfg.Origins, Log: cfg.Log}
+	s.Auth = cmp.Or(cfg.Auth, NoAuth)
+	s.Guard = &guard.Guard{Name: hostname(cfg.Address), Origins: cfg.Origins, Log: cfg.Log}
 	if cfg.Merchant != "" || cfg.Account != "" {
 		s.Guard.Token = rand.Text()
 	}
+	if err := s.startSandboxes(&cfg); err != nil {
+		return err
+	}
+	if err := s.startAWS(cfg); err != nil {
+		return err
+	}
+	if err := s.setParameters(cfg); err != nil {
+		return err
+	}
+	deployed, err := template.Read(filepath.Join(p.root, "template.yaml"), s.parameters)
+	if err != nil {
+		return err
+	}
+	if err := p.createFunctions(s, cfg, deployed.Functions); err != nil {
+		return err
+	}
+	if err := s.connect(deployed); err != nil {
+		return err
+	}
+	s.syncAfterPut()
+	s.serve(listener, deployed, cfg.Unthrottled)
+	s.cloud.Stacks.Put(s.inCloudFormation())
+	return nil
+}
 
-	parameters := map[string]string{"AWS::Region": Region} // as in a deployment
-	var authorities []byte                                 // of the sandboxes' TLS certificates
+// startSandboxes starts a sandbox in place of each service that cfg has no secret for,
+// and sets the secret to the sandbox's.
+func (s *Stack) startSandboxes(cfg *Config) (err error) {
 	if cfg.Merchant == "" {
 		if s.WeChatPay, err = wechatpay.Start(); err != nil {
 			return err
@@ -200,8 +226,10 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		if cfg.Keys == wechatpay.Certificates {
 			s.WeChatPay.SignWith(cfg.Keys)
 		}
-		parameters["WechatPayEndpoints"] = strings.Join(s.WeChatPay.Endpoints(), ",")
-		authorities = append(authorities, s.WeChatPay.CA()...)
+		s.WeChatPay.NotifyAt(s.URL + notifications)
+		if s.Guard.Token != "" { // the account is real, this sandbox is not
+			s.WeChatPay.NotifyWith(http.Header{guard.TokenHeader: {s.Guard.Token}})
+		}
 	}
 	if cfg.Account == "" {
 		if s.OfficialAccount, err = officialaccount.Start(); err != nil {
@@ -209,66 +237,94 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		}
 		s.onClose(s.OfficialAccount.Close)
 		cfg.Account = s.OfficialAccount.Secret()
-		parameters["WechatEndpoints"] = strings.Join(s.OfficialAccount.Endpoints(), ",")
-		authorities = append(authorities, s.OfficialAccount.CA()...)
 	}
-	cloud, err := aws.Start(Region, AccessKeyID, SecretAccessKey)
-	if err != nil {
+	return nil
+}
+
+func (s *Stack) startAWS(cfg Config) (err error) {
+	if s.cloud, err = aws.Start(Region, AccessKeyID, SecretAccessKey); err != nil {
 		return err
 	}
-	s.onClose(cloud.Close)
-	s.AWS = cloud.URL()
-	s.Secrets, s.Plans, s.Events, s.Queues = cloud.Secrets, cloud.S3, cloud.Events, cloud.Queues
+	s.onClose(s.cloud.Close)
+	s.AWS = s.cloud.URL()
+	s.Secrets, s.Plans, s.Events, s.Queues = s.cloud.Secrets, s.cloud.S3, s.cloud.Events, s.cloud.Queues
 	s.Queues.Speed(max(cfg.QueueSpeed, 1))
-	parameters["MerchantSecretArn"] = s.Secrets.Put(MerchantSecret, cfg.Merchant)
-	parameters["OfficialAccountSecretArn"] = s.Secrets.Put(OfficialAccountSecret, cfg.Account)
-	parameters["AllowedOrigins"] = strings.Join(cfg.Origins, ",")
-	s.Auth = cmp.Or(cfg.Auth, NoAuth)
+	return nil
+}
+
+// setParameters sets the template's parameters, and stores the secrets that they name.
+func (s *Stack) setParameters(cfg Config) error {
+	s.parameters = map[string]string{
+		"AWS::Region":              Region, // as in a deployment
+		"MerchantSecretArn":        s.Secrets.Put(MerchantSecret, cfg.Merchant),
+		"OfficialAccountSecretArn": s.Secrets.Put(OfficialAccountSecret, cfg.Account),
+		"AllowedOrigins":           strings.Join(cfg.Origins, ","),
+	}
+	if s.WeChatPay != nil {
+		s.parameters["WechatPayEndpoints"] = strings.Join(s.WeChatPay.Endpoints(), ",")
+	}
+	if s.OfficialAccount != nil {
+		s.parameters["WechatEndpoints"] = strings.Join(s.OfficialAccount.Endpoints(), ",")
+	}
 	switch s.Auth {
 	case AuthJWT:
 		s.JWT = apigateway.NewIssuer(jwtIssuer)
-		parameters["JwtIssuer"], parameters["JwtAudience"] = jwtIssuer, jwtAudience
+		s.parameters["JwtIssuer"], s.parameters["JwtAudience"] = jwtIssuer, jwtAudience
 	case AuthWechat:
 		if s.OfficialAccount == nil {
 			return errors.New("auth wechat needs the sandbox of the official account, so it does not go with a real account")
 		}
-		parameters["LoginSecretArn"] = s.Secrets.Put(LoginSecret, s.OfficialAccount.LoginSecret())
+		s.parameters["LoginSecretArn"] = s.Secrets.Put(LoginSecret, s.OfficialAccount.LoginSecret())
 	case NoAuth, AuthIAM:
 	default:
 		return fmt.Errorf("unknown auth %q, want none, iam, jwt or wechat", s.Auth)
 	}
 	if s.Auth != NoAuth {
-		parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
+		s.parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
 	}
-	maps.Copy(parameters, cfg.Parameters)
-	s.parameters = parameters
+	maps.Copy(s.parameters, cfg.Parameters)
+	return nil
+}
 
-	extra := map[string]string{ // not set in AWS
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER": cloud.URL(),
-		"AWS_ENDPOINT_URL_S3":              cloud.URL(),
-		"AWS_ENDPOINT_URL_EVENTBRIDGE":     cloud.URL(),
-		"AWS_ENDPOINT_URL_SQS":             cloud.URL(),
+// environment returns the variables of all functions that are not set in AWS.
+func (p *Project) environment(s *Stack) (variables map[string]string, err error) {
+	variables = map[string]string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": s.AWS,
+		"AWS_ENDPOINT_URL_S3":              s.AWS,
+		"AWS_ENDPOINT_URL_EVENTBRIDGE":     s.AWS,
+		"AWS_ENDPOINT_URL_SQS":             s.AWS,
 	}
-	if s.WeChatPay == nil || s.OfficialAccount == nil { // for real calls
+	var authorities []byte // of the sandboxes' TLS certificates
+	if s.WeChatPay != nil {
+		authorities = append(authorities, s.WeChatPay.CA()...)
+	}
+	if s.OfficialAccount != nil {
+		authorities = append(authorities, s.OfficialAccount.CA()...)
+	}
+	if authorities != nil {
+		if variables["SSL_CERT_FILE"], err = p.writeRoots(authorities); err != nil {
+			return nil, err
+		}
+	}
+	if s.WeChatPay == nil || s.OfficialAccount == nil { // for calls to the real WeChat
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
 			if value := os.Getenv(name); value != "" {
-				extra[name] = value
+				variables[name] = value
 			}
 		}
 	}
-	if authorities != nil {
-		if extra["SSL_CERT_FILE"], err = p.writeRoots(authorities); err != nil {
-			return err
-		}
-	}
-	deployed, err := template.Read(filepath.Join(p.root, "template.yaml"), parameters)
+	return variables, nil
+}
+
+// createFunctions creates the functions, and the objects and secrets that their
+// variables name.
+func (p *Project) createFunctions(s *Stack, cfg Config, functions []template.Function) error {
+	variables, err := p.environment(s)
 	if err != nil {
 		return err
 	}
-	functions := map[string]*lambda.Function{} // by logical ID
-	folders := map[string]string{}
-	for _, f := range deployed.Functions {
-		maps.Copy(f.Environment, extra)
+	for _, f := range functions {
+		maps.Copy(f.Environment, variables)
 		if f.Environment["NOTIFY_URL"] != "" && s.WeChatPay != nil { // the sandbox notifies this stack
 			f.Environment["NOTIFY_URL"] = s.URL + notifications
 		}
@@ -291,43 +347,28 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		if err != nil {
 			return err
 		}
-		s.Functions[f.Folder], s.Configs[f.Folder] = function, config
-		functions[f.LogicalID], folders[f.LogicalID] = function, f.Folder
-		cloud.Functions.Put(f.LogicalID, func(ctx context.Context, event []byte) ([]byte, bool, error) {
+		s.onClose(function.Close)
+		s.Functions[f.Folder], s.Configs[f.Folder], s.byLogicalID[f.LogicalID] = function, config, function
+		s.cloud.Functions.Put(f.LogicalID, func(ctx context.Context, event []byte) ([]byte, bool, error) {
 			result, err := function.Invoke(ctx, event)
 			if err != nil {
 				return nil, false, err
 			}
 			return result.Payload, result.FunctionError != nil, nil
 		})
-		s.onClose(function.Close)
 	}
-	var routes []apigateway.Route
-	authorizers := map[*template.Authorizer]apigateway.Authorizer{}
-	for _, route := range deployed.Routes {
-		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
-		routes = append(routes, apigateway.Route{
-			Key:        route.Key(),
-			Function:   functions[route.Function],
-			Authorizer: s.authorizer(route, functions, authorizers),
-			Throttling: route.Throttling,
-		})
-		if cfg.Unthrottled {
-			routes[len(routes)-1].Throttling = nil
-		}
-	}
-	if err := s.connect(deployed, functions); err != nil {
-		return err
-	}
-	s.syncAfterPut()
-	s.Mux = http.NewServeMux()
+	return nil
+}
+
+// serve serves the API and Mux.
+func (s *Stack) serve(listener net.Listener, deployed *template.Template, unthrottled bool) {
 	if s.Guard.Token != "" && deployed.CORS != nil {
 		deployed.CORS.AllowHeaders = append(deployed.CORS.AllowHeaders, strings.ToLower(guard.TokenHeader))
 	}
-	api := apigateway.New(routes, deployed.CORS)
+	api := apigateway.New(s.routes(deployed, unthrottled), deployed.CORS)
+	s.Mux = http.NewServeMux()
 	server := &http.Server{Handler: s.Guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The mux would redirect a path such as /a//b, which an API Gateway takes as
-		// it is.
+		// The mux would redirect a path such as /a//b, which API Gateway does not.
 		if _, pattern := s.Mux.Handler(r); pattern == "" {
 			api.ServeHTTP(w, r)
 			return
@@ -335,19 +376,33 @@ func (p *Project) start(s *Stack, cfg Config) (err error) {
 		s.Mux.ServeHTTP(w, r)
 	}))}
 	s.onClose(server.Close)
-	go server.Serve(listener)
-	cloud.Stacks.Put(s.inCloudFormation())
-	if s.WeChatPay != nil {
-		s.WeChatPay.NotifyAt(s.URL + notifications)
-		if s.Guard.Token != "" { // the account is real, this sandbox is not
-			s.WeChatPay.NotifyWith(http.Header{guard.TokenHeader: {s.Guard.Token}})
-		}
-	}
-	return nil
+	go server.Serve(listener) // until Close
 }
 
-// syncAfterPut has card-sync invoked after a new plan was put, as the rule PlanChanged
-// does.
+// routes returns the API's routes, and sets s.Routes.
+func (s *Stack) routes(deployed *template.Template, unthrottled bool) (routes []apigateway.Route) {
+	folders := map[string]string{} // by logical ID
+	for _, f := range deployed.Functions {
+		folders[f.LogicalID] = f.Folder
+	}
+	authorizers := map[*template.Authorizer]apigateway.Authorizer{}
+	for _, route := range deployed.Routes {
+		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
+		if unthrottled {
+			route.Throttling = nil
+		}
+		routes = append(routes, apigateway.Route{
+			Key:        route.Key(),
+			Function:   s.byLogicalID[route.Function],
+			Authorizer: s.authorizer(route, authorizers),
+			Throttling: route.Throttling,
+		})
+	}
+	return routes
+}
+
+// syncAfterPut invokes card-sync when a new card plan is uploaded, as the rule
+// PlanChanged does.
 func (s *Stack) syncAfterPut() {
 	plan := s.Configs["functions/card-sync"].Environment
 	s.Plans.OnCreated(func(bucket, key string) {
@@ -357,8 +412,8 @@ func (s *Stack) syncAfterPut() {
 	})
 }
 
-// URL returns the URL at which this machine reaches what listens at an address. What
-// listens at every address of the machine is reached at loopback's.
+// URL returns the URL at which this machine reaches a listener. For a listener on all
+// addresses, that is the loopback address.
 func URL(listening net.Addr) string {
 	address := listening.String()
 	if tcp, ok := listening.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
@@ -367,8 +422,8 @@ func URL(listening net.Addr) string {
 	return "http://" + address
 }
 
-// name returns the host of an address, or "" if it is an IP address.
-func name(address string) string {
+// hostname returns the host of an address, or "" if it is an IP address.
+func hostname(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if _, notIP := netip.ParseAddr(host); err != nil || notIP == nil {
 		return ""
@@ -376,8 +431,9 @@ func name(address string) string {
 	return host
 }
 
-// authorizer returns the authorizer of a route. Routes share it.
-func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Function, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
+// authorizer returns the authorizer of a route. Routes that share one in the template
+// share it here; made has those that exist.
+func (s *Stack) authorizer(route template.Route, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
 	a := route.Authorizer
 	switch {
 	case s.Auth == NoAuth || route.Authorization == "NONE":
@@ -386,15 +442,15 @@ func (s *Stack) authorizer(route template.Route, functions map[string]*lambda.Fu
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
 	case made[a] != nil:
 	case a.Function != "":
-		made[a] = apigateway.Lambda(functions[a.Function], a.IdentitySource, a.TTL)
+		made[a] = apigateway.Lambda(s.byLogicalID[a.Function], a.IdentitySource, a.TTL)
 	default:
 		made[a] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT)
 	}
 	return made[a]
 }
 
-// connect connects the event buses, the queues and the functions.
-func (s *Stack) connect(deployed *template.Template, functions map[string]*lambda.Function) error {
+// connect creates the event buses and the queues, and connects them to the functions.
+func (s *Stack) connect(deployed *template.Template) error {
 	s.Queues.Create(deployed.Queues)
 	for _, bus := range deployed.Buses {
 		s.Events.CreateBus(bus)
@@ -410,7 +466,7 @@ func (s *Stack) connect(deployed *template.Template, functions map[string]*lambd
 		}
 	}
 	for _, source := range deployed.EventSources {
-		stop, err := functions[source.Function].Poll(s.Queues.Get(source.Queue), source)
+		stop, err := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
 		if err != nil {
 			return err
 		}
@@ -419,8 +475,8 @@ func (s *Stack) connect(deployed *template.Template, functions map[string]*lambd
 	return nil
 }
 
-// Invoke invokes the function of a folder as a schedule or an operator does, and
-// returns its answer. An error of the function is a [*lambda.FunctionError].
+// Invoke invokes the function in a folder as a schedule or an operator does, and returns
+// its answer. If the function fails, the error is a [*lambda.FunctionError].
 func (s *Stack) Invoke(ctx context.Context, folder string, event []byte) ([]byte, error) {
 	function := s.Functions[folder]
 	if function == nil {
@@ -447,8 +503,8 @@ func (s *Stack) Token() string {
 	return s.JWT.Sign(map[string]any{"aud": jwtAudience, "sub": "somebody", "exp": time.Now().Add(time.Hour).Unix()})
 }
 
-// writeRoots writes the bundle of root certificates for the functions. It has the
-// machine's certificates too, so that a cold start parses as many as in AWS.
+// writeRoots writes the functions' bundle of root certificates. It includes the
+// machine's own, so that a cold start parses as many as in AWS.
 func (p *Project) writeRoots(pem []byte) (string, error) {
 	file, err := os.CreateTemp(p.dir, "ca-*.pem")
 	if err != nil {
@@ -466,7 +522,7 @@ func (p *Project) writeRoots(pem []byte) (string, error) {
 
 func (s *Stack) onClose(f func() error) { s.closers = append(s.closers, f) }
 
-// Close stops the stack, last started first.
+// Close stops the parts of the stack in reverse order of their start.
 func (s *Stack) Close() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {

@@ -12,8 +12,8 @@ import (
 	"membercard/local/stack"
 )
 
-// Main is the TestMain of a package whose tests start stacks. It builds the project in
-// the folder root, keeps it in project while the tests run, and exits.
+// Main implements TestMain for a package whose tests start stacks. It builds the project
+// in the folder root, sets project while the tests run, and exits.
 func Main(m *testing.M, root string, project **stack.Project) {
 	var err error
 	if *project, err = stack.Build(context.Background(), root); err != nil {
@@ -25,8 +25,8 @@ func Main(m *testing.M, root string, project **stack.Project) {
 	os.Exit(code)
 }
 
-// Start starts a stack on a free port. It is closed at the end of the test, which fails
-// if the stack can't be started or closed.
+// Start starts a stack on a free port and closes it at the end of the test. The test
+// fails if either fails.
 func Start(t testing.TB, project *stack.Project, config stack.Config) *stack.Stack {
 	t.Helper()
 	config.Address = "127.0.0.1:0"
