@@ -193,7 +193,7 @@ func run(ctx context.Context, o options) error {
 	if s.WeChatPay != nil {
 		s.WeChatPay.Deliver(delivery())
 	}
-	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
+	s.Mux.HandleFunc("POST "+discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	if s.WeChatPay != nil && s.OfficialAccount != nil {
 		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
 		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)

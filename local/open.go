@@ -18,22 +18,19 @@ import (
 	"membercard/local/wechatpay"
 )
 
-const (
-	// openTimeout is how long a card may take to become EFFECTIVE. It covers several
-	// attempts to notify and to confirm.
-	openTimeout = time.Minute
-)
+// openTimeout is how long a card may take to become EFFECTIVE. It covers several
+// attempts to notify and to confirm.
+const openTimeout = time.Minute
 
-// opened is what has happened to a card, and what is missing, if it is not EFFECTIVE.
+// opened is what has happened to a card and, if it is not EFFECTIVE, what is missing.
 type opened struct {
 	journey.Story
 	Missing string `json:"missing,omitempty"`
 }
 
-// serveOpen has a customer of the sandbox open a card: ?card=brand or merchant.
+// serveOpen serves [discovery.OpenPath].
 func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
-	if r.Header.Get("Origin") != "" {
-		http.Error(w, "this route is for go run ./local -open, not for pages", http.StatusForbidden)
+	if discovery.RefusePage(w, r) {
 		return
 	}
 	kind := r.URL.Query().Get("card")
@@ -52,8 +49,8 @@ func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// requestOpen has the stack at an address open a card, and prints each step. It fails if
-// the card is not EFFECTIVE in the end.
+// requestOpen asks the stack at an address to open a card, and prints each step. It fails
+// if the card does not become EFFECTIVE.
 func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
 	var answer opened
 	if err := post(ctx, address, discovery.OpenPath+"?card="+kind, &answer); err != nil {
@@ -65,8 +62,8 @@ func requestOpen(ctx context.Context, w io.Writer, address, kind string) error {
 // print writes the steps as a table, without personal data.
 func (a *opened) print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	// The activation makes a merchant card EFFECTIVE, and what follows only tells of it.
-	// So that is the end of the story, with its time, and not a line in the middle.
+	// A merchant card becomes EFFECTIVE before the last steps. That is printed at the
+	// end, with its time, instead of in the middle.
 	since := ""
 	for _, step := range a.Steps {
 		if step.What == journey.Member {

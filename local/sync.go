@@ -12,21 +12,19 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
+	"membercard/local/discovery"
 	"membercard/local/guard"
 	"membercard/local/stack"
 )
 
-const (
-	// syncPath is the route of -sync, which is not part of the API.
-	syncPath = "/-/sync"
-	// tokenVariable has the token of a stack with real keys. A flag would show it to
-	// everybody on the machine.
-	tokenVariable = "LOCAL_TOKEN"
-)
+// tokenVariable is the environment variable with the token of a stack that has real
+// keys. The arguments of a process, unlike this, are visible to everybody on the machine.
+const tokenVariable = "LOCAL_TOKEN"
 
-// synced is the function's report, and what the official account received
-// meanwhile.
+// synced is the report of card-sync, and the requests that it sent to the official
+// account.
 type synced struct {
 	Report   json.RawMessage `json:"report"`
 	Received []received      `json:"received"`
@@ -37,21 +35,13 @@ type received struct {
 	Body json.RawMessage `json:"body"`
 }
 
-// serveSync invokes card-sync as its schedule does.
+// serveSync serves [discovery.SyncPath].
 func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
-	if r.Header.Get("Origin") != "" {
-		http.Error(w, "this route is for go run ./local -sync, not for pages", http.StatusForbidden)
+	if discovery.RefusePage(w, r) {
 		return
 	}
-	event, err := json.Marshal(map[string]any{"action": "sync", "dry_run": r.URL.Query().Get("dry_run") == "true"})
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	before := 0
-	if s.OfficialAccount != nil {
-		before = len(s.OfficialAccount.Requests())
-	}
+	event := fmt.Appendf(nil, `{"action": "sync", "dry_run": %t}`, r.URL.Query().Get("dry_run") == "true")
+	begin := time.Now()
 	report, err := s.Invoke(r.Context(), "functions/card-sync", event)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
@@ -59,8 +49,8 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	}
 	answer := synced{Report: report}
 	if s.OfficialAccount != nil {
-		for _, request := range s.OfficialAccount.Requests()[before:] {
-			if strings.HasPrefix(request.Path, "/card/") {
+		for _, request := range s.OfficialAccount.Requests() {
+			if !request.Time.Before(begin) && strings.HasPrefix(request.Path, "/card/") {
 				answer.Received = append(answer.Received, received{request.Path, request.Body})
 			}
 		}
@@ -69,16 +59,16 @@ func serveSync(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// requestSync requests a sync of the stack at an address, and prints the report.
+// requestSync asks the stack at an address for a sync, and prints the report.
 func requestSync(ctx context.Context, w io.Writer, address string, dryRun bool) error {
 	var answer synced
-	if err := post(ctx, address, fmt.Sprintf("%s?dry_run=%t", syncPath, dryRun), &answer); err != nil {
+	if err := post(ctx, address, fmt.Sprintf("%s?dry_run=%t", discovery.SyncPath, dryRun), &answer); err != nil {
 		return err
 	}
 	return answer.print(w)
 }
 
-// post asks the stack that runs at an address, and decodes its answer.
+// post sends a request to the stack at an address, and decodes the answer.
 func post(ctx context.Context, address, path string, answer any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+path, nil)
 	if err != nil {

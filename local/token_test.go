@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"membercard/local/discovery"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 )
@@ -62,7 +63,7 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 // -sync sends the token of the environment.
 func TestSyncSendsTheToken(t *testing.T) {
 	s := stacktest.Start(t, project, stack.Config{Merchant: "{}", Plan: "plan.json"})
-	s.Mux.HandleFunc("POST "+syncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
+	s.Mux.HandleFunc("POST "+discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	address := strings.TrimPrefix(s.URL, "http://")
 	var report bytes.Buffer
 	if err := requestSync(t.Context(), &report, address, true); err == nil || !strings.Contains(err.Error(), "LOCAL_TOKEN_REQUIRED") {

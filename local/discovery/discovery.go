@@ -1,5 +1,5 @@
-// Package discovery is what a running local stack says about itself, so that a
-// tool can work against it as it works against AWS and WeChat.
+// Package discovery describes a running local stack, so that a tool can use it in
+// place of AWS and WeChat.
 package discovery
 
 import (
@@ -7,58 +7,57 @@ import (
 	"net/http"
 )
 
-// Where the local stack's API serves its [Stack], as JSON; the events that its bus
-// takes, a JSON text a line, until the client leaves; and where it has a customer open a
-// card, or makes a [Merchant] known. Events contain personal data, of the sandbox.
+// Paths of the local stack beside those of its API.
 const (
-	Path       = "/-/stack"
-	EventsPath = "/-/events"
-	OpenPath   = "/-/open" // ?card=brand or merchant
-	EnrolPath  = "/-/merchants"
+	Path       = "/-/stack"     // GET: the [Stack]
+	EventsPath = "/-/events"    // GET: a stream of events as the bus takes them, one line of JSON each, with the sandbox's personal data
+	OpenPath   = "/-/open"      // POST: has a customer open a card, ?card=brand or merchant
+	SyncPath   = "/-/sync"      // POST: runs card-sync, ?dry_run=true or false
+	EnrolPath  = "/-/merchants" // POST: registers a [Merchant] with the sandbox of WeChat Pay
 )
 
-// Merchant is what is posted to EnrolPath: a merchant of one's own, for the sandbox of
-// WeChat Pay to know. Neither is a private key.
+// Merchant is the request to EnrolPath. It does not contain the merchant's private key.
 type Merchant struct {
 	Certificate string `json:"certificate"` // PEM of apiclient_cert.pem
 	APIv3Key    string `json:"apiv3_key"`
 }
 
-// Enrolled is the answer: what the merchant platform hands out, or why not.
+// Enrolled is the answer of EnrolPath: what a merchant gets from the merchant platform,
+// or an error.
 type Enrolled struct {
 	PublicKey   string `json:"wechatpay_public_key,omitempty"` // PEM of pub_key.pem
 	PublicKeyID string `json:"wechatpay_public_key_id,omitempty"`
 	Error       string `json:"error,omitempty"`
 }
 
-// RefusePage refuses a request of a web page, also of the playground, and reports whether
-// it did. What is served here is for cmd/membercard.
+// RefusePage refuses a request from a web page, including the playground, and reports
+// whether it did. The paths of this package are for command-line tools.
 func RefusePage(w http.ResponseWriter, r *http.Request) (refused bool) {
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return false
 	}
-	http.Error(w, "this is for cmd/membercard, not for pages", http.StatusForbidden)
+	http.Error(w, "this route is for command-line tools, not for pages", http.StatusForbidden)
 	return true
 }
 
-// Stack is where the parts of a local stack listen. It has no keys but those of
-// the sandboxes, so a stack that calls the real WeChat must not serve it.
+// Stack describes a local stack. It contains the sandboxes' keys, so a stack with real
+// keys must not serve it.
 type Stack struct {
 	API       string   `json:"api"`       // base URL of the API
 	WeChatPay []string `json:"wechatpay"` // base URLs of the sandbox of WeChat Pay
 	WeChat    []string `json:"wechat"`    // base URLs of the sandbox of the official account
-	CA        string   `json:"ca"`        // PEM of the authorities of the sandboxes' certificates
+	CA        string   `json:"ca"`        // PEM of the CAs that issued the sandboxes' TLS certificates
 
 	AWS     AWS     `json:"aws"`
 	Secrets Secrets `json:"secrets"`
 	Plan    string  `json:"plan"` // URI of the card plan, s3://bucket/key
 
 	Auth       string            `json:"auth"`       // who may call the API; none: everybody
-	Outputs    map[string]string `json:"outputs"`    // as of the stack in CloudFormation
-	Parameters map[string]string `json:"parameters"` // of them, the secrets' ARNs
-	Resources  map[string]string `json:"resources"`  // of functions, queues and the card ticket: physical IDs by logical ID
+	Outputs    map[string]string `json:"outputs"`    // as in CloudFormation
+	Parameters map[string]string `json:"parameters"` // those that an operator needs
+	Resources  map[string]string `json:"resources"`  // physical IDs by logical ID
 
-	// Files are what the sandbox's merchant gets from WeChat Pay, by file name.
+	// Files are what WeChat Pay gives to the sandbox's own merchant, by file name.
 	Files map[string]string `json:"files"`
 }
 

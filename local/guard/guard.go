@@ -4,10 +4,10 @@
 //
 // A [Guard] refuses, with 403 and before anything else sees the request,
 //
-//   - a Host that is not the listening address's,
+//   - a Host other than the listening address,
 //   - an Origin that is neither the server's own nor allowed,
-//   - a Sec-Fetch-Site that says that another site's page asks, without such an Origin,
-//   - if it has a token, a request without it.
+//   - a Sec-Fetch-Site of another site, unless there is an allowed Origin,
+//   - a request without the guard's token, if it has one.
 //
 // Programs such as curl send neither Origin nor Sec-Fetch-Site.
 package guard
@@ -26,20 +26,20 @@ import (
 	"strings"
 )
 
-// TokenHeader is the header with a guard's token. It is not Authorization, which the
-// API's own authorization needs.
+// TokenHeader is the header with a guard's token. Authorization can't be used because
+// the API has its own authorization.
 const TokenHeader = "X-Local-Token"
 
 // A Guard decides which requests a server gets. The zero value guards a server that no
 // page may call.
 type Guard struct {
-	Name    string    // of the listening address, if it is neither localhost nor an IP address
-	Origins []string  // whose pages may call beside the server's own
-	Token   string    // that requests must have; empty: none
-	Log     io.Writer // gets a line of JSON for each request that is refused; may be nil
+	Name    string    // host name of the listening address, other than localhost; may be empty
+	Origins []string  // allowed origins besides the server's own
+	Token   string    // required in TokenHeader unless it is empty
+	Log     io.Writer // receives a line of JSON for each refused request; may be nil
 }
 
-// refusal is the answer to a request that is refused.
+// refusal is the answer to a refused request.
 type refusal struct {
 	Code     string `json:"code"`
 	Message  string `json:"message"`
@@ -58,8 +58,8 @@ var (
 // Handler returns a handler that passes on what the guard lets in.
 func (g *Guard) Handler(next http.Handler) http.Handler { return g.handler(next, g.Token) }
 
-// WithoutToken is Handler for what has nothing to protect but needs to be read before
-// the token is known, as a page does.
+// WithoutToken is like Handler, but does not require the token. It is for public files
+// that a browser loads before it has the token.
 func (g *Guard) WithoutToken(next http.Handler) http.Handler { return g.handler(next, "") }
 
 func (g *Guard) handler(next http.Handler, token string) http.Handler {
@@ -70,11 +70,11 @@ func (g *Guard) handler(next http.Handler, token string) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		// Not the path, which may have a code or a ticket.
+		// The path is not logged: it may contain a code or a ticket.
 		log.Warn("request refused", "status", http.StatusForbidden, "code", refused.Code, "method", r.Method,
 			"host", r.Host, "origin", r.Header.Get("Origin"), "sec_fetch_site", r.Header.Get("Sec-Fetch-Site"))
 		if refused == noToken && r.Header.Get("Origin") != "" {
-			w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin")) // the page may know why
+			w.Header().Set("Access-Control-Allow-Origin", r.Header.Get("Origin")) // so that the page can show the refusal
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
@@ -86,7 +86,7 @@ func (g *Guard) handler(next http.Handler, token string) http.Handler {
 
 // check returns why r is refused, or nil.
 func (g *Guard) check(r *http.Request, token string) *refusal {
-	if !g.own(r) {
+	if !g.isOwnHost(r) {
 		return foreignHost
 	}
 	origins := r.Header.Values("Origin")
@@ -109,9 +109,9 @@ func (g *Guard) check(r *http.Request, token string) *refusal {
 	return nil
 }
 
-// own returns whether r's Host is the listening address's. An IP address can't be made
-// to resolve to another one, so each that the connection was made to is.
-func (g *Guard) own(r *http.Request) bool {
+// isOwnHost returns whether r's Host is an address of this server. DNS rebinding needs a
+// name, so the IP address that the connection was made to is accepted, whatever it is.
+func (g *Guard) isOwnHost(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host, port = strings.Trim(r.Host, "[]"), "80"
@@ -127,8 +127,8 @@ func (g *Guard) own(r *http.Request) bool {
 	return err == nil && (ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || ip == netip.IPv6Loopback() || ip == local.AddrPort().Addr().Unmap())
 }
 
-// isPreflight returns whether a browser asks whether a page may send a request. Such a
-// request can't have the token.
+// isPreflight returns whether r is a CORS preflight request, in which a browser does not
+// send the token.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }

@@ -1,4 +1,4 @@
-// Package uuid makes the IDs that AWS gives to what it makes.
+// Package uuid generates UUIDs, which AWS uses as IDs.
 package uuid
 
 import (

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Close closes a server at the end of the test, which fails if that fails.
+// Close closes a server at the end of the test. The test fails if Close does.
 func Close(t testing.TB, server io.Closer) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -17,8 +17,8 @@ func Close(t testing.TB, server io.Closer) {
 	})
 }
 
-// Do sends a request with send, such as http.DefaultClient.Do, and returns the answer,
-// and its body, which is read and closed. The test fails if there is no answer.
+// Do sends a request with send, such as http.DefaultClient.Do, and returns the answer
+// and its body. The test fails if there is no answer.
 func Do(t testing.TB, send func(*http.Request) (*http.Response, error), request *http.Request) (*http.Response, []byte) {
 	t.Helper()
 	response, err := send(request)
