@@ -11,7 +11,7 @@ import (
 	"membercard/local/stack"
 )
 
-// runChaos runs the fault scenarios and prints the tables. It fails if a rule is
+// runChaos runs the fault scenarios and prints their tables. It fails if any rule is
 // broken.
 func runChaos(ctx context.Context, o options) error {
 	var flags []string

@@ -12,7 +12,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// greet prints the stack's address and a curl command for each operation.
+// greet prints the addresses of the stack and its playground, and a command for each
+// operation.
 func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintf(w, "membercard runs at %s\n", s.URL)
 	if s.WeChatPay == nil || s.OfficialAccount == nil {
@@ -34,7 +35,7 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 	var variable string
 	if s.Guard.Token != "" {
 		variable = tokenVariable + "=" + s.Guard.Token + " "
-		page += "/#token=" + s.Guard.Token // a fragment is not sent, and no page of another origin reads it
+		page += "/#token=" + s.Guard.Token // browsers do not send a fragment, and pages of other origins can't read it
 	}
 	fmt.Fprintf(w, "\napply the card plan %s; -dry-run only shows what would change:\n%sgo run ./local -sync -addr %s\n", o.plan, variable, strings.TrimPrefix(s.URL, "http://"))
 	if s.WeChatPay != nil {
@@ -50,11 +51,11 @@ func greet(w io.Writer, s *stack.Stack, o options, page string) {
 // example is a request from an operation's document.
 type example struct {
 	says       string
-	iam        bool              // whatever the frontend's authorization is
-	once       bool              // WeChat refuses it the second time
-	parameters map[string]string // of the path
-	query      string
-	body       string // empty for GET
+	iam        bool              // requires AWS_IAM, whatever the frontends' authorization is
+	once       bool              // WeChat refuses a second one
+	parameters map[string]string // in the path, escaped
+	query      string            // with the question mark
+	body       string            // empty for GET
 }
 
 const (
@@ -63,8 +64,8 @@ const (
 	brandExample = `{"brand_id": "1004", "card_id": "` + sampleCard + `", "openid": "` + sampleOpenID + `"}`
 )
 
-// examples returns the examples by route. Those of users' cards are of cards that the
-// sandboxes have from the start.
+// examples returns the examples by route. They use the sample cards of the sandboxes, or
+// placeholders if the stack calls the real WeChat.
 func examples(s *stack.Stack) map[string]example {
 	encryptCode := "ENCRYPT_CODE"
 	brand, merchant := wechatpay.UserCard{Code: "USER_CARD_CODE"}, wechatpay.UserCard{Code: "CODE", EncryptCode: "ENCRYPT_CODE", ActivateTicket: "ACTIVATE_TICKET"}
@@ -141,7 +142,7 @@ func examples(s *stack.Stack) map[string]example {
 	}
 }
 
-// path returns the path and query of a route with the example's parameters.
+// path returns the route's path and query with the example's parameters.
 func (e example) path(route string) string {
 	_, path, _ := strings.Cut(route, " ")
 	for name, value := range e.parameters {

@@ -16,8 +16,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// measure measures the functions, an empty one and, if against is not empty,
-// another implementation of the first.
+// measure measures the functions, an empty function and, if against is not empty, that
+// binary as another implementation of the first function.
 func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds int, against string) error {
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Unthrottled: true})
 	if err != nil {
@@ -26,7 +26,7 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	defer s.Close()
 	s.WeChatPay.LimitBrandTokens(0)
 	s.WeChatPay.LimitConfirmations(0)
-	s.WeChatPay.NotifyAt("") // the cards that are opened here are not to keep other functions busy
+	s.WeChatPay.NotifyAt("") // notifications would keep other functions busy
 	if err := s.RenewTicket(ctx); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	if against != "" {
 		other := targets[1]
 		other.Name, other.Config.Binary = against, against
-		// SSL_CERT_DIR is this template's, not Lambda's.
+		// The template sets SSL_CERT_DIR for its own functions; Lambda does not.
 		other.Config.Environment = maps.Clone(other.Config.Environment)
 		delete(other.Config.Environment, "SSL_CERT_DIR")
 		targets = append(targets, other)
@@ -75,7 +75,7 @@ func measure(ctx context.Context, w io.Writer, project *stack.Project, rounds in
 	return bench.Run(ctx, w, targets, rounds, against)
 }
 
-// notificationEvent returns a notification, signed now, as an event of API Gateway.
+// notificationEvent returns a freshly signed notification as an event of API Gateway.
 func notificationEvent(s *stack.Stack, route string) ([]byte, error) {
 	header, body, _ := s.WeChatPay.Notification(s.WeChatPay.UserCards()[0].Code)
 	method, path, _ := strings.Cut(route, " ")
@@ -87,7 +87,7 @@ func notificationEvent(s *stack.Stack, route string) ([]byte, error) {
 	return json.Marshal(event)
 }
 
-// event returns the example as an event of API Gateway, which decodes the path.
+// event returns the example as an event of API Gateway. API Gateway decodes the path.
 func (e example) event(route string) []byte {
 	method, _, _ := strings.Cut(route, " ")
 	path, query, _ := strings.Cut(e.path(route), "?")
