@@ -1,18 +1,18 @@
 // Package chaos runs the functions' binaries in the local stack while something
 // around them fails, and checks what callers get meanwhile and afterwards.
 //
-// A row of the table is a [scenario]: a load, what fails, and which errors a caller
-// may get. Each has a stack of its own. The load goes on throughout: before the
-// fault, while it lasts, and after it. Requests arrive at random (a Poisson
-// process) and go to as many instances as are needed, one at a time each, as in
-// Lambda.
+// A row of the main table is a [scenario]: a load, a fault, and the errors that callers
+// may get. Each scenario has a stack of its own. The load continues before, during and
+// after the fault. Requests arrive at random (a Poisson process). As in Lambda, an
+// instance handles one request at a time, and new instances are started as needed.
 //
-// scenarios.go has the rows, rules.go what must hold in each of them, deadlines.go
-// what must hold while everything hangs, and steadiness.go an instance's memory over
-// many requests.
+// The scenarios are in scenarios.go and the rules for all of them in rules.go.
+// deadlines.go checks how long functions take while everything hangs, and steadiness.go
+// an instance's memory over many requests.
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,21 +30,21 @@ import (
 
 // Config configures a run.
 type Config struct {
-	// Short takes seconds for each row. Only counts and codes are checked then, not
-	// times, as the machine may be busy.
+	// Short runs each row for a few seconds and checks only counts and codes, not
+	// times, because the machine may be busy.
 	Short bool
-	// Seed decides when requests arrive and which answers are broken. The same seed
-	// gives the same choices, but not the same times.
+	// Seed determines the random choices: when requests arrive and which answers are
+	// broken. The measured times vary nevertheless.
 	Seed uint64
-	// Only runs the rows whose names contain it.
+	// Only selects the rows whose names contain it.
 	Only string
-	// Log receives a line for each row that is done.
+	// Log receives a line for each finished row.
 	Log io.Writer
 }
 
-// Run runs all rows and returns the report. It fails only if it can't run; what
-// breaks a rule is in the report.
-func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) (*Report, error) {
+// Run runs all rows and returns the report, including the rules that were broken. It
+// fails only if it can't run them.
+func Run(ctx context.Context, project *stack.Project, contract *contract.Contract, cfg Config) (*Report, error) {
 	report := &Report{Config: cfg, Begun: time.Now()}
 	var mu sync.Mutex
 	say := func(name string, broken []string) {
@@ -60,7 +60,7 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 		into := &steady{steadiness: s}
 		report.Steadiness = append(report.Steadiness, into)
 		measureSteadiness.add(func() error {
-			if err := into.run(ctx, project, agreed, cfg); err != nil {
+			if err := into.run(ctx, project, contract, cfg); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			say(s.name, into.broken)
@@ -85,7 +85,7 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 		into := new(row)
 		report.Rows = append(report.Rows, into)
 		run := func() error {
-			if err := s.run(ctx, project, agreed, cfg, into); err != nil {
+			if err := s.run(ctx, project, contract, cfg, into); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			say(s.name, into.broken)
@@ -113,8 +113,8 @@ func Run(ctx context.Context, project *stack.Project, agreed *contract.Contract,
 	return report, nil
 }
 
-// phase is what runs at the same time. An instance's memory needs much of the
-// processor, and a p99 all of the machine; counts and deadlines need little of it.
+// phase has rows that run at the same time. How many depends on what they measure: a p99
+// needs the machine for itself, memory much of the CPU, counts and deadlines little.
 type phase struct {
 	atOnce int
 	runs   []func() error
@@ -139,14 +139,13 @@ func verdict(broken []string) string {
 	return "BROKEN: " + strings.Join(broken, "; ")
 }
 
-// How long the phases of a row are. A scenario has the length of its fault.
+// The load's duration before and after the fault. The fault's is in the scenario.
 const (
 	before      = 10 * time.Second
-	after       = 6 * time.Second // more than until everything is normal
+	after       = 6 * time.Second // in addition to the time for recovery
 	shortBefore = 500 * time.Millisecond
-	shortFault  = 2 * time.Second // see [scenario.shows]
-	// A short run ends as soon as nothing has failed for this long.
-	shortAfter = time.Second
+	shortFault  = 2 * time.Second // at most, unless scenario.shows is longer
+	shortAfter  = time.Second     // without a failure
 )
 
 // scenario is a row of the table.
@@ -156,21 +155,21 @@ type scenario struct {
 	rate     float64                    // requests a second
 	burst    int                        // further requests at the moment when the fault begins
 	setup    func(*rig)                 // before the first request; may be nil
-	fault    func(*rig)                 // begins it
+	fault    func(*rig)                 // begins the fault; may be nil
 	lasts    time.Duration              // how long the fault lasts
-	shows    time.Duration              // how long it takes until the fault shows, if longer than 2 s
-	heal     func(*rig)                 // ends what [rig.heal] does not
-	finally  func(*rig) (broken string) // after the last request; may be nil
+	shows    time.Duration              // how long the fault must last to have an effect, if longer than 2 s
+	heal     func(*rig)                 // ends the fault, in addition to [rig.heal]; may be nil
+	finally  func(*rig) (broken string) // called after the last request; may be nil
 	codes    []string                   // the errors that callers may get
-	calls    int                        // to WeChat that a request leads to while nothing fails; 0 is 1
-	recovers time.Duration              // until everything is normal again; 0 is the rule's 30 s
-	settles  bool                       // an instance's further calls take as long as before
-	fails    bool                       // nothing succeeds while the fault lasts
+	calls    int                        // calls to WeChat for a request if nothing fails; 0 means 1
+	recovers time.Duration              // limit for the recovery; 0 means 30 s
+	settles  bool                       // an instance's calls after its first take as long as without the fault
+	fails    bool                       // no request succeeds during the fault
 	long     bool                       // takes too long for a short run
 }
 
-func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config, row *row) error {
-	r, err := start(project, agreed, cfg)
+func (s scenario) run(ctx context.Context, project *stack.Project, contract *contract.Contract, cfg Config, row *row) error {
+	r, err := start(project, contract, cfg)
 	if err != nil {
 		return err
 	}
@@ -186,7 +185,7 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	loading, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { r.arrive(loading, s.load, s.rate) })
-	r.sleep(ctx, normal)
+	sleep(ctx, normal)
 	row.until = time.Now()
 	if s.fault != nil {
 		s.fault(r)
@@ -195,7 +194,7 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	for range burst {
 		running.Go(func() { r.send(ctx, s.load) })
 	}
-	r.sleep(ctx, lasts)
+	sleep(ctx, lasts)
 	row.ended = time.Now()
 	r.heal()
 	if s.heal != nil {
@@ -204,10 +203,10 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 	row.healed = time.Now()
 	if cfg.Short {
 		for time.Since(row.healed) < rest && ctx.Err() == nil && time.Since(r.lastFailure(row.healed)) < shortAfter {
-			r.sleep(ctx, 100*time.Millisecond)
+			sleep(ctx, 100*time.Millisecond)
 		}
 	} else {
-		r.sleep(ctx, rest)
+		sleep(ctx, rest)
 	}
 	stop()
 	running.Wait()
@@ -220,20 +219,15 @@ func (s scenario) run(ctx context.Context, project *stack.Project, agreed *contr
 		}
 	}
 	row.scenario, row.short = s, cfg.Short
-	row.sort(r.finish())
+	row.evaluate(r.finish())
 	row.check()
 	return nil
 }
 
-// limit is how long after the end of the fault everything is normal again.
-func (s scenario) limit() time.Duration {
-	if s.recovers > 0 {
-		return s.recovers
-	}
-	return recovery
-}
+// limit returns the longest time from the end of the fault to full recovery.
+func (s scenario) limit() time.Duration { return cmp.Or(s.recovers, recovery) }
 
-// chance returns a source of random numbers that may be used concurrently.
+// chance returns a source of random numbers in [0, 1) for concurrent use.
 func chance(seed uint64) func() float64 {
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -244,7 +238,7 @@ func chance(seed uint64) func() float64 {
 	}
 }
 
-// percentile returns the value that p of 100 values do not exceed.
+// percentile returns the p-th percentile of values, or 0 if there are none.
 func percentile(values []time.Duration, p int) time.Duration {
 	if len(values) == 0 {
 		return 0

@@ -1,7 +1,6 @@
 package chaos
 
-// This file measures how long each function takes to answer while everything that it
-// calls hangs.
+// This file measures how long each function takes to answer while WeChat or AWS hangs.
 
 import (
 	"context"
@@ -20,16 +19,16 @@ import (
 	"membercard/local/stack"
 )
 
-// deadline is a function, who waits for its answer, and for how long. The start of a
-// new instance counts, unless it is only Lambda that waits.
+// deadline is a row: a function, its caller, and how long the caller waits for an
+// answer.
 type deadline struct {
 	function string // its folder is functions/<function>
 	caller   caller
 	limit    time.Duration
-	lambda   bool // the limit is the function's timeout
+	lambda   bool // the limit is the function's timeout, which excludes the start of an instance
 	event    func(*rig) []byte
 
-	wechat, aws time.Duration // how long it took while one of them hung
+	wechat, aws time.Duration // how long the answer took while WeChat hung, and while AWS did
 	broken      []string
 }
 
@@ -52,13 +51,10 @@ const (
 	noticeLimit   = 4500 * time.Millisecond // WeChat Pay waits for 5 s
 )
 
-// deadlines returns the rows: each function with each of its callers. Those of the
-// queue, the schedules and an operator have the function's own timeout, which nobody
-// but Lambda enforces.
+// deadlines returns a row for each function and each of its callers. Queues, schedules
+// and operators wait as long as the function's own timeout.
 func deadlines(timeout func(function string) time.Duration) []*deadline {
-	const (
-		card, code = "pbLatjvWOibDc5-TBnbUk1pD12o0", "110201201245"
-	)
+	const card, code = "pbLatjvWOibDc5-TBnbUk1pD12o0", "110201201245"
 	post := func(route, body string, parameters map[string]string) func(*rig) []byte {
 		return func(*rig) []byte {
 			_, path, _ := strings.Cut(route, " ")
@@ -109,12 +105,12 @@ func deadlines(timeout func(function string) time.Duration) []*deadline {
 	}
 }
 
-// newCard is a card that card-create accepts.
+// newCard is a body that card-create accepts.
 const newCard = `{"card": {"card_type": "MEMBER_CARD", "member_card": {"prerogative": "会员专享价", "supply_bonus": false, "supply_balance": false, "base_info": {
 	"logo_url": "http://mmbiz.qpic.cn/mmbiz/sandbox/0", "brand_name": "微信餐厅", "code_type": "CODE_TYPE_BARCODE", "title": "会员卡", "color": "Color010",
 	"notice": "使用时向服务员出示此券", "description": "不可与其他优惠同享", "sku": {"quantity": 1000}, "date_info": {"type": "DATE_TYPE_PERMANENT"}}}}}`
 
-// confirmations is a batch of the queue.
+// confirmations returns the event of a batch from the queue.
 func confirmations(*rig) []byte {
 	var batch events.SQSEvent
 	for n := range 5 {
@@ -129,7 +125,7 @@ func confirmations(*rig) []byte {
 	return event
 }
 
-// plan is a sync of more cards than there is time for.
+// plan returns the event of a sync of more cards than there is time for.
 func plan(r *rig) []byte {
 	type card struct {
 		CardID string            `json:"card_id"`
@@ -143,11 +139,11 @@ func plan(r *rig) []byte {
 	return event
 }
 
-// measureDeadlines invokes each function in a new instance while WeChat hangs, and
-// again while AWS hangs, all at the same time.
+// measureDeadlines invokes all functions at once, in new instances, while WeChat hangs,
+// and again while AWS hangs.
 func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) ([]*deadline, error) {
 	var rows []*deadline
-	hung := func(hang func(*rig), keep func(*deadline, time.Duration)) error {
+	measure := func(hang func(*rig), record func(*deadline, time.Duration)) error {
 		r, err := start(project, nil, cfg)
 		if err != nil {
 			return err
@@ -163,13 +159,13 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 		var running sync.WaitGroup
 		for _, row := range rows {
 			running.Go(func() {
-				begun := time.Now()
+				begin := time.Now()
 				result, err := r.functions["functions/"+row.function].Invoke(ctx, row.event(r))
-				took := time.Since(begun)
+				took := time.Since(begin)
 				if row.lambda && err == nil {
 					took = result.Duration
 				}
-				keep(row, took)
+				record(row, took)
 				row.check(result, err)
 				if took > row.limit && !cfg.Short {
 					row.broken = append(row.broken, fmt.Sprintf("answered after %.1f s of %.1f s", took.Seconds(), row.limit.Seconds()))
@@ -183,7 +179,7 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 		}
 		return nil
 	}
-	if err := hung(func(r *rig) {
+	if err := measure(func(r *rig) {
 		for endpoint := range 2 {
 			r.WeChatPay.Break(endpoint, sandbox.Hang(), always)
 			r.OfficialAccount.Break(endpoint, sandbox.Hang(), always)
@@ -191,7 +187,7 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 	}, func(d *deadline, took time.Duration) { d.wechat = took }); err != nil {
 		return nil, err
 	}
-	return rows, hung(func(r *rig) {
+	return rows, measure(func(r *rig) {
 		r.Secrets.Fail(&aws.Fault{Hang: true})
 		r.Plans.Fail(&aws.Fault{Hang: true})
 		r.Events.Fail(&aws.Fault{Hang: true})
@@ -199,7 +195,8 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 	}, func(d *deadline, took time.Duration) { d.aws = took })
 }
 
-// check holds an answer against the row. It must be the function's own.
+// check records a violation unless the answer is the function's own, and not an error of
+// Lambda's.
 func (d *deadline) check(result *lambda.Result, err error) {
 	if err == nil && result.FunctionError != nil {
 		if kind := result.FunctionError.Type; strings.HasPrefix(kind, "Sandbox.") || strings.HasPrefix(kind, "Runtime.") {
@@ -216,7 +213,7 @@ func (r *Report) deadlinesTable(in language) string {
 		"| function | who waits | answers within, s | while WeChat hangs, s | while AWS hangs, s |",
 		"| 函数 | 等待方 | 时限，秒 | 微信无应答时，秒 | AWS 无应答时，秒 |")
 	for _, d := range r.Deadlines {
-		fmt.Fprintf(b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in.name(d.caller.name, d.caller.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
+		fmt.Fprintf(b, "| `%s` | %s | %g | %.1f | %.1f |\n", d.function, in(d.caller.name, d.caller.zh), d.limit.Seconds(), d.wechat.Seconds(), d.aws.Seconds())
 	}
 	return b.String()
 }

@@ -12,8 +12,8 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// takeNotifications has WeChat Pay's notifications arrive with its troubles, but come
-// again after 2 s, not a minute.
+// takeNotifications makes the delivery of notifications unreliable, with a retry after
+// 2 s instead of a minute.
 func (r *rig) takeNotifications() {
 	delivery := wechatpay.NewDelivery()
 	delivery.Interval, delivery.Retries = 2*time.Second, 60
@@ -23,7 +23,7 @@ func (r *rig) takeNotifications() {
 	r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.Both))
 }
 
-// journeys asks for brand tokens, as [brandTokens]. With each, a user opens the card.
+// journeys requests a brand token, as [brandTokens] does, and opens the card with it.
 func journeys(r *rig, n int) request {
 	asked := brandTokens(r, n)
 	judge := asked.judge
@@ -32,8 +32,8 @@ func journeys(r *rig, n int) request {
 			return code, wrong
 		}
 		var made struct{ Token string }
-		a, _ := readAnswer(result)                // it was judged
-		_ = json.Unmarshal([]byte(a.Body), &made) // the same
+		a, _ := readAnswer(result) // judge has checked both
+		_ = json.Unmarshal([]byte(a.Body), &made)
 		if _, _, err := r.WeChatPay.OpenCard(made.Token, fmt.Sprintf("%s%08d", openidPrefix, n)); err != nil {
 			return "", err.Error()
 		}
@@ -42,11 +42,11 @@ func journeys(r *rig, n int) request {
 	return asked
 }
 
-// allAreMembers waits until every card that was opened is confirmed, once. It returns
-// what is missing.
-func (r *rig) allAreMembers() (missing string) {
-	const patience = 2 * time.Minute
-	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+// allAreMembers waits until every card that was opened is confirmed. It returns what is
+// wrong if some are not, or were confirmed twice.
+func (r *rig) allAreMembers() (broken string) {
+	const timeout = 2 * time.Minute
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		waiting, twice, all := 0, 0, 0
 		for _, card := range r.WeChatPay.UserCards() {
 			if len(card.OpenID) != len(openidPrefix)+8 {
@@ -67,8 +67,8 @@ func (r *rig) allAreMembers() (missing string) {
 			return "no card was opened"
 		case waiting == 0:
 			return ""
-		case time.Since(begun) > patience:
-			return fmt.Sprintf("%d of %d cards are not confirmed after %v", waiting, all, patience)
+		case time.Since(begin) > timeout:
+			return fmt.Sprintf("%d of %d cards are not confirmed after %v", waiting, all, timeout)
 		}
 	}
 }

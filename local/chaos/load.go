@@ -1,6 +1,6 @@
 package chaos
 
-// This file has the requests, and says what a right answer to each is.
+// This file has the requests and decides whether their answers are right.
 
 import (
 	"encoding/json"
@@ -14,25 +14,23 @@ import (
 )
 
 const (
-	// openidPrefix begins every openid that is sent, and nothing else.
-	openidPrefix = "oChaosVisitor"
-	// forgedToken begins every token that WeChat has not made.
-	forgedToken = "FORGED"
+	openidPrefix = "oChaosVisitor" // of every openid
+	forgedToken  = "FORGED"        // in forged answers
 )
 
 // load makes the n-th request. No two are for the same card or user.
 type load func(r *rig, n int) request
 
-// request is one for a function, as an event of API Gateway or of a schedule.
+// request is an event for a function.
 type request struct {
 	function string
 	event    []byte
-	// judge returns the code of an error answer, "" for a right one, and why an
-	// answer is neither.
+	// judge returns the code of a documented error, or "" for a right answer, and why
+	// an answer is neither.
 	judge func(*lambda.Result) (code, wrong string)
 }
 
-// merchantTokens asks for the token of a card.
+// merchantTokens requests a merchant card's permission_token.
 func merchantTokens(r *rig, n int) request {
 	card := fmt.Sprintf("pChaos%d", n)
 	path := "/v3/marketing/membercard-open/cards/" + card + "/permission-tokens"
@@ -45,15 +43,15 @@ func merchantTokens(r *rig, n int) request {
 			var answer struct {
 				Token string `json:"permission_token"`
 			}
-			if madeFor, ok := r.watch.take(token(body, &answer, &answer.Token)); !ok || madeFor != path {
-				return fmt.Sprintf("the token for card %s is none that WeChat made for it", card)
+			if madeFor, ok := r.watch.madeFor(token(body, &answer, &answer.Token)); !ok || madeFor != path {
+				return fmt.Sprintf("WeChat did not issue this token for card %s", card)
 			}
 			return ""
 		})
 	}}
 }
 
-// brandTokens asks for the token of a user for a brand's card.
+// brandTokens requests a token with which a user can open a brand card.
 func brandTokens(r *rig, n int) request {
 	const path = "/v3/brand/partner/card-member/pre-auth-tokens"
 	call := httpCall{route: "POST " + path, path: path,
@@ -63,9 +61,9 @@ func brandTokens(r *rig, n int) request {
 			var answer struct {
 				Token string `json:"token"`
 			}
-			madeFor, ok := r.watch.take(token(body, &answer, &answer.Token))
+			madeFor, ok := r.watch.madeFor(token(body, &answer, &answer.Token))
 			if !ok || !sameRequest(madeFor, path, call.body) {
-				return "the token is none that WeChat made for this brand, card and user"
+				return "WeChat did not issue this token for this brand, card and user"
 			}
 			return ""
 		})
@@ -74,12 +72,12 @@ func brandTokens(r *rig, n int) request {
 
 // token decodes an answer and returns the token in it.
 func token(body []byte, into any, token *string) string {
-	_ = json.Unmarshal(body, into) // then there is no token
+	_ = json.Unmarshal(body, into) // on an error the token is empty
 	return *token
 }
 
-// sameRequest reports whether a token was made for a path and a body, whose JSON may
-// be written otherwise.
+// sameRequest reports whether a token was issued for a request with this path and an
+// equivalent body.
 func sameRequest(madeFor, path, body string) bool {
 	sent, ok := strings.CutPrefix(madeFor, path)
 	var a, b struct{ BrandID, CardID, OpenID string }
@@ -89,7 +87,7 @@ func sameRequest(madeFor, path, body string) bool {
 	return ok && decode(sent, &a) == nil && decode(body, &b) == nil && a == b && a.OpenID != ""
 }
 
-// logins asks who a user of the mini program is.
+// logins requests an authorizer's decision for a user of the mini program.
 func logins(r *rig, n int) request {
 	openid := fmt.Sprintf("%s%08d", openidPrefix, n)
 	event, _ := json.Marshal(map[string]any{ // strings always marshal
@@ -108,7 +106,7 @@ func logins(r *rig, n int) request {
 		}
 		switch err := json.Unmarshal(result.Payload, &answer); {
 		case err != nil:
-			return "", "the decision is no JSON"
+			return "", "the decision is not JSON"
 		case !answer.IsAuthorized:
 			return "NOT_AUTHORIZED", ""
 		case answer.Context.OpenID != openid:
@@ -118,7 +116,7 @@ func logins(r *rig, n int) request {
 	}}
 }
 
-// syncs changes a link of a card.
+// syncs requests a sync that changes a link of a card.
 func syncs(r *rig, n int) request {
 	card := r.cards[n%len(r.cards)]
 	link := fmt.Sprintf("pages/chaos%d", n)
@@ -146,13 +144,13 @@ func syncs(r *rig, n int) request {
 		case c.Status != "updated" && c.Status != "unchanged":
 			return "", "the status is " + c.Status
 		case r.OfficialAccount.Card(card).BaseInfo["promotion_app_brand_pass"] != link:
-			return "", "a card is " + c.Status + " and does not have the link"
+			return "", "the report says " + c.Status + ", but the card does not have the link"
 		}
 		return "", ""
 	}}
 }
 
-// codes are the documented codes that a fault can lead to, with their status.
+// codes are the documented error codes that a fault can lead to, with their HTTP status.
 var codes = map[string]int{
 	"FREQUENCY_LIMITED":    http.StatusTooManyRequests,
 	"RATELIMIT_EXCEEDED":   http.StatusTooManyRequests,
@@ -165,10 +163,10 @@ var codes = map[string]int{
 	"UPSTREAM_TIMEOUT":     http.StatusGatewayTimeout,
 }
 
-// documented returns a code, or that it is none.
+// documented returns the code if it is documented.
 func documented(code string) (known, wrong string) {
 	if codes[code] == 0 {
-		return "", fmt.Sprintf("%.100q is no documented code", code)
+		return "", fmt.Sprintf("%.100q is not a documented code", code)
 	}
 	return code, ""
 }
@@ -204,14 +202,14 @@ func readAnswer(result *lambda.Result) (a answer, wrong string) {
 		return a, result.FunctionError.Error()
 	}
 	if err := json.Unmarshal(result.Payload, &a); err != nil {
-		return a, "the answer is not one for API Gateway"
+		return a, "the answer is not a response for API Gateway"
 	}
 	return a, ""
 }
 
-// judgeHTTP is a request's judge. right returns what is wrong with the body of a
-// success.
-func (r *rig) judgeHTTP(call httpCall, result *lambda.Result, right func(body []byte) string) (code, wrong string) {
+// judgeHTTP judges the answer to an HTTP request. check returns what is wrong with the
+// body of a 200.
+func (r *rig) judgeHTTP(call httpCall, result *lambda.Result, check func(body []byte) string) (code, wrong string) {
 	a, wrong := readAnswer(result)
 	if wrong != "" {
 		return "", wrong
@@ -223,35 +221,35 @@ func (r *rig) judgeHTTP(call httpCall, result *lambda.Result, right func(body []
 	err := json.Unmarshal([]byte(a.Body), &refused)
 	switch {
 	case err != nil:
-		return "", fmt.Sprintf("the body of a %d is no JSON", a.StatusCode)
+		return "", fmt.Sprintf("the body of a %d is not JSON", a.StatusCode)
 	case a.Headers["Cache-Control"] != "no-store":
-		return "", "the answer may be stored"
+		return "", "the answer does not have Cache-Control: no-store"
 	case strings.Contains(a.Body, forgedToken):
-		return "", "the answer has something of a forged one"
+		return "", "the answer has the content of a forged one"
 	case a.StatusCode == http.StatusOK:
-		wrong = right([]byte(a.Body))
+		wrong = check([]byte(a.Body))
 	case codes[refused.Code] != a.StatusCode || refused.Message == "":
 		return "", fmt.Sprintf("%d %.50q is not documented", a.StatusCode, refused.Code)
 	case a.StatusCode == http.StatusTooManyRequests && a.Headers["Retry-After"] == "":
 		return "", "a 429 has no Retry-After"
 	case strings.Contains(a.Body, openidPrefix):
-		return "", "an error has the openid"
+		return "", "an error contains the openid"
 	default:
 		code = refused.Code
 	}
 	if wrong == "" {
-		wrong = r.agreedOn(call, a, refused.Code)
+		wrong = r.checkContract(call, a, refused.Code)
 	}
 	return code, wrong
 }
 
-// agreedOn returns what openapi.yaml has against an answer. One answer of each kind
-// is checked, as that takes longer than the answer.
-func (r *rig) agreedOn(call httpCall, a answer, code string) string {
+// checkContract returns how an answer violates openapi.yaml. It checks one answer of each
+// kind, because a check takes longer than a request.
+func (r *rig) checkContract(call httpCall, a answer, code string) string {
 	kind := fmt.Sprint(call.route, a.StatusCode, code)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if wrong, ok := r.checked[kind]; ok {
+	if wrong, ok := r.violations[kind]; ok {
 		return wrong
 	}
 	method, _, _ := strings.Cut(call.route, " ")
@@ -260,10 +258,9 @@ func (r *rig) agreedOn(call httpCall, a answer, code string) string {
 	for name, value := range a.Headers {
 		response.Header.Set(name, value)
 	}
-	if err := r.agreed.Check(sent, []byte(call.body), response, []byte(a.Body)); err != nil {
-		r.checked[kind] = err.Error()
-	} else {
-		r.checked[kind] = ""
+	r.violations[kind] = ""
+	if err := r.contract.Check(sent, []byte(call.body), response, []byte(a.Body)); err != nil {
+		r.violations[kind] = err.Error()
 	}
-	return r.checked[kind]
+	return r.violations[kind]
 }

@@ -18,19 +18,20 @@ import (
 	"membercard/shared/signing/wechatpaytest"
 )
 
-// sender is what notifications are signed and encrypted with, and what became of them.
+// sender signs and encrypts notifications, and records which ones reach the bus.
 type sender struct {
 	serial, apiv3Key string
-	forges           atomic.Bool // every other one is signed with another key
+	forges           atomic.Bool // sign every other notification with another key
 
 	mu    sync.Mutex
-	taken map[string]string // the resource of each event on the bus, by the notification's id
+	taken map[string]string // the resources of the events on the bus, by notification ID
 }
 
-// signNotifications gives the merchant a public key of WeChat Pay that is known here.
+// signNotifications gives the merchant a public key of WeChat Pay whose private key is
+// known here.
 func (r *rig) signNotifications() {
 	var secret map[string]string
-	_ = json.Unmarshal([]byte(r.WeChatPay.MerchantSecret(wechatpay.Both)), &secret) // the sandbox's own
+	_ = json.Unmarshal([]byte(r.WeChatPay.MerchantSecret(wechatpay.Both)), &secret) // always valid
 	_, key := wechatpaytest.Keys()
 	secret["wechatpay_public_key"] = wechatpaytest.PublicPEM(&key.PublicKey)
 	text, _ := json.Marshal(secret) // strings always marshal
@@ -42,15 +43,15 @@ func (r *rig) signNotifications() {
 			ID       string          `json:"id"`
 			Resource json.RawMessage `json:"resource"`
 		}
-		_ = json.Unmarshal(e.Detail, &detail) // then no notification has its id
+		_ = json.Unmarshal(e.Detail, &detail) // on an error the ID is empty
 		r.sender.mu.Lock()
 		defer r.sender.mu.Unlock()
 		r.sender.taken[detail.ID] = string(detail.Resource)
 	})
 }
 
-// notifications says that a user deleted a card. A right answer is 204, and the event
-// is on the bus by then.
+// notifications sends a notification that a user deleted a card. The right answer is 204,
+// after the event is on the bus.
 func notifications(r *rig, n int) request {
 	forged := n%2 == 1 && r.sender.forges.Load()
 	id, event, resource := r.notification(n, !forged)
@@ -62,16 +63,16 @@ func notifications(r *rig, n int) request {
 			r.sender.mu.Lock()
 			defer r.sender.mu.Unlock()
 			if r.sender.taken[id] != resource {
-				return "204, and the event is not on the bus"
+				return "answered 204, but the event is not on the bus"
 			}
 			return ""
 		})
 	}}
 }
 
-// judgeForged is the judge of a notification that WeChat Pay did not sign.
+// judgeForged judges the answer to a forged notification.
 func (r *rig) judgeForged(result *lambda.Result, id string) (code, wrong string) {
-	code, wrong = r.judgeNotification(result, http.StatusUnauthorized, func() string { return "a forged notification is answered 204" })
+	code, wrong = r.judgeNotification(result, http.StatusUnauthorized, func() string { return "a forged notification was answered 204" })
 	r.sender.mu.Lock()
 	defer r.sender.mu.Unlock()
 	if _, taken := r.sender.taken[id]; taken {
@@ -80,8 +81,8 @@ func (r *rig) judgeForged(result *lambda.Result, id string) (code, wrong string)
 	return code, wrong
 }
 
-// notification returns the n-th notification, and the event of API Gateway that
-// carries it.
+// notification returns the n-th notification as an event of API Gateway, and its ID and
+// decrypted resource.
 func (r *rig) notification(n int, genuine bool) (id string, event []byte, resource string) {
 	id = fmt.Sprintf("EV-%d", n)
 	resource = fmt.Sprintf(`{"brand_id":"1004","card_id":"pChaos%d","openid":"%s%08d","user_card_code":"%d"}`, n, openidPrefix, n, n)
@@ -101,16 +102,16 @@ func (r *rig) notification(n int, genuine bool) (id string, event []byte, resour
 	return id, call.event(), resource
 }
 
-// judgeNotification is the judge of a notification. right returns what is wrong with
-// a 204.
-func (r *rig) judgeNotification(result *lambda.Result, status int, right func() string) (code, wrong string) {
+// judgeNotification judges the answer to a notification. check returns what is wrong with
+// a 204; status is that of the documented error.
+func (r *rig) judgeNotification(result *lambda.Result, status int, check func() string) (code, wrong string) {
 	a, wrong := readAnswer(result)
 	var refused struct{ Code, Message string }
 	switch {
 	case wrong != "":
 		return "", wrong
 	case a.StatusCode == http.StatusNoContent:
-		return "", right()
+		return "", check()
 	case a.StatusCode != status || json.Unmarshal([]byte(a.Body), &refused) != nil || refused.Code != "FAIL" || refused.Message == "":
 		return "", fmt.Sprintf("%d %.100s is not documented", a.StatusCode, a.Body)
 	}

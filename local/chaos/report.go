@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -45,20 +46,16 @@ func (r *Report) Broken() (broken []string) {
 	return broken
 }
 
-// language is how a table is written.
-type language struct {
-	name func(en, zh string) string
-}
+// language returns a text in one of two languages.
+type language func(en, zh string) string
 
-var (
-	english = language{func(en, _ string) string { return en }}
-	chinese = language{func(_, zh string) string { return zh }}
-)
+func english(en, _ string) string { return en }
+func chinese(_, zh string) string { return zh }
 
 // table begins a table of Markdown with its heading in English or Chinese.
 func (in language) table(en, zh string) *strings.Builder {
 	var b strings.Builder
-	heading := in.name(en, zh)
+	heading := in(en, zh)
 	fmt.Fprintf(&b, "%s\n|%s\n", heading, strings.Repeat(" --- |", strings.Count(heading, "|")-1))
 	return &b
 }
@@ -70,7 +67,7 @@ func (r *Report) Print(w io.Writer) {
 	}
 }
 
-// tables are the parts of the documentation that a run writes.
+// tables are the sections of the documentation that a run writes.
 var tables = []struct {
 	name string // in its markers
 	text func(*Report, language) string
@@ -82,7 +79,7 @@ var tables = []struct {
 	{"steadiness", (*Report).steadinessTable},
 }
 
-// Write replaces what is between the markers of both pages.
+// Write writes the tables between their markers in both pages.
 func (r *Report) Write() error {
 	for page, in := range map[string]language{"docs/reliability.md": english, "docs/zh-CN/reliability.md": chinese} {
 		text, err := os.ReadFile(page)
@@ -105,7 +102,7 @@ func (r *Report) Write() error {
 	return nil
 }
 
-// runText says how and where the tables came about.
+// runText describes the run: its command, time and machine.
 func (r *Report) runText(in language) string {
 	command := "go run ./local -chaos -seed " + strconv.FormatUint(r.Config.Seed, 10)
 	if r.Config.Short {
@@ -118,7 +115,7 @@ func (r *Report) runText(in language) string {
 		enShort = "A short run: seconds for each fault, a tenth of the burst, beside each other on a busy machine.\n"
 		zhShort = "短运行：每种故障只有数秒，突发请求只有十分之一，多行同时在繁忙的机器上运行。\n"
 	}
-	return in.name(
+	return in(
 		fmt.Sprintf("`%s`, %s, %.0f minutes, on %s. Rules broken: %d.\n", command, begun, took, machine, len(r.Broken()))+enShort,
 		fmt.Sprintf("`%s`，%s，历时 %.0f 分钟，机器：%s。被违反的规则：%d。\n", command, begun, took, machine, len(r.Broken()))+zhShort)
 }
@@ -139,19 +136,19 @@ func (r *Report) faultsTable(in language) string {
 		"| what was tried | requests | right answers | errors by code | wrong answers | p50 / p99 / max, ms | calls per request, attempted / received | instances | normal again after |",
 		"| 情形 | 请求 | 正确应答 | 各错误码 | 错误应答 | p50 / p99 / 最大，毫秒 | 每请求调用数，尝试 / 收到 | 实例 | 恢复正常用时 |")
 	for _, row := range r.Rows {
-		again := in.name("at once", "立即")
+		again := in("at once", "立即")
 		if row.recovered > 0 {
 			again = fmt.Sprintf("%.1f s", row.recovered.Seconds())
 		}
 		fmt.Fprintf(b, "| %s | %d | %d | %s | %d | %s / %s / %s | %.2f / %.2f | %d | %s |\n",
-			in.name(row.name, row.zh), row.requests, row.right, codeList(row.errors), len(row.wrong),
+			in(row.name, row.zh), row.requests, row.right, list(row.errors, markdown), len(row.wrong),
 			ms(percentile(row.took, 50)), ms(percentile(row.took, 99)), ms(percentile(row.took, 100)),
-			each(row.attempts, row.requests), each(row.received, row.requests), row.instances, again)
+			perRequest(row.attempts, row.requests), perRequest(row.received, row.requests), row.instances, again)
 	}
 	return b.String()
 }
 
-// settledTable has the rows whose further calls take as long as before.
+// settledTable has the rows of scenarios with settles.
 func (r *Report) settledTable(in language) string {
 	b := in.table(
 		"| what was tried | calls before and after | their p50 / p99, ms | further calls | their p50 / p99, ms | p99 × normal |",
@@ -159,7 +156,7 @@ func (r *Report) settledTable(in language) string {
 	for _, row := range r.Rows {
 		if row.settles && !row.short {
 			normal := slices.Concat(row.normal, row.later)
-			fmt.Fprintf(b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in.name(row.name, row.zh),
+			fmt.Fprintf(b, "| %s | %d | %s / %s | %d | %s / %s | %s |\n", in(row.name, row.zh),
 				len(normal), ms(percentile(normal, 50)), ms(percentile(normal, 99)),
 				len(row.further), ms(percentile(row.further, 50)), ms(percentile(row.further, 99)),
 				figure(ratio(percentile(row.further, 99), percentile(normal, 99))))
@@ -168,28 +165,21 @@ func (r *Report) settledTable(in language) string {
 	return b.String()
 }
 
-// list returns counts by code, sorted by code.
-func list(counts map[string]int) string {
+// list formats each code with its count, sorted by code. An empty map is "–".
+func list(counts map[string]int, format string) string {
 	var entries []string
 	for _, code := range slices.Sorted(maps.Keys(counts)) {
-		entries = append(entries, fmt.Sprintf("%s %d", code, counts[code]))
+		entries = append(entries, fmt.Sprintf(format, code, counts[code]))
 	}
-	return strings.Join(entries, ", ")
+	return cmp.Or(strings.Join(entries, ", "), "–")
 }
 
-// codeList is list for a table.
-func codeList(counts map[string]int) string {
-	var entries []string
-	for _, code := range slices.Sorted(maps.Keys(counts)) {
-		entries = append(entries, fmt.Sprintf("`%s` %d", code, counts[code]))
-	}
-	if entries == nil {
-		return "–"
-	}
-	return strings.Join(entries, ", ")
-}
+const (
+	plain    = "%s %d"
+	markdown = "`%s` %d"
+)
 
-// ms is a duration in milliseconds, with three digits at most.
+// ms formats a duration in milliseconds, with a decimal below 10 ms.
 func ms(d time.Duration) string {
 	value := float64(d.Microseconds()) / 1000
 	if value < 10 {
@@ -198,7 +188,7 @@ func ms(d time.Duration) string {
 	return fmt.Sprintf("%.0f", value)
 }
 
-// each is how many there are for each request.
-func each(n, requests int) float64 { return float64(n) / float64(max(requests, 1)) }
+// perRequest returns how many of n there are for each request.
+func perRequest(n, requests int) float64 { return float64(n) / float64(max(requests, 1)) }
 
 func figure(f float64) string { return fmt.Sprintf("%.2f", f) }

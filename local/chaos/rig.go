@@ -1,6 +1,6 @@
 package chaos
 
-// This file has a stack under load, and what can be done to it.
+// This file has the stack under load, and the faults that scenarios share.
 
 import (
 	"context"
@@ -19,17 +19,16 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// maxInstances is the concurrency of an account's functions in AWS, unless raised.
-const maxInstances = 1000
+const (
+	maxInstances = 1000 // AWS's default concurrency of an account
+	queueSpeed   = 10   // divides the queues' delays
+)
 
-// queueSpeed divides the times after which a message of a queue comes again.
-const queueSpeed = 10
-
-// rig is a running stack with everything that is observed of it.
+// rig is a running stack and everything that is observed of it.
 type rig struct {
 	*stack.Stack
 	functions map[string]*lambda.Function // by folder
-	agreed    *contract.Contract
+	contract  *contract.Contract
 	watch     *watch
 	short     bool
 	seed      uint64
@@ -38,12 +37,12 @@ type rig struct {
 	cuts      atomic.Int64 // connections to WeChat Pay's first endpoint that were cut
 	sender    sender       // of notifications; see [rig.signNotifications]
 
-	busy sync.RWMutex // read-locked by each request that arrives; see [rig.quiet]
+	busy sync.RWMutex // read-locked by each request in progress; see [rig.quiet]
 
-	mu      sync.Mutex
-	sent    int
-	samples []sample
-	checked map[string]string // what the contract says, by status and code
+	mu         sync.Mutex
+	sent       int
+	samples    []sample
+	violations map[string]string // of the contract, by kind of answer; see [rig.checkContract]
 }
 
 // sample is one request as its caller sees it.
@@ -54,16 +53,16 @@ type sample struct {
 	pid   int    // of the instance; 0 if unknown
 	cold  bool   // it waited for a new instance
 	code  string // of the error; "" for a right answer
-	wrong string // why the answer is wrong, "" if it is not
+	wrong string // why the answer is wrong; "" if it is right or a documented error
 }
 
-func start(project *stack.Project, agreed *contract.Contract, cfg Config) (*rig, error) {
+func start(project *stack.Project, contract *contract.Contract, cfg Config) (*rig, error) {
 	w := newWatch()
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", Keys: wechatpay.PublicKey, Plan: "local/plan.json", Auth: stack.AuthWechat, QueueSpeed: queueSpeed, Log: w})
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, agreed: agreed, watch: w, short: cfg.Short, seed: cfg.Seed, chance: chance(cfg.Seed), checked: map[string]string{}}
+	r := &rig{Stack: s, functions: map[string]*lambda.Function{}, contract: contract, watch: w, short: cfg.Short, seed: cfg.Seed, chance: chance(cfg.Seed), violations: map[string]string{}}
 	s.WeChatPay.LimitBrandTokens(0)
 	w.observe(s)
 	for folder, config := range s.Configs {
@@ -82,8 +81,8 @@ func (r *rig) Close() error {
 	return r.Stack.Close()
 }
 
-// finish ends the functions, so that their log is complete, and returns everything
-// that was observed.
+// finish stops the functions, so that their log is complete, and returns everything that
+// was observed.
 func (r *rig) finish() ([]sample, *watch) {
 	for _, f := range r.functions {
 		f.Close()
@@ -91,7 +90,7 @@ func (r *rig) finish() ([]sample, *watch) {
 	return r.samples, r.watch
 }
 
-func (r *rig) sleep(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():
@@ -111,7 +110,7 @@ func (r *rig) arrive(ctx context.Context, load load, rate float64) {
 			return
 		}
 		if !r.busy.TryRLock() {
-			continue // nothing arrives while it is quiet
+			continue // skip requests while quiet runs
 		}
 		running.Go(func() {
 			defer r.busy.RUnlock()
@@ -120,7 +119,7 @@ func (r *rig) arrive(ctx context.Context, load load, rate float64) {
 	}
 }
 
-// send sends one request and keeps what came of it.
+// send sends one request and records its outcome.
 func (r *rig) send(ctx context.Context, load load) sample {
 	r.mu.Lock()
 	r.sent++
@@ -142,7 +141,8 @@ func (r *rig) send(ctx context.Context, load load) sample {
 	return s
 }
 
-// lastFailure returns when a request last failed after a time, or that time.
+// lastFailure returns the time of the last failed request after the given time, or that
+// time if there was none.
 func (r *rig) lastFailure(after time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -155,7 +155,7 @@ func (r *rig) lastFailure(after time.Time) time.Time {
 	return last
 }
 
-// quiet does something while no request is under way, and none arrives.
+// quiet calls do while no request is in progress or arrives.
 func (r *rig) quiet(do func()) {
 	r.busy.Lock()
 	defer r.busy.Unlock()
@@ -180,7 +180,7 @@ func (r *rig) heal() {
 	}
 }
 
-// listeners returns those of WeChat Pay's endpoints, then those of WeChat's.
+// listeners returns the listeners of all endpoints of WeChat Pay and WeChat.
 func (r *rig) listeners() []*network.Listener {
 	return []*network.Listener{
 		r.WeChatPay.Listener(0), r.WeChatPay.Listener(1),
@@ -208,7 +208,8 @@ func (r *rig) signal(signal syscall.Signal) {
 	}
 }
 
-// sometimes is a fault of a share of the answers.
+// sometimes returns a fault that applies one of faults, at random, to a share of the
+// answers.
 func (r *rig) sometimes(share float64, faults ...sandbox.Fault) sandbox.Fault {
 	return func(a *sandbox.Answer) {
 		if r.chance() < share {

@@ -1,6 +1,6 @@
 package chaos
 
-// This file has the rules that hold in every row.
+// This file has the rules for every scenario.
 
 import (
 	"fmt"
@@ -10,58 +10,55 @@ import (
 )
 
 const (
-	// recovery is the longest time from the end of a fault until everything is
-	// normal: no errors, and the usual time of a call.
+	// recovery is the longest time from the end of a fault until there are no errors
+	// and calls take their usual time.
 	recovery = 30 * time.Second
-	// maxCalls is how many calls to WeChat a request leads to in the long run, beyond an
-	// instance's firstCalls.
+	// maxCalls is the maximum of calls to WeChat per request in the long run.
 	maxCalls = 1.2
-	// firstCalls is how many calls an instance makes besides while its retry budget
-	// lasts, or because its secret was outdated.
+	// firstCalls is the maximum of additional calls by an instance, before its retry
+	// budget is used up or because its secret was outdated.
 	firstCalls = 5
-	// maxSlower is how much longer a call may take than normally, where that is a
-	// rule.
+	// maxSlower is the maximum ratio of the time of a call to its usual time.
 	maxSlower = 1.5
-	// noise is how much longer the median of calls that take some milliseconds may be
-	// for no reason but the other processes of the machine.
+	// noise is a difference of medians that other processes on the machine may cause.
 	noise = 10 * time.Millisecond
 )
 
-// row is a scenario with what came of it. The figures are of the requests that began
-// while the fault lasted.
+// row is a scenario with its results. Unless noted otherwise, they are those of the
+// requests that began during the fault.
 type row struct {
 	scenario
 	short bool
 
-	until        time.Time // everything is normal
+	until        time.Time // when the fault was about to begin
 	begun, ended time.Time // of the fault
-	healed       time.Time
+	healed       time.Time // when everything that ends the fault was done
 
 	requests  int
 	right     int
-	untimely  int // right answers before the fault ended
+	untimely  int // right answers that arrived during the fault
 	errors    map[string]int
 	instances int
-	attempts  int // calls to WeChat that were attempted
-	received  int // calls that WeChat received meanwhile
+	attempts  int // calls to WeChat that functions attempted
+	received  int // calls that WeChat received during the fault
 	took      []time.Duration
-	further   []time.Duration // without each instance's first
+	further   []time.Duration // except each instance's first request
 	normal    []time.Duration // before the fault
-	later     []time.Duration // when everything has to be normal
-	recovered time.Duration   // after the end of the fault, until the last error
+	later     []time.Duration // after the time for recovery
+	recovered time.Duration   // from the end of the fault to the last error
 
 	early                    map[string]int // errors before the fault
-	late                     map[string]int // errors when everything has to be normal
-	undue                    map[string]int // errors that the row does not allow
+	late                     map[string]int // errors after the time for recovery
+	undue                    map[string]int // errors that the scenario does not allow, at any time
 	wrong                    []string
 	leaks                    []string
-	allAttempts, allReceived int // in all phases
+	allAttempts, allReceived int // at any time
 
-	broken []string
+	broken violations
 }
 
-// sort sorts what was observed into the row.
-func (r *row) sort(samples []sample, w *watch) {
+// evaluate computes the row's results from what was observed.
+func (r *row) evaluate(samples []sample, w *watch) {
 	r.errors, r.early, r.late, r.undue = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	slices.SortFunc(samples, func(a, b sample) int { return a.begun.Compare(b.begun) })
 	seen := map[int]bool{} // instances, since the fault began
@@ -82,7 +79,7 @@ func (r *row) sort(samples []sample, w *watch) {
 			r.undue[s.code]++
 		}
 		if s.begun.Before(r.begun) || !s.begun.Before(r.ended) && s.begun.Before(r.healed) {
-			continue // while the fault began or ended
+			continue // the fault was just beginning or ending
 		}
 		if s.begun.Before(r.ended) {
 			r.count(s, !seen[s.pid])
@@ -115,7 +112,8 @@ func (r *row) sort(samples []sample, w *watch) {
 	}
 }
 
-// count counts a request that began while the fault lasted.
+// count counts a request that began during the fault. first means that it is the
+// instance's first.
 func (r *row) count(s sample, first bool) {
 	r.requests++
 	r.took = append(r.took, s.took)
@@ -129,28 +127,34 @@ func (r *row) count(s sample, first bool) {
 	}
 }
 
-// check holds the row against the rules.
-func (r *row) check() {
-	broken := func(when bool, format string, args ...any) {
-		if when {
-			r.broken = append(r.broken, fmt.Sprintf(format, args...))
-		}
+// violations are descriptions of broken rules.
+type violations []string
+
+// addIf adds a violation if broken is set.
+func (v *violations) addIf(broken bool, format string, args ...any) {
+	if broken {
+		*v = append(*v, fmt.Sprintf(format, args...))
 	}
+}
+
+// check checks the row's results against the rules.
+func (r *row) check() {
+	broken := r.broken.addIf
 	broken(len(r.wrong) > 0, "wrong answers: %d, the first: %s", len(r.wrong), first(r.wrong))
 	broken(len(r.leaks) > 0, "the log: %s", strings.Join(r.leaks, "; "))
-	broken(len(r.early) > 0, "errors before the fault: %s", list(r.early))
-	broken(len(r.undue) > 0, "errors that callers must not get: %s", list(r.undue))
+	broken(len(r.early) > 0, "errors before the fault: %s", list(r.early, plain))
+	broken(len(r.undue) > 0, "errors that callers must not get: %s", list(r.undue, plain))
 	broken(r.requests == 0, "no requests")
 	broken(r.fails && r.untimely > 0, "%d requests succeeded although everything fails", r.untimely)
 	broken(!r.fails && r.right == 0, "no request succeeded")
 	broken(r.allReceived > 0 && r.allAttempts == 0, "the log has no calls to WeChat")
 	broken(r.allReceived > r.allAttempts+r.tokens(), "WeChat received %d requests, but the log has %d attempts", r.allReceived, r.allAttempts)
 	calls, needed := r.received, r.requests*max(r.calls, 1)
-	if r.fails { // WeChat may receive nothing, and a request ends with its first call
+	if r.fails { // WeChat may receive nothing, and a request fails with its first call
 		calls, needed = r.attempts, r.requests
 	}
 	broken(float64(calls) > maxCalls*float64(needed)+float64(firstCalls*r.instances), "%d calls to WeChat for %d requests of %d instances", calls, r.requests, r.instances)
-	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late))
+	broken(len(r.late) > 0, "errors %v after the fault: %s", r.limit(), list(r.late, plain))
 	broken(r.recovered > r.limit(), "not normal again after %v", r.limit())
 	if r.short {
 		return
@@ -167,8 +171,8 @@ func (r *row) check() {
 	}
 }
 
-// tokens is how many requests the functions make without a record of their own: those
-// for access tokens, during init.
+// tokens returns how many requests for access tokens the functions may make during init.
+// These are not in the log.
 func (r *row) tokens() int { return r.instances * 10 }
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }

@@ -1,6 +1,6 @@
 package chaos
 
-// This file has the rows.
+// This file has the scenarios.
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const (
 	always    = -1 // times of a fault
 )
 
-// Errors that callers may get.
+// The codes of errors that callers may get.
 var (
 	none        []string
 	unreachable = []string{"UPSTREAM_UNREACHABLE"}
@@ -34,7 +34,7 @@ var (
 	notTaken    = []string{"FAIL"}
 )
 
-// outage is WeChat's answer while it is out of order.
+// outage is the answer of WeChat Pay during an outage.
 var outage = sandbox.Status(500, `{"code":"SYSTEM_ERROR","message":"系统异常，请稍后重试"}`)
 
 var scenarios = []scenario{
@@ -118,7 +118,7 @@ var scenarios = []scenario{
 		},
 	},
 
-	// What is not WeChat's.
+	// Forged and broken answers.
 	{
 		name: "a tenth of the answers is forged", zh: "十分之一的应答是伪造的",
 		load: merchantTokens, rate: steadily, lasts: forAWhile, codes: untrusted,
@@ -171,7 +171,7 @@ var scenarios = []scenario{
 		load: merchantTokens, rate: steadily, lasts: 20 * time.Second, codes: unsigned, fails: true,
 		fault: func(r *rig) { r.quiet(r.WeChatPay.RotateMerchantKey) },
 		heal:  (*rig).putMerchant,
-		// An instance reads a secret that WeChat refuses again once a minute.
+		// An instance reads a secret that WeChat refuses at most once a minute.
 		recovers: 65 * time.Second, long: true,
 	},
 	{
@@ -302,7 +302,7 @@ var scenarios = []scenario{
 		},
 	},
 
-	// The event bus. WeChat Pay sends a notification again that was not answered 204.
+	// The event bus. WeChat Pay repeats a notification that was not answered with 204.
 	{
 		name: "notifications: the event bus answers 500 for 30 s", zh: "通知：事件总线在 30 秒内始终返回 500",
 		setup: (*rig).signNotifications, load: notifications, rate: 20, lasts: 30 * time.Second, shows: 5 * time.Second, codes: notTaken, fails: true,
@@ -325,8 +325,9 @@ var scenarios = []scenario{
 		fault: func(r *rig) { r.sender.forges.Store(true) },
 	},
 
-	// From the token to a member: every card that is opened is confirmed in the end,
-	// once. A tenth of the answers to notifications is lost, a tenth comes twice.
+	// From the token to a member: every card that is opened is confirmed once in the
+	// end. A tenth of the answers to notifications is lost; a tenth of the notifications
+	// is sent twice.
 	{
 		name: "token to member: the event bus down for 20 s", zh: "从 token 到会员：事件总线中断 20 秒",
 		setup: (*rig).takeNotifications, load: journeys, calls: 3, rate: 2, lasts: 20 * time.Second, shows: 4 * time.Second, codes: none, finally: (*rig).allAreMembers,
@@ -348,8 +349,8 @@ var scenarios = []scenario{
 	},
 }
 
-// forge replaces a share of both endpoints' answers by ones with another token, signed
-// wrongly in one way or another.
+// forge replaces a share of both endpoints' answers by others with a forged token and one
+// of several wrong signatures.
 func (r *rig) forge(share float64) {
 	forged := sandbox.Body(`{"permission_token":"` + forgedToken + `","token":"` + forgedToken + `","expire_time":"2036-01-01T00:00:00+08:00"}`)
 	var faults []sandbox.Fault
@@ -367,19 +368,19 @@ func (r *rig) forge(share float64) {
 	}
 }
 
-// A handshake, a request and its answer take some 4,000 bytes. The points where
-// connections are cut go on into the second request.
+// A handshake, a request and its answer take about 4,000 bytes. Some connections are cut
+// during the second request.
 const (
 	lastCut = 6000
 	cutStep = 37
 )
 
-// cut cuts the connections to an endpoint of WeChat Pay: each one a few bytes later
-// than the one before it, from the first byte of its handshake on.
+// cut cuts the connections to an endpoint of WeChat Pay, beginning within the handshake,
+// and each connection a few bytes later than the previous one.
 func (r *rig) cut(endpoint int) {
 	point := 0
 	l := r.WeChatPay.Listener(endpoint)
-	l.Cut(func() int { // is not called concurrently
+	l.Cut(func() int { // the listener does not call it concurrently
 		if endpoint == 0 {
 			r.cuts.Add(1)
 		}
@@ -389,37 +390,38 @@ func (r *rig) cut(endpoint int) {
 	l.Drop(network.Reset)
 }
 
-// allWereCut returns whether connections are missing that should have been cut.
-func (r *rig) allWereCut() (missing string) {
+// allWereCut returns what is wrong if some points of a connection were not cut.
+func (r *rig) allWereCut() (broken string) {
 	if n, all := r.cuts.Load(), int64(lastCut/cutStep); n < all && !r.short {
 		return fmt.Sprintf("connections were cut at %d of %d points", n, all)
 	}
 	return ""
 }
 
-// addCards gives each sync a card of its own, so that its effect can be seen.
+// addCards adds cards, so that each sync can have its own and its effect be checked.
 func (r *rig) addCards() {
 	const most = 1000
 	r.cards = r.OfficialAccount.AddCards(most)
 }
 
-// warm starts more instances than the load needs, so that no new one has to be started
-// while the secret can't be read. One that does not start leaves its error to the row.
+// warm starts more instances than the load needs, because an instance can't start while
+// the secret can't be read.
 func (r *rig) warm() {
 	for range 10 {
+		// If it fails, the requests of the row fail too.
 		_, _ = r.functions["functions/merchant-token"].Start(context.Background())
 	}
 }
 
-// putMerchant stores the secret with the merchant's current key.
+// putMerchant puts the merchant's current key into the secret.
 func (r *rig) putMerchant() {
 	secret := r.WeChatPay.MerchantSecret(wechatpay.PublicKey)
 	r.watch.keepPrivate(secret)
 	r.Secrets.Put(stack.MerchantSecret, secret)
 }
 
-// freeze stops all instances between two requests, as Lambda does, and ends their
-// connections to WeChat Pay meanwhile.
+// freeze stops all instances between two requests, as Lambda does, and drops their
+// connections in the meantime.
 func (r *rig) freeze(d time.Duration, how network.Drop) {
 	r.quiet(func() {
 		r.signal(syscall.SIGSTOP)

@@ -1,12 +1,13 @@
 package chaos
 
-// This file watches one instance over many requests.
+// This file measures the memory and the open files of one instance over many requests.
 
 import (
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,10 +17,9 @@ import (
 	"membercard/local/wechatpay"
 )
 
+// The maximum growth from the first tenth of the requests to the end. A goroutine takes
+// at least 2 KiB, so a long run detects one that leaks in every twentieth request.
 const (
-	// What an instance may have more at the end than after the first tenth of its
-	// requests. A goroutine takes 2 KiB or more, so in a long run one that is lost in
-	// every twentieth request shows.
 	maxMoreMiB   = 8.0
 	maxMoreFiles = 2
 )
@@ -45,26 +45,26 @@ var steadinesses = []steadiness{
 	},
 }
 
-// steady is a steadiness with what came of it.
+// steady is a steadiness with its results.
 type steady struct {
 	steadiness
 	requests  int
 	errors    map[string]int
 	wrong     []string
 	early     usage // after a tenth of the requests
-	late      usage // after all
+	late      usage // after all requests
 	instances int
-	broken    []string
+	broken    violations
 }
 
-// usage is what a process has.
+// usage is the resources of a process.
 type usage struct {
 	rss   float64 // MiB
 	files int     // open
 }
 
-func (s *steady) run(ctx context.Context, project *stack.Project, agreed *contract.Contract, cfg Config) error {
-	r, err := start(project, agreed, cfg)
+func (s *steady) run(ctx context.Context, project *stack.Project, contract *contract.Contract, cfg Config) error {
+	r, err := start(project, contract, cfg)
 	if err != nil {
 		return err
 	}
@@ -104,26 +104,22 @@ func (s *steady) run(ctx context.Context, project *stack.Project, agreed *contra
 }
 
 func (s *steady) check(w *watch) {
-	broken := func(when bool, format string, args ...any) {
-		if when {
-			s.broken = append(s.broken, fmt.Sprintf(format, args...))
-		}
-	}
+	broken := s.broken.addIf
 	undue := map[string]int{}
 	for code, n := range s.errors {
-		if !strings.Contains(strings.Join(s.codes, " "), code) {
+		if !slices.Contains(s.codes, code) {
 			undue[code] = n
 		}
 	}
 	broken(len(s.wrong) > 0, "wrong answers: %d, the first: %s", len(s.wrong), first(s.wrong))
 	broken(len(w.leaks) > 0, "the log: %s", strings.Join(w.leaks, "; "))
-	broken(len(undue) > 0, "errors that callers must not get: %s", list(undue))
+	broken(len(undue) > 0, "errors that callers must not get: %s", list(undue, plain))
 	broken(s.instances != 1, "%d instances", s.instances)
 	broken(s.late.rss > s.early.rss+maxMoreMiB, "memory grows from %.1f to %.1f MiB", s.early.rss, s.late.rss)
 	broken(s.late.files > s.early.files+maxMoreFiles, "open files grow from %d to %d", s.early.files, s.late.files)
 }
 
-// used returns what a process has now. Only Linux tells; elsewhere it is nothing.
+// used returns the current resources of a process, or zeros if this is not Linux.
 func used(pid int) (u usage) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	status, _ := os.ReadFile(filepath.Join(dir, "status"))
@@ -143,7 +139,7 @@ func (r *Report) steadinessTable(in language) string {
 		"| what was tried | requests | errors by code | wrong answers | memory after a tenth / at the end, MiB | open files after a tenth / at the end |",
 		"| 情形 | 请求 | 各错误码 | 错误应答 | 十分之一时 / 结束时内存，MiB | 十分之一时 / 结束时打开的文件 |")
 	for _, s := range r.Steadiness {
-		fmt.Fprintf(b, "| %s | %d | %s | %d | %.1f / %.1f | %d / %d |\n", in.name(s.name, s.zh), s.requests, codeList(s.errors), len(s.wrong),
+		fmt.Fprintf(b, "| %s | %d | %s | %d | %.1f / %.1f | %d / %d |\n", in(s.name, s.zh), s.requests, list(s.errors, markdown), len(s.wrong),
 			s.early.rss, s.late.rss, s.early.files, s.late.files)
 	}
 	return b.String()

@@ -16,13 +16,14 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// watch is the functions' log (an io.Writer) and the sandboxes' observer.
+// watch observes the sandboxes' requests and reads the functions' log, for which it is
+// an io.Writer.
 type watch struct {
 	mu       sync.Mutex
-	made     map[string]string // what a token was made for, by token
-	received []time.Time       // when requests reached WeChat
-	private  []string          // what no log may contain
-	attempts map[string]int    // calls to WeChat that a function logged, by invocation
+	made     map[string]string // the request that each token was issued for
+	received []time.Time       // when WeChat received requests
+	private  []string          // texts that no log may contain
+	attempts map[string]int    // calls to WeChat in the log, by invocation
 	leaks    []string
 }
 
@@ -33,7 +34,7 @@ func newWatch() *watch {
 	return &watch{made: map[string]string{}, attempts: map[string]int{}, private: []string{openidPrefix, forgedToken, phoneNumber, stack.SecretAccessKey, stack.SessionToken}}
 }
 
-// observe has the sandboxes report requests, and the log searched for the secrets.
+// observe starts observing the stack's sandboxes, and searching the log for its secrets.
 func (w *watch) observe(s *stack.Stack) {
 	for _, secret := range []string{s.WeChatPay.MerchantSecret(wechatpay.Both), s.OfficialAccount.Secret(), s.OfficialAccount.LoginSecret()} {
 		w.keepPrivate(secret)
@@ -56,8 +57,8 @@ func (w *watch) observe(s *stack.Stack) {
 	})
 }
 
-// answered records a request, and what each value in its answer was made for. An empty
-// value is none.
+// answered records that WeChat received a request. made has the tokens in the answer and
+// the request that they were issued for; empty tokens are ignored.
 func (w *watch) answered(made map[string]string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,10 +70,11 @@ func (w *watch) answered(made map[string]string) {
 	}
 }
 
-// keepPrivate has the log searched for the values of a secret, line by line.
+// keepPrivate adds the values of a secret to those that no log may contain. A value of
+// several lines, such as a PEM, may not even appear in part.
 func (w *watch) keepPrivate(secret string) {
 	var values any
-	_ = json.Unmarshal([]byte(secret), &values) // a malformed one has none
+	_ = json.Unmarshal([]byte(secret), &values) // a malformed secret has no values
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.collect("", values)
@@ -96,18 +98,18 @@ func (w *watch) collect(name string, value any) {
 	}
 }
 
-// take returns what a token was made for. A token is given to one caller.
-func (w *watch) take(token string) (madeFor string, ok bool) {
+// madeFor returns the request that a token was issued for.
+func (w *watch) madeFor(token string) (request string, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	madeFor, ok = w.made[token]
-	return madeFor, ok
+	request, ok = w.made[token]
+	return request, ok
 }
 
-// words are what a token could be in a log.
+// words matches everything in a log that could be a token.
 var words = regexp.MustCompile(`[A-Za-z0-9_+/=-]{16,}`)
 
-// Write reads whole lines of the log.
+// Write checks lines of the log. A write has whole lines.
 func (w *watch) Write(lines []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -126,10 +128,10 @@ func (w *watch) read(line []byte) {
 	if len(line) == 0 {
 		return
 	}
-	// aws-lambda-go writes the errors of functions in this form.
+	// aws-lambda-go logs a function's error in this form, which is not JSON.
 	isError := bytes.Contains(line, []byte(` {"errorMessage":`))
 	if err := json.Unmarshal(line, &logged); err != nil && !isError {
-		w.leak("a line is no JSON: %.200s", line)
+		w.leak("a line is not JSON: %.200s", line)
 		return
 	}
 	if strings.HasPrefix(logged.Type, "platform.") {
