@@ -5,18 +5,20 @@
 //
 //   - The path is percent-decoded once, before it is matched, and ends at a decoded
 //     question mark. So %2F separates segments, and rawPath and the path parameters
-//     of an event are decoded. The query is as it was sent.
-//   - Request line and headers have at most 10,240 bytes; others are 431.
-//   - A request over the limit of its route is 429, before anybody is asked.
-//   - A method or path without a route is 404, also with a trailing slash.
-//   - A body is base64-encoded unless its content type is text, JSON, JavaScript or
-//     XML or missing. A body that is not valid UTF-8 is always encoded.
-//   - The integration timeout is 30 seconds and does not end the function. A
-//     request that exceeds it or is throttled by Lambda is 503; one that the
-//     function failed is 500.
-//   - The [Authorizer] of a route decides first. What it knows of the caller is in
-//     the event.
-//   - The gateway handles CORS; CORS headers of functions are replaced.
+//     of an event are decoded. The query is not decoded.
+//   - The request line and the headers are limited to 10,240 bytes; a larger request
+//     is answered 431.
+//   - A request over its route's throttling limit is answered 429, before the authorizer
+//     is called.
+//   - A request for which there is no route is answered 404. A trailing slash matters.
+//   - A body is passed as text if its Content-Type is text, JSON, JavaScript or XML, or
+//     is missing, and it is valid UTF-8; otherwise it is base64-encoded.
+//   - The integration timeout is 30 seconds. It does not end the function. A request
+//     that exceeds it, or that Lambda throttles, is answered 503. If the function fails,
+//     the answer is 500.
+//   - The [Authorizer] of a route is called before the function. What it says about the
+//     caller is in the event.
+//   - The gateway handles CORS and replaces the CORS headers of functions.
 package apigateway
 
 import (
@@ -55,14 +57,14 @@ const (
 type Route struct {
 	Key        string // method and path, "POST /v3/x/{card_id}/y" or "GET /v3/{ticket+}"
 	Function   *lambda.Function
-	Authorizer Authorizer           // nil: everybody may call
-	Throttling *template.Throttling // nil: none
+	Authorizer Authorizer           // nil allows all requests
+	Throttling *template.Throttling // nil means no limit
 }
 
 // New returns the API with the given routes. Literal segments take precedence over
-// parameters, and these over greedy ones. If cors is not nil, the gateway answers preflight requests, whatever
-// their path, and replaces the CORS headers of functions. New panics if a key is not
-// of the form "METHOD /path".
+// parameters, and parameters over greedy ones. If cors is not nil, the gateway answers
+// preflight requests for all paths and replaces the CORS headers of functions. New panics
+// if a key is not of the form "METHOD /path".
 func New(routes []Route, cors *template.CORS) http.Handler {
 	g := &gateway{cors: cors, timeout: integrationTimeout}
 	for _, r := range routes {
@@ -123,8 +125,8 @@ func literalFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// Match returns the parameters in path, which is decoded, if it matches the path of
-// a route. A greedy parameter, which is the last segment, has the rest of the path.
+// Match returns the parameters in a decoded path if it matches a route's path. A greedy
+// parameter must be the last segment; it matches the rest of the path.
 func Match(routePath, path string) (params map[string]string, ok bool) {
 	template, segments := strings.Split(routePath, "/"), strings.Split(path, "/")
 	last := len(template) - 1
@@ -174,7 +176,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	message(w, http.StatusNotFound, "Not Found")
 }
 
-// decodedPath returns the path that routes are matched with and functions get.
+// decodedPath returns the path that is matched with routes and passed to functions.
 func decodedPath(r *http.Request) string {
 	path, _, _ := strings.Cut(r.URL.Path, "?")
 	return path
@@ -228,7 +230,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 }
 
-// newEvent returns the event of format 2.0 for r.
+// newEvent returns r as an event of format 2.0.
 func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
 	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -267,7 +269,7 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 			event.Cookies = append(event.Cookies, strings.TrimSpace(cookie))
 		}
 	}
-	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // ignoring pairs that are malformed
+	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // malformed pairs are ignored
 		event.QueryStringParameters = joined(query)
 	}
 	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
@@ -278,8 +280,8 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 	return event
 }
 
-// headers returns r's headers as they are in an event: with names in lower case and
-// the headers that the gateway adds, and without cookies.
+// headers returns r's headers as they are in an event: with names in lower case, with the
+// headers that the gateway adds, and without cookies.
 func headers(r *http.Request, sourceIP string, contentLength int) map[string]string {
 	all := make(map[string][]string)
 	for name, values := range r.Header {
@@ -349,8 +351,8 @@ func respond(w http.ResponseWriter, payload []byte) {
 	_, _ = w.Write(body) // fails only if the client closed the connection
 }
 
-// infer reads a response of format 2.0. JSON without a status code is the body of a
-// 200; a JSON string is unquoted.
+// infer reads a response of format 2.0. JSON without a status code becomes the body of a
+// 200; a string is unquoted.
 func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(payload, &fields); err == nil && fields["statusCode"] != nil {
@@ -370,7 +372,7 @@ func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
 	return res, true
 }
 
-// message answers with an error of the gateway's.
+// message answers with an error of the gateway.
 func message(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -21,9 +21,10 @@ import (
 
 const authorizerTimeout = 10 * time.Second
 
-// An Authorizer decides who may call: [IAM], [JWT] or [Lambda]. Routes may share one.
+// An Authorizer decides whether a request is allowed. The implementations are [IAM],
+// [JWT] and [Lambda]. Routes may share one.
 type Authorizer interface {
-	// authorize returns the caller of r, which has the given body and event.
+	// authorize returns the caller of r, or a refusal. body and event are r's.
 	authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal)
 }
 
@@ -48,7 +49,7 @@ func (r *refusal) answer(w http.ResponseWriter) {
 	message(w, r.status, http.StatusText(r.status))
 }
 
-// identity returns the values of the named headers, or false if one has none.
+// identity returns the values of the named headers, or false if one is missing.
 func identity(r *http.Request, names []string) ([]string, bool) {
 	values := make([]string, len(names))
 	for i, name := range names {
@@ -60,9 +61,9 @@ func identity(r *http.Request, names []string) ([]string, bool) {
 	return values, true
 }
 
-// IAM returns the authorizer AWS_IAM for one caller: a role with the given
-// credentials, which may call everything. Requests must be signed in their headers
-// for execute-api. The session token may be any.
+// IAM returns the authorizer AWS_IAM for a single role, which has the given credentials
+// and may call everything. Requests must have a signature for execute-api in their
+// headers. The value of the session token is not checked.
 func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
 	return iam{sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey}}
 }
@@ -83,14 +84,13 @@ func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2H
 	}}, nil
 }
 
-// Lambda returns an authorizer that invokes a function, in payload format 2.0 and
-// for a simple response. The identity source is the named headers: a request
-// without one of them is refused without an invocation. A decision is cached for
-// ttl for all requests with the same values, whatever their route. Concurrent
-// requests before the first decision invoke the function once each.
+// Lambda returns an authorizer that invokes a function with payload format 2.0 and expects
+// a simple response. The identity source is the named headers; a request that lacks one
+// of them is refused without an invocation. A decision is cached for ttl, for all routes
+// and requests with the same header values. Concurrent requests are not coalesced.
 //
-// The function has 10 seconds. A request is 500 if the function fails, exceeds them
-// or answers in another form.
+// A request is answered 500 if the function fails, takes more than 10 seconds or does not
+// return a simple response.
 func Lambda(function *lambda.Function, identitySource []string, ttl time.Duration) Authorizer {
 	return &lambdaAuthorizer{
 		function:  function,
@@ -125,7 +125,7 @@ func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.AP
 	if !ok {
 		return nil, unauthorized
 	}
-	key := strings.Join(values, "\n") // a newline is in no header
+	key := strings.Join(values, "\n") // a header can't contain a newline
 	found, ok := a.cached(key)
 	if !ok {
 		if found, ok = a.ask(r.Context(), values, event); !ok {
@@ -158,7 +158,8 @@ func (a *lambdaAuthorizer) keep(key string, found decision) {
 	a.decisions[key] = found
 }
 
-// ask invokes the function. It returns false if there is no valid answer.
+// ask invokes the function. It returns false if the function fails or its answer is not
+// valid.
 func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (decision, bool) {
 	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
 		Version:               "2.0",

@@ -17,14 +17,14 @@ func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// preflight answers with the CORS headers, or without if r's origin or method is
-// not allowed.
+// preflight answers a preflight request. The answer has CORS headers only if r's origin
+// and method are allowed.
 func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 	method := r.Header.Get("Access-Control-Request-Method")
 	if origin := allowedOrigin(r, cors); origin != "" && (slices.Contains(cors.AllowMethods, method) || slices.Contains(cors.AllowMethods, "*")) {
 		allow(w.Header(), origin, cors)
-		list(w.Header(), "Access-Control-Allow-Methods", cors.AllowMethods)
-		list(w.Header(), "Access-Control-Allow-Headers", cors.AllowHeaders)
+		setList(w.Header(), "Access-Control-Allow-Methods", cors.AllowMethods)
+		setList(w.Header(), "Access-Control-Allow-Headers", cors.AllowHeaders)
 		if cors.MaxAge > 0 {
 			w.Header().Set("Access-Control-Max-Age", strconv.Itoa(int(cors.MaxAge.Seconds())))
 		}
@@ -32,8 +32,8 @@ func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// allowedOrigin returns the value of Access-Control-Allow-Origin: r's origin, * or,
-// if it is not allowed, the empty string.
+// allowedOrigin returns the value of Access-Control-Allow-Origin: r's origin, *, or "" if
+// the origin is not allowed.
 func allowedOrigin(r *http.Request, cors *template.CORS) string {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
@@ -57,13 +57,13 @@ func allow(header http.Header, origin string, cors *template.CORS) {
 	}
 }
 
-func list(header http.Header, name string, values []string) {
+func setList(header http.Header, name string, values []string) {
 	if len(values) > 0 {
 		header.Set(name, strings.Join(values, ","))
 	}
 }
 
-// A corsWriter replaces the CORS headers of an answer by the gateway's.
+// A corsWriter replaces the CORS headers of a response with the gateway's.
 type corsWriter struct {
 	http.ResponseWriter
 	origin string // as allowedOrigin returns it
@@ -83,7 +83,7 @@ func (w *corsWriter) WriteHeader(status int) {
 	}
 	if w.origin != "" {
 		allow(header, w.origin, w.cors)
-		list(header, "Access-Control-Expose-Headers", w.cors.ExposeHeaders)
+		setList(header, "Access-Control-Expose-Headers", w.cors.ExposeHeaders)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -13,25 +13,25 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// An Issuer signs JWTs with RS256 and a key of its own.
+// An Issuer signs JWTs with RS256 and its own key.
 type Issuer struct {
 	url   string
 	keyID string
 	key   *rsa.PrivateKey
 }
 
-// NewIssuer returns an issuer with a new key. Its URL is only a name: nothing is
-// served there.
+// NewIssuer returns an issuer with a new key. The URL is only a name; nothing is served
+// there.
 func NewIssuer(url string) *Issuer {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		panic(err) // only for other key sizes
+		panic(err) // cannot happen with this key size
 	}
 	return &Issuer{url, rand.Text(), key}
 }
 
-// Sign returns a token with the issuer's URL as iss, which claims may override. It
-// panics if claims can't be written as JSON.
+// Sign returns a token with the given claims. The claim iss defaults to the issuer's URL.
+// Sign panics if the claims can't be encoded as JSON.
 func (i *Issuer) Sign(claims map[string]any) string {
 	all := jwt.MapClaims{"iss": i.url}
 	maps.Copy(all, claims)
@@ -44,15 +44,15 @@ func (i *Issuer) Sign(claims map[string]any) string {
 	return signed
 }
 
-// JWT returns an authorizer that takes the token in the named header, with or
-// without Bearer before it. The token must be signed by keys and issued by issuer
-// for one of audience. It must have an exp in the future; nbf and iat, if it has
-// them, must be in the past.
+// JWT returns an authorizer that verifies the token in the named header, which may begin
+// with "Bearer ". The token must be signed by keys, and its iss and aud must be issuer and
+// one of audience. Its exp is required and must be in the future. Its nbf and iat are
+// optional and must be in the past.
 func JWT(header, issuer string, audience []string, keys *Issuer) Authorizer {
 	return &jwtAuthorizer{
 		header: header,
 		keys:   keys,
-		// The claims are validated after aud was replaced.
+		// verify validates the claims, after it has replaced aud.
 		parser: jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithJSONNumber(), jwt.WithoutClaimsValidation()),
 		validator: jwt.NewValidator(jwt.WithIssuer(issuer), jwt.WithAudience(audience...),
 			jwt.WithExpirationRequired(), jwt.WithIssuedAt()),
@@ -99,7 +99,7 @@ func (a *jwtAuthorizer) verify(token string) (jwt.MapClaims, error) {
 	}
 	checked := maps.Clone(claims)
 	if _, ok := checked["aud"]; !ok {
-		checked["aud"] = checked["client_id"] // access tokens may have this instead
+		checked["aud"] = checked["client_id"] // which access tokens may have instead of aud
 	}
 	return claims, a.validator.Validate(checked)
 }

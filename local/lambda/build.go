@@ -15,16 +15,16 @@ import (
 	"slices"
 )
 
-// BuildFlags returns the build flags of the deployment, so that a local binary
-// differs only in its platform.
+// BuildFlags returns the build flags of the deployed binaries. A local binary differs only
+// in its platform.
 func BuildFlags() []string {
 	return []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
 }
 
-// Build compiles the main packages in folders, which are slash-separated and
-// relative to root, into outDir and returns the binaries by folder. A binary has
-// the name of its folder, so these must differ. If the compiler fails, its output
-// is the error. Further flags, such as -race, may be given.
+// Build compiles the main packages in folders into outDir, and returns the paths of the
+// binaries by folder. Folders are slash-separated and relative to root. A binary has the
+// base name of its folder, which must be unique. flags are additional build flags, such as
+// -race. If compilation fails, the error is the compiler's output.
 func Build(ctx context.Context, root, outDir string, folders []string, flags ...string) (map[string]string, error) {
 	outDir, err := filepath.Abs(outDir)
 	if err != nil {

@@ -1,7 +1,7 @@
 package lambda
 
-// This file makes the environment of an instance: Lambda's variables and the
-// configured ones, none of this process.
+// This file makes the environment of an instance: Lambda's variables and the configured
+// ones, but none of this process's.
 
 import (
 	"encoding/json"
@@ -16,8 +16,7 @@ import (
 	"membercard/local/uuid"
 )
 
-// maxEnvironmentSize is in bytes of the variables as JSON, which is how Lambda
-// measures them.
+// maxEnvironmentSize is Lambda's limit for the variables, in bytes of JSON.
 const maxEnvironmentSize = 4096
 
 // checkEnvironment fails if Lambda would refuse vars.
@@ -42,8 +41,8 @@ func checkEnvironment(vars map[string]string) error {
 	return nil
 }
 
-// environment returns an instance's variables in the form KEY=value. The
-// configuration may override those that are not reserved.
+// environment returns an instance's variables in the form KEY=value. The configuration
+// overrides variables that are not reserved.
 func environment(cfg Config, runtimeAPI string, kind initialization) []string {
 	vars := map[string]string{
 		"LANG": "en_US.UTF-8",

@@ -1,7 +1,7 @@
 package lambda
 
-// This file has event source mappings: what invokes a function with the messages of
-// a queue.
+// This file has event source mappings, which invoke a function with the messages of a
+// queue.
 
 import (
 	"cmp"
@@ -16,16 +16,17 @@ import (
 	"membercard/local/template"
 )
 
-// defaultConcurrency is how many batches Lambda begins with at once if a mapping has
-// no maximum. It never has more here.
+// defaultConcurrency is the number of concurrent batches if a mapping has no maximum.
+// Lambda starts with as many, but then scales up.
 const defaultConcurrency = 5
 
-// Poll invokes f with the messages of a queue until stop is called, after which the
-// outcome of the invocations under way does not count. A batch that the function fails is kept, as is one whose
-// invocation is throttled or answered with batch item failures that Lambda does not
-// accept. Kept messages come again after the queue's visibility timeout.
+// Poll invokes f with the messages of a queue until stop is called. Messages of the
+// invocations in progress at that time stay in the queue.
 //
-// It fails if that is shorter than the function's timeout.
+// A batch stays in the queue if the function fails, if the invocation is throttled, or if
+// the answer has invalid batch item failures. Messages that stay are received again after
+// the queue's visibility timeout. Poll fails if that is shorter than the function's
+// timeout.
 func (f *Function) Poll(queue *aws.Queue, source template.EventSource) (stop func(), err error) {
 	if queue.VisibilityTimeout() < f.cfg.Timeout {
 		return nil, fmt.Errorf("lambda: %s: the queue's visibility timeout, %v, is shorter than the function's timeout, %v",

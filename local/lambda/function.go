@@ -1,12 +1,12 @@
-// Package lambda runs a function's binary as AWS Lambda does: in processes of
-// its own, each with Lambda's environment and nothing else, fed over the Lambda
-// Runtime API on the loopback interface.
+// Package lambda runs a function's binary as AWS Lambda does: in separate processes
+// that have only Lambda's environment and get their events from a Runtime API on the
+// loopback interface.
 //
-// It follows Lambda's rules on initialization, concurrency, timeouts and sizes. It
-// does not limit memory, and does not freeze processes between events.
+// It follows Lambda's rules for initialization, concurrency, timeouts and sizes. It does
+// not limit memory, and it does not freeze processes between events.
 package lambda
 
-// This file has the pool of a function's instances, and invocations.
+// This file has the pool of a function's instances and their invocation.
 
 import (
 	"cmp"
@@ -35,8 +35,8 @@ const (
 )
 
 var (
-	// ErrThrottled reports that all of the function's instances are busy and it may
-	// not have more.
+	// ErrThrottled reports that the function has the maximum number of instances and all
+	// of them are busy.
 	ErrThrottled = errors.New("lambda: rate exceeded: every instance is busy")
 	// ErrClosed reports that the function was closed.
 	ErrClosed = errors.New("lambda: function is closed")
@@ -52,16 +52,16 @@ type Config struct {
 	Binary      string            // path of the bootstrap executable
 	Environment map[string]string // the function's own variables, 4 KB at most
 	Timeout     time.Duration     // of one invocation
-	MemorySize  int               // MB, told to the function but not enforced
+	MemorySize  int               // MB; not enforced
 
-	// Region and credentials as Lambda hands them to a function from its role.
+	// Region and credentials are those of the function's role.
 	Region, AccessKeyID, SecretAccessKey, SessionToken string
 
 	MaxInstances int // reserved concurrency; 0 means 100
 
-	// Log receives the function's stdout and stderr, line by line, and Lambda's
-	// platform lines in the JSON log format. A Function does not write to it
-	// concurrently. Nil discards the lines.
+	// Log receives the function's stdout and stderr, a line at a time, and Lambda's
+	// platform events in the JSON log format. A Function does not write to it
+	// concurrently. If it is nil, the log is discarded.
 	Log io.Writer
 }
 
@@ -75,7 +75,7 @@ type Function struct {
 	mu        sync.Mutex
 	closed    bool
 	instances []*instance // in order of start
-	idle      []*instance // those waiting for an event, most recently used last
+	idle      []*instance // waiting for an event, most recently used last
 
 	wg sync.WaitGroup // invocations, and goroutines that wait for processes
 }
@@ -85,13 +85,13 @@ type Result struct {
 	RequestID     string         // of the invocation, as in the function's log
 	Payload       []byte         // the function's answer; with FunctionError, the error as JSON
 	FunctionError *FunctionError // nil if the function succeeded
-	InitDuration  time.Duration  // of the initialization this invocation waited for, if any
+	InitDuration  time.Duration  // of the initialization that this invocation waited for, if any
 	Duration      time.Duration  // from the event's delivery to the end of the invocation
-	ColdStart     bool           // the invocation had an instance started
+	ColdStart     bool           // the invocation started an instance
 	PID           int            // of the instance; 0 if it could not be started
 }
 
-// A FunctionError is an error that the function returned, or one of Lambda's:
+// A FunctionError is an error that the function returned, or an error of Lambda's:
 // Runtime.InvalidEntrypoint, Runtime.ExitError, Sandbox.Timedout or
 // Function.ResponseSizeTooLarge.
 type FunctionError struct {
@@ -120,14 +120,14 @@ func New(cfg Config) (*Function, error) {
 	}, nil
 }
 
-// Invoke has an idle or a new instance handle payload, and returns when the
-// instance is ready for its next event, has ended or has exceeded its timeout. A
-// failure of the function is in the Result; the error is [ErrThrottled],
-// [ErrClosed], [ErrRequestTooLarge] or ctx's. As in AWS, the end of ctx does not end
-// the invocation.
+// Invoke sends payload to an idle or a new instance, and returns when the instance is
+// ready for the next event, has ended or has exceeded its timeout. If the function fails,
+// the Result has the error. Invoke itself fails with [ErrThrottled], [ErrClosed],
+// [ErrRequestTooLarge] or the error of ctx. As in AWS, the invocation continues when ctx
+// ends.
 //
-// Lambda retries a failed initialization once before it reports it. Invoke reports
-// it at once; the next Invoke initializes again.
+// Unlike Lambda, which retries a failed initialization once, Invoke reports it at once.
+// The next call of Invoke initializes a new instance.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) {
 	if len(payload) > maxRequestSize {
 		return nil, ErrRequestTooLarge
@@ -152,9 +152,8 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) 
 	}
 }
 
-// Start initializes an idle instance, as provisioned concurrency does, and returns
-// its process ID when it requests its first event. A failed initialization is a
-// [*FunctionError].
+// Start starts an idle instance, as provisioned concurrency does, and returns its process
+// ID when it is initialized. If initialization fails, the error is a [*FunctionError].
 func (f *Function) Start(ctx context.Context) (pid int, err error) {
 	inst, _, err := f.acquire(provisioned)
 	if err != nil {
@@ -178,7 +177,7 @@ func (f *Function) PIDs() []int {
 	return pids
 }
 
-// Close kills all instances and waits for their end. Invocations under way fail
+// Close kills all instances and waits until they have ended. Invocations in progress fail
 // with [ErrClosed].
 func (f *Function) Close() error {
 	f.mu.Lock()
@@ -202,8 +201,8 @@ func (f *Function) begin(work func()) bool {
 	return true
 }
 
-// acquire takes the most recently used idle instance, or starts one. A provisioned
-// instance is always a new one.
+// acquire takes the most recently used idle instance, or starts a new one. It always
+// starts one if kind is provisioned.
 func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -217,7 +216,7 @@ func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err 
 	if len(f.instances) >= f.cfg.MaxInstances {
 		return nil, false, ErrThrottled
 	}
-	// Starting under the lock, so that Close finds every process.
+	// Start the process under the lock, so that Close finds it.
 	inst, err = start(f, kind)
 	if err != nil {
 		return nil, true, &FunctionError{"Runtime.InvalidEntrypoint", err.Error()}
@@ -244,8 +243,8 @@ func (f *Function) release(inst *instance) {
 	}
 }
 
-// initialize waits until inst requests its first event, and kills it if it does not
-// in time. The error is a *FunctionError, ErrClosed or ctx's.
+// initialize waits until inst requests its first event, and kills it on a timeout or when
+// ctx ends. The error is a *FunctionError, ErrClosed or the error of ctx.
 func (f *Function) initialize(ctx context.Context, inst *instance, requestID string) error {
 	timer := time.NewTimer(f.initLimit)
 	defer timer.Stop()
@@ -293,7 +292,7 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 		}
 		if err == errUndelivered {
 			if !cold {
-				continue // it ended while idle; another can handle the event
+				continue // the instance ended while idle; try another one
 			}
 			err = inst.exitError(inv.id)
 		}
@@ -308,8 +307,8 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 	}
 }
 
-// handle has inst handle inv and puts the answer in res. The error is a
-// *FunctionError if there is no answer, errUndelivered or ErrClosed.
+// handle sends inv to inst and stores the answer in res. Without an answer the error is a
+// *FunctionError, errUndelivered or ErrClosed.
 func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
 	defer cancel()

@@ -1,10 +1,10 @@
 package lambda
 
-// This file has an instance: a process with a Runtime API of its own.
+// This file has an instance: a process with its own Runtime API.
 //
-// The process is in its own process group, so that Ctrl-C reaches only the program
-// that started it, which then ends its instances. If that program is killed, the
-// connection to the Runtime API breaks and the function exits.
+// The process has its own process group, so that Ctrl-C reaches only this program, which
+// then ends its instances. If this program is killed, the connection to the Runtime API
+// breaks and the function exits.
 
 import (
 	"fmt"
@@ -32,14 +32,14 @@ type instance struct {
 	server *http.Server
 	output *lineWriter
 
-	ready  chan struct{}    // closed by the first request for an event
-	work   chan *invocation // to the requests for an event
-	exited chan struct{}    // closed when the process has ended and left the pool
+	ready  chan struct{}    // closed when the runtime requests its first event
+	work   chan *invocation // received by serveNext
+	exited chan struct{}    // closed when the process has ended and is not in the pool
 
 	mu      sync.Mutex // guards the fields below and the answer of current
 	started bool       // ready is closed
 	failure *FunctionError
-	current *invocation // delivered; the next one was not requested yet
+	current *invocation // in progress, until the runtime requests the next event
 }
 
 // start starts a process of f.
@@ -82,7 +82,7 @@ func (inst *instance) kill() {
 	_ = inst.cmd.Process.Kill() // fails only if the process has ended
 }
 
-// wait waits until the process has ended and all its output was written.
+// wait waits until the process has ended and all of its output is written.
 func (inst *instance) wait() {
 	_ = inst.cmd.Wait() // exitError reads the ProcessState
 	inst.server.Close()

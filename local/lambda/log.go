@@ -1,7 +1,7 @@
 package lambda
 
-// This file writes a function's log: its output, in whole lines because several
-// instances write, and Lambda's platform lines.
+// This file writes a function's log: the output of its instances, a line at a time so
+// that lines do not mix, and Lambda's platform events.
 
 import (
 	"bytes"
@@ -23,13 +23,13 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// A lineWriter writes whole lines, and the last one when flushed.
+// A lineWriter buffers its input and writes whole lines. flush writes the rest.
 type lineWriter struct {
 	w    io.Writer
 	line []byte // incomplete
 }
 
-// Write always succeeds, for a failing log must not end the function.
+// Write always succeeds, because a failing log must not end the function.
 func (l *lineWriter) Write(p []byte) (int, error) {
 	l.line = append(l.line, p...)
 	if end := bytes.LastIndexByte(l.line, '\n') + 1; end > 0 {
@@ -45,7 +45,7 @@ func (l *lineWriter) flush() {
 	}
 }
 
-// platform writes one of Lambda's platform lines.
+// platform logs one of Lambda's platform events.
 func (f *Function) platform(event string, record map[string]any) {
 	line, _ := json.Marshal(map[string]any{ // strings and numbers always marshal
 		"time":   time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),

@@ -16,12 +16,12 @@ import (
 	"membercard/local/uuid"
 )
 
-// An invocation is one event and its answer.
+// An invocation is an event and its answer.
 type invocation struct {
 	id, arn, trace string
 	payload        []byte
 	deadline       time.Time
-	done           chan struct{} // closed when the runtime, after its answer, requests the next event
+	done           chan struct{} // closed when the runtime has answered and requests the next event
 
 	answer *answer // guarded by the instance's mutex
 }
@@ -57,7 +57,7 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 	if inst.current != nil {
 		if inst.current.answer == nil {
 			inst.mu.Unlock()
-			refuse(w, http.StatusForbidden, "InvalidStateTransition", "the event before has no answer")
+			refuse(w, http.StatusForbidden, "InvalidStateTransition", "the previous event has no answer")
 			return
 		}
 		close(inst.current.done)
@@ -93,7 +93,7 @@ func (inst *instance) serveResponse(w http.ResponseWriter, r *http.Request) {
 		inst.accept(w, r, &answer{payload: body.Bytes()})
 		return
 	}
-	// Reading to the end, so that the runtime reads the refusal.
+	// The runtime reads the refusal only after it has sent the whole body.
 	_, _ = io.Copy(io.Discard, r.Body)
 	err := &FunctionError{"Function.ResponseSizeTooLarge",
 		fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponseSize)}
@@ -133,8 +133,8 @@ func (inst *instance) accept(w http.ResponseWriter, r *http.Request, a *answer) 
 	}
 }
 
-// record makes a the answer to the event in r's path, or refuses it: the event must
-// be under way and have no answer yet.
+// record records a as the answer to the event in r's path. It refuses the request if the
+// event is not in progress or already has an answer.
 func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) bool {
 	inst.mu.Lock()
 	defer inst.mu.Unlock()
@@ -150,15 +150,15 @@ func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) 
 	return false
 }
 
-// readError reads an error that a runtime reports. Its type is in the body or in a
-// header.
+// readError reads an error reported by the runtime. The error's type is in the body or in
+// a header.
 func readError(r *http.Request) (payload []byte, failure *FunctionError, ok bool) {
 	payload, err := io.ReadAll(io.LimitReader(r.Body, maxResponseSize))
 	if err != nil {
 		return nil, nil, false
 	}
 	failure = &FunctionError{}
-	_ = json.Unmarshal(payload, failure) // the body may be anything; then the type is the header's
+	_ = json.Unmarshal(payload, failure) // the body need not be JSON
 	failure.Type = cmp.Or(failure.Type, r.Header.Get("Lambda-Runtime-Function-Error-Type"), "Runtime.Unknown")
 	return payload, failure, true
 }

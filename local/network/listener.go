@@ -1,7 +1,7 @@
-// Package network is a TCP listener that injects faults into its connections,
-// below TLS and HTTP. While a function is frozen between two invocations, peers
-// close its idle connections, middleboxes drop them and hosts disappear. With the
-// listener a test does the same and observes how the client recovers.
+// Package network has a TCP listener that injects faults into its connections, below TLS
+// and HTTP. While a function is frozen between two invocations, peers close its idle
+// connections, middleboxes drop them and hosts disappear. The listener simulates that, so
+// that a test can observe how the client recovers.
 package network
 
 import (
@@ -20,8 +20,8 @@ const (
 	// FIN closes the connection: the client's next read is an EOF.
 	FIN Drop = iota
 
-	// Reset drops the connection without notice: only when the client writes, it
-	// receives an RST.
+	// Reset drops the connection without notice: the client receives an RST when it next
+	// writes.
 	Reset
 
 	// Silence keeps the connection open, but discards all data in both directions.
@@ -53,7 +53,7 @@ func Listen() (*Listener, error) {
 	return l, nil
 }
 
-// Accept waits for the next connection, also while connections are refused. The
+// Accept waits for the next connection, even while connections are refused. The
 // connections have the method SetLinger of [net.TCPConn].
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
@@ -107,28 +107,28 @@ func (l *Listener) Close() error {
 	return l.inner.Close()
 }
 
-// Addr returns the listener's address, also while it refuses connections.
+// Addr returns the listener's address, even while it refuses connections.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
-// Delay makes each connection accepted from now on wait for d before its first
-// byte is read or written, like a TLS handshake with a distant host.
+// Delay makes each connection accepted from now on wait for d before its first byte is
+// read or written, as if the host were distant.
 func (l *Listener) Delay(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.delay = d
 }
 
-// Cut ends each connection accepted from now on with an RST, once as many bytes went
-// through it as points returns for it, in both directions together. So a cut may be
-// in the handshake, in a request or in an answer. A nil points ends that.
+// Cut ends each connection accepted from now on with an RST, after points() bytes in both
+// directions together. So it may end during the handshake, a request or an answer. It
+// calls points once for each connection. A nil points ends that.
 func (l *Listener) Cut(points func() int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cut = points
 }
 
-// Drop ends all connections that are open now, including those with a request
-// under way. It does not affect later ones.
+// Drop ends all connections that are open now, including those with a request in
+// progress. It does not affect later ones.
 func (l *Listener) Drop(how Drop) {
 	l.mu.Lock()
 	conns := make([]*conn, 0, len(l.conns))
@@ -148,9 +148,8 @@ func (l *Listener) Drop(how Drop) {
 	}
 }
 
-// Refuse stops listening, so that new connections are refused, or listens again on
-// the same port. It does not affect open connections. It fails if another process
-// has taken the port.
+// Refuse sets whether new connections are refused. It does not affect open connections.
+// Refuse(false) fails if another process has taken the port in the meantime.
 func (l *Listener) Refuse(on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

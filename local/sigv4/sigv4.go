@@ -1,5 +1,5 @@
-// Package sigv4 verifies AWS Signature Version 4: it signs the request again with
-// the SDK's signer, and compares.
+// Package sigv4 verifies AWS Signature Version 4. It signs the request with the SDK's
+// signer and compares the signatures.
 package sigv4
 
 import (
@@ -22,7 +22,7 @@ const (
 	timeFormat = "20060102T150405Z"
 )
 
-// A Key signs requests in one region.
+// A Key is an access key for requests in one region.
 type Key struct {
 	Region, AccessKeyID, SecretAccessKey string
 }
@@ -36,20 +36,19 @@ const (
 	UnknownKey               // signed with another key
 	WrongScope               // signed for another day, region or service
 	Skewed                   // too old, or from the future
-	Mismatch                 // the signature is not this request's
+	Mismatch                 // the signature is wrong
 )
 
-// A Refusal is why AWS would refuse a request. Each service has its own error
-// code for a reason.
+// A Refusal is why AWS would refuse a request. The error code for a reason depends on the
+// service.
 type Refusal struct {
 	Reason  Reason
 	Message string
 }
 
-// Verify returns why AWS would refuse r, or nil. The request has the given body,
-// must be signed for service, and its signature may differ from now by maxSkew.
-// For S3 the signature covers the hash in X-Amz-Content-Sha256, which the caller
-// compares with the body's.
+// Verify returns why AWS would refuse r, or nil. body is r's body. r must be signed for
+// service at a time that differs from now by at most maxSkew. For S3 the signature covers
+// the hash in X-Amz-Content-Sha256, and the caller must compare that with the body's.
 func (k Key) Verify(r *http.Request, body []byte, service string, maxSkew time.Duration, now time.Time) *Refusal {
 	authorization := r.Header.Get("Authorization")
 	if authorization == "" {
@@ -84,7 +83,7 @@ func SignedHeaders(r *http.Request) []string {
 	return strings.Split(field(r, "SignedHeaders"), ";")
 }
 
-// Service returns the name of the service that r's signature is for, or "".
+// Service returns the service in the scope of r's signature, or "" if r is not signed.
 func Service(r *http.Request) string {
 	scope := strings.Split(field(r, "Credential"), "/")
 	if len(scope) != 5 {
@@ -100,14 +99,14 @@ func field(r *http.Request, name string) string {
 	return value
 }
 
-// sign returns the Authorization of r with the named headers signed.
+// sign returns the Authorization that r must have if the named headers are signed.
 func (k Key) sign(r *http.Request, body []byte, service string, names []string, at time.Time) string {
-	again := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: make(http.Header)}
+	signed := &http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: make(http.Header)}
 	for _, name := range names {
 		if name == "content-length" {
-			again.ContentLength = int64(len(body))
+			signed.ContentLength = int64(len(body))
 		} else if values := r.Header.Values(name); len(values) > 0 {
-			again.Header[http.CanonicalHeaderKey(name)] = values
+			signed.Header[http.CanonicalHeaderKey(name)] = values
 		}
 	}
 	sum := sha256.Sum256(body)
@@ -117,10 +116,10 @@ func (k Key) sign(r *http.Request, body []byte, service string, names []string, 
 		hash = cmp.Or(r.Header.Get("X-Amz-Content-Sha256"), hash)
 	}
 	credentials := aws.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey}
-	err := v4.NewSigner().SignHTTP(context.Background(), credentials, again, hash, service, k.Region, at,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 }) // only S3 does not escape the path again
+	err := v4.NewSigner().SignHTTP(context.Background(), credentials, signed, hash, service, k.Region, at,
+		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 }) // other services escape the path twice
 	if err != nil {
 		return ""
 	}
-	return again.Header.Get("Authorization")
+	return signed.Header.Get("Authorization")
 }
