@@ -1,7 +1,7 @@
 package wechatpay
 
-// This file signs answers and notifications, and has the faults of signatures. The
-// other faults are those of the package sandbox.
+// This file signs answers and notifications, and has the faults that concern the
+// signature or the encoding. Package sandbox has the others.
 
 import (
 	"bytes"
@@ -26,11 +26,11 @@ type signing struct {
 	unknown signingKey
 
 	forged   bool     // sign another body
-	probe    bool     // mark the signature as a probe
+	probe    bool     // mark the signature as WeChat Pay's probe
 	unsigned bool     // do not sign
-	without  []string // headers not to send
-	gzip     bool
-	badGzip  bool // with a wrong checksum
+	without  []string // headers to leave out
+	gzip     bool     // compress the body
+	badGzip  bool     // write a wrong checksum
 }
 
 // finish signs and compresses an answer.
@@ -79,17 +79,17 @@ func fault(change func(*signing)) sandbox.Fault {
 	return func(a *sandbox.Answer) { change(a.Signing.(*signing)) }
 }
 
-// WrongSignature signs other bytes than the body.
+// WrongSignature signs bytes other than the body.
 func WrongSignature() sandbox.Fault { return fault(func(s *signing) { s.forged = true }) }
 
-// SignatureProbe sends the signature that WeChat Pay sends now and then to see
-// whether a merchant checks: one that begins with WECHATPAY/SIGNTEST/.
+// SignatureProbe sends a wrong signature that begins with WECHATPAY/SIGNTEST/, as WeChat
+// Pay does now and then to find out whether a merchant verifies signatures.
 func SignatureProbe() sandbox.Fault { return fault(func(s *signing) { s.probe = true }) }
 
-// Stale signs validly for a time 6 minutes ago.
+// Stale signs with a timestamp of 6 minutes ago.
 func Stale() sandbox.Fault { return Stamped(-6 * time.Minute) }
 
-// Stamped signs validly for a time that is off by d.
+// Stamped signs with a timestamp that is off by d.
 func Stamped(d time.Duration) sandbox.Fault {
 	return fault(func(s *signing) { s.time = s.time.Add(d) })
 }
@@ -105,13 +105,13 @@ func MissingHeader(name string) sandbox.Fault {
 // Unsigned leaves out all headers of the signature.
 func Unsigned() sandbox.Fault { return fault(func(s *signing) { s.unsigned = true }) }
 
-// UnsignedStatus is [sandbox.Status], not signed, as a proxy would answer.
+// UnsignedStatus is [sandbox.Status] without a signature, like the answer of a proxy.
 func UnsignedStatus(code int, body string) sandbox.Fault {
 	return both(sandbox.Status(code, body), Unsigned())
 }
 
-// Gzip compresses the body, whether or not the client accepts that. The signature
-// covers the uncompressed body.
+// Gzip compresses the body even if the client does not accept that. The signature is of
+// the uncompressed body.
 func Gzip() sandbox.Fault { return fault(func(s *signing) { s.gzip = true }) }
 
 // GzipOversized is [sandbox.Oversized], compressed to about a thousandth of its

@@ -1,6 +1,6 @@
 package wechatpay
 
-// This file has the rules of APIv3 for all requests.
+// This file has APIv3's rules for all requests.
 
 import (
 	"crypto"
@@ -17,11 +17,10 @@ import (
 
 const (
 	scheme  = "WECHATPAY2-SHA256-RSA2048"
-	maxSkew = 5 * time.Minute // between a request's timestamp and our clock
+	maxSkew = 5 * time.Minute // between a request's timestamp and the sandbox's clock
 )
 
-// Authorization has the parts of a request's Authorization header. All are empty if
-// the header is malformed.
+// Authorization is a parsed Authorization header. All parts are empty if it is malformed.
 type Authorization struct {
 	MchID     string
 	SerialNo  string // of the merchant's certificate, in hexadecimal
@@ -69,8 +68,8 @@ func parseAuthorization(header []string) (Authorization, *refusal) {
 	return a, nil
 }
 
-// authorize checks that the merchant signed the request, now, and sent it for the
-// first time. It fills in r.Authorization, r.Verified and r.account.
+// authorize checks that a merchant signed the request within maxSkew and that it is not a
+// replay. It sets r.Authorization, r.Verified and r.account.
 func (s *Sandbox) authorize(r *Request) *refusal {
 	var refused *refusal
 	if r.Authorization, refused = parseAuthorization(r.Header["Authorization"]); refused != nil {
@@ -109,8 +108,8 @@ func (s *Sandbox) authorize(r *Request) *refusal {
 	return nil
 }
 
-// signatureDetail has the message that should have been signed, in the form of the
-// original.
+// signatureDetail returns the detail of a wrong signature in WeChat Pay's format, which has
+// the message that should have been signed.
 func signatureDetail(r *Request, message string) any {
 	const shown = 256 // bytes
 	return map[string]any{
@@ -126,16 +125,16 @@ func signatureDetail(r *Request, message string) any {
 	}
 }
 
-// nonces keeps nonces for as long as a request can be repeated, and at most twice
-// as long.
+// nonces remembers nonces for at least as long as a request can be replayed, and at most
+// twice as long.
 type nonces struct {
-	since      time.Time // when fresh was empty
+	since      time.Time // when fresh was created
 	fresh, old map[string]struct{}
 }
 
 // add reports whether the nonce is new.
 func (n *nonces) add(nonce string, now time.Time) bool {
-	// A timestamp is accepted from maxSkew before to maxSkew after it.
+	// A request is accepted from maxSkew before until maxSkew after its timestamp.
 	if n.fresh == nil || now.Sub(n.since) > 2*maxSkew {
 		n.since, n.old, n.fresh = now, n.fresh, make(map[string]struct{})
 	}
@@ -156,8 +155,8 @@ func checkHeader(h http.Header) *refusal {
 	return nil
 }
 
-// acceptsJSON reports whether an Accept header includes application/json. WeChat
-// Pay's documents require that value, but its own SDK for Go sends */*.
+// acceptsJSON reports whether an Accept header includes application/json. WeChat Pay's
+// documents require that value, but its own Go SDK sends */*.
 func acceptsJSON(accept []string) bool {
 	for ranges := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		switch kind, params, err := mime.ParseMediaType(ranges); {
@@ -170,7 +169,7 @@ func acceptsJSON(accept []string) bool {
 	return false
 }
 
-// checkSerial refuses a request for an answer signed with an unknown key.
+// checkSerial refuses a request whose Wechatpay-Serial is not one of the sandbox's keys.
 func (s *Sandbox) checkSerial(h http.Header) *refusal {
 	serial := h.Get("Wechatpay-Serial")
 	s.mu.Lock()

@@ -1,7 +1,6 @@
 package wechatpay
 
-// This file has the users' cards: how users open and delete them, and the operations
-// on them.
+// This file has the users' cards, what users do with them, and the operations on them.
 
 import (
 	"encoding/json"
@@ -26,39 +25,39 @@ const (
 // UserCard is a user's card.
 type UserCard struct {
 	BrandID  string // empty for a merchant card
-	CardID   string // the template
+	CardID   string // of the template
 	OpenID   string
 	Code     string // 24 digits for a brand card, 12 for a merchant card
 	State    string
 	Opened   time.Time
 	OuterStr string
 
-	// What the jump to the merchant's page has, for JUMP_ACTIVATE.
-	EncryptCode    string // has + and /
-	ActivateTicket string // has + / and =
+	// Parameters of the jump to the merchant's page, for JUMP_ACTIVATE.
+	EncryptCode    string // contains + and /
+	ActivateTicket string // contains +, / and =
 
-	ConfirmState     string // as the merchant said, empty until then
-	Confirmations    int    // how many took effect: 0 or 1
-	Repetitions      int    // how many followed that one, without effect
-	MembershipNumber string // once activated
+	ConfirmState     string // the merchant's user_card_confirm_state; empty until it confirms
+	Confirmations    int    // those that took effect: 0 or 1
+	Repetitions      int    // those after it, which had no effect
+	MembershipNumber string // empty until the card is activated
 
 	validDate json.RawMessage
-	merchant  *account // whose token opened it; nil: the sandbox's own
+	merchant  *account // who requested the token; nil for the sandbox's own merchant
 }
 
-// token lets a user open a card with the component, once.
+// token allows a user to open one card with the component.
 type token struct {
 	merchant   *account
 	brandID    string // empty for a merchant card
 	cardID     string
-	openid     string            // empty: any user
-	expires    time.Time         // zero: never
-	permission map[string]string // the body of 商户预授权
+	openid     string            // empty for any user
+	expires    time.Time         // zero for never
+	permission map[string]string // the request for a permission_token, 商户预授权
 	used       bool
 }
 
-// Jump is where the component sends a user whose card the merchant is to activate:
-// to a page, or else to a mini program.
+// Jump is where the component sends a user for the activation of a card: a page, or a
+// mini program.
 type Jump struct {
 	URL string
 
@@ -67,13 +66,14 @@ type Jump struct {
 	ExtraData map[string]string
 }
 
-// OpenCard does what the component does when a user opens a card with a token: a
-// brand token, which is for one user and expires after an hour, or a
-// permission_token. A token opens one card. The merchant is notified. The jump is
-// nil unless the card was pre-authorized with JUMP_ACTIVATE.
+// OpenCard opens a card for a user, as the component does, and notifies the merchant. The
+// token is a permission_token, or a brand token, which is valid for one user and expires
+// after an hour. A token opens one card. The jump is nil unless the card was
+// pre-authorized with JUMP_ACTIVATE.
 //
-// A brand card is UNACTIVATED until the merchant confirms it; a merchant card until
-// it is activated, which WeChat Pay does itself for AUTO_ACTIVATE.
+// A brand card is UNACTIVATED until the merchant confirms it. A merchant card is
+// UNACTIVATED until it is activated: by WeChat Pay at once for AUTO_ACTIVATE, otherwise by
+// the merchant.
 func (s *Sandbox) OpenCard(value, openid string) (UserCard, *Jump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +106,8 @@ func (s *Sandbox) OpenCard(value, openid string) (UserCard, *Jump, error) {
 	return *c, c.jump(t.permission), nil
 }
 
-// jump returns where the user goes. If both a page and a mini program are given, it
-// is the mini program (商户预授权).
+// jump returns where the user is sent. A mini program takes precedence over a page
+// (商户预授权).
 func (c *UserCard) jump(permission map[string]string) *Jump {
 	if id := permission["activate_appid"]; id != "" {
 		return &Jump{AppID: id, Path: permission["activate_path"], ExtraData: map[string]string{
@@ -119,7 +119,7 @@ func (c *UserCard) jump(permission map[string]string) *Jump {
 	if strings.Contains(page, "?") {
 		separator = "&"
 	}
-	// encrypt_code is not escaped, for the merchant has to send it back as it came.
+	// encrypt_code is not escaped, because the merchant must send it back unchanged.
 	page += separator + "card_id=" + url.QueryEscape(c.CardID) + "&encrypt_code=" + c.EncryptCode +
 		"&openid=" + url.QueryEscape(c.OpenID) + "&activate_ticket=" + url.QueryEscape(c.ActivateTicket) +
 		"&outer_str=" + url.QueryEscape(c.OuterStr)
@@ -129,9 +129,9 @@ func (c *UserCard) jump(permission map[string]string) *Jump {
 	return &Jump{URL: page}
 }
 
-// Forge opens a brand card of which the merchant only gets a forged notification: one
-// that names WeChat Pay's key but is signed with another. Nobody should believe it, so
-// the card should remain UNACTIVATED.
+// Forge opens a brand card and sends the merchant a forged notification: it names WeChat
+// Pay's key but is signed with another one. The merchant should reject it, so that the card
+// remains UNACTIVATED.
 func (s *Sandbox) Forge(brandID, cardID, openid string) UserCard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,8 +141,8 @@ func (s *Sandbox) Forge(brandID, cardID, openid string) UserCard {
 	return *c
 }
 
-// DeleteCard does what happens when a user deletes a card. The merchant is notified.
-// It reports whether there was such a card.
+// DeleteCard deletes a user's card, as the user does, and notifies the merchant. It reports
+// whether there was a card with the code.
 func (s *Sandbox) DeleteCard(code string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,9 +159,9 @@ func (s *Sandbox) DeleteCard(code string) bool {
 	return true
 }
 
-// UserCards returns all users' cards. The first two are there from the start, of which
-// no notification is sent: a brand card that is to be confirmed, and a merchant card
-// that is to be activated after a jump.
+// UserCards returns all users' cards. The first two are samples that exist from the start
+// without a notification: an unconfirmed brand card, and a merchant card that can be
+// activated with the parameters of a jump.
 func (s *Sandbox) UserCards() []UserCard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +183,8 @@ func (s *Sandbox) UserCard(code string) (c UserCard, ok bool) {
 	return *found, true
 }
 
-// findCard returns the first card of which is holds, or nil. The caller holds s.mu.
+// findCard returns the first card for which is returns true, or nil. The caller holds
+// s.mu.
 func (s *Sandbox) findCard(is func(*UserCard) bool) *UserCard {
 	i := slices.IndexFunc(s.cards, is)
 	if i < 0 {
@@ -210,7 +211,7 @@ func sampleCards(now time.Time) []*UserCard {
 	return []*UserCard{brand, merchant}
 }
 
-// unknownCard refuses a card, code or ticket that there is not.
+// unknownCard refuses a card, code or ticket that does not exist.
 func unknownCard() *refusal {
 	return refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "用户会员卡不存在")
 }
@@ -276,7 +277,7 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, *refusal) {
 	return c.resource(), nil
 }
 
-// resource is a brand card as WeChat Pay shows it to the merchant.
+// resource returns a brand card as WeChat Pay shows it to the merchant.
 func (c *UserCard) resource() map[string]any {
 	return map[string]any{
 		"user_card_code":         c.Code,
@@ -290,8 +291,8 @@ func (c *UserCard) resource() map[string]any {
 	}
 }
 
-// checkPersonal checks that personal data is encrypted: phone_number, and in
-// user_information all of value and value_list.
+// checkPersonal checks that personal data is encrypted: phone_number, and every value and
+// value_list in user_information.
 func (s *Sandbox) checkPersonal(r *Request, given map[string]string) *refusal {
 	if phone := given["phone_number"]; phone != "" {
 		if _, refused := s.decrypt(r, "/phone_number", phone); refused != nil {
@@ -306,8 +307,8 @@ func (s *Sandbox) checkPersonal(r *Request, given map[string]string) *refusal {
 	return s.checkValues(r, "/user_information", information, false)
 }
 
-// checkValues checks that the texts in a JSON value are encrypted, if they are a
-// value or in a value_list.
+// checkValues checks that every value and value_list in v is encrypted. isValue means that
+// v itself is one of these.
 func (s *Sandbox) checkValues(r *Request, pointer string, v any, isValue bool) (refused *refusal) {
 	switch v := v.(type) {
 	case string:
@@ -372,7 +373,7 @@ func (s *Sandbox) activate(c *UserCard, membershipNumber string) {
 		map[string]string{"event_type": "MEMBER_CARD_ACTIVATE", "activate_scene": "NEW_ACTIVATE"})
 }
 
-// confirmMerchantCard is 确认开卡结果. No document has its answer.
+// confirmMerchantCard is 确认开卡结果. Its document does not describe the answer.
 func (s *Sandbox) confirmMerchantCard(r *Request) (any, *refusal) {
 	given, refused := parse(r, []field{
 		{name: "user_card_confirm_state", title: "用户会员卡确认状态", required: true,
@@ -396,8 +397,8 @@ func (s *Sandbox) confirmMerchantCard(r *Request) (any, *refusal) {
 	return nil, nil
 }
 
-// activateInformation is 查询用户填写的激活信息. The ticket must be escaped as one
-// segment of the path, once and completely.
+// activateInformation is 查询用户填写的激活信息. The ticket must be escaped, once and
+// completely, as one segment of the path.
 func (s *Sandbox) activateInformation(r *Request) (any, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -423,8 +424,8 @@ func (s *Sandbox) activateInformation(r *Request) (any, *refusal) {
 	}, nil
 }
 
-// decryptCode is 解密code. The query must have encrypt_code as it was handed out, byte
-// for byte.
+// decryptCode is 解密code. The query must have encrypt_code byte for byte as it is in the
+// jump.
 func (s *Sandbox) decryptCode(r *Request) (any, *refusal) {
 	_, query, _ := strings.Cut(r.URI, "?")
 	given, ok := strings.CutPrefix(query, "encrypt_code=")

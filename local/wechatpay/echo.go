@@ -1,7 +1,6 @@
 package wechatpay
 
-// This file has the addresses that notifications are sent to, and the self-test of the
-// merchant's keys.
+// This file has the addresses of notifications and the self-test of the merchant's keys.
 
 import (
 	"crypto/rand"
@@ -14,24 +13,24 @@ import (
 	"membercard/local/sandbox"
 )
 
-// NotifyAt sets where notifications of brand cards (the notify_url of their templates)
-// and of merchant cards (the callback address) are sent; empty is nowhere, the
-// default. Unlike an address in a request, it may be one of http.
+// NotifyAt sets the address of notifications of brand cards (the notify_url of their
+// templates) and of merchant cards (the callback address). If it is empty, which is the
+// default, none are sent. Unlike an address in a request, it may use http.
 func (s *Sandbox) NotifyAt(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.local, s.brandAddress, s.merchantAddress = address, address, address
 }
 
-// NotifyWith adds headers to the requests to the address of [Sandbox.NotifyAt], for what
-// is in front of it. They are not in [Attempt.Header].
+// NotifyWith adds headers to requests to the address of [Sandbox.NotifyAt], which a proxy
+// in front of it may require. They are not in [Attempt.Header].
 func (s *Sandbox) NotifyWith(header http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.localHeader = header
 }
 
-// notifyURL is the rule for an address in a request.
+// notifyURL returns the rule for an address in a request.
 func (s *Sandbox) notifyURL(required bool) field {
 	return field{name: "notify_url", title: "通知URL地址", required: required, max: 256, check: func(value string) string {
 		s.mu.Lock()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// account is what WeChat Pay knows of a merchant's certificate.
+// account is what WeChat Pay knows about a merchant and its certificate.
 type account struct {
 	mchID    string
 	serialNo string
@@ -20,14 +20,13 @@ type account struct {
 	apiv3Key string
 }
 
-// Enrol makes a merchant known by its certificate, apiclient_cert.pem, and its APIv3
-// key, beside the sandbox's own merchant and until the sandbox is closed. A merchant may
-// have several certificates; the APIv3 key that was given last is the one in force. It
-// returns the public key of WeChat Pay (PKIX in PEM) and its ID, which the merchant
-// platform hands out: the sandbox can sign with no other.
+// Enrol registers another merchant with its certificate (apiclient_cert.pem) and its APIv3
+// key. It returns what the merchant gets from the merchant platform: the sandbox's public
+// key (PKIX in PEM) and its ID. A merchant may have several certificates, but has only one
+// APIv3 key, which is the latest.
 //
-// A certificate that WeChat Pay would not have issued is refused: without a merchant
-// number as its CN, with another key than RSA of 2048 bits or more, or not in force.
+// Enrol fails if WeChat Pay would not have issued the certificate: if its CN is not a
+// merchant number, its key is not RSA with at least 2048 bits, or it is not valid now.
 func (s *Sandbox) Enrol(certificate []byte, apiv3Key string) (publicKey, id string, err error) {
 	enrolled, err := newAccount(certificate, apiv3Key, s.now())
 	if err != nil {
@@ -78,8 +77,8 @@ func newAccount(certificate []byte, apiv3Key string, now time.Time) (account, er
 	return account{mchid, fmt.Sprintf("%X", c.SerialNumber.Bytes()), key, c.NotAfter, apiv3Key}, nil
 }
 
-// account returns the account that a request names, or nil. known reports whether there
-// is such a merchant.
+// account returns the account with the given merchant number and certificate, or nil.
+// known reports whether there is such a merchant.
 func (s *Sandbox) account(mchid, serialNo string, now time.Time) (found *account, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

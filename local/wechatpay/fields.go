@@ -1,6 +1,6 @@
 package wechatpay
 
-// This file reads bodies by the rules of their documents.
+// This file validates bodies by the rules of the documents.
 
 import (
 	"bytes"
@@ -24,19 +24,19 @@ const (
 	object
 )
 
-// field is a rule of a document for a member of a JSON object.
+// field is a document's rule for a member of a JSON object.
 type field struct {
 	name     string
-	title    string // what the document calls it
+	title    string // its name in the document
 	kind     kind
 	required bool
-	max      int                               // characters of a text; 0 is no limit
-	check    func(value string) (issue string) // of a text that is not empty
+	max      int                               // characters of a text; 0 means no limit
+	check    func(value string) (issue string) // for a text that is not empty; may be nil
 	members  []field                           // of an object
 }
 
-// parse reads a body by the rules for its members and returns those that were sent:
-// texts as they are, others as JSON. Unknown members are ignored.
+// parse validates a body and returns the members that it has: texts unquoted, others as
+// JSON. Unknown members are ignored.
 func parse(r *Request, fields []field) (map[string]string, *refusal) {
 	if refused := checkContentType(r.Header); refused != nil {
 		return nil, refused
@@ -49,7 +49,7 @@ func parse(r *Request, fields []field) (map[string]string, *refusal) {
 
 func notAnObject() *refusal { return invalid("body", "", "", "请求报文不是合法的JSON对象") }
 
-// parseObject reads the object at a JSON pointer.
+// parseObject validates the object at a JSON pointer.
 func parseObject(document []byte, at string, fields []field) (map[string]string, *refusal) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(document, &members) != nil || members == nil {
@@ -73,7 +73,7 @@ func parseObject(document []byte, at string, fields []field) (map[string]string,
 	return given, nil
 }
 
-// parse reads the member at a JSON pointer.
+// parse validates the member at a JSON pointer.
 func (f *field) parse(raw json.RawMessage, pointer string) (string, *refusal) {
 	var value string
 	into, name := any(&value), "字符串"
@@ -113,7 +113,7 @@ func (f *field) parse(raw json.RawMessage, pointer string) (string, *refusal) {
 	return value, nil
 }
 
-// checkOneOf allows the given values only.
+// checkOneOf allows only the given values.
 func checkOneOf(values ...string) func(string) string {
 	return func(value string) string {
 		if slices.Contains(values, value) {
@@ -155,8 +155,7 @@ func checkColor(value string) string {
 	return "应为#RRGGBB"
 }
 
-// checkPath checks the length of a parameter in the path, which may have 1 to 32
-// characters.
+// checkPath checks that a parameter in the path has 1 to 32 characters.
 func checkPath(name, title, value string) *refusal {
 	if n := utf8.RuneCountInString(value); n < 1 || n > 32 {
 		return invalid("url", name, value, lengthIssue("/url/"+name, title, n, 1, 32))
@@ -172,8 +171,8 @@ func lengthIssue(source, title string, n, least, most int) string {
 	return fmt.Sprintf("输入源“%s”映射到值字段“%s”字符串规则校验失败，字符数 %d，%s", source, title, n, limit)
 }
 
-// detail names the parameter at fault: by a JSON pointer into the body, or by its
-// name if the location is elsewhere.
+// detail names the invalid parameter: with a JSON pointer if it is in the body, otherwise
+// with its name.
 type detail struct {
 	Field    string `json:"field"`
 	Value    string `json:"value"`

@@ -13,10 +13,10 @@ import (
 	"membercard/local/sandbox"
 )
 
-// Files returns what a merchant gets from WeChat Pay, by file name: by its
-// certificate tool apiclient_cert.pem and apiclient_key.pem; from the merchant
-// platform pub_key.pem, its ID in pub_key_id.txt, and the APIv3 key in
-// apiv3_key.txt.
+// Files returns the files that a merchant gets from WeChat Pay, by name:
+// apiclient_cert.pem and apiclient_key.pem from its certificate tool, pub_key.pem from the
+// merchant platform, and the key's ID and the APIv3 key, which are shown there, as
+// pub_key_id.txt and apiv3_key.txt.
 func (s *Sandbox) Files() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

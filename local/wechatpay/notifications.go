@@ -1,7 +1,6 @@
 package wechatpay
 
-// This file sends notifications: signed, encrypted, and again if they are not
-// answered.
+// This file sends notifications, signed and encrypted, and retries them.
 
 import (
 	"bytes"
@@ -17,37 +16,36 @@ import (
 	"membercard/local/sandbox"
 )
 
-// Trouble is what may happen to a notification on its way.
+// Trouble is what may happen to a notification.
 type Trouble int
 
 const (
-	// LostAnswer loses the answer to an attempt, which is therefore repeated.
+	// LostAnswer loses the answer to an attempt, so that the notification is retried.
 	LostAnswer Trouble = iota
-	// Twice sends a notification once more after it was answered with success.
+	// Twice sends a notification once more after it has succeeded.
 	Twice
-	// Probe sends a wrong signature first, on purpose: one that begins with
-	// WECHATPAY/SIGNTEST/. The right one follows at once.
+	// Probe first sends the notification with a signature that is deliberately wrong and
+	// begins with WECHATPAY/SIGNTEST/, and then at once with the right one.
 	Probe
 )
 
-// Delivery is how notifications are delivered. They are delivered independently of
-// each other, so they may arrive in any order.
+// Delivery is how notifications are delivered. They are delivered concurrently and may
+// arrive in any order.
 type Delivery struct {
-	Timeout  time.Duration // for an answer
-	Interval time.Duration // between the attempts, until one is answered with 2xx
-	Retries  int           // attempts after the first
-	Delay    time.Duration // before the first
+	Timeout  time.Duration // of an attempt
+	Interval time.Duration // between attempts, until one is answered with 2xx
+	Retries  int           // maximum of attempts after the first
+	Delay    time.Duration // before the first attempt
 
 	// Rates are the probabilities of troubles, from 0 to 1: of LostAnswer for each
-	// attempt, of the others for each notification. The seed and the number of the
-	// notification since [Sandbox.Deliver] decide.
+	// attempt, of the others for each notification. The choices depend only on the seed
+	// and on the number of notifications since [Sandbox.Deliver].
 	Rates map[Trouble]float64
 	Seed  uint64
 }
 
-// NewDelivery returns the default, which is WeChat Pay's for these notifications,
-// without troubles: after 5 s without an answer, or any answer but 2xx, it waits for
-// 60 s, up to 11 times.
+// NewDelivery returns the default, which is how WeChat Pay delivers these notifications: a
+// timeout of 5 s, and up to 11 retries at intervals of 60 s. There are no troubles.
 func NewDelivery() Delivery {
 	return Delivery{Timeout: 5 * time.Second, Interval: time.Minute, Retries: 11}
 }
@@ -60,7 +58,8 @@ func (s *Sandbox) Deliver(d Delivery) {
 	s.delivery, s.sent = d, 0
 }
 
-// Next has a trouble happen to the next attempt, or the next notification.
+// Next makes a trouble happen to the next notification, or to the next attempt if it is
+// LostAnswer.
 func (s *Sandbox) Next(t Trouble) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,11 +72,11 @@ type Attempt struct {
 	Event  string // its event_type
 	Code   string // of the user's card; empty for SECURITY_ECHO.SUCCESS
 	Kind   Kind
-	Number int // from 1, for a Regular attempt
+	Number int // 1 for the first Regular attempt
 	Time   time.Time
 	URL    string
 	Header http.Header // as sent
-	Status int         // of the answer; 0: none, or not in time
+	Status int         // of the answer; 0 if there was none in time
 	Lost   bool        // the answer was lost
 }
 
@@ -88,11 +87,11 @@ const (
 	Regular   Kind = "regular"
 	Probing   Kind = "probe"     // of [Probe]
 	Duplicate Kind = "duplicate" // of [Twice]
-	Forgery   Kind = "forgery"   // not WeChat Pay's, of [Sandbox.Forge]
+	Forgery   Kind = "forgery"   // of [Sandbox.Forge]
 )
 
-// Deliveries returns the attempts to deliver notifications, at most the newest 10,000,
-// in the order in which they ended.
+// Deliveries returns the newest attempts to deliver notifications, at most 10,000, in the
+// order in which they ended.
 func (s *Sandbox) Deliveries() []Attempt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +127,7 @@ func (n *notifier) start() {
 
 // notification is a notification to be delivered.
 type notification struct {
-	to                   *account // whose APIv3 key encrypts it; nil: the sandbox's own merchant
+	to                   *account // whose APIv3 key encrypts it; nil for the sandbox's own merchant
 	url, id, event, code string
 	body                 []byte
 	forged               bool
@@ -144,15 +143,15 @@ func (s *Sandbox) notifyBrand(c *UserCard, n notification, summary string) {
 	s.notify(s.brandAddress, n, summary, "user_card", "user_card", c.notified())
 }
 
-// notified is a brand card as notifications have it.
+// notified returns a brand card as it is in notifications.
 func (c *UserCard) notified() map[string]any {
 	resource := c.resource()
 	resource["phone_number"] = "13900000000"
 	return resource
 }
 
-// Notification returns the notification that the brand card with a code was opened,
-// signed now, without sending it. ok is false if there is no such card.
+// Notification returns a freshly signed notification that a brand card was opened, without
+// sending it. ok is false if there is no brand card with the code.
 func (s *Sandbox) Notification(code string) (header http.Header, body []byte, ok bool) {
 	s.mu.Lock()
 	c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
@@ -175,8 +174,7 @@ func (s *Sandbox) notifyMerchant(c *UserCard, event, summary string, resource ma
 	s.notify(s.merchantAddress, notification{event: event, code: c.Code, to: c.merchant}, summary, "membercard", "", resource)
 }
 
-// notify sends a notification to an address, or nowhere if that is empty. The caller
-// holds s.mu.
+// notify sends a notification to an address, unless that is empty. The caller holds s.mu.
 func (s *Sandbox) notify(address string, n notification, summary, originalType, associatedData string, resource any) {
 	if address == "" || s.ctx.Err() != nil {
 		return
@@ -187,7 +185,7 @@ func (s *Sandbox) notify(address string, n notification, summary, originalType, 
 	s.deliveries.Go(func() { s.deliver(&n) })
 }
 
-// write gives a notification its ID and body. The caller holds s.mu.
+// write sets a notification's ID and body. The caller holds s.mu.
 func (s *Sandbox) write(n *notification, summary, originalType, associatedData string, resource any) {
 	id := sandbox.RandomText(32)
 	apiv3Key := s.apiv3Key
@@ -246,7 +244,7 @@ func (s *Sandbox) deliver(n *notification) {
 	}
 }
 
-// pause waits, and reports whether the sandbox still runs.
+// pause waits, and reports whether the sandbox is still running.
 func (s *Sandbox) pause(d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -266,8 +264,7 @@ func (s *Sandbox) troubles(n *notification, t Trouble) bool {
 	return n.random.Float64() < n.delivery.Rates[t]
 }
 
-// attempt sends a notification, logs that, and reports whether it was answered with
-// success.
+// attempt sends a notification, logs the attempt, and reports whether it succeeded.
 func (s *Sandbox) attempt(n *notification, a Attempt) (ok bool) {
 	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
 	a.Header = s.sign(n, a.Kind, a.Time)

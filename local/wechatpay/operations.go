@@ -1,6 +1,6 @@
 package wechatpay
 
-// This file has the operations: the rules of their documents, and their answers.
+// This file routes requests, and has the operations for certificates and tokens.
 
 import (
 	"cmp"
@@ -12,11 +12,11 @@ import (
 	"membercard/local/sandbox"
 )
 
-// process returns the answer to a request, or its refusal, and fills in who sent
-// it. An answer of nil is 204.
+// process returns the answer to a request or its refusal, and sets the sender in
+// received. An answer of nil means 204.
 func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
 	serve, refused := received.route(r.Method, r.URL.EscapedPath())
-	// All checks are made, so that the log always has the result of authorize.
+	// cmp.Or evaluates all checks, so that the log always has the result of authorize.
 	refused = cmp.Or(refused, checkHeader(r.Header), s.authorize(received), s.checkSerial(r.Header))
 	if refused == nil {
 		refused = s.injected(received)
@@ -30,7 +30,7 @@ func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
 // operation serves an authorized request.
 type operation func(*Sandbox, *Request) (any, *refusal)
 
-// routes are the operations. A name in braces stands for one segment of the path.
+// routes are the operations. A name in braces matches one segment of the path.
 var routes = []struct {
 	method, path string
 	serve        operation
@@ -49,8 +49,7 @@ var routes = []struct {
 	{"PATCH", "/v3/marketing/membercard-open/callback", (*Sandbox).setCallback},
 }
 
-// route returns the operation for a method and a path, which is still escaped, and
-// fills in r.segments.
+// route returns the operation for a method and an escaped path, and sets r.segments.
 func (r *Request) route(method, path string) (operation, *refusal) {
 	var allowed []string
 	for _, route := range routes {
@@ -71,7 +70,7 @@ func (r *Request) route(method, path string) (operation, *refusal) {
 	return nil, refused
 }
 
-// match returns the segments of a path that stand for the names in a pattern.
+// match returns the segments of a path that match the names in a pattern.
 func match(pattern, path string) (segments map[string]string, ok bool) {
 	names, values := strings.Split(pattern, "/"), strings.Split(path, "/")
 	if len(names) != len(values) {
@@ -90,7 +89,7 @@ func match(pattern, path string) (segments map[string]string, ok bool) {
 
 // segment returns a segment of the path, unescaped.
 func (r *Request) segment(name string) string {
-	return sandbox.Must(url.PathUnescape(r.segments[name])) // the server has parsed the path
+	return sandbox.Must(url.PathUnescape(r.segments[name])) // cannot fail: the server has parsed the path
 }
 
 // listCertificates is 获取平台证书列表.
@@ -184,7 +183,8 @@ const (
 	BrandTokens      = "brand-tokens"      // 入会组件预授权, under both its paths
 )
 
-// ReservedValue makes an operation fail with a business error of its document.
+// ReservedValue is a value of a field for which an operation fails with a business error
+// of its document.
 type ReservedValue struct {
 	Operation string // PermissionTokens or BrandTokens
 	Field     string
@@ -194,8 +194,8 @@ type ReservedValue struct {
 	Message   string
 }
 
-// ReservedValues lists all reserved values. If a request has several, the first in
-// the list counts.
+// ReservedValues returns all reserved values. The first one that a request has determines
+// the error.
 func ReservedValues() []ReservedValue {
 	return []ReservedValue{
 		{PermissionTokens, "card_id", "pNoAuth", 403, "NO_AUTH", "商户暂无权限使用此功能"},
@@ -213,7 +213,7 @@ func ReservedValues() []ReservedValue {
 	}
 }
 
-// reserved refuses a request with a reserved value.
+// reserved refuses a request that has a reserved value.
 func reserved(operation string, given map[string]string) *refusal {
 	for _, v := range ReservedValues() {
 		if v.Operation != operation || given[v.Field] != v.Value {

@@ -1,8 +1,8 @@
-// Package wechatpay is a sandbox of WeChat Pay's APIv3: the operations that
+// Package wechatpay is a sandbox of WeChat Pay's APIv3. It has the operations that
 // membercard calls, over TLS on two endpoints of the loopback interface, like
-// api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It checks requests as strictly
-// as the original, logs them, signs its answers, and can be told to fail in the
-// ways that a client must expect. It sends notifications, signed and encrypted.
+// api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It validates requests as strictly as
+// WeChat Pay, logs them and signs its answers. It sends signed and encrypted
+// notifications. It can inject the faults that a client must handle.
 //
 // The operations are
 //
@@ -19,12 +19,12 @@
 //	POST  /v3/security/echo                                                           (商户签名验签/加解密测试, 2026-04-08)
 //	GET   /v3/certificates                                                            (获取平台证书列表)
 //
-// All card templates, brands and users exist, but the values that [ReservedValues]
-// lists are answered with the business errors of the documents. A user's card exists
-// once it was opened with [Sandbox.OpenCard].
+// Every card template, brand and user exists, except that the values in [ReservedValues]
+// lead to the business errors of the documents. Users' cards are opened with
+// [Sandbox.OpenCard].
 //
-// The sandbox has a merchant of its own; [Sandbox.Enrol] makes others known. They share
-// the callback address and all cards.
+// The sandbox has its own merchant; [Sandbox.Enrol] registers others. All merchants share
+// the callback address and the cards.
 package wechatpay
 
 import (
@@ -45,18 +45,10 @@ const mchID = "1900000001" // the sandbox's own merchant
 type Mode int
 
 const (
-	// PublicKey is a merchant that was given WeChat Pay's public key, as all
-	// are since late 2024.
-	PublicKey Mode = iota
-
-	// Certificates is a merchant that downloads the platform certificates.
-	Certificates
-
-	// Both is a merchant that is migrating from Certificates to PublicKey.
-	Both
-	// PublicKeyOnly is a merchant of PublicKey without an APIv3 key, who can't read
-	// notifications.
-	PublicKeyOnly
+	PublicKey     Mode = iota // with WeChat Pay's public key, as all new merchants since late 2024
+	Certificates              // with platform certificates, which it downloads
+	Both                      // with either, while migrating from Certificates to PublicKey
+	PublicKeyOnly             // as PublicKey, but without an APIv3 key, so it can't decrypt notifications
 )
 
 // Sandbox is a running sandbox. Its faults change an answer before it is signed.
@@ -113,10 +105,10 @@ func start(now func() time.Time) (*Sandbox, error) {
 	return s, err
 }
 
-// MerchantSecret returns the JSON object of the merchant's current secret: mchid,
-// certificate_serial_no and private_key (PKCS #8 in PEM); except for Certificates
-// wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM); except for
-// PublicKeyOnly apiv3_key (32 bytes).
+// MerchantSecret returns the own merchant's current secret as a JSON object. It has mchid,
+// certificate_serial_no and private_key (PKCS #8 in PEM); unless mode is Certificates,
+// wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM); and unless mode is
+// PublicKeyOnly, apiv3_key (32 bytes).
 func (s *Sandbox) MerchantSecret(mode Mode) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,52 +174,51 @@ func (s *Sandbox) RotateCertificate() {
 	s.certificates = append(s.certificates, newCertificate(key, previous.Add(time.Hour)))
 }
 
-// SignWith sets the kind of key that signs answers and notifications. With Both, the
-// default, a request chooses it with Wechatpay-Serial; without one it is the
-// certificate, and for notifications the public key.
+// SignWith sets which kind of key signs answers and notifications. With Both, the default,
+// Wechatpay-Serial in the request decides; without that header the certificate's key
+// signs. Notifications are signed with the public key.
 func (s *Sandbox) SignWith(m Mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signWith = m
 }
 
-// Skew sets the sandbox's clock off by d: it checks requests and signs answers with
-// that time. 0 sets it right again.
+// Skew sets the sandbox's clock off by d, for the validation of requests and the
+// signatures of answers.
 func (s *Sandbox) Skew(d time.Duration) { s.skew.Store(int64(d)) }
 
-// LimitBrandTokens sets how many requests for brand tokens a second are allowed;
-// further ones are refused with 429 FREQUENCY_LIMITED. 0 is no limit; the default
-// is WeChat Pay's, 5.
+// LimitBrandTokens sets how many requests for brand tokens are allowed per second. More
+// are refused with 429 FREQUENCY_LIMITED. The default is WeChat Pay's limit, 5; 0 means no
+// limit.
 func (s *Sandbox) LimitBrandTokens(perSecond int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.brandTokens.perSecond = perSecond
 }
 
-// LimitConfirmations is [Sandbox.LimitBrandTokens] for confirmations of brand cards.
+// LimitConfirmations is like [Sandbox.LimitBrandTokens], for confirmations of brand cards.
 func (s *Sandbox) LimitConfirmations(perSecond int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.confirmations.perSecond = perSecond
 }
 
-// LimitedConfirmations returns how many confirmations of brand cards were refused
-// because there were too many in a second.
+// LimitedConfirmations returns how many confirmations of brand cards exceeded the limit.
 func (s *Sandbox) LimitedConfirmations() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.confirmations.refused
 }
 
-// RefuseIf has f decide about each authorized request before it takes effect: a
-// status other than 0 refuses it. A nil f ends that. f must not call the sandbox.
+// RefuseIf calls f for each authorized request before it takes effect, and refuses the
+// request if the status is not 0. A nil f ends that. f must not call the sandbox.
 func (s *Sandbox) RefuseIf(f func(r *Request) (status int, code, message string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
 }
 
-// injected returns the refusal that [Sandbox.RefuseIf] set, or nil.
+// injected returns the refusal of the function that [Sandbox.RefuseIf] set, or nil.
 func (s *Sandbox) injected(r *Request) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,11 +249,11 @@ type Request struct {
 	URI string // path and query as received and signed
 
 	Authorization Authorization
-	Verified      bool   // the signature is the merchant's
-	Refusal       string // the message of the refusal, empty if there was none
+	Verified      bool   // the signature is valid
+	Refusal       string // the message of the refusal; empty if there was none
 
-	segments map[string]string // of the path, escaped, by their names in routes
-	account  *account          // who signed; nil if it is not authorized
+	segments map[string]string // escaped segments of the path, by their names in routes
+	account  *account          // who signed the request; nil if the signature is not valid
 }
 
 func (s *Sandbox) serve(x *exchange) {
@@ -295,7 +286,7 @@ func (s *Sandbox) serve(x *exchange) {
 	signing.finish(a)
 }
 
-// signingKey returns the key for the answer to a request that asks for serial.
+// signingKey returns the key for the answer to a request with this Wechatpay-Serial.
 func (s *Sandbox) signingKey(serial string) signingKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -319,30 +310,23 @@ func refuse(status int, code, format string, args ...any) *refusal {
 	return &refusal{status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// limiter allows a number of events a second.
+// limiter limits the number of requests in any second.
 type limiter struct {
-	perSecond int // 0 is no limit
+	perSecond int // 0 means no limit
 	recent    []time.Time
 	refused   int
 }
 
-func (l *limiter) allow(now time.Time) bool {
+// take counts a request, or refuses it if it exceeds the limit.
+func (l *limiter) take(now time.Time) *refusal {
 	if l.perSecond == 0 {
-		return true
+		return nil
 	}
 	l.recent = slices.DeleteFunc(l.recent, func(t time.Time) bool { return now.Sub(t) >= time.Second })
 	if len(l.recent) >= l.perSecond {
 		l.refused++
-		return false
-	}
-	l.recent = append(l.recent, now)
-	return true
-}
-
-// take counts a request.
-func (l *limiter) take(now time.Time) *refusal {
-	if !l.allow(now) {
 		return refuse(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "请求频率超过限制，请稍后重试")
 	}
+	l.recent = append(l.recent, now)
 	return nil
 }

@@ -623,7 +623,7 @@ func TestLimit(t *testing.T) {
 			l := limiter{perSecond: tt.perSecond}
 			var got string
 			for _, d := range tt.at {
-				got += map[bool]string{true: "y", false: "n"}[l.allow(start.Add(d))]
+				got += map[bool]string{true: "y", false: "n"}[l.take(start.Add(d)) == nil]
 			}
 			if got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
