@@ -1,7 +1,7 @@
 package officialaccount
 
-// This file has the account's cards, the operations that read and change them,
-// and the review that changes may have to pass.
+// This file has the account's cards, the operations that read and change them, and the
+// review of changes.
 
 import (
 	_ "embed"
@@ -26,14 +26,14 @@ type card struct {
 	id       string
 	kind     string   // the key of its object, such as member_card
 	shown    content  // what /card/get returns
-	proposed *content // changes in review, nil if there are none
+	proposed *content // changes in review; nil if there are none
 }
 
-// content has fields of a card, or changes to them, in which an empty string
-// clears a field.
+// content is the fields of a card, or changes to them. In changes, an empty string clears
+// a field.
 type content struct {
-	base    map[string]any // of base_info
-	special map[string]any // beside base_info
+	base    map[string]any // in base_info
+	special map[string]any // outside base_info
 }
 
 // apply makes changes to the card, except to ignored fields.
@@ -122,7 +122,7 @@ func (s *Sandbox) createCard(r *Request) (any, *refusal) {
 	return ok("card_id", c.id), nil
 }
 
-// parseCreate reads the type of a new card and its fields. The caller holds s.mu.
+// parseCreate validates a new card. The caller holds s.mu.
 func (s *Sandbox) parseCreate(body []byte) (kind string, made content, refused *refusal) {
 	object, refused := parse(body, fields{"card": "object"})
 	if refused != nil {
@@ -166,7 +166,7 @@ func (s *Sandbox) parseCreate(body []byte) (kind string, made content, refused *
 	return kind, made, checkTypes(path+".base_info", "base_info", made.base, false)
 }
 
-// parseCard reads a body that names a card. The caller holds s.mu.
+// parseCard parses a body and finds the card that it names. The caller holds s.mu.
 func (s *Sandbox) parseCard(body []byte) (map[string]any, *card, *refusal) {
 	object, refused := parse(body, fields{"card_id": "string"})
 	if refused != nil {
@@ -183,8 +183,8 @@ func (s *Sandbox) parseCard(body []byte) (map[string]any, *card, *refusal) {
 	return object, c, nil
 }
 
-// parseUpdate reads the card that a body names and the changes to it. The caller
-// holds s.mu.
+// parseUpdate validates changes and finds the card that they are for. The caller holds
+// s.mu.
 func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
 	var changes content
 	object, c, refused := s.parseCard(body)
@@ -212,20 +212,20 @@ func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
 	return c, changes, checkTypes(c.kind+".base_info", "base_info", changes.base, true)
 }
 
-// checkTypes checks the types of an object's fields. If only is set, it may have no
-// others than the changeable ones.
-func checkTypes(path, object string, given map[string]any, only bool) *refusal {
+// checkTypes checks the types of an object's changeable fields. If strict is set, other
+// fields are refused.
+func checkTypes(path, object string, given map[string]any, strict bool) *refusal {
 	types := changeable(object)
 	for name, value := range given {
-		if want, known := types[name]; (known || only) && typeOf(value) != want {
+		if want, known := types[name]; (known || strict) && typeOf(value) != want {
 			return malformed(path + "." + name)
 		}
 	}
 	return nil
 }
 
-// changeable returns the fields of an object that /card/update takes, with their
-// types. The object is base_info or a type of card.
+// changeable returns the fields of an object that /card/update accepts, and their types.
+// The object is base_info or a type of card.
 func changeable(object string) fields {
 	types := map[string]map[string]string{
 		"base_info": {
@@ -259,24 +259,23 @@ func changeable(object string) fields {
 	return allowed
 }
 
-// Review sets whether updates go to review, which is off at first. An update in
-// review is answered with send_check, and the card keeps its old values, with the
-// status CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews] or
-// [Sandbox.RefuseReviews]. Further updates of a card in review go to review in
-// any case.
+// Review sets whether updates go to review. By default they do not. An update that goes to
+// review is answered with send_check, and the card keeps its old values, with the status
+// CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews] or [Sandbox.RefuseReviews].
+// Updates of a card in review always go to review.
 func (s *Sandbox) Review(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.review = on
 }
 
-// ApproveReviews applies all changes in review and sets their cards' status to
+// ApproveReviews applies all changes in review and sets the status of their cards to
 // CARD_STATUS_VERIFY_OK.
 func (s *Sandbox) ApproveReviews() {
 	s.endReviews(passed, func(c *card) { c.apply(*c.proposed, s.ignored, s.now()) })
 }
 
-// RefuseReviews drops all changes in review and sets their cards' status to
+// RefuseReviews discards all changes in review and sets the status of their cards to
 // CARD_STATUS_VERIFY_FAIL.
 func (s *Sandbox) RefuseReviews() { s.endReviews(failed, func(*card) {}) }
 
@@ -292,17 +291,17 @@ func (s *Sandbox) endReviews(status string, end func(*card)) {
 	}
 }
 
-// Ignore makes updates of a field, in base_info or beside it, succeed without
-// effect until [Sandbox.Heal].
+// Ignore makes updates of a field, inside or outside base_info, succeed without effect
+// until [Sandbox.Heal].
 func (s *Sandbox) Ignore(field string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ignored[field] = true
 }
 
-// Quota sets how many calls of /card/update are left today; further calls are
-// refused with 45009. A negative n, the default, is no limit. Refused updates
-// count.
+// Quota sets how many calls of /card/update are left today. More are refused with 45009.
+// Calls that are refused for another reason count too. A negative n, the default, means no
+// limit.
 func (s *Sandbox) Quota(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -315,7 +314,7 @@ type Card struct {
 	ID       string
 	Type     string         // such as MEMBER_CARD
 	BaseInfo map[string]any // the fields of base_info
-	Special  map[string]any // the fields beside base_info
+	Special  map[string]any // the fields outside base_info
 }
 
 // Cards returns the account's cards. The first is the membership card.
@@ -348,8 +347,7 @@ func (c *card) copy() Card {
 	return Card{c.id, strings.ToUpper(c.kind), clone(c.shown.base), clone(c.shown.special)}
 }
 
-// AddCards gives the account n more membership cards, without links, and
-// returns their IDs.
+// AddCards adds n membership cards without links, and returns their IDs.
 func (s *Sandbox) AddCards(n int) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -370,8 +368,8 @@ func (s *Sandbox) AddCards(n int) []string {
 //go:embed cards.json
 var samples []byte
 
-// sampleCards returns the cards that the account has at first. They were created
-// a month ago and passed their reviews.
+// sampleCards returns the account's initial cards. They were created a month ago and have
+// passed review.
 func sampleCards(now time.Time) []*card {
 	created := now.AddDate(0, -1, 0)
 	var sample struct {

@@ -1,7 +1,7 @@
 package officialaccount
 
-// This file has the apps that users log in to, and the codes that tell an app who
-// its user is.
+// This file has the apps that users log in to, and the codes that identify a user to an
+// app.
 
 import (
 	"crypto/rand"
@@ -38,8 +38,7 @@ func newSecret() string {
 	return hex.EncodeToString(b)
 }
 
-// check compares what was sent with the credentials. A value that was not sent is
-// nil or empty.
+// check compares credentials in a request with c. A missing value is nil or empty.
 func (c credentials) check(id, secret any) *refusal {
 	switch {
 	case id == nil, id == "":
@@ -61,7 +60,7 @@ type code struct {
 	used    bool
 }
 
-// check refuses a code that may not be used. A nil code was never issued.
+// check refuses a code that is expired, used, or, if it is nil, was never issued.
 func (c *code) check(now time.Time) *refusal {
 	switch {
 	case c == nil, !now.Before(c.expires):
@@ -72,7 +71,7 @@ func (c *code) check(now time.Time) *refusal {
 	return nil
 }
 
-// newCode makes a code for a user, and forgets expired codes.
+// newCode issues a code for a user, and deletes expired codes.
 func (a *app) newCode(openid string, now time.Time) string {
 	maps.DeleteFunc(a.codes, func(_ string, c *code) bool { return !now.Before(c.expires) })
 	made := "0" + sandbox.RandomText(31)
@@ -87,16 +86,16 @@ func (s *Sandbox) LoginCode(openid string) string {
 	return s.program.newCode(openid, s.now())
 }
 
-// OAuthCode returns a new code for a user of the official account's pages, as the
-// redirect to them has it.
+// OAuthCode returns a new code for a user of the official account's pages, as in the
+// redirect to a page.
 func (s *Sandbox) OAuthCode(openid string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.account.newCode(openid, s.now())
 }
 
-// LoginSecret returns the JSON object of the apps' current credentials:
-// mini_program and official_account, each with appid and secret.
+// LoginSecret returns the apps' current credentials as a JSON object with mini_program and
+// official_account, each with appid and secret.
 func (s *Sandbox) LoginSecret() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (s *Sandbox) LoginSecret() string {
 	}))
 }
 
-// login uses up the code in the query's parameter of the given name.
+// login uses up the code in the named query parameter.
 func (a *app) login(r *Request, name string) (openid string, refused *refusal) {
 	if r.Query.Get("grant_type") != "authorization_code" {
 		return "", refuse(40002, "invalid grant_type")

@@ -1,6 +1,6 @@
 package officialaccount
 
-// This file has the list of operations and the rules that all of them share.
+// This file has the list of operations and the rules for all of them.
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// operation is a call that the sandbox serves. It is served with s.mu held.
+// operation is an operation of WeChat. serve is called with s.mu held.
 type operation struct {
 	method string
 	takes  credential
@@ -24,8 +24,8 @@ type credential int
 
 const (
 	accessToken credential = iota // in the query
-	appSecret                     // and appid, in the body
-	loginCode                     // and appid and secret, in the query; from any address
+	appSecret                     // with the appid, in the body
+	loginCode                     // with appid and secret, in the query
 )
 
 // operations returns the operations by path.
@@ -80,8 +80,8 @@ func (s *Sandbox) validity(r *Request) string {
 	return "dead"
 }
 
-// shown returns the query of a request as the log has it. The caller holds s.mu.
-func (s *Sandbox) shown(r *Request) url.Values {
+// redacted returns the query of a request for the log. The caller holds s.mu.
+func (s *Sandbox) redacted(r *Request) url.Values {
 	word := map[bool]string{true: "valid", false: "dead"}
 	query := maps.Clone(r.Query)
 	query.Set("access_token", s.validity(r))
@@ -98,7 +98,7 @@ func (s *Sandbox) shown(r *Request) url.Values {
 	return query
 }
 
-// checkForm checks the method, the headers and that there is a body.
+// checkForm checks the method and the headers, and that a POST has a body.
 func checkForm(method string, r *Request) *refusal {
 	switch {
 	case r.Method != method && method == http.MethodPost:
@@ -118,16 +118,16 @@ func checkForm(method string, r *Request) *refusal {
 	return nil
 }
 
-// malformed refuses data of the wrong form at the given place.
+// malformed refuses data with the wrong form at the given place.
 func malformed(place string) *refusal {
 	return refuse(47001, fmt.Sprintf("data format error hint: [%s]", place))
 }
 
-// fields has members of a JSON object and their types, as [typeOf] returns them.
+// fields are the types of members of a JSON object, as [typeOf] returns them.
 type fields map[string]string
 
-// parse reads a JSON object. The given fields must have the given types if they
-// are there; other fields may be there too.
+// parse parses a JSON object and checks the types of the given fields. All of them are
+// optional, and other fields are allowed.
 func parse(data []byte, given fields) (map[string]any, *refusal) {
 	var object map[string]any
 	if !utf8.Valid(data) || json.Unmarshal(data, &object) != nil || object == nil {

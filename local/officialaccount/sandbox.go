@@ -1,7 +1,7 @@
-// Package officialaccount is a sandbox of the official account's side of
-// WeChat, api.weixin.qq.com: the operations that membercard calls, over TLS on
-// two endpoints of the loopback interface. It checks requests as strictly as the
-// original, logs them, and can be told to fail as WeChat may.
+// Package officialaccount is a sandbox of WeChat's API for official accounts,
+// api.weixin.qq.com. It has the operations that membercard calls, over TLS on two
+// endpoints of the loopback interface. It validates requests as strictly as WeChat and logs
+// them. It can inject the errors and faults that a client must handle.
 //
 // The operations are
 //
@@ -14,11 +14,11 @@
 //	GET  /sns/jscode2session        (小程序登录)
 //	GET  /sns/oauth2/access_token   (网页授权)
 //
-// The last is for users of the official account's pages, the one before for users
-// of a mini program of the same owner.
+// The last two operations are the logins of users of a mini program and of the official
+// account's pages. The mini program and the official account have the same owner.
 //
-// The account has a membership card, pbLatjvWOibDc5-TBnbUk1pD12o0, whose links
-// lead to a mini program, and a card of every other type, listed in cards.json.
+// The account has a card of each type. They are in cards.json. The membership card is
+// pbLatjvWOibDc5-TBnbUk1pD12o0; its links lead to a mini program.
 package officialaccount
 
 import (
@@ -54,7 +54,7 @@ type Sandbox struct {
 	review      bool            // updates go to review
 	ignored     map[string]bool // fields whose updates have no effect
 	updateQuota quota           // of /card/update
-	taken       []takenCard     // the first is from the start
+	taken       []takenCard     // the first is a sample
 	nonces      map[string]bool // of wx.addCard
 	errors      []injection
 }
@@ -85,12 +85,11 @@ func start(now func() time.Time) (*Sandbox, error) {
 	return s, err
 }
 
-// Errcode answers the next calls of a path, such as /card/update, with an error
-// of WeChat's: as many as times says, or, if times is negative, until
-// [Sandbox.Heal]. If cardID is not empty, only calls for that card are answered
-// so. The calls have no effect. An operation that takes an access token checks it
-// first. Where several errors apply to a call, the one that was set first is
-// answered.
+// Errcode answers the next calls of a path, such as /card/update, with an error. It
+// applies to as many calls as times, or, if times is negative, until [Sandbox.Heal]. If
+// cardID is not empty, it applies only to calls for that card. The calls have no effect. A
+// missing or invalid access token still takes precedence. If several errors apply to a
+// call, the one that was set first is answered.
 func (s *Sandbox) Errcode(path, cardID string, errcode int, errmsg string, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,14 +107,15 @@ func (s *Sandbox) Heal() {
 	clear(s.ignored)
 }
 
-// injection is an error to be answered.
+// injection is an error that was set with [Sandbox.Errcode].
 type injection struct {
 	path, cardID string
 	refusal      refusal
-	times        int // left; negative: without end
+	times        int // calls left; negative means no limit
 }
 
-// injected takes the error for a call, or nil. The caller holds s.mu.
+// injected returns the injected error for a call, or nil, and counts it. The caller holds
+// s.mu.
 func (s *Sandbox) injected(path, cardID string) *refusal {
 	i := slices.IndexFunc(s.errors, func(e injection) bool {
 		return e.path == path && (e.cardID == "" || e.cardID == cardID)
@@ -130,10 +130,10 @@ func (s *Sandbox) injected(path, cardID string) *refusal {
 	return &refused
 }
 
-// quota is how many calls are left today; negative is no limit.
+// quota is how many calls are left today. If it is negative, there is no limit.
 type quota int
 
-// take counts a call.
+// take counts a call, or refuses it if none are left.
 func (q *quota) take() *refusal {
 	if *q == 0 {
 		return refuse(45009, "reach max api daily quota limit")
@@ -152,13 +152,13 @@ type refusal struct {
 
 func refuse(errcode int, errmsg string) *refusal { return &refusal{errcode, errmsg} }
 
-// ok is a success that has one field beside errcode and errmsg.
+// ok returns a successful answer with one field besides errcode and errmsg.
 func ok(name string, value any) map[string]any {
 	return map[string]any{"errcode": 0, "errmsg": "ok", name: value}
 }
 
-// newRID makes the request ID that WeChat ends its errors with: the time and two
-// random words.
+// newRID returns a request ID, which is at the end of WeChat's error messages: the time
+// and two random numbers.
 func newRID(now time.Time) string {
 	b := make([]byte, 8)
 	rand.Read(b)
@@ -170,33 +170,33 @@ type Request struct {
 	sandbox.Request
 	Path string
 
-	// Query has "valid" or "dead" in place of the credentials access_token, secret,
-	// js_code and code. access_token is always there, and "none" if none was sent.
+	// Query is the query with the credentials access_token, secret, js_code and code
+	// replaced by "valid" or "dead". access_token is "none" if none was sent.
 	Query url.Values
 
 	Errcode int // of the answer, before a fault changed it
 }
 
-// serve holds s.mu throughout, so that the log has the order in which requests
-// took effect.
+// serve holds s.mu throughout, so that the log is in the order in which requests took
+// effect.
 func (s *Sandbox) serve(x *exchange) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	received := Request{Request: x.Received, Path: x.HTTP.URL.Path, Query: x.HTTP.URL.Query()}
-	shown := s.shown(&received) // before a code is used up
+	redacted := s.redacted(&received) // before process uses up a code
 	content, refused := s.process(&received)
-	received.Query = shown
+	received.Query = redacted
 	if refused != nil {
 		received.Errcode = refused.Errcode
 		refused.Errmsg += " rid: " + newRID(received.Time)
 		content = refused
 	}
-	a := x.Answer // status 200 for errors too
+	a := x.Answer // its status stays 200, even for errors
 	a.Body = sandbox.JSON(content)
 	received.Answer = a.Body
 	a.Header.Set("Content-Type", "application/json; encoding=utf-8")
 	if s.operations[received.Path].takes == loginCode {
-		a.Header.Set("Content-Type", "text/plain") // WeChat's, although it is JSON
+		a.Header.Set("Content-Type", "text/plain") // as WeChat does, although it is JSON
 	}
 	if fault, ok := x.Fault(); ok {
 		fault(a)

@@ -1,10 +1,10 @@
 package officialaccount
 
-// This file has the cards that users took with wx.addCard.
+// This file has the cards that users have taken with wx.addCard.
 
 import (
 	"cmp"
-	"crypto/sha1" // which is what WeChat signs with
+	"crypto/sha1" // WeChat's signature of cardExt
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,18 +16,18 @@ import (
 
 // takenCard is a user's card.
 type takenCard struct {
-	encryptCode string // which the page gets
+	encryptCode string // what the page gets
 	code        string
 }
 
-// newTakenCard makes a card with a code, or one that WeChat allocates.
+// newTakenCard returns a card with the given code, or a random one if it is empty.
 func newTakenCard(code string) takenCard {
 	return takenCard{sandbox.RandomBase64(48), cmp.Or(code, sandbox.RandomDigits(12))}
 }
 
-// TakeCard does what wx.addCard does when a user takes a card: it checks the signature
-// of cardExt, a JSON object, with the current card ticket, and returns what the page
-// gets, the encrypted code. A nonce_str may be used once.
+// TakeCard takes a card for a user, as wx.addCard does. It checks the signature of cardExt,
+// a JSON object, with the current card ticket, and returns the encrypted code for the
+// page. Each nonce_str can be used only once.
 func (s *Sandbox) TakeCard(cardID, cardExt string) (encryptCode string, err error) {
 	var ext struct {
 		Code      string `json:"code"`
@@ -60,8 +60,7 @@ func (s *Sandbox) TakeCard(cardID, cardExt string) (encryptCode string, err erro
 	return c.encryptCode, nil
 }
 
-// SampleEncryptCode returns the encrypted code of a card that a user has from the
-// start.
+// SampleEncryptCode returns the encrypted code of a card that a user has from the start.
 func (s *Sandbox) SampleEncryptCode() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	tokenTTL    = 2 * time.Hour   // a ticket's too
-	overlap     = 5 * time.Minute // while a token and its successor are both valid
-	refreshGap  = 30 * time.Second
-	refreshMost = 20 // a day
+	tokenTTL    = 2 * time.Hour    // of access tokens and tickets
+	overlap     = 5 * time.Minute  // in which a token and its successor are both valid
+	refreshGap  = 30 * time.Second // minimum between forced refreshes
+	refreshMost = 20               // forced refreshes a day
 )
 
 // Secret returns the JSON object of the account's current credentials: appid and
@@ -31,25 +31,25 @@ func (s *Sandbox) RotateSecret() {
 	s.account.Secret = newSecret()
 }
 
-// Allow sets whether the caller's address is on the account's allow-list, as it is
-// at first. If not, requests for access tokens are refused with 40164. Access
-// tokens and users' codes may be used from anywhere.
+// Allow sets whether the caller's address is on the account's allow-list. By default it
+// is. If it is not, requests for access tokens are refused with 40164. Access tokens and
+// users' codes can be used from any address.
 func (s *Sandbox) Allow(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outside = !on
 }
 
-// RevokeToken ends the current access token, which is then refused with 40001. A
-// request for one is answered with a new one.
+// RevokeToken revokes the current access token, which is then refused with 40001. The next
+// request for a token is answered with a new one.
 func (s *Sandbox) RevokeToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tokens.current, s.tokens.previous = token{}, token{}
 }
 
-// FreezeToken makes the current access token invalid, but requests for one are
-// still answered with it unless they have force_refresh.
+// FreezeToken makes the current access token invalid. Requests for a token are still
+// answered with it unless they have force_refresh.
 func (s *Sandbox) FreezeToken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,11 +57,11 @@ func (s *Sandbox) FreezeToken() {
 	s.tokens.current.dead, s.tokens.previous = true, token{}
 }
 
-// token is an access token; the zero token is none.
+// token is an access token or a ticket. The zero token is never valid.
 type token struct {
 	value   string
 	expires time.Time
-	dead    bool // before it expires
+	dead    bool // invalid although it has not expired
 }
 
 func newToken(now time.Time) token {
@@ -82,7 +82,7 @@ func (t *tokens) valid(value string, now time.Time) bool {
 	return t.current.valid(value, now) || t.previous.valid(value, now)
 }
 
-// normal returns the current token, or, if that expires soon, its successor.
+// normal returns the current token, after replacing it if it expires soon.
 func (t *tokens) normal(now time.Time) token {
 	if !now.Before(t.current.expires.Add(-overlap)) {
 		t.previous, t.current = t.current, newToken(now)
@@ -90,7 +90,7 @@ func (t *tokens) normal(now time.Time) token {
 	return t.current
 }
 
-// refresh makes a new token, and ends all others.
+// refresh returns a new token and revokes the others.
 func (t *tokens) refresh(now time.Time) (token, *refusal) {
 	if n := len(t.refreshed); n > 0 {
 		last := t.refreshed[n-1]
@@ -154,7 +154,7 @@ func (s *Sandbox) getTicket(r *Request) (any, *refusal) {
 	return answer, nil
 }
 
-// RotateTicket ends the current ticket. A request for it is answered with a new
+// RotateTicket revokes the current ticket. The next request for it is answered with a new
 // one.
 func (s *Sandbox) RotateTicket() {
 	s.mu.Lock()
@@ -162,9 +162,7 @@ func (s *Sandbox) RotateTicket() {
 	s.ticket = token{}
 }
 
-// TicketQuota sets how many calls of /cgi-bin/ticket/getticket are left today;
-// further calls are refused with 45009. A negative n, the default, is no limit.
-// Refused calls count.
+// TicketQuota is like [Sandbox.Quota], for /cgi-bin/ticket/getticket.
 func (s *Sandbox) TicketQuota(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,6 +1,6 @@
 package sandbox
 
-// This file has the answers and the faults.
+// This file has answers and faults.
 
 import (
 	"bytes"
@@ -15,11 +15,11 @@ import (
 // Answer is an answer before it is sent.
 type Answer struct {
 	Status int
-	Header http.Header // a name without values suppresses the server's own header
+	Header http.Header // a nil value suppresses the server's own header
 	Body   []byte
 
-	// Signing is how the sandbox will sign the answer, for its own faults; nil if
-	// it does not.
+	// Signing is how the sandbox signs the answer, for the sandbox's own faults. It is
+	// nil if the sandbox does not sign answers.
 	Signing any
 
 	other  string        // the URL of the same request at the other endpoint
@@ -63,7 +63,7 @@ func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct
 	maps.Copy(h, a.Header)
 	wire := a.Body
 	if a.cut {
-		wire = wire[:len(wire)/2] // because of this the server closes the connection
+		wire = wire[:len(wire)/2] // the server then closes the connection
 	}
 	w.WriteHeader(a.Status)
 	w.Write(wire)
@@ -83,17 +83,17 @@ func reset(w http.ResponseWriter) {
 // Fault changes an answer.
 type Fault func(*Answer)
 
-// Hang answers nothing until the client or the server closes the connection.
+// Hang sends nothing until the client or the server closes the connection.
 func Hang() Fault { return func(a *Answer) { a.hangs = true } }
 
-// Slow holds the answer back.
+// Slow delays the answer by d.
 func Slow(d time.Duration) Fault { return func(a *Answer) { a.delay = d } }
 
-// Reset answers with an RST instead of HTTP.
+// Reset sends an RST instead of an answer.
 func Reset() Fault { return func(a *Answer) { a.resets = true } }
 
-// Truncated announces the whole body, sends half of it and closes the
-// connection.
+// Truncated sends the Content-Length of the whole body but only half of the body, and
+// closes the connection.
 func Truncated() Fault { return func(a *Answer) { a.cut = true } }
 
 // Oversized appends 1 MiB of white space to the body.
@@ -101,8 +101,8 @@ func Oversized() Fault {
 	return func(a *Answer) { a.Body = append(a.Body, bytes.Repeat([]byte(" "), 1<<20)...) }
 }
 
-// Redirect answers 302 with the same URL at the other endpoint. If the client
-// follows, its request is in the log.
+// Redirect answers 302 with the same URL at the other endpoint. If the client follows it,
+// the log has that request.
 func Redirect() Fault {
 	return func(a *Answer) {
 		a.Status = http.StatusFound
@@ -110,8 +110,7 @@ func Redirect() Fault {
 	}
 }
 
-// Status answers with a status code of three digits and a body. A body that
-// begins with < is sent as HTML.
+// Status answers with a status code and a body. A body that begins with < is sent as HTML.
 func Status(code int, body string) Fault {
 	return func(a *Answer) {
 		a.Status, a.Body = code, []byte(body)
@@ -121,7 +120,7 @@ func Status(code int, body string) Fault {
 	}
 }
 
-// Body answers 200 with any body.
+// Body answers 200 with another body.
 func Body(body string) Fault { return Status(http.StatusOK, body) }
 
 // With returns the fault with a header added to the answer, such as Retry-After.

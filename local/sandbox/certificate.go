@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// newCertificate returns a certificate for the loopback interface and, in PEM,
-// that of its issuer, which has the given name.
+// newCertificate returns a certificate for the loopback interface, and the certificate of
+// its issuer in PEM. The issuer has the given name.
 func newCertificate(ca string, now time.Time) (leaf tls.Certificate, issuerPEM []byte) {
 	template := func(name string) *x509.Certificate {
 		return &x509.Certificate{

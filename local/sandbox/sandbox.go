@@ -1,6 +1,6 @@
-// Package sandbox has what the sandboxes of WeChat's services share: a server with
-// a primary and a secondary endpoint on the loopback interface, a log of the
-// requests, and faults that change the answers.
+// Package sandbox has what the sandboxes of WeChat's services share: a server with a
+// primary and a secondary endpoint on the loopback interface, a log of requests, and fault
+// injection.
 package sandbox
 
 import (
@@ -28,8 +28,8 @@ const (
 	maxLog  = 10_000  // requests kept in the log
 )
 
-// Server serves a sandbox over TLS and HTTP/1.1. R is what the sandbox logs of
-// a request. It is safe for concurrent use.
+// Server serves a sandbox over TLS and HTTP/1.1. R is the type of the log's entries. A
+// Server is safe for concurrent use.
 type Server[R any] struct {
 	ca        []byte
 	listeners [2]*network.Listener
@@ -38,7 +38,7 @@ type Server[R any] struct {
 	handle    func(*Exchange[R])
 
 	stop    chan struct{}  // closed by Close
-	serving sync.WaitGroup // servers and the requests they handle
+	serving sync.WaitGroup // servers and their requests
 
 	mu       sync.Mutex
 	closed   bool
@@ -47,8 +47,8 @@ type Server[R any] struct {
 	observe  func(R)
 }
 
-// Exchange is a request and its answer, at first an empty 200. A sandbox fills it
-// in, applies the fault for it, and logs the request.
+// Exchange is a request and its answer. The answer is initially an empty 200. The sandbox
+// sets it, applies the fault for it, and logs the request.
 type Exchange[R any] struct {
 	HTTP     *http.Request // its body has been read
 	Received Request
@@ -57,7 +57,7 @@ type Exchange[R any] struct {
 	server *Server[R]
 }
 
-// Request is what every sandbox logs of a request.
+// Request is the part of a log entry that all sandboxes share.
 type Request struct {
 	Endpoint int // 0 is the primary one
 	Time     time.Time
@@ -65,16 +65,16 @@ type Request struct {
 	Header   http.Header
 	Body     []byte
 
-	Status int // the HTTP status that was answered, 0 if nothing was
+	Status int // of the answer; 0 if there was none
 
 	// Answer is the body of the answer before a fault changed it.
 	Answer []byte
 }
 
-// Start starts a server. Its requests are handled by handle and logged with the
-// time from now. Its CA has the given name.
+// Start starts a server. handle handles its requests, and now is its clock. ca is the name
+// of the CA that issues its certificate.
 func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*Server[R], error) {
-	certificate, issuer := newCertificate(ca, time.Now()) // a client checks it by the real clock
+	certificate, issuer := newCertificate(ca, time.Now()) // clients use the real clock
 	s := &Server[R]{
 		ca:     issuer,
 		now:    now,
@@ -105,7 +105,7 @@ func Start[R any](ca string, now func() time.Time, handle func(*Exchange[R])) (*
 	return s, nil
 }
 
-// Close stops the server, closes its connections and waits for its handlers.
+// Close stops the server, closes its connections and waits for its handlers to return.
 func (s *Server[R]) Close() error {
 	s.mu.Lock()
 	closed := s.closed
@@ -120,7 +120,7 @@ func (s *Server[R]) Close() error {
 		err = cmp.Or(err, server.Close())
 	}
 	s.serving.Wait()
-	// The servers don't close connections accepted while they were closing.
+	// The servers do not close connections that were accepted during Close.
 	for _, l := range s.listeners {
 		l.Drop(network.FIN)
 	}
@@ -144,13 +144,12 @@ func (s *Server[R]) endpoint(i int) string {
 // Listener returns the listener of an endpoint, 0 or 1.
 func (s *Server[R]) Listener(i int) *network.Listener { return s.listeners[i] }
 
-// CA returns the certificate, in PEM, of the authority that issued the endpoints'
-// TLS certificate.
+// CA returns the certificate, in PEM, of the CA that issued the endpoints' TLS certificate.
 func (s *Server[R]) CA() []byte { return slices.Clone(s.ca) }
 
-// Break applies a fault to the next answers of an endpoint, 0 or 1: to as many as
-// times says, or, if times is negative, until Heal. The requests are checked, take
-// effect and are logged as usual. Further calls for the same endpoint are queued.
+// Break applies a fault to the next answers of an endpoint, 0 or 1: to as many as times,
+// or, if times is negative, to all until Heal. The requests are checked, take effect and
+// are logged as usual. Faults for the same endpoint are queued.
 func (s *Server[R]) Break(endpoint int, f Fault, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,10 +167,10 @@ func (s *Server[R]) Heal() {
 
 type breakage struct {
 	fault Fault
-	times int // answers left; negative: all
+	times int // answers left; negative means no limit
 }
 
-// Fault takes the next fault for the answer, if there is one.
+// Fault returns the next fault for the answer, if there is one, and counts it.
 func (x *Exchange[R]) Fault() (f Fault, ok bool) {
 	s := x.server
 	s.mu.Lock()
@@ -201,16 +200,16 @@ func (x *Exchange[R]) Log(r R) {
 	}
 }
 
-// Observe has f called for each request when it is logged, before the first byte of
-// its answer is sent. f must not call the server.
+// Observe calls f for each request when it is logged, before the first byte of its answer
+// is sent. f must not call the server.
 func (s *Server[R]) Observe(f func(R)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observe = f
 }
 
-// Requests returns the requests received so far, at most the newest 10,000. A
-// request is logged before the first byte of its answer is sent.
+// Requests returns the newest requests received, at most 10,000, oldest first. A request
+// is logged before the first byte of its answer is sent.
 func (s *Server[R]) Requests() []R {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +223,7 @@ func (s *Server[R]) ClearRequests() {
 	s.requests = nil
 }
 
-// enter has Close wait for a request, unless the server was closed before.
+// enter makes Close wait for a request. It returns false if the server is closed.
 func (s *Server[R]) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,7 +263,7 @@ func (s *Server[R]) serve(endpoint int, w http.ResponseWriter, r *http.Request) 
 	a.send(w, r, s.stop)
 }
 
-// JSON returns the JSON of v, which must be made of strings, numbers and the like.
+// JSON encodes v without escapes for HTML. It panics if v can't be encoded.
 func JSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -290,7 +289,8 @@ func RandomDigits(n int) string {
 	return fmt.Sprintf("%0*d", n, Must(rand.Int(rand.Reader, most)))
 }
 
-// RandomBase64 returns n random bytes, at least 8, in base64 that has + and /.
+// RandomBase64 returns n random bytes in base64 that contains both + and /. n must be at
+// least 8.
 func RandomBase64(n int) string {
 	b := make([]byte, n)
 	for {
@@ -301,7 +301,7 @@ func RandomBase64(n int) string {
 	}
 }
 
-// MustUnmarshal decodes JSON that the program itself wrote.
+// MustUnmarshal decodes JSON that is known to be valid.
 func MustUnmarshal(text []byte, into any) {
 	if err := json.Unmarshal(text, into); err != nil {
 		panic(err)

@@ -88,7 +88,7 @@ func Do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
 	return resp, b.Bytes(), err
 }
 
-// Failure returns a word for an error of [Do].
+// Failure describes an error of [Do] in a word or two.
 func Failure(err error) string {
 	switch timeout := (interface{ Timeout() bool })(nil); {
 	case errors.Is(err, syscall.ECONNRESET):
