@@ -28,8 +28,8 @@ type Route struct {
 	Method, Path  string
 	Function      string      // logical ID
 	Authorization string      // NONE, AWS_IAM, JWT or CUSTOM
-	Authorizer    *Authorizer // of JWT and CUSTOM; routes share it
-	Throttling    *Throttling // nil: none
+	Authorizer    *Authorizer // for JWT and CUSTOM; shared by routes
+	Throttling    *Throttling // nil means no limit
 }
 
 // Throttling limits the requests of a route.
@@ -41,30 +41,30 @@ type Throttling struct {
 // Key returns API Gateway's route key, "POST /v3/x/{card_id}/y".
 func (r Route) Key() string { return r.Method + " " + r.Path }
 
-// single returns whether r is for one method and one path, which may end with a
-// greedy parameter, {name+}.
+// single returns whether r is for a single method and path. The path may end with a greedy
+// parameter, {name+}.
 func (r Route) single() bool {
 	return r.Method != "" && r.Method != "ANY" && strings.HasPrefix(r.Path, "/") && !strings.Contains(strings.TrimSuffix(r.Path, "+}"), "+}")
 }
 
-// An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer. One with an
-// issuer is for JWTs; one with a function is of type REQUEST, of payload format
-// 2.0 and with simple responses.
+// An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer.
 type Authorizer struct {
-	IdentitySource []string // names of the headers that it reads
+	IdentitySource []string // names of headers
 
+	// Of type JWT.
 	Issuer   string
 	Audience []string
 
+	// Of type REQUEST, with payload format 2.0 and simple responses.
 	Function string        // logical ID
-	TTL      time.Duration // of a result; 0 keeps none
+	TTL      time.Duration // of a cached result; 0 disables the cache
 }
 
 // CORS is the API's CorsConfiguration.
 type CORS struct {
 	AllowOrigins, AllowMethods, AllowHeaders, ExposeHeaders []string
 
-	MaxAge           time.Duration // 0: not given
+	MaxAge           time.Duration // 0 if it is not set
 	AllowCredentials bool
 }
 
@@ -76,7 +76,7 @@ func (r *resolver) optional(properties *yaml.Node, name string) string {
 	return ""
 }
 
-// required returns the text of a property of the resource id.
+// required returns the text of a property that the resource id must have.
 func (r *resolver) required(id string, properties *yaml.Node, name string) string {
 	value := r.optional(properties, name)
 	if value == "" {
@@ -98,8 +98,8 @@ func (r *resolver) seconds(properties *yaml.Node, name string, high int) time.Du
 	return time.Duration(r.number(name, 0, 0, high, properties)) * time.Second
 }
 
-// only fails if the property has another value than the one that is supported.
-func (r *resolver) only(id string, properties *yaml.Node, name, value string) {
+// requireValue fails unless the property has the only supported value.
+func (r *resolver) requireValue(id string, properties *yaml.Node, name, value string) {
 	if got := r.required(id, properties, name); got != value {
 		r.fail(properties, "%s has the %s %s, and only %s is supported", id, name, got, value)
 	}
@@ -128,13 +128,14 @@ func (r *resolver) cors(api *yaml.Node) *CORS {
 	}
 }
 
-// route reads a route and what it refers to. Authorizers are by logical ID.
+// route reads a route, and its authorizer unless that is in authorizers, which are by
+// logical ID.
 func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Authorizer) Route {
 	properties := r.properties(id, resource)
 	var route Route
 	route.Method, route.Path, _ = strings.Cut(r.required(id.Value, properties, "RouteKey"), " ")
 	if !route.single() {
-		r.fail(id, "%s is not of one method, other than any, and one path", id.Value)
+		r.fail(id, "%s does not have a single method and path", id.Value)
 	}
 	route.Function = r.target(id, properties)
 	route.Authorization = cmp.Or(r.optional(properties, "AuthorizationType"), "NONE")
@@ -151,7 +152,7 @@ func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Author
 	}
 	route.Authorizer = authorizers[name]
 	if (route.Authorization == "JWT") != (route.Authorizer.Function == "") {
-		r.fail(id, "%s has the AuthorizationType %s, and %s another", id.Value, route.Authorization, name)
+		r.fail(id, "%s has the AuthorizationType %s, but %s is of another type", id.Value, route.Authorization, name)
 	}
 	return route
 }
@@ -160,17 +161,17 @@ func (r *resolver) route(id, resource *yaml.Node, authorizers map[string]*Author
 func (r *resolver) target(id, properties *yaml.Node) (function string) {
 	name, ok := strings.CutPrefix(r.required(id.Value, properties, "Target"), "integrations/")
 	if !ok {
-		r.fail(id, "%s has a Target that is no integration", id.Value)
+		r.fail(id, "%s has a Target that is not an integration", id.Value)
 	}
 	integration := child(r.resource(id, name, typeIntegration), "Properties")
-	r.only(name, integration, "IntegrationType", "AWS_PROXY")
-	r.only(name, integration, "PayloadFormatVersion", "2.0")
-	return r.uri(name, integration, "IntegrationUri")
+	r.requireValue(name, integration, "IntegrationType", "AWS_PROXY")
+	r.requireValue(name, integration, "PayloadFormatVersion", "2.0")
+	return r.functionOf(name, integration, "IntegrationUri")
 }
 
-// uri returns the function that a property names by its ARN or by the URI of its
-// invocations.
-func (r *resolver) uri(id string, properties *yaml.Node, name string) (function string) {
+// functionOf returns the logical ID of the function that a property names by its ARN or by
+// the URI of its invocations.
+func (r *resolver) functionOf(id string, properties *yaml.Node, name string) (function string) {
 	uri := r.required(id, properties, name)
 	if _, arn, ok := strings.Cut(uri, ":lambda:path/2015-03-31/functions/"); ok {
 		uri = strings.TrimSuffix(arn, "/invocations")
@@ -203,18 +204,18 @@ func (r *resolver) authorizer(route *yaml.Node, name string) *Authorizer {
 		a.Issuer = r.required(name, configuration, "Issuer")
 		a.Audience = r.optionalList(configuration, "Audience")
 	case "REQUEST":
-		r.only(name, properties, "AuthorizerPayloadFormatVersion", "2.0")
-		r.only(name, properties, "EnableSimpleResponses", "true")
+		r.requireValue(name, properties, "AuthorizerPayloadFormatVersion", "2.0")
+		r.requireValue(name, properties, "EnableSimpleResponses", "true")
 		a.TTL = r.seconds(properties, "AuthorizerResultTtlInSeconds", 3600)
-		a.Function = r.uri(name, properties, "AuthorizerUri")
+		a.Function = r.functionOf(name, properties, "AuthorizerUri")
 	default:
 		r.fail(properties, "%s has the AuthorizerType %s, not JWT or REQUEST", name, kind)
 	}
 	return a
 }
 
-// throttle sets the throttling of routes as the stage says: that of a route, or else
-// the default.
+// throttle sets the routes' throttling to the stage's settings for the route, or to its
+// default.
 func (r *resolver) throttle(routes []Route, stage *yaml.Node) {
 	byDefault := r.throttling(r.child(stage, "DefaultRouteSettings"))
 	own := make(map[string]*Throttling)
@@ -224,8 +225,8 @@ func (r *resolver) throttle(routes []Route, stage *yaml.Node) {
 			continue
 		}
 		for name, value := range pairs(settings) {
-			// CloudFormation passes the settings on as free-form JSON, in which a
-			// parameter is a string.
+			// CloudFormation passes the settings on as free-form JSON, in which the
+			// value of a parameter would be a string.
 			if function, _ := call(value); function != "" {
 				r.fail(value, "%s of a route must be a literal", name.Value)
 			}

@@ -162,7 +162,7 @@ func TestCORS(t *testing.T) {
 
 // TestAPIFails changes the template above: new replaces old.
 func TestAPIFails(t *testing.T) {
-	const notOne = "Route is not of one method, other than any, and one path"
+	const notOne = "Route does not have a single method and path"
 	tests := []struct {
 		name     string
 		auth     string
@@ -175,7 +175,7 @@ func TestAPIFails(t *testing.T) {
 		{"greedy parameter before the end", "IAM", "POST /v3/{id}", "GET /{id+}/v3", notOne},
 		{"same route", "IAM", "POST /v3/{id}", "GET /open", "DoFunction has the route GET /open of DoFunction"},
 		{"no target", "IAM", "      Target: !Sub integrations/${Integration}\n", "", "Route has no Target"},
-		{"no integration", "IAM", "integrations/${Integration}", "${Integration}", "Route has a Target that is no integration"},
+		{"no integration", "IAM", "integrations/${Integration}", "${Integration}", "Route has a Target that is not an integration"},
 		{"unknown integration", "IAM", "integrations/${Integration}", "integrations/x", `"x" is no AWS::ApiGatewayV2::Integration`},
 		{"other integration", "IAM", "AWS_PROXY", "HTTP_PROXY", "Integration has the IntegrationType HTTP_PROXY, and only AWS_PROXY is supported"},
 		{"other format", "IAM", `PayloadFormatVersion: "2.0"}`, `PayloadFormatVersion: "1.0"}`, "Integration has the PayloadFormatVersion 1.0, and only 2.0 is supported"},
@@ -185,7 +185,7 @@ func TestAPIFails(t *testing.T) {
 		{"no authorizer", "IAM", "[IsIAM, AWS_IAM,", "[IsIAM, JWT,", "Route has no AuthorizerId"},
 		{"unknown authorizer", "JWT", "!Ref JwtAuthorizer", "x", `"x" is no AWS::ApiGatewayV2::Authorizer`},
 		{"absent authorizer", "JWT", "!Ref JwtAuthorizer", "!Ref RequestAuthorizer", "RequestAuthorizer does not exist, by its condition"},
-		{"authorizer of another type", "JWT", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM, and JwtAuthorizer another"},
+		{"authorizer of another type", "JWT", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM, but JwtAuthorizer is of another type"},
 		{"no authorizer's type", "JWT", "      AuthorizerType: JWT\n", "", "JwtAuthorizer has no AuthorizerType"},
 		{"unknown authorizer's type", "JWT", "AuthorizerType: JWT", "AuthorizerType: X", "JwtAuthorizer has the AuthorizerType X, not JWT or REQUEST"},
 		{"no identity source", "JWT", "[$request.header.Authorization]", "[]", "JwtAuthorizer has no IdentitySource"},

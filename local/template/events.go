@@ -1,8 +1,7 @@
 package template
 
-// This file reads what carries events: buses, rules, queues and event source
-// mappings. A property that is not known here fails, because ignoring it could make
-// a difference.
+// This file reads event buses, rules, queues and event source mappings. A property that is
+// not supported is an error, because ignoring it could make a difference.
 
 import (
 	"cmp"
@@ -28,16 +27,16 @@ type Queue struct {
 	LogicalID, ARN, URL string
 	VisibilityTimeout   time.Duration // 0 s to 12 h
 	Delay               time.Duration // of a message, 0 s to 15 min
-	DeadLetters         string        // logical ID of the dead-letter queue; may be empty
-	MaxReceiveCount     int           // before a message goes there, 1 to 1000
+	DeadLetters         string        // logical ID of the dead-letter queue; empty if there is none
+	MaxReceiveCount     int           // before a message goes to the dead-letter queue, 1 to 1000
 }
 
 // A Rule is a resource of type AWS::Events::Rule that sends events to queues.
 type Rule struct {
 	LogicalID string
-	Bus       string // name
-	Pattern   []byte // JSON
-	Targets   []string
+	Bus       string   // name
+	Pattern   []byte   // JSON
+	Targets   []string // logical IDs of queues
 }
 
 // An EventSource is a resource of type AWS::Lambda::EventSourceMapping for a queue.
@@ -45,12 +44,12 @@ type EventSource struct {
 	LogicalID       string
 	Queue, Function string // logical IDs
 	BatchSize       int    // 1 to 10
-	MaxConcurrency  int    // of invocations, 2 to 1000; 0: not given
+	MaxConcurrency  int    // of invocations, 2 to 1000; 0 if it is not set
 	ReportsFailures bool   // ReportBatchItemFailures
 }
 
-// known fails if properties has one that is not named.
-func (r *resolver) known(id string, properties *yaml.Node, names ...string) {
+// allow fails if properties has a property that is not in names.
+func (r *resolver) allow(id string, properties *yaml.Node, names ...string) {
 	for name := range pairs(properties) {
 		if !slices.Contains(names, name.Value) {
 			r.fail(name, "%s has the property %s, which is not supported", id, name.Value)
@@ -58,8 +57,8 @@ func (r *resolver) known(id string, properties *yaml.Node, names ...string) {
 	}
 }
 
-// need returns a number of the resource id, which must have it.
-func (r *resolver) need(id string, properties *yaml.Node, name string, low, high int) int {
+// requiredNumber returns a number that the resource id must have.
+func (r *resolver) requiredNumber(id string, properties *yaml.Node, name string, low, high int) int {
 	r.required(id, properties, name)
 	return r.number(name, 0, low, high, properties)
 }
@@ -83,7 +82,7 @@ func (r *resolver) queueOf(id string, properties *yaml.Node, name string) string
 
 func (r *resolver) queue(id, resource *yaml.Node) Queue {
 	properties := child(resource, "Properties") // none are required
-	r.known(id.Value, properties, "VisibilityTimeout", "DelaySeconds", "RedrivePolicy",
+	r.allow(id.Value, properties, "VisibilityTimeout", "DelaySeconds", "RedrivePolicy",
 		"MessageRetentionPeriod", "SqsManagedSseEnabled", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "Tags")
 	q := Queue{
 		LogicalID:         id.Value,
@@ -93,35 +92,35 @@ func (r *resolver) queue(id, resource *yaml.Node) Queue {
 		Delay:             r.seconds(properties, "DelaySeconds", 900),
 	}
 	if policy := r.child(properties, "RedrivePolicy"); policy != nil {
-		r.known(id.Value, policy, "deadLetterTargetArn", "maxReceiveCount")
+		r.allow(id.Value, policy, "deadLetterTargetArn", "maxReceiveCount")
 		q.DeadLetters = r.queueOf(id.Value, policy, "deadLetterTargetArn")
-		q.MaxReceiveCount = r.need(id.Value, policy, "maxReceiveCount", 1, 1000)
+		q.MaxReceiveCount = r.requiredNumber(id.Value, policy, "maxReceiveCount", 1, 1000)
 	}
 	return q
 }
 
 func (r *resolver) rule(id, resource *yaml.Node) Rule {
 	properties := r.properties(id, resource)
-	r.known(id.Value, properties, "Name", "Description", "EventBusName", "EventPattern", "Targets")
+	r.allow(id.Value, properties, "Name", "Description", "EventBusName", "EventPattern", "Targets")
 	pattern := r.child(properties, "EventPattern")
 	if pattern == nil || pattern.Kind != yaml.MappingNode {
 		r.fail(properties, "%s has no EventPattern that is an object", id.Value)
 	}
 	rule := Rule{LogicalID: id.Value, Bus: cmp.Or(r.optional(properties, "EventBusName"), "default")}
-	rule.Pattern, _ = json.Marshal(r.value(pattern)) // value returns what JSON has
+	rule.Pattern, _ = json.Marshal(r.value(pattern)) // cannot fail: value returns JSON values
 	targets := r.child(properties, "Targets")
 	if targets == nil || targets.Kind != yaml.SequenceNode {
 		r.fail(properties, "%s has no list of Targets", id.Value)
 	}
 	for _, node := range targets.Content {
 		target := r.eval(node)
-		r.known(id.Value, target, "Id", "Arn", "DeadLetterConfig", "RetryPolicy") // a queue here is never out of reach
+		r.allow(id.Value, target, "Id", "Arn", "DeadLetterConfig", "RetryPolicy") // the last two have no effect: sending to a queue never fails here
 		rule.Targets = append(rule.Targets, r.queueOf(id.Value, target, "Arn"))
 	}
 	return rule
 }
 
-// value returns a node as encoding/json would decode it.
+// value returns a node's value as encoding/json would decode it.
 func (r *resolver) value(node *yaml.Node) any {
 	switch node.Kind {
 	case yaml.MappingNode:
@@ -142,7 +141,7 @@ func (r *resolver) value(node *yaml.Node) any {
 		return list
 	}
 	var value any = node.Value
-	if node.Tag != "" { // as it is written, and not made by a function
+	if node.Tag != "" { // a literal; the results of functions have no tag
 		if err := node.Decode(&value); err != nil {
 			r.fail(node, "%v", err)
 		}
@@ -152,11 +151,11 @@ func (r *resolver) value(node *yaml.Node) any {
 
 func (r *resolver) eventSource(id, resource *yaml.Node) EventSource {
 	properties := r.properties(id, resource)
-	r.known(id.Value, properties, "EventSourceArn", "FunctionName", "BatchSize", "FunctionResponseTypes", "ScalingConfig")
+	r.allow(id.Value, properties, "EventSourceArn", "FunctionName", "BatchSize", "FunctionResponseTypes", "ScalingConfig")
 	source := EventSource{
 		LogicalID: id.Value,
 		Queue:     r.queueOf(id.Value, properties, "EventSourceArn"),
-		Function:  r.uri(id.Value, properties, "FunctionName"),
+		Function:  r.functionOf(id.Value, properties, "FunctionName"),
 		BatchSize: r.number("BatchSize", 10, 1, 10, properties), // more needs a batching window
 	}
 	for _, kind := range r.optionalList(properties, "FunctionResponseTypes") {
@@ -166,8 +165,8 @@ func (r *resolver) eventSource(id, resource *yaml.Node) EventSource {
 		source.ReportsFailures = true
 	}
 	if scaling := r.child(properties, "ScalingConfig"); scaling != nil {
-		r.known(id.Value, scaling, "MaximumConcurrency")
-		source.MaxConcurrency = r.need(id.Value, scaling, "MaximumConcurrency", 2, 1000)
+		r.allow(id.Value, scaling, "MaximumConcurrency")
+		source.MaxConcurrency = r.requiredNumber(id.Value, scaling, "MaximumConcurrency", 2, 1000)
 	}
 	return source
 }

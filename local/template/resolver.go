@@ -1,10 +1,9 @@
 package template
 
-// This file resolves intrinsic functions. They are rewritten as YAML nodes: the
-// value of a node that calls one is the node that the function returns.
+// This file resolves intrinsic functions. The result of a function is a YAML node, which
+// replaces the node that calls it.
 //
-// An error ends the reading from wherever it is found, as a panic with a failure,
-// which Read recovers.
+// An error is a panic with a failure, which Read recovers.
 
 import (
 	"fmt"
@@ -16,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth limits the nesting of intrinsic functions, so that conditions and
-// aliases that contain themselves are found.
+// maxDepth limits the nesting of intrinsic functions, in order to detect conditions and
+// aliases that contain themselves.
 const maxDepth = 100
 
 type resolver struct {
@@ -25,7 +24,7 @@ type resolver struct {
 	params                                      map[string]string
 	parameters, mappings, conditions, resources *yaml.Node // nil if missing
 
-	depth int // of eval in eval
+	depth int // of nested calls of eval
 }
 
 type failure struct{ error }
@@ -34,8 +33,7 @@ func (r *resolver) fail(at *yaml.Node, format string, args ...any) {
 	panic(failure{fmt.Errorf("%s:%d: %s", r.path, at.Line, fmt.Sprintf(format, args...))})
 }
 
-// pairs yields the keys and values of a mapping, nothing for any other node or
-// nil.
+// pairs yields the keys and values of a mapping, and nothing for nil or another node.
 func pairs(node *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	return func(yield func(key, value *yaml.Node) bool) {
 		if node == nil || node.Kind != yaml.MappingNode {
@@ -49,8 +47,7 @@ func pairs(node *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	}
 }
 
-// child returns the value of name in a mapping as it is written, nil if it is
-// missing.
+// child returns the unresolved value of name in a mapping, or nil if it is missing.
 func child(node *yaml.Node, name string) *yaml.Node {
 	for key, value := range pairs(node) {
 		if key.Value == name {
@@ -63,7 +60,7 @@ func child(node *yaml.Node, name string) *yaml.Node {
 	return nil
 }
 
-// child returns the value of name in a mapping, nil if it is missing or
+// child returns the resolved value of name in a mapping, or nil if it is missing or
 // AWS::NoValue.
 func (r *resolver) child(node *yaml.Node, name string) *yaml.Node {
 	if value := child(node, name); value != nil {
@@ -76,9 +73,9 @@ func scalar(at *yaml.Node, value string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: value, Line: at.Line}
 }
 
-// call returns the intrinsic function that node calls and its argument, from the
-// short form, !Ref x, or the long one, {Ref: x}. The name of one that is
-// "Fn::X" in the long form is X.
+// call returns the intrinsic function that node calls, without the prefix Fn::, and its
+// argument. Both the short form, !Ref x, and the long form, {Ref: x}, are recognized. The
+// name is empty if node calls no function.
 func call(node *yaml.Node) (name string, arg *yaml.Node) {
 	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") {
 		untagged := *node
@@ -94,8 +91,8 @@ func call(node *yaml.Node) (name string, arg *yaml.Node) {
 	return "", nil
 }
 
-// eval returns the value of node: a node that calls no function itself, though
-// those inside it may, or nil for AWS::NoValue.
+// eval returns the value of node, or nil for AWS::NoValue. The value itself calls no
+// function, but nodes inside it may.
 func (r *resolver) eval(node *yaml.Node) *yaml.Node {
 	if r.depth++; r.depth > maxDepth {
 		r.fail(node, "nested more than %d deep", maxDepth)
@@ -149,14 +146,14 @@ func (r *resolver) eval(node *yaml.Node) *yaml.Node {
 		}
 		return r.eval(args[2])
 	case "Condition", "Equals", "Not", "And", "Or":
-		return scalar(node, strconv.FormatBool(r.truth(name, arg)))
+		return scalar(node, strconv.FormatBool(r.conditionFunction(name, arg)))
 	}
 	r.fail(node, "function %s is not supported", name)
 	return nil
 }
 
-// truth returns the value of a function that is a condition.
-func (r *resolver) truth(name string, arg *yaml.Node) bool {
+// conditionFunction returns the value of a condition function.
+func (r *resolver) conditionFunction(name string, arg *yaml.Node) bool {
 	switch name {
 	case "Condition":
 		return r.condition(arg)
@@ -199,7 +196,7 @@ func (r *resolver) text(node *yaml.Node) string {
 	return value.Value
 }
 
-// list returns the values in a list, without those that are AWS::NoValue.
+// list returns the values in a list, except AWS::NoValue.
 func (r *resolver) list(node *yaml.Node) []string {
 	value := r.eval(node)
 	if value == nil || value.Kind != yaml.SequenceNode {
@@ -214,7 +211,7 @@ func (r *resolver) list(node *yaml.Node) []string {
 	return items
 }
 
-// args returns the arguments of a function that takes least to most of them.
+// args returns the arguments of a function and checks their number.
 func (r *resolver) args(name string, arg *yaml.Node, least, most int) []*yaml.Node {
 	if arg.Kind != yaml.SequenceNode || len(arg.Content) < least || len(arg.Content) > most {
 		r.fail(arg, "wrong arguments of %s", name)
@@ -233,7 +230,7 @@ func (r *resolver) ref(at *yaml.Node, name string) *yaml.Node {
 		return r.parameter(at, name, parameter)
 	}
 	if child(r.resources, name) == nil {
-		r.fail(at, "%s is no parameter and no resource", name)
+		r.fail(at, "%s is neither a parameter nor a resource", name)
 	}
 	switch kind := child(r.refer(at, name), "Type"); {
 	case kind != nil && kind.Value == typeBus:
@@ -263,11 +260,11 @@ func (r *resolver) parameter(at *yaml.Node, name string, parameter *yaml.Node) *
 	return list
 }
 
-// refer returns the resource that is referred to at a node, which must exist.
+// refer returns the resource that the node at refers to. It must exist.
 func (r *resolver) refer(at *yaml.Node, name string) *yaml.Node {
 	resource := child(r.resources, name)
 	if resource == nil {
-		r.fail(at, "%s is no resource", name)
+		r.fail(at, "%s is not a resource", name)
 	}
 	if !r.exists(resource) {
 		r.fail(at, "%s does not exist, by its condition", name)
@@ -281,8 +278,8 @@ func (r *resolver) exists(resource *yaml.Node) bool {
 	return condition == nil || r.condition(condition)
 }
 
-// attribute returns a placeholder for an attribute of a resource. An ARN has the
-// form of one, but names nothing in AWS.
+// attribute returns a placeholder for an attribute of a resource. An ARN is well-formed but
+// does not exist in AWS.
 func (r *resolver) attribute(at *yaml.Node, resource, name string) *yaml.Node {
 	kind := child(r.refer(at, resource), "Type")
 	if name != "Arn" {
@@ -299,13 +296,13 @@ func (r *resolver) arn(service, resource string) string {
 	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", r.pseudo("AWS::Partition"), service, r.pseudo("AWS::Region"), r.pseudo("AWS::AccountId"), resource)
 }
 
-// pseudo returns the value of a pseudo parameter that has one.
+// pseudo returns the value of a pseudo parameter other than AWS::NoValue.
 func (r *resolver) pseudo(name string) string {
 	value, _ := pseudo(name, r.params)
 	return value
 }
 
-// sub replaces ${x}, and ${!x} by ${x}.
+// sub replaces ${x} with the value of x, and ${!x} with ${x}.
 func (r *resolver) sub(arg *yaml.Node) *yaml.Node {
 	text, vars := arg, (*yaml.Node)(nil)
 	if arg.Kind == yaml.SequenceNode {
@@ -332,7 +329,7 @@ func (r *resolver) sub(arg *yaml.Node) *yaml.Node {
 	}
 }
 
-// variable returns the value of ${name} in a text at the given node.
+// variable returns the value of ${name} in the text of the node at.
 func (r *resolver) variable(at *yaml.Node, name string, vars *yaml.Node) string {
 	if own := child(vars, name); own != nil {
 		return r.text(own)

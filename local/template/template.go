@@ -1,9 +1,9 @@
-// Package template reads functions, an HTTP API and what carries events from a SAM
-// template: the functions' settings; the API's routes, authorizers, throttling and
-// CORS; event buses, rules, queues and event source mappings.
+// Package template reads a SAM template: the settings of functions; the routes,
+// authorizers, throttling and CORS of an HTTP API; and event buses, rules, queues and event
+// source mappings.
 //
-// Intrinsic functions are resolved in what is read; the rest of the template is
-// ignored. A resource whose condition is false does not exist.
+// It resolves intrinsic functions and ignores the rest of the template. A resource whose
+// condition is false does not exist.
 package template
 
 import (
@@ -24,11 +24,11 @@ const (
 	defaultMemorySize = 128 // MB
 )
 
-// A Template has at least one function.
+// A Template is what was read. It has at least one function.
 type Template struct {
 	Functions []Function // in the order of the file
 	Routes    []Route    // in the order of the file
-	CORS      *CORS      // of the API; nil without
+	CORS      *CORS      // of the API; nil if it has none
 
 	Buses        []string // names of the event buses, besides default
 	Rules        []Rule
@@ -40,15 +40,14 @@ type Template struct {
 // Globals.
 type Function struct {
 	LogicalID   string
-	Folder      string            // of its code: "functions/merchant-token" for MerchantTokenFunction
+	Folder      string            // of its code, such as "functions/merchant-token" for MerchantTokenFunction
 	Timeout     time.Duration     // 1 s to 900 s
 	MemorySize  int               // MB, 128 to 10240
 	Environment map[string]string // resolved
 }
 
-// Read reads the template at path. Params override the defaults of its
-// parameters, and pseudo parameters such as AWS::Region. Errors name the file
-// and the line.
+// Read reads the template at path. params override the defaults of its parameters and of
+// pseudo parameters such as AWS::Region. Errors name the file and the line.
 func Read(path string, params map[string]string) (t *Template, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -56,7 +55,7 @@ func Read(path string, params map[string]string) (t *Template, err error) {
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		// "yaml: line 3: did not find …" in the form of the errors below.
+		// Rewrite "yaml: line 3: did not find …" in the form of the errors below.
 		message := strings.TrimPrefix(err.Error(), "yaml: ")
 		line, rest, ok := strings.Cut(strings.TrimPrefix(message, "line "), ": ")
 		if _, err := strconv.Atoi(line); ok && err == nil {
@@ -149,7 +148,7 @@ func (r *resolver) template(root *yaml.Node) *Template {
 	return t
 }
 
-// resource returns the resource of the given type that is referred to at a node.
+// resource returns the resource with the given ID and type that the node at refers to.
 func (r *resolver) resource(at *yaml.Node, id, kind string) *yaml.Node {
 	if found := child(child(r.resources, id), "Type"); found == nil || found.Value != kind {
 		r.fail(at, "%q is no %s", id, kind)
@@ -182,8 +181,8 @@ func (r *resolver) function(id, resource, globals *yaml.Node) Function {
 	return f
 }
 
-// number returns the named property of the first of nodes that has it.
-func (r *resolver) number(name string, missing, low, high int, nodes ...*yaml.Node) int {
+// number returns the named property from the first node that has it, or byDefault.
+func (r *resolver) number(name string, byDefault, low, high int, nodes ...*yaml.Node) int {
 	for _, node := range nodes {
 		value := r.child(node, name)
 		if value == nil {
@@ -195,11 +194,11 @@ func (r *resolver) number(name string, missing, low, high int, nodes ...*yaml.No
 		}
 		return n
 	}
-	return missing
+	return byDefault
 }
 
-// eventRoutes returns the routes in a function's HttpApi events. Their requests
-// must be signed.
+// eventRoutes returns the routes of a function's HttpApi events, whose authorization is
+// AWS_IAM.
 func (r *resolver) eventRoutes(function string, properties *yaml.Node) (routes []Route) {
 	for name, node := range pairs(r.child(properties, "Events")) {
 		event := r.eval(node)
@@ -214,14 +213,14 @@ func (r *resolver) eventRoutes(function string, properties *yaml.Node) (routes [
 			Authorization: "AWS_IAM",
 		}
 		if !route.single() {
-			r.fail(name, "event %s is not of one method, other than any, and one path", name.Value)
+			r.fail(name, "event %s does not have a single method and path", name.Value)
 		}
 		routes = append(routes, route)
 	}
 	return routes
 }
 
-// kebab returns a name in camel case in kebab case: "api-key" for APIKey.
+// kebab converts a name from camel case to kebab case: APIKey becomes "api-key".
 func kebab(name string) string {
 	var b strings.Builder
 	runes := []rune(name)

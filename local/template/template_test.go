@@ -141,7 +141,7 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `!Ref AWS::URLSuffix`, want: "amazonaws.com"},
 		{expression: `!Ref AWS::StackName`, want: "local"},
 		{expression: `!Ref Needed`, err: ":22: parameter Needed has no default and is not given"},
-		{expression: `!Ref Nowhere`, err: ":22: Nowhere is no parameter and no resource"},
+		{expression: `!Ref Nowhere`, err: ":22: Nowhere is neither a parameter nor a resource"},
 		{expression: `!Ref Test`, err: ":22: Test does not exist, by its condition"},
 		{expression: `!GetAtt Test.Arn`, err: ":22: Test does not exist, by its condition"},
 		{expression: `!Sub "${Test}"`, err: ":22: Test does not exist, by its condition"},
@@ -149,7 +149,7 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `!GetAtt Table.Arn`, want: "arn:aws:local:us-east-1:123456789012:Table"},
 		{expression: `!GetAtt [Table, StreamArn]`, want: "Table.StreamArn"},
 		{expression: `{"Fn::GetAtt": [Table, Arn]}`, want: "arn:aws:local:us-east-1:123456789012:Table"},
-		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is no resource"},
+		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is not a resource"},
 		{expression: `!GetAtt Table`, err: ":22: wrong arguments of GetAtt"},
 		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-${!Kept}-$"`, want: "prod-us-east-1-Table-${Kept}-$"},
 		{expression: `!Sub "${Table.Arn}"`, want: "arn:aws:local:us-east-1:123456789012:Table"},
@@ -157,7 +157,7 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `{"Fn::Sub": "${Stage}"}`, want: "prod"},
 		{expression: `!Sub "${Stage"`, err: ":22: ${ is not closed"},
 		{expression: `!Sub "${Zones}"`, err: ":22: ${Zones} is not a string"},
-		{expression: `!Sub "${Nowhere}"`, err: ":22: Nowhere is no parameter and no resource"},
+		{expression: `!Sub "${Nowhere}"`, err: ":22: Nowhere is neither a parameter nor a resource"},
 		{expression: `!Join ["-", [a, !Ref Stage, !Ref AWS::NoValue]]`, want: "a-prod"},
 		{expression: `{"Fn::Join": [",", {Ref: Zones}]}`, want: "a,b,c"},
 		{expression: `!Join [a]`, err: ":22: wrong arguments of Join"},
@@ -199,7 +199,7 @@ func TestReadFails(t *testing.T) {
 	event := func(properties string) string {
 		return function + "Events:\n        E:\n          Type: HttpApi\n          Properties: {" + properties + "}\n"
 	}
-	const oneRoute = "template.yaml:6: event E is not of one method, other than any, and one path"
+	const oneRoute = "template.yaml:6: event E does not have a single method and path"
 	tests := []struct {
 		name, text string
 		params     map[string]string
