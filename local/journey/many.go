@@ -20,22 +20,22 @@ import (
 )
 
 const (
-	openInterval = 100 * time.Millisecond // between two cards that are opened
-	resend       = 2 * time.Second        // WeChat Pay's is 60
-	queueSpeed   = 10                     // of the queue's delays
+	openInterval = 100 * time.Millisecond // between opening two cards
+	resend       = 2 * time.Second        // between attempts to notify; WeChat Pay waits for 60 s
+	queueSpeed   = 10                     // divides the queue's delays
 	allowed      = 5                      // confirmations a second, WeChat Pay's limit
 	phone        = "13900000000"          // in the sandbox's notifications
 )
 
-// Many takes n brand cards from the token to a member and writes figures to w. A tenth
-// of the notifications are forged. A tenth of the answers are lost, a tenth of the
-// notifications come twice, and a tenth each of the first attempts to confirm are refused
-// with 429 and with 500; one card may have several of these troubles, and seed decides
-// which. In the middle the bus is down for a while.
+// Many takes n brand cards from the token to a member while much goes wrong, and writes
+// figures to w. A tenth of the notifications are forged. Of the others, a tenth of n each
+// have their answer lost, are sent twice, and are preceded by a probe. A tenth of n each
+// have their first confirmation refused with 429 and with 500. A card may have several of
+// these troubles; seed determines which. The bus is down for a while in the middle.
 //
-// It fails unless every card of which WeChat Pay has notified is confirmed exactly once,
-// no forgery has an effect, WeChat Pay receives at most 5 confirmations in any second,
-// and no log has personal data.
+// Many fails unless every card that was opened is confirmed exactly once, no forgery has an
+// effect, WeChat Pay receives at most 5 confirmations in any second, and no log contains
+// personal data.
 func Many(ctx context.Context, w io.Writer, project *stack.Project, n int, seed uint64) error {
 	log := new(logBuffer)
 	s, err := project.Start(stack.Config{Address: "127.0.0.1:0", QueueSpeed: queueSpeed, Unthrottled: true, Log: log})
@@ -64,12 +64,12 @@ func Many(ctx context.Context, w io.Writer, project *stack.Project, n int, seed 
 	return m.report(w)
 }
 
-// plan says which cards have which trouble, by their indices.
+// plan is which cards, by index, have which troubles.
 type plan struct {
 	n, tenth                                    int
 	forged, lost, twice, limited, failed, probe []bool
 	downFrom                                    int           // the bus goes down before this card is opened
-	outage                                      time.Duration // how long it is down
+	outage                                      time.Duration // how long the bus is down
 }
 
 func newPlan(n int, seed uint64) plan {
@@ -89,13 +89,13 @@ func newPlan(n int, seed uint64) plan {
 		return chosen
 	}
 	p.lost, p.twice, p.probe = choose(), choose(), choose()
-	// A card can't have its first confirmation refused in both ways.
+	// A first confirmation can be refused in only one way.
 	refused := random.Perm(len(open))
 	p.limited, p.failed = make([]bool, n), make([]bool, n)
 	for i := range p.tenth {
 		p.limited[open[refused[i]]], p.failed[open[refused[p.tenth+i]]] = true, true
 	}
-	// A shorter outage would not be noticed: the function itself tries again for 4 s.
+	// A shorter outage would have no effect: the function itself retries for 4 s.
 	p.downFrom, p.outage = n/2, max(6*time.Second, time.Duration(n/10)*openInterval)
 	return p
 }
@@ -108,8 +108,8 @@ type many struct {
 	begin  time.Time
 	opened []string // codes of the cards that customers opened
 	forged []string // codes that only forged notifications have
-	secret []string // what no log may have: openids, codes and tokens
-	lines  int      // of progress
+	secret []string // openids, codes and tokens, which no log may contain
+	lines  int      // of progress written
 }
 
 // open opens the cards, one after the other.
@@ -149,7 +149,7 @@ func (m *many) open(ctx context.Context, w io.Writer) error {
 				m.WeChatPay.Next(trouble)
 			}
 		}
-		token, err := mint(ctx, m.Stack, preAuthTokens, brandBody(openid))
+		token, err := requestToken(ctx, m.Stack, preAuthTokens, brandBody(openid))
 		if err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func (m *many) open(ctx context.Context, w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		// The notification is sent later, after openInterval.
+		// The notification, and so the confirmation, follows only after openInterval.
 		switch {
 		case m.plan.limited[i]:
 			refusals.Store(uri(confirmBrand, card), http.StatusTooManyRequests)
@@ -169,34 +169,34 @@ func (m *many) open(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// settle waits until all notifications are delivered and the queue is empty, or for much
-// longer than that takes at the rate of confirmations.
+// settle waits until all notifications are delivered and the queue is empty. It gives up
+// after much longer than the confirmations take at the allowed rate; report then fails.
 func (m *many) settle(ctx context.Context, w io.Writer) error {
-	given, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(m.plan.n)*500*time.Millisecond)
+	timeout, cancel := context.WithTimeout(ctx, time.Minute+time.Duration(m.plan.n)*500*time.Millisecond)
 	defer cancel()
 	for {
 		d := m.deliveries()
-		// The queue gets the last message before the last notification is answered.
+		// A message is in the queue before its notification is answered.
 		if d.accepted == len(m.opened) && d.forged == len(m.forged) && d.duplicates >= m.plan.tenth && len(m.Queues.Get("ConfirmQueue").Messages()) == 0 {
 			return nil
 		}
 		m.progress(w)
 		select {
 		case <-time.After(200 * time.Millisecond):
-		case <-given.Done():
+		case <-timeout.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// deliveries are the figures of the notifications.
+// deliveries counts the attempts to notify.
 type deliveries struct {
 	attempts, lost, probes, duplicates, forged int
-	accepted                                   int // notifications, by an attempt whose answer arrived
-	refused                                    int // 401
-	failed                                     int // 5xx
+	accepted                                   int // regular attempts whose answer, a 2xx, arrived
+	refused                                    int // answered 401
+	failed                                     int // answered 5xx
 	unanswered                                 int
-	believed                                   int // forgeries and probes that were not refused with 401
+	believed                                   int // forgeries and probes that were answered 2xx
 }
 
 func (m *many) deliveries() (d deliveries) {
@@ -231,7 +231,7 @@ func (m *many) deliveries() (d deliveries) {
 	return d
 }
 
-// confirmations are the calls that WeChat Pay received.
+// confirmations counts the confirmations that WeChat Pay received.
 type confirmations struct {
 	calls, effective, repeated, limited, failed int
 	most                                        int // in any second
@@ -267,26 +267,53 @@ func (m *many) confirmations() (c confirmations) {
 	return c
 }
 
-// report writes the figures, and returns what does not hold.
-func (m *many) report(w io.Writer) error {
-	d, c := m.deliveries(), m.confirmations()
-	members, once, fooled := 0, 0, 0
+// figures are the results of a run.
+type figures struct {
+	deliveries
+	confirmations
+	members, once  int // cards that customers opened: EFFECTIVE ones, and those confirmed exactly once
+	fooled         int // forged cards that are no longer UNACTIVATED
+	letters        int // dead letters
+	lines, private int // lines in the log, and secrets that are in it
+}
+
+func (m *many) figures() figures {
+	f := figures{deliveries: m.deliveries(), confirmations: m.confirmations()}
 	for _, code := range m.opened {
 		card, _ := m.WeChatPay.UserCard(code)
 		if card.State == wechatpay.Effective {
-			members++
+			f.members++
 		}
 		if card.Confirmations == 1 {
-			once++
+			f.once++
 		}
 	}
 	for _, code := range m.forged {
 		if card, _ := m.WeChatPay.UserCard(code); card.State != wechatpay.Unactivated {
-			fooled++
+			f.fooled++
 		}
 	}
-	letters := len(m.Queues.Get("ConfirmDeadLetters").Messages())
-	lines, private := m.log.search(append(m.secret, phone))
+	f.letters = len(m.Queues.Get("ConfirmDeadLetters").Messages())
+	f.lines, f.private = m.log.search(append(m.secret, phone))
+	return f
+}
+
+// report writes the figures, and returns the rules that do not hold.
+func (m *many) report(w io.Writer) error {
+	f := m.figures()
+	if err := m.print(w, f); err != nil {
+		return err
+	}
+	if err := m.check(f); err != nil {
+		return err
+	}
+	fmt.Fprintln(w, "\nEvery card is EFFECTIVE, confirmed once; no forgery had an effect.")
+	return nil
+}
+
+// print writes the figures as a table.
+func (m *many) print(w io.Writer, f figures) error {
+	d, c := f.deliveries, f.confirmations
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(what string, figure any) { fmt.Fprintf(table, "%s\t%v\n", what, figure) }
 	fmt.Fprintln(table)
@@ -307,34 +334,36 @@ func (m *many) report(w io.Writer) error {
 	row("  refused with 500", c.failed)
 	row("  most in any second", c.most)
 	row("  refused because there were more than 5", m.WeChatPay.LimitedConfirmations())
-	row("cards EFFECTIVE, of those that customers opened", fmt.Sprintf("%d of %d", members, len(m.opened)))
-	row("  confirmed exactly once", once)
-	row("forged cards that are still UNACTIVATED", fmt.Sprintf("%d of %d", len(m.forged)-fooled, len(m.forged)))
-	row("dead letters", letters)
-	row("lines in the functions' log", lines)
-	row("  with an openid, a code, a token or a telephone number", private)
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	var faults []string
-	for fault, is := range map[string]bool{
-		"cards are not EFFECTIVE":                       members != len(m.opened),
-		"cards are not confirmed exactly once":          once != len(m.opened) || c.effective != len(m.opened),
-		"a forgery had an effect":                       fooled > 0 || d.believed > 0,
+	row("cards EFFECTIVE, of those that customers opened", fmt.Sprintf("%d of %d", f.members, len(m.opened)))
+	row("  confirmed exactly once", f.once)
+	row("forged cards that are still UNACTIVATED", fmt.Sprintf("%d of %d", len(m.forged)-f.fooled, len(m.forged)))
+	row("dead letters", f.letters)
+	row("lines in the functions' log", f.lines)
+	row("  with an openid, a code, a token or a telephone number", f.private)
+	return table.Flush()
+}
+
+// check returns the rules that do not hold.
+func (m *many) check(f figures) error {
+	d, c := f.deliveries, f.confirmations
+	var broken []string
+	for rule, isBroken := range map[string]bool{
+		"cards are not EFFECTIVE":                       f.members != len(m.opened),
+		"cards are not confirmed exactly once":          f.once != len(m.opened) || c.effective != len(m.opened),
+		"a forgery had an effect":                       f.fooled > 0 || d.believed > 0,
 		"too many confirmations in a second":            c.most > allowed || m.WeChatPay.LimitedConfirmations() > 0,
-		"there are dead letters":                        letters > 0,
-		"personal data is in a log, or there is no log": private > 0 || lines == 0,
+		"there are dead letters":                        f.letters > 0,
+		"personal data is in a log, or there is no log": f.private > 0 || f.lines == 0,
 		"too little went wrong":                         m.plan.tenth > 0 && (d.lost < m.plan.tenth || d.failed == 0 || c.limited < m.plan.tenth || c.failed < m.plan.tenth),
 	} {
-		if is {
-			faults = append(faults, fault)
+		if isBroken {
+			broken = append(broken, rule)
 		}
 	}
-	if len(faults) > 0 {
-		slices.Sort(faults)
-		return errors.New(strings.Join(faults, "; "))
+	if len(broken) > 0 {
+		slices.Sort(broken)
+		return errors.New(strings.Join(broken, "; "))
 	}
-	fmt.Fprintln(w, "\nEvery card is EFFECTIVE, confirmed once; no forgery had an effect.")
 	return nil
 }
 
@@ -359,7 +388,7 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// search returns the number of lines, and of the given texts that are in one.
+// search returns the number of lines in the log, and how many of texts are in it.
 func (l *logBuffer) search(texts []string) (lines, found int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,10 +17,10 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// The cards that Open opens.
+// The kinds of cards that Open opens.
 const (
 	Brand    = "brand"
-	Merchant = "merchant" // of JUMP_ACTIVATE
+	Merchant = "merchant" // with JUMP_ACTIVATE
 )
 
 const (
@@ -36,8 +36,8 @@ const (
 	merchantActivated = "MEMBERCARD.ACTIVATE_CARD"
 )
 
-// Open takes a card from the token to a member. It fails with what is missing if the
-// card is not EFFECTIVE when ctx ends; the story is then told as far as it went.
+// Open takes a card from the token to a member. If the card is not EFFECTIVE when ctx ends,
+// the error says what is missing, and the story is incomplete.
 func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 	if s.WeChatPay == nil {
 		return Story{}, errors.New("the real WeChat Pay is called; cards are opened in the sandbox only")
@@ -47,7 +47,7 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://shop.example/activate", "outer_str": "szwxtd"}`
 	}
 	token := Step{ID: Token, Time: time.Now(), What: Token, Name: "POST " + path, Status: http.StatusOK}
-	value, err := mint(ctx, s, path, body)
+	value, err := requestToken(ctx, s, path, body)
 	if err != nil {
 		return Story{}, err
 	}
@@ -60,9 +60,10 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 	return story, err
 }
 
-// OpenBrandCard opens a brand card with a token, and waits for nothing.
+// OpenBrandCard requests a token and opens a brand card with it. It does not wait until the
+// card is confirmed.
 func OpenBrandCard(ctx context.Context, s *stack.Stack) (wechatpay.UserCard, error) {
-	token, err := mint(ctx, s, preAuthTokens, brandBody(sampleOpenID))
+	token, err := requestToken(ctx, s, preAuthTokens, brandBody(sampleOpenID))
 	if err != nil {
 		return wechatpay.UserCard{}, err
 	}
@@ -74,8 +75,8 @@ func brandBody(openid string) string {
 	return fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, openid)
 }
 
-// follow waits until a card that was opened is EFFECTIVE. If it is the merchant's to
-// activate, it does that once the merchant has heard of the card.
+// follow waits until a card is EFFECTIVE. If there is a jump, it activates the card once
+// the merchant has been notified of it.
 func follow(ctx context.Context, s *stack.Stack, card wechatpay.UserCard, jump *wechatpay.Jump) (Story, error) {
 	if jump == nil {
 		return until(ctx, s, card.Code, func(story Story) string { return story.missing(brandCreated) })
@@ -112,9 +113,9 @@ func until(ctx context.Context, s *stack.Stack, code string, missing func(Story)
 	}
 }
 
-// activateCard does what the merchant's page and its backend do with the parameters of
-// the jump: they ask for the code and for what the customer has filled in, activate the
-// card, and tell WeChat Pay that the customer is registered.
+// activateCard does what the merchant's page and backend do with the parameters of the
+// jump: it requests the code and the customer's activation information, activates the
+// card, and confirms it.
 func activateCard(ctx context.Context, s *stack.Stack, jump *wechatpay.Jump) error {
 	_, query, _ := strings.Cut(jump.URL, "?")
 	var card wechatpay.UserCard
@@ -126,7 +127,7 @@ func activateCard(ctx context.Context, s *stack.Stack, jump *wechatpay.Jump) err
 		case "activate_ticket":
 			card.ActivateTicket, _ = url.QueryUnescape(value)
 		case "encrypt_code":
-			card.EncryptCode = value // byte for byte
+			card.EncryptCode = value // not unescaped
 		}
 	}
 	answer, err := backend(ctx, s, http.MethodGet, decryptCode, card, "")
@@ -148,9 +149,9 @@ func activateCard(ctx context.Context, s *stack.Stack, jump *wechatpay.Jump) err
 	return err
 }
 
-// mint calls an operation that answers with a token, with the authorization that a
-// frontend has.
-func mint(ctx context.Context, s *stack.Stack, path, body string) (string, error) {
+// requestToken calls an operation that returns a token, with the authorization of a
+// frontend.
+func requestToken(ctx context.Context, s *stack.Stack, path, body string) (string, error) {
 	answer, err := call(ctx, s, http.MethodPost, path, body, func(r *http.Request) error {
 		switch s.Auth {
 		case stack.AuthIAM:
@@ -182,7 +183,7 @@ func backend(ctx context.Context, s *stack.Stack, method, operation string, card
 	return answer, nil
 }
 
-// call calls the API. An answer other than 2xx is an error.
+// call sends a request to the API. A status other than 2xx is an error.
 func call(ctx context.Context, s *stack.Stack, method, path, body string, authorize func(*http.Request) error) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, s.URL+path, strings.NewReader(body))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package journey takes cards from the token to a member through a running stack, as
-// customers, WeChat Pay and the merchant's backend do together.
+// Package journey takes cards from the token to a member in a running stack, doing what
+// customers and the merchant's backend do.
 package journey
 
 import (
@@ -20,38 +20,38 @@ const (
 	Token        = "token"        // the API answered with a token
 	Opened       = "opened"       // the customer opened the card in WeChat's component
 	Notification = "notification" // WeChat Pay's attempt to notify the API has ended
-	Event        = "event"        // the event bus took the notification
-	Waiting      = "waiting"      // the confirmation failed, and is to be tried again
-	DeadLetter   = "dead_letter"  // the confirmation was given up
+	Event        = "event"        // the notification is on the event bus
+	Waiting      = "waiting"      // the confirmation failed and will be retried
+	DeadLetter   = "dead_letter"  // the confirmation is a dead letter
 	Call         = "call"         // WeChat Pay received a call about the card
 	Member       = "member"       // the card is EFFECTIVE
 )
 
 // Step is something that happened to a card.
 type Step struct {
-	ID   string    `json:"id"` // the same as long as it is the same step
+	ID   string    `json:"id"` // identifies the step among those of the card
 	Time time.Time `json:"time"`
 	What string    `json:"what"`
-	// Name is the event's type, the operation that was called, or the code with which
-	// a confirmation was given up.
+	// Name is the type of an event, the operation of a call, or the error code of a dead
+	// letter.
 	Name   string `json:"name,omitempty"`
-	Status int    `json:"status,omitempty"` // HTTP, of a token, a notification or a call; 0 is no answer
+	Status int    `json:"status,omitempty"` // HTTP status of a token, a notification or a call; 0 if there was no answer
 
-	// A notification.
+	// Of a notification.
 	Kind   wechatpay.Kind    `json:"kind,omitempty"`
-	Number int               `json:"number,omitempty"` // of the attempt; while waiting, how many there were
-	Lost   bool              `json:"lost,omitempty"`   // WeChat Pay did not get the answer
+	Number int               `json:"number,omitempty"` // of the attempt; for Waiting, the number of attempts
+	Lost   bool              `json:"lost,omitempty"`   // WeChat Pay did not receive the answer
 	Header map[string]string `json:"header,omitempty"`
 
-	Refusal string          `json:"refusal,omitempty"` // WeChat Pay's, of a call
-	Next    *time.Time      `json:"next,omitempty"`    // of the next attempt to confirm
-	Content json.RawMessage `json:"content,omitempty"` // of an event, decrypted: personal data
+	Refusal string          `json:"refusal,omitempty"` // of a call, by WeChat Pay
+	Next    *time.Time      `json:"next,omitempty"`    // for Waiting, the time of the next attempt
+	Content json.RawMessage `json:"content,omitempty"` // of an event, decrypted; contains personal data
 }
 
 // Story is what has happened to a card so far.
 type Story struct {
 	State string `json:"state"`
-	Steps []Step `json:"steps"` // in the order of their times
+	Steps []Step `json:"steps"` // by time
 }
 
 // Tell returns the story of the user's card with a code, as the sandbox, the bus and
@@ -73,13 +73,13 @@ func Tell(s *stack.Stack, code string) (story Story, ok bool) {
 		}
 	}
 	operations := operations(card)
-	member := card.Opened // AUTO_ACTIVATE
-	for i, r := range s.WeChatPay.Requests() {
+	member := card.Opened // of a card with AUTO_ACTIVATE
+	for _, r := range s.WeChatPay.Requests() {
 		name, ok := operations[r.URI]
 		if !ok {
 			continue
 		}
-		story.Steps = append(story.Steps, Step{ID: fmt.Sprint(Call, i), Time: r.Time, What: Call, Name: r.Method + " " + name, Status: r.Status, Refusal: r.Refusal})
+		story.Steps = append(story.Steps, Step{ID: fmt.Sprint(Call, r.Time.UnixNano()), Time: r.Time, What: Call, Name: r.Method + " " + name, Status: r.Status, Refusal: r.Refusal})
 		if r.Status/100 == 2 && (name == confirmBrand || name == activate) {
 			member = r.Time
 		}
@@ -120,7 +120,7 @@ func notificationStep(a wechatpay.Attempt) Step {
 	}
 }
 
-// Paths of operations on users' cards.
+// Paths of the operations on users' cards.
 const (
 	confirmBrand    = "/v3/brand/partner/card-member/user-cards/{user_card_code}/confirm"
 	decryptCode     = "/v3/marketing/membercard-open/cards/{card_id}/decrypt-code"
@@ -129,8 +129,7 @@ const (
 	confirmMerchant = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm"
 )
 
-// operations returns the paths of the operations on a card, by the URIs with which they
-// are called.
+// operations returns the paths of the operations on a card, by the URIs of their calls.
 func operations(c wechatpay.UserCard) map[string]string {
 	if c.BrandID != "" {
 		return map[string]string{uri(confirmBrand, c): confirmBrand}
@@ -142,25 +141,26 @@ func operations(c wechatpay.UserCard) map[string]string {
 	return found
 }
 
-// uri returns the path and query with which an operation on a card is called.
+// uri returns the path and query of a call of an operation on a card.
 func uri(operation string, c wechatpay.UserCard) string {
 	path := strings.NewReplacer("{user_card_code}", c.Code, "{code}", c.Code, "{card_id}", c.CardID,
 		"{activate_ticket}", url.QueryEscape(c.ActivateTicket)).Replace(operation)
 	if operation == decryptCode {
-		path += "?encrypt_code=" + c.EncryptCode // as it is
+		path += "?encrypt_code=" + c.EncryptCode // not escaped
 	}
 	return path
 }
 
-// has reports whether a step with the given name has happened: for a notification, that
-// it was accepted.
+// has reports whether there is a step with the given name. A notification must have been
+// accepted.
 func (s Story) has(what, name string) bool {
 	return slices.ContainsFunc(s.Steps, func(step Step) bool {
 		return step.What == what && step.Name == name && (what != Notification || step.Status/100 == 2)
 	})
 }
 
-// missing returns what a card whose notification is of type event still lacks, or "".
+// missing returns what has not happened yet to a card whose notification is of type event,
+// or "".
 func (s Story) missing(event string) string {
 	switch {
 	case !s.has(Notification, event):
