@@ -1,5 +1,5 @@
-// Package bench measures cold starts, from the start of the process to the first
-// answer, and warm requests, with their CPU time and memory.
+// Package bench measures the time, CPU time and memory of cold starts, from the start of
+// the process to the first answer, and of warm requests.
 package bench
 
 import (
@@ -23,7 +23,7 @@ import (
 type Target struct {
 	Name   string
 	Config lambda.Config
-	Event  func() ([]byte, error) // makes the event of the next request
+	Event  func() ([]byte, error) // returns the next event
 }
 
 // warmCalls is how many warm requests follow each cold start.
@@ -32,9 +32,9 @@ const warmCalls = 20
 // samples are the measurements of one target, in milliseconds and MiB.
 type samples struct{ cold, init, first, warm, cpu, rss []float64 }
 
-// Run starts the targets n times in turn and writes a table to w: the minimum and
-// the median, since the machine is noisy, and the ratio of each cold start to that
-// of the target named against, if there is one.
+// Run starts each target n times, in turn, and writes a table of minima and medians to w.
+// If a target is named against, the table has the ratio of each cold start to that
+// target's.
 func Run(ctx context.Context, w io.Writer, targets []Target, n int, against string) error {
 	measured := make([]samples, len(targets))
 	for range n {
@@ -47,7 +47,7 @@ func Run(ctx context.Context, w io.Writer, targets []Target, n int, against stri
 	fmt.Fprintf(w, "%d cold starts each, %d warm requests after each; milliseconds, minimum / median; %s/%s, %d CPUs, %s\n\n",
 		n, warmCalls, runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "function\tMB\tcold start\tof it init\tfirst request\twarm request\tCPU\tRSS MiB\tratio")
+	fmt.Fprintln(table, "function\tMB\tcold start\tinit\tfirst request\twarm request\tCPU\tRSS MiB\tratio")
 	of := slices.IndexFunc(targets, func(c Target) bool { return c.Name == against })
 	for i, c := range targets {
 		info, err := os.Stat(c.Config.Binary)
@@ -101,7 +101,7 @@ func (s *samples) start(ctx context.Context, c Target) error {
 	return nil
 }
 
-// invoke fails if the answer is an error, which would seem fast.
+// invoke fails if the answer is an error, whose time would be misleading.
 func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lambda.Result, error) {
 	result, err := function.Invoke(ctx, event)
 	if err != nil {
@@ -117,8 +117,8 @@ func invoke(ctx context.Context, function *lambda.Function, event []byte) (*lamb
 	return result, nil
 }
 
-// usage returns the CPU time in ms and the peak memory in MiB of a process. Only
-// Linux has these.
+// usage returns the CPU time in ms and the peak memory in MiB of a process. ok is false if
+// this is not Linux.
 func usage(pid int) (cpu, rss float64, ok bool) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	threads, err := filepath.Glob(filepath.Join(dir, "task", "*", "schedstat"))

@@ -1,6 +1,6 @@
-// Package contract checks exchanges with the API against openapi.yaml: a request
-// that succeeds must be valid by it, one that we refuse must not be, and every
-// answer must have the form that it describes.
+// Package contract checks requests and answers of the API against openapi.yaml: a request
+// that succeeds must be valid, a request that the functions' validation refuses must be
+// invalid, and every answer must be as described.
 package contract
 
 import (
@@ -27,13 +27,13 @@ type Contract struct {
 }
 
 type route struct {
-	key       string // of API Gateway: "POST /card/update"
+	key       string // API Gateway's route key, such as "POST /card/update"
 	method    string
-	path      string // of the contract: "/card/update"
+	path      string // in openapi.yaml, such as "/card/update"
 	operation *openapi3.Operation
 }
 
-// Load reads a contract and validates it, including its examples.
+// Load reads and validates a contract, including its examples.
 func Load(file string) (*Contract, error) {
 	document, err := openapi3.NewLoader().LoadFromFile(file)
 	if err != nil {
@@ -52,9 +52,9 @@ func Load(file string) (*Contract, error) {
 	return c, nil
 }
 
-// greedy returns the path as API Gateway has it. API Gateway decodes the path before
-// it looks for the route, so a parameter that may have a slash takes the rest of the
-// path there: {name+}. OpenAPI has no such parameters; a slash is sent as %2F.
+// greedy returns the path of API Gateway's route. API Gateway decodes the path before it
+// looks for the route, so there a parameter that may contain a slash must be greedy,
+// {name+}. OpenAPI has no greedy parameters; a slash is sent as %2F.
 func greedy(path string, operation *openapi3.Operation) string {
 	for _, parameter := range operation.Parameters {
 		if p := parameter.Value; p.In == openapi3.ParameterInPath && checkValue(p.Schema, "/") == nil {
@@ -73,8 +73,8 @@ func (c *Contract) Routes() []string {
 	return keys
 }
 
-// find returns the route of a request, or nil, and the decoded parameters in its
-// path. A segment without a parameter is preferred, as by API Gateway.
+// find returns the route of a request, or nil, and the decoded parameters in its path. As
+// in API Gateway, literal segments take precedence over parameters.
 func (c *Contract) find(method string, u *url.URL) (found *route, parameters map[string]string) {
 	for i := range c.routes {
 		r := &c.routes[i]
@@ -86,8 +86,8 @@ func (c *Contract) find(method string, u *url.URL) (found *route, parameters map
 	return found, parameters
 }
 
-// match compares a path of the contract, such as /cards/{card_id}, with an escaped
-// one, segment by segment, and returns the decoded parameters.
+// match matches an escaped path with a path of the contract, such as /cards/{card_id}, and
+// returns the decoded parameters.
 func match(template, escaped string) (parameters map[string]string, ok bool) {
 	names, segments := strings.Split(template, "/"), strings.Split(escaped, "/")
 	if len(names) != len(segments) {
@@ -107,24 +107,24 @@ func match(template, escaped string) (parameters map[string]string, ok bool) {
 	return parameters, true
 }
 
-// unstated are rules that no schema can state: requests that break them may be
-// refused although they are valid by their schema. A field is a pattern of
-// path.Match; an empty one is any.
+// unstated are rules that a schema cannot express: a request that breaks one is refused
+// although its schema allows it. field is a pattern for path.Match; an empty one matches
+// every field.
 var unstated = []struct{ field, issue string }{
 	{"", "must not be given twice"},
 	{"", "must be valid Unicode"},
 	{"", "must not be nested deeper than 100 levels"},
 	{"/body", "must have at most 16 KiB"},
 	{"/body", "must have at most 64 KiB"},                               // of /card/create
-	{"/body/openid", "is required"},                                     // without a WeChat login only
-	{"/body/fixed_begintimestamp", "must be a whole number"},            // a schema accepts 1e9
+	{"/body/openid", "is required"},                                     // only without a WeChat login
+	{"/body/fixed_begintimestamp", "must be a whole number"},            // the schema allows 1e9
 	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
 	{"/body/card/*/base_info/sku/quantity", "must be a whole number"},
 	{"/body/valid_date_information/available_day_after_receive", "must be a whole number"},
 	{"/body/valid_date_information/available_*_time", "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00"}, // 30 February
 }
 
-// answer has the fields that distinguish kinds of answers.
+// answer has the fields of an error that show where it comes from.
 type answer struct {
 	Code      string `json:"code"`
 	RequestID string `json:"request_id"`
@@ -134,7 +134,8 @@ type answer struct {
 	} `json:"detail"`
 }
 
-// refusal reports whether our validation refused the request, not WeChat.
+// refusal reports whether the function's own validation refused the request, and not
+// WeChat.
 func (a *answer) refusal() bool { return a.Code == "PARAM_ERROR" && a.RequestID == "" }
 
 func (a *answer) isUnstated() bool {
@@ -156,7 +157,7 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 		if isUnknown || isPreflight {
 			return nil
 		}
-		return fmt.Errorf("%s %s: answered %d, and is no route of the contract", request.Method, request.URL.Path, response.StatusCode)
+		return fmt.Errorf("%s %s: answered %d, but the contract has no such route", request.Method, request.URL.Path, response.StatusCode)
 	}
 	var violations []error
 	violate := func(format string, args ...any) {
@@ -173,13 +174,13 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 	}
 	if err := checkResponse(r.operation, response, responseBody, a.Code != ""); err != nil {
 		const most = 500
-		violate("answered %d, not as the contract has it: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
+		violate("answered %d, but not as in the contract: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
 	}
 	return errors.Join(violations...)
 }
 
-// checkRequest returns why a request is invalid; parameters are those in its path.
-// The contract does not restrict its Content-Type.
+// checkRequest returns why a request is invalid, or nil. parameters are those in its path.
+// The contract does not restrict the Content-Type.
 func checkRequest(operation *openapi3.Operation, request *http.Request, parameters map[string]string, body []byte) error {
 	for _, parameter := range operation.Parameters {
 		p := parameter.Value
@@ -188,8 +189,8 @@ func checkRequest(operation *openapi3.Operation, request *http.Request, paramete
 		case openapi3.ParameterInHeader:
 			value, sent = request.Header.Get(p.Name), request.Header.Get(p.Name) != ""
 		case openapi3.ParameterInQuery:
-			// As it was sent: the pattern is that of the encoded value. It has no &, so
-			// that a second parameter is a violation.
+			// The value is not decoded, because the pattern is for the encoded value. It
+			// does not allow &, so a second parameter is a violation.
 			value, sent = strings.CutPrefix(request.URL.RawQuery, p.Name+"=")
 		}
 		if !sent && !p.Required {
@@ -208,8 +209,8 @@ func checkRequest(operation *openapi3.Operation, request *http.Request, paramete
 	return checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
 }
 
-// checkResponse returns how an answer differs from the contract's for its status.
-// The functions' own headers are required, except in API Gateway's errors.
+// checkResponse returns how an answer violates the contract, or nil. The functions' own
+// headers are required except in API Gateway's errors.
 func checkResponse(operation *openapi3.Operation, response *http.Response, body []byte, hasCode bool) error {
 	promised := operation.Responses.Status(response.StatusCode)
 	if promised == nil {
@@ -241,7 +242,7 @@ func checkResponse(operation *openapi3.Operation, response *http.Response, body 
 	return checkJSON(content.Schema, body)
 }
 
-// checkJSON validates a JSON text by a schema.
+// checkJSON validates a JSON text against a schema.
 func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
@@ -253,7 +254,7 @@ func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
 	return checkValue(schema, value)
 }
 
-// checkValue validates a value by a schema, and strings of JSON in it by theirs.
+// checkValue validates a value against a schema, including strings that contain JSON.
 func checkValue(schema *openapi3.SchemaRef, value any) error {
 	err := schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.SetSchemaErrorMessageCustomizer(brief))
 	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
@@ -265,13 +266,13 @@ func checkValue(schema *openapi3.SchemaRef, value any) error {
 	return checkContent(schema.Value, value)
 }
 
-// brief returns an error without the whole schema and value.
+// brief formats an error without the schema and the value.
 func brief(e *openapi3.SchemaError) string {
 	return "at /" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
 }
 
-// checkContent validates the strings of a valid value that have a contentSchema,
-// which the validator ignores.
+// checkContent validates the strings in a value that have a contentSchema, which the
+// validator ignores.
 func checkContent(schema *openapi3.Schema, value any) error {
 	switch value := value.(type) {
 	case string:

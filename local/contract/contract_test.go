@@ -542,9 +542,9 @@ func TestCheck(t *testing.T) {
 		{"a notification that the bus did not take", "POST", notifications, `{}`, 500, fail, nil, ""},
 		{"a query refused", "GET", decryptCode, "", 400, refused("/query/encrypt_code", "is required"), nil, ""},
 
-		{"a route that there is not", "GET", preAuthTokens, "", 200, token, nil, "no route"},
-		{"a preflight with a token", "OPTIONS", preAuthTokens, "", 204, token, nil, "no route"},
-		{"no card_id", "POST", "/v3/marketing/membercard-open/cards//permission-tokens", `{}`, 200, `{}`, nil, "no route"},
+		{"a route that there is not", "GET", preAuthTokens, "", 200, token, nil, "no such route"},
+		{"a preflight with a token", "OPTIONS", preAuthTokens, "", 204, token, nil, "no such route"},
+		{"no card_id", "POST", "/v3/marketing/membercard-open/cards//permission-tokens", `{}`, 200, `{}`, nil, "no such route"},
 		{"invalid, answered", "POST", preAuthTokens, noBrand, 200, token, nil, "does not allow the request"},
 		{"valid, refused", "POST", preAuthTokens, brand, 400, refused("/body/brand_id", "must be another"), nil, "it is refused: /body/brand_id must be another"},
 		{"valid, another field refused", "POST", preAuthTokens, brand, 400, refused("/body/brand_id", "is required"), nil, "it is refused"},

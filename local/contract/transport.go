@@ -6,9 +6,9 @@ import (
 	"net/http"
 )
 
-// Transport returns a transport that sends requests to the API with base, or with
-// http.DefaultTransport if that is nil, and reports exchanges that violate the
-// contract. It calls report concurrently if it is used so.
+// Transport returns a transport that sends requests with base, or http.DefaultTransport if
+// base is nil, and calls report for each violation of the contract. Concurrent requests
+// call report concurrently.
 func Transport(c *Contract, base http.RoundTripper, report func(error)) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport

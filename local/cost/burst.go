@@ -5,14 +5,14 @@ import (
 	"math/rand/v2"
 )
 
-// The samples' back-off after a 429 of API Gateway: at most attempts, the first one
-// included; the n-th pause is firstPause·2^(n−1), and up to as much again.
+// The samples' backoff after a 429 from API Gateway: a page makes at most this many
+// attempts, and the n-th pause is firstPause·2^(n−1) plus up to as much jitter.
 const (
 	attempts   = 3
 	firstPause = 1.0 // s
 )
 
-// A moment is what has happened until a second of the campaign.
+// A moment is what has happened up to a second of the campaign.
 type moment struct {
 	second                          int
 	arrived, served, refused, ended int // refused counts 429s, ended users whose page gave up
@@ -37,9 +37,9 @@ func (v *visits) Pop() any {
 	return last
 }
 
-// burst plays the campaign: users come evenly, API Gateway lets tokenRate requests
-// per second through (a token bucket that holds as many), and pages try again as the
-// samples do. It is the same each time.
+// burst simulates the campaign: users arrive evenly, API Gateway lets tokenRate requests
+// per second through (with a token bucket of the same size), and pages retry as the samples
+// do. The result is deterministic.
 func burst(seconds []int) []moment {
 	random := rand.New(rand.NewPCG(1, 2))
 	var pending visits

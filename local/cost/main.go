@@ -1,6 +1,6 @@
-// Command cost computes the tables of docs/scale.md: what the stack costs, which
-// limit is met first, and what many users at once see. Run it at the root of the
-// repository.
+// Command cost computes the tables in docs/scale.md: what the stack costs, which limits it
+// reaches at which rate, and what happens when many users come at once. Run it in the root
+// of the repository.
 //
 //	go run ./local/cost            print the tables
 //	go run ./local/cost -update    write them into the documents
@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// documents have the tables, each in its language.
+// documents are the files with the tables, by language.
 var documents = [languages]string{"docs/scale.md", "docs/zh-CN/scale.md"}
 
 func main() {

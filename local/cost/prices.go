@@ -1,8 +1,8 @@
 package main
 
-// List prices of us-east-1 in US dollars, without the free tiers, and where they
-// were read. They are not AWS's offer: check them before you rely on them. No list
-// of cn-north-1 was found.
+// List prices in us-east-1 in US dollars, without free tiers, and their sources. The
+// sources are not AWS's own: check the prices before you rely on them. No source was found
+// for cn-north-1.
 const (
 	// https://cloudchipr.com/blog/aws-lambda-pricing (2024)
 	lambdaRequest  = 0.20 / million

@@ -16,7 +16,7 @@ const (
 // A cell is a text in both languages.
 type cell [languages]string
 
-// same is a cell that reads the same in both.
+// same returns a cell with the same text in both languages.
 func same(format string, values ...any) cell {
 	text := fmt.Sprintf(format, values...)
 	return cell{text, text}
@@ -46,24 +46,24 @@ func (t table) markdown(language int) string {
 	return b.String()
 }
 
-// stack is how many things of template.yaml cost something while nobody calls.
+// stack counts the resources in template.yaml that cost something without any requests.
 type stack struct {
 	alarms, composites, dashboards, metrics, schedules int
 }
 
-// count counts them in the template's text.
+// count counts the resources in the template's text.
 func count(template string) stack {
-	of := func(pattern string) int { return len(regexp.MustCompile(pattern).FindAllString(template, -1)) }
+	matches := func(pattern string) int { return len(regexp.MustCompile(pattern).FindAllString(template, -1)) }
 	metrics := map[string]bool{}
 	for _, found := range regexp.MustCompile(`Namespace: !Sub "\$\{MetricsNamespace\}/[^"]*", MetricName: (\w+)`).FindAllStringSubmatch(template, -1) {
 		metrics[found[1]] = true
 	}
 	return stack{
-		alarms:     of(`(?m)^    Type: AWS::CloudWatch::Alarm$`),
-		composites: of(`(?m)^    Type: AWS::CloudWatch::CompositeAlarm$`),
-		dashboards: of(`(?m)^    Type: AWS::CloudWatch::Dashboard$`),
+		alarms:     matches(`(?m)^    Type: AWS::CloudWatch::Alarm$`),
+		composites: matches(`(?m)^    Type: AWS::CloudWatch::CompositeAlarm$`),
+		dashboards: matches(`(?m)^    Type: AWS::CloudWatch::Dashboard$`),
 		metrics:    len(metrics),
-		schedules:  of(`(?m)^          Type: Schedule$`),
+		schedules:  matches(`(?m)^          Type: Schedule$`),
 	}
 }
 
@@ -72,7 +72,7 @@ func compute(s stack) []table {
 	return []table{memoryTable(), rateTable(), limitTable(), idleTable(s), burstTable(), campaignTable()}
 }
 
-// memoryTable has the price of a million requests by memory.
+// memoryTable returns the price of a million requests for each memory size.
 func memoryTable() table {
 	t := table{name: "memory", head: []cell{
 		{"memory, MB", "内存，MB"}, {"share of a vCPU", "占一个 vCPU 的比例"}, {"CPU of a cold start takes, ms", "冷启动的 CPU 耗时，毫秒"},
@@ -89,7 +89,7 @@ func memoryTable() table {
 	return t
 }
 
-// rateTable has what the default memory costs and uses at each rate.
+// rateTable returns the cost and the use of services at each rate, with the default memory.
 func rateTable() table {
 	t := table{name: "rate", head: []cell{
 		{"requests per second", "每秒请求数"}, {"busy instances", "忙碌的实例"}, {"Secrets Manager, calls per minute", "Secrets Manager 调用，每分钟"},
@@ -105,7 +105,7 @@ func rateTable() table {
 	return t
 }
 
-// limitTable says how much of each limit is used at each rate.
+// limitTable returns how much of each limit is used at each rate.
 func limitTable() table {
 	t := table{name: "limits", head: []cell{{"limit", "限制"}}}
 	for _, rate := range rates {
@@ -148,7 +148,7 @@ func limitTable() table {
 	return t
 }
 
-// share is how much of a limit is used, in bold from the limit on.
+// share formats the used share of a limit, in bold if it is 100 % or more.
 func share(used float64) cell {
 	switch {
 	case used < 0.01:
@@ -163,15 +163,15 @@ func share(used float64) cell {
 	return same("**× %.0f**", used)
 }
 
-// idleTable has what a month costs in which nobody calls.
+// idleTable returns the cost of a month without any requests.
 func idleTable(s stack) table {
 	const (
 		every5Minutes = 12 * monthHours // card-sync, card-ext
 		invocations   = 2*every5Minutes + monthHours
-		// The cache is as old as the schedule's interval, so each run reads its
-		// secrets again; card-ext reads the card ticket too.
+		// The schedule's interval is as long as secrets are cached, so each run reads
+		// its secrets. card-ext reads the card ticket too.
 		reads = 3*every5Minutes + monthHours
-		// Lambda begins with five pollers, and each asks for 20 s.
+		// Lambda has five pollers, each of which waits for 20 s.
 		polls = 5 * 3 * 60 * monthHours
 	)
 	t := table{name: "idle", head: []cell{{"what", "项目"}, {"how much", "数量"}, {"a month, $", "每月，美元"}}}
@@ -197,14 +197,14 @@ func idleTable(s stack) table {
 	return t
 }
 
-// notifications returns what so many of them cost after the function: the bus, the
-// archive for a month, and the three requests of a message of the queue.
+// notifications returns the cost of n notifications in addition to the function's: the bus,
+// the archive for a month, and the three requests for a message in the queue.
 func notifications(n float64) float64 {
 	const size = 4 << 10
 	return n * (event + size/float64(gigabyte)*(archiveGB+archiveGBMonth) + 3*queueRequest)
 }
 
-// burstTable has the campaign.
+// burstTable returns the course of the campaign.
 func burstTable() table {
 	t := table{name: "burst", head: []cell{
 		{"after, s", "秒"}, {"users who came", "到达的用户"}, {"have a token", "已获得 token"}, {"429s so far", "累计 429"}, {"told to come later", "页面提示稍后再来"},
@@ -215,7 +215,7 @@ func burstTable() table {
 	return t
 }
 
-// campaignTable has what follows from the rates alone, however often pages ask.
+// campaignTable returns what follows from the rates alone, however often pages retry.
 func campaignTable() table {
 	minutes := func(seconds float64) cell {
 		return cell{fmt.Sprintf("%.0f min", seconds/60), fmt.Sprintf("%.0f 分钟", seconds/60)}

@@ -4,8 +4,9 @@
 //	go run ./local/notices            print it
 //	go run ./local/notices -update    write it
 //
-// A test compares the file. Versions are not in it, so that an update of a module
-// changes it only if licences change; the release's SBOMs have the versions.
+// A test checks that the file is up to date. The file has no versions, so that the update
+// of a module changes it only if a licence changes. The SBOMs of a release have the
+// versions.
 package main
 
 import (
@@ -45,14 +46,14 @@ var builds = []build{
 // A module is third-party software in a build.
 type module struct {
 	path     string
-	in       []string // names of builds
+	in       []string // names of the builds that contain it
 	licences []string // SPDX identifiers
 }
 
 // A text is a licence or a notice, word for word.
 type text struct {
 	body string
-	of   []string // module paths, with the folder and the file's name
+	of   []string // where it is from: the module, and the file's path in the module
 }
 
 func main() {
@@ -76,7 +77,7 @@ func run(update bool) error {
 	return err
 }
 
-// compute returns what the file has to be. root is the root of the repository.
+// compute returns the content of the file. root is the root of the repository.
 func compute(root string) ([]byte, error) {
 	out, err := goCommand(root, "linux", "env", "GOROOT")
 	if err != nil {
@@ -146,7 +147,7 @@ type goPackage struct {
 	}
 }
 
-// list returns the packages of other modules in a build.
+// list returns the packages in a build that are from other modules.
 func list(root, system string, b build) ([]goPackage, error) {
 	out, err := goCommand(root, system, "list", "-deps", "-tags", b.tags, "-json=Dir,Module", b.packages)
 	if err != nil {
@@ -179,8 +180,8 @@ func goCommand(dir, system string, arguments ...string) ([]byte, error) {
 
 var legal = regexp.MustCompile(`(?i)^(licen[cs]e|notice|copying|patents)([-.].*)?$`)
 
-// find adds the legal files that hold for a package: those in its folder and in each
-// folder above it, up to the module's root.
+// find adds the licences and notices that apply to a package to files: those in its folder
+// and in the folders above it, up to the module's root.
 func find(p goPackage, files map[string]string) error {
 	for dir := p.Dir; ; dir = filepath.Dir(dir) {
 		entries, err := os.ReadDir(dir)
@@ -204,7 +205,7 @@ func find(p goPackage, files map[string]string) error {
 	}
 }
 
-// recognise returns the SPDX identifier of a licence that may be shipped, or "".
+// recognise returns the SPDX identifier of a licence that allows shipping, or "".
 func recognise(body string) string {
 	words := strings.Join(strings.Fields(body), " ")
 	switch has := func(phrase string) bool { return strings.Contains(words, phrase) }; {

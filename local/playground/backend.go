@@ -12,8 +12,8 @@ import (
 // backendPath is the path of the merchant's backend.
 const backendPath = "/backend"
 
-// backend is the merchant's own backend, which has an identity in AWS: it signs the
-// page's requests and forwards them to the API.
+// backend is the merchant's own backend, which has AWS credentials. It signs the page's
+// requests and forwards them to the API.
 func backend(api string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))

@@ -13,31 +13,31 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// troubles are those of POST /open that happen to the notification. Two more are
-// forged, where only a forged notification comes, and refused, where WeChat Pay refuses
-// the confirmation for good.
+// troubles are the troubles of POST /open that happen to the notification. There are two
+// more: with forged, there is only a forged notification; with refused, WeChat Pay
+// permanently refuses the confirmation.
 var troubles = map[string]wechatpay.Trouble{
 	"lost":  wechatpay.LostAnswer,
 	"twice": wechatpay.Twice,
 	"probe": wechatpay.Probe,
 }
 
-// customer is who opens cards in WeChat's component.
+// customer opens cards in WeChat's component.
 type customer struct {
 	*stack.Stack
-	refused sync.Map // paths of confirmations that are refused
+	refused sync.Map // codes of the cards whose confirmation is refused
 }
 
-// opens is the order of POST /open.
-type opens struct {
+// openRequest is the body of POST /open.
+type openRequest struct {
 	Token   string `json:"token"`
-	OpenID  string `json:"openid"` // empty: the user who is logged in
+	OpenID  string `json:"openid"` // empty for the logged-in user
 	Trouble string `json:"trouble"`
-	BrandID string `json:"brand_id"` // of a forged notification
-	CardID  string `json:"card_id"`
+	BrandID string `json:"brand_id"` // for the trouble forged
+	CardID  string `json:"card_id"`  // for the trouble forged
 }
 
-// jump is where WeChat sends the user: to a page, or to a mini program.
+// jump is a [wechatpay.Jump] as JSON.
 type jump struct {
 	URL       string            `json:"url,omitempty"`
 	AppID     string            `json:"appid,omitempty"`
@@ -60,9 +60,9 @@ func newCustomer(s *stack.Stack) *customer {
 	return c
 }
 
-// serveOpen has the customer open a card, and answers with its code.
+// serveOpen opens a card, and answers with its code and jump.
 func (c *customer) serveOpen(w http.ResponseWriter, r *http.Request) {
-	var order opens
+	var order openRequest
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 4<<10)).Decode(&order)
 	trouble, known := troubles[order.Trouble]
@@ -85,7 +85,7 @@ func (c *customer) serveOpen(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusConflict, map[string]string{"message": err.Error()})
 		return
 	}
-	// The notification is sent a moment later.
+	// The notification and its confirmation follow a moment later.
 	if known {
 		c.WeChatPay.Next(trouble)
 	}
@@ -96,7 +96,7 @@ func (c *customer) serveOpen(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, opened)
 }
 
-// serveJourney tells what has happened to the card ?code= so far.
+// serveJourney answers with what has happened so far to the card with ?code=.
 func (c *customer) serveJourney(w http.ResponseWriter, r *http.Request) {
 	story, ok := journey.Tell(c.Stack, r.FormValue("code"))
 	if !ok {

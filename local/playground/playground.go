@@ -1,7 +1,7 @@
-// Package playground serves the sample page of examples/h5 from an origin of its
-// own, as a merchant's shop has, and what it needs besides: logins without WeChat,
-// a backend for the routes that pages may not call, the requests that the sandboxes
-// received, customers who open cards, and fault injection.
+// Package playground serves the sample page in examples/h5 from its own origin, like a
+// merchant's shop. It also serves what the page needs: logins without WeChat, a backend for
+// the routes that pages may not call, the requests that the sandboxes received, customers
+// who open cards, and fault injection.
 package playground
 
 import (
@@ -15,22 +15,22 @@ import (
 	"membercard/local/wechatpay"
 )
 
-// sampleOpenID is the user who is logged in, from the documents.
+// sampleOpenID is the logged-in user. It is from WeChat's documents.
 const sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
 
-// settings are the page's.
+// settings are the settings of the page.
 type settings struct {
 	API     string `json:"api"`             // its URL
 	Auth    string `json:"auth"`            // none, iam, jwt or wechat
 	Token   string `json:"token,omitempty"` // a JWT, where auth is jwt
-	Backend string `json:"backend"`         // URL of an API for what only AWS_IAM may call
-	Login   bool   `json:"login"`           // there is POST /login
-	Faults  bool   `json:"faults"`          // there are POST /break, POST /open and GET /journey
+	Backend string `json:"backend"`         // URL of the API for the routes that require AWS_IAM
+	Login   bool   `json:"login"`           // whether POST /login exists
+	Faults  bool   `json:"faults"`          // whether POST /break, POST /open and GET /journey exist
 }
 
-// Handler serves the page h5 in examplesDir. The API of s authorizes callers by
-// auth: none, iam, jwt or wechat. Where s calls the real WeChat, the routes that
-// need a sandbox are missing, and all but the page's files need the token of s.Guard.
+// Handler serves the page h5 in examplesDir for a stack whose authorization is auth: none,
+// iam, jwt or wechat. If s calls the real WeChat, there are no routes that need a sandbox,
+// and everything but the page's files requires the token of s.Guard.
 func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	mux := http.NewServeMux()
 	const page = "GET /"
@@ -58,7 +58,7 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 		mux.HandleFunc("GET /journey", c.serveJourney)
 	}
 
-	// No caching, since the page may be edited while it is served.
+	// The page may be edited while it is served, so it is not cached.
 	policy := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self' " + s.URL + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	guarded, withoutToken := s.Guard.Handler(mux), s.Guard.WithoutToken(mux)
@@ -75,15 +75,15 @@ func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
 	})
 }
 
-// faults are those of POST /break, beside heal.
+// faults are the faults of POST /break.
 var faults = map[string]sandbox.Fault{
 	"500":             sandbox.Status(http.StatusInternalServerError, `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`),
 	"hang":            sandbox.Hang(),
 	"wrong signature": wechatpay.WrongSignature(),
 }
 
-// serveBreak injects a fault into WeChat Pay's answers, at both endpoints, until
-// heal, which also ends that confirmations are refused.
+// serveBreak injects a fault into WeChat Pay's answers at both endpoints. The fault heal
+// ends all faults, including refused confirmations.
 func serveBreak(w http.ResponseWriter, r *http.Request, pay *wechatpay.Sandbox, c *customer) {
 	var order struct {
 		Fault string `json:"fault"`

@@ -14,25 +14,25 @@ import (
 
 // received is a request that a sandbox received, without its body.
 type received struct {
-	N        int64  `json:"n"`    // time in microseconds since 1970, for ?after=
+	N        int64  `json:"n"`    // time in microseconds since 1970, as in ?after=
 	Side     string `json:"side"` // wechatpay or officialaccount
 	Endpoint int    `json:"endpoint"`
 	Method   string `json:"method"`
 	URI      string `json:"uri"`
-	Status   int    `json:"status"` // 0: no answer
+	Status   int    `json:"status"` // 0 if there was no answer
 
-	// WeChat Pay: the parts of the header Authorization, whether its signature is
+	// Of WeChat Pay: the parts of the header Authorization, whether its signature is
 	// valid, and why the request was refused.
 	Authorization *authorization `json:"authorization,omitempty"`
 	Verified      *bool          `json:"verified,omitempty"`
 	Refusal       string         `json:"refusal,omitempty"`
 
-	// The official account: whether the caller's credentials are valid or dead.
+	// Of the official account: whether each credential is valid or dead.
 	Proof   map[string]string `json:"proof,omitempty"`
 	Errcode int               `json:"errcode,omitempty"`
 }
 
-// authorization has the header's names.
+// authorization is a [wechatpay.Authorization] with the names in the header.
 type authorization struct {
 	MchID     string `json:"mchid"`
 	SerialNo  string `json:"serial_no"`
@@ -41,8 +41,8 @@ type authorization struct {
 	Signature string `json:"signature"` // its beginning and end
 }
 
-// serveReceived answers with the requests received after a time, and with the time
-// for the next call.
+// serveReceived answers with the requests received after ?after=, and with the current
+// time for a later call.
 func serveReceived(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
 	after, err := strconv.ParseInt(r.FormValue("after"), 10, 64)
 	if err != nil && r.FormValue("after") != "" {
@@ -84,7 +84,7 @@ func ofOfficialAccount(r *officialaccount.Request) received {
 	for name, values := range r.Query {
 		switch name {
 		case "access_token", "secret", "js_code", "code":
-			if values[0] != "none" { // also where no access token is needed
+			if values[0] != "none" { // an operation may need no access token
 				proof[name] = values[0]
 			}
 		case "appid", "grant_type", "type":

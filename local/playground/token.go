@@ -1,7 +1,7 @@
 package playground
 
-// This file serves the page's files, and gives the page the token of a stack that has
-// real keys.
+// This file serves the page's files. If the stack has real keys, it also gives the page
+// the script that sends the stack's token.
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ var tokenScript []byte
 
 const tokenScriptName = "local-token.js"
 
-// files serves the files in dir. With a token the page has a script besides that sends
-// the one in the page's fragment. The token itself is in no file, because programs of
-// the machine's other users can get those.
+// files serves the files in dir. If token is set, the page gets an additional script that
+// sends the token in the page's URL fragment. The token itself is in no file, because other
+// users of the machine can read those.
 func files(dir string, token bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(dir)))

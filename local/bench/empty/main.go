@@ -1,4 +1,4 @@
-// Command empty is a function that does nothing: the minimum of a cold start in Go.
+// Command empty is a function that does nothing. Its cold start is the minimum for Go.
 package main
 
 import "github.com/aws/aws-lambda-go/lambda"
