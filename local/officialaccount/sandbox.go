@@ -49,7 +49,6 @@ type Sandbox struct {
 	outside     bool // the caller's address is not on the allow-list
 	tokens      tokens
 	ticket      token
-	ticketQuota quota // of getticket
 	cards       []*card
 	review      bool            // updates go to review
 	ignored     map[string]bool // fields whose updates have no effect
@@ -73,7 +72,6 @@ func start(now func() time.Time) (*Sandbox, error) {
 		now:         now,
 		account:     newApp(appID),
 		program:     newApp(programAppID),
-		ticketQuota: -1,
 		cards:       sampleCards(now()),
 		ignored:     make(map[string]bool),
 		updateQuota: -1,

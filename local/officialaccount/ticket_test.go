@@ -17,7 +17,6 @@ func TestTicket(t *testing.T) {
 		{"half an hour", func(_ *testing.T, c client) { c.pass(30 * time.Minute) }, true, 5400},
 		{"just before it expires", func(_ *testing.T, c client) { c.pass(2*time.Hour - time.Second) }, true, 1},
 		{"expired", func(_ *testing.T, c client) { c.pass(2 * time.Hour) }, false, 7200},
-		{"RotateTicket", func(_ *testing.T, c client) { c.RotateTicket() }, false, 7200},
 		{"another access token", func(t *testing.T, c client) { c.ask(t, true) }, true, 7200},
 		{"RotateSecret", func(_ *testing.T, c client) { c.RotateSecret() }, true, 7200},
 	} {
@@ -33,35 +32,5 @@ func TestTicket(t *testing.T) {
 				t.Errorf("%+v, want the same: %t, %d s left", got, tt.same, tt.left)
 			}
 		})
-	}
-}
-
-func TestTicketQuota(t *testing.T) {
-	type row struct {
-		quota int // -2: as it is
-		query string
-		want  int
-	}
-	c := newSandbox(t)
-	for i, tt := range []row{
-		{-2, "type=wx_card", 0},
-		{1, "type=wx_card", 0},
-		{-2, "type=wx_card", 45009},
-		{-2, "type=jsapi", 45009},
-		{1, "type=jsapi", 40097},
-		{-2, "type=wx_card", 45009}, // a refused one counts
-		{-1, "type=wx_card", 0},
-		{0, "type=wx_card", 45009},
-	} {
-		if tt.quota != -2 {
-			c.TicketQuota(tt.quota)
-		}
-		if got := c.do(t, ticket(tt.query)); got.Errcode != tt.want {
-			t.Errorf("call %d: %+v, want %d", i, got, tt.want)
-		}
-	}
-	// Updates have a quota of their own.
-	if got := c.do(t, update(member, `"member_card":{"base_info":{"custom_url":"x"}}`)); got.Errcode != 0 {
-		t.Errorf("%+v", got)
 	}
 }

@@ -140,9 +140,6 @@ func (s *Sandbox) stableToken(r *Request) (any, *refusal) {
 
 // getTicket is 获取api_ticket.
 func (s *Sandbox) getTicket(r *Request) (any, *refusal) {
-	if refused := s.ticketQuota.take(); refused != nil {
-		return nil, refused
-	}
 	if r.Query.Get("type") != "wx_card" {
 		return nil, refuse(40097, "invalid args, type")
 	}
@@ -152,19 +149,4 @@ func (s *Sandbox) getTicket(r *Request) (any, *refusal) {
 	answer := ok("ticket", s.ticket.value)
 	answer["expires_in"] = int(s.ticket.expires.Sub(r.Time).Seconds()) // seconds left
 	return answer, nil
-}
-
-// RotateTicket revokes the current ticket. The next request for it is answered with a new
-// one.
-func (s *Sandbox) RotateTicket() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ticket = token{}
-}
-
-// TicketQuota is like [Sandbox.Quota], for /cgi-bin/ticket/getticket.
-func (s *Sandbox) TicketQuota(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ticketQuota = quota(n)
 }
