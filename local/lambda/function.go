@@ -356,5 +356,5 @@ func (e *FunctionError) payload() []byte {
 
 func timedOut(requestID string, after time.Duration) *FunctionError {
 	return &FunctionError{"Sandbox.Timedout", fmt.Sprintf("%s %s Task timed out after %.2f seconds",
-		time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), requestID, after.Seconds())}
+		time.Now().UTC().Format(timeFormat), requestID, after.Seconds())}
 }

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// timeFormat is the format of times in Lambda's logs and errors. They are in UTC.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
 // A lockedWriter serializes writes.
 type lockedWriter struct {
 	mu sync.Mutex
@@ -48,7 +51,7 @@ func (l *lineWriter) flush() {
 // platform logs one of Lambda's platform events.
 func (f *Function) platform(event string, record map[string]any) {
 	line, _ := json.Marshal(map[string]any{ // strings and numbers always marshal
-		"time":   time.Now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		"time":   time.Now().UTC().Format(timeFormat),
 		"type":   event,
 		"record": record,
 	})

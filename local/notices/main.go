@@ -79,34 +79,10 @@ func run(update bool) error {
 
 // compute returns the content of the file. root is the root of the repository.
 func compute(root string) ([]byte, error) {
-	out, err := goCommand(root, "linux", "env", "GOROOT")
+	files, in, err := collect(root)
 	if err != nil {
 		return nil, err
 	}
-	goroot := strings.TrimSpace(string(out))
-	files := map[string]map[string]string{standard: {"LICENSE": filepath.Join(goroot, "LICENSE")}}
-	in := map[string][]string{}
-	for _, b := range builds {
-		in[standard] = append(in[standard], b.name)
-		for _, system := range b.systems {
-			packages, err := list(root, system, b)
-			if err != nil {
-				return nil, err
-			}
-			for _, p := range packages {
-				if !slices.Contains(in[p.Module.Path], b.name) {
-					in[p.Module.Path] = append(in[p.Module.Path], b.name)
-				}
-				if files[p.Module.Path] == nil {
-					files[p.Module.Path] = map[string]string{}
-				}
-				if err := find(p, files[p.Module.Path]); err != nil {
-					return nil, err
-				}
-			}
-		}
-	}
-
 	var modules []module
 	var texts []*text
 	for _, path := range slices.Sorted(maps.Keys(files)) {
@@ -136,6 +112,40 @@ func compute(root string) ([]byte, error) {
 	var notices bytes.Buffer
 	write(&notices, modules, texts)
 	return notices.Bytes(), nil
+}
+
+// collect returns, for each module in the builds, the paths of its licences and notices by
+// their names in the module, and the names of the builds that contain it.
+func collect(root string) (files map[string]map[string]string, in map[string][]string, err error) {
+	out, err := goCommand(root, "linux", "env", "GOROOT")
+	if err != nil {
+		return nil, nil, err
+	}
+	goroot := strings.TrimSpace(string(out))
+	files = map[string]map[string]string{standard: {"LICENSE": filepath.Join(goroot, "LICENSE")}}
+	in = map[string][]string{}
+	for _, b := range builds {
+		in[standard] = append(in[standard], b.name)
+		for _, system := range b.systems {
+			packages, err := list(root, system, b)
+			if err != nil {
+				return nil, nil, err
+			}
+			for _, p := range packages {
+				path := p.Module.Path
+				if !slices.Contains(in[path], b.name) {
+					in[path] = append(in[path], b.name)
+				}
+				if files[path] == nil {
+					files[path] = map[string]string{}
+				}
+				if err := find(p, files[path]); err != nil {
+					return nil, nil, err
+				}
+			}
+		}
+	}
+	return files, in, nil
 }
 
 // goPackage is what `go list -json` prints.
