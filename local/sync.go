@@ -19,8 +19,8 @@ import (
 	"membercard/local/stack"
 )
 
-// tokenVariable is the environment variable with the token of a stack that has real
-// keys. The arguments of a process, unlike this, are visible to everybody on the machine.
+// tokenVariable is the environment variable with the token of a stack that has real keys.
+// Unlike a flag, it is not visible to other users of the machine.
 const tokenVariable = "LOCAL_TOKEN"
 
 // synced is the report of card-sync, and the requests that it sent to the official

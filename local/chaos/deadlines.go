@@ -195,7 +195,7 @@ func measureDeadlines(ctx context.Context, project *stack.Project, cfg Config) (
 	}, func(d *deadline, took time.Duration) { d.aws = took })
 }
 
-// check records a violation unless the answer is the function's own, and not an error of
+// check records a violation if the answer is not the function's own but an error of
 // Lambda's.
 func (d *deadline) check(result *lambda.Result, err error) {
 	if err == nil && result.FunctionError != nil {

@@ -10,8 +10,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// Sign signs a request for the API with AWS_IAM, as the merchant's backend does. The
-// request's URL is sent as it is: the SDK's signer would encode the query again.
+// Sign signs a request for a route of the API that requires AWS_IAM. It does not change the
+// request's URL; the SDK's signer would encode the query again.
 func Sign(r *http.Request, body []byte) error {
 	identity := aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey, SessionToken: SessionToken}
 	hash := sha256.Sum256(body)
