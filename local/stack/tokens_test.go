@@ -140,7 +140,7 @@ func TestFailures(t *testing.T) {
 		{"wrong signature", wechatpay.WrongSignature(), 502, "INVALID_RESPONSE", 1},
 		{"signature probe", wechatpay.SignatureProbe(), 502, "INVALID_RESPONSE", 1},
 		{"stale", wechatpay.Stale(), 502, "INVALID_RESPONSE", 1},
-		{"unknown key", wechatpay.UnknownKey(), 502, "INVALID_RESPONSE", 2}, // the second asks for the certificates
+		{"unknown key", wechatpay.UnknownKey(), 502, "INVALID_RESPONSE", 1}, // a public key can't be downloaded
 		{"no signature header", wechatpay.MissingHeader("Wechatpay-Signature"), 502, "INVALID_RESPONSE", 1},
 		{"no serial header", wechatpay.MissingHeader("Wechatpay-Serial"), 502, "INVALID_RESPONSE", 1},
 		{"no timestamp header", wechatpay.MissingHeader("Wechatpay-Timestamp"), 502, "INVALID_RESPONSE", 1},
