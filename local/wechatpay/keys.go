@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"sync"
 	"time"
 
 	"membercard/local/sandbox"
@@ -35,15 +36,26 @@ func newSerial() (*big.Int, string) {
 
 func newRSAKey() *rsa.PrivateKey { return sandbox.Must(rsa.GenerateKey(rand.Reader, 2048)) }
 
+// firstKeys returns the keys that all sandboxes of a process start with. They are made
+// once, which takes up to a second.
+var firstKeys = sync.OnceValue(func() (keys struct{ merchant, public, certificate, unknown *rsa.PrivateKey }) {
+	var making sync.WaitGroup
+	for _, key := range []**rsa.PrivateKey{&keys.merchant, &keys.public, &keys.certificate, &keys.unknown} {
+		making.Go(func() { *key = newRSAKey() })
+	}
+	making.Wait()
+	return keys
+})
+
 // merchantKey is the key of the merchant's certificate, which itself is never sent.
 type merchantKey struct {
 	serialNo string
 	key      *rsa.PrivateKey
 }
 
-func newMerchantKey() merchantKey {
+func newMerchantKey(key *rsa.PrivateKey) merchantKey {
 	_, serialNo := newSerial()
-	return merchantKey{serialNo, newRSAKey()}
+	return merchantKey{serialNo, key}
 }
 
 // signingKey is a key that WeChat Pay signs answers with.
@@ -53,12 +65,12 @@ type signingKey struct {
 	certificate *x509.Certificate // nil for a public key
 }
 
-// newPublicKey makes a key whose ID has the form of WeChat Pay's: digits that
-// include the merchant and the day.
-func newPublicKey(now time.Time) signingKey {
+// newPublicKey gives a key an ID of the form of WeChat Pay's: digits that include the
+// merchant and the day.
+func newPublicKey(key *rsa.PrivateKey, now time.Time) signingKey {
 	n := sandbox.Must(rand.Int(rand.Reader, big.NewInt(1e14)))
 	id := fmt.Sprintf("%s01%s%s%014d", publicKeyPrefix, mchID, now.Format("20060102"), n)
-	return signingKey{id: id, key: newRSAKey()}
+	return signingKey{id: id, key: key}
 }
 
 // newCertificate makes a platform certificate for a key, valid for five years.

@@ -80,7 +80,8 @@ type (
 	exchange = sandbox.Exchange[Request]
 )
 
-// Start starts a sandbox. It generates keys, which takes up to a second.
+// Start starts a sandbox. The first of a process generates the keys, which takes up to
+// a second; the others start with the same keys, under IDs and serial numbers of their own.
 func Start() (*Sandbox, error) { return start(time.Now) }
 
 func start(now func() time.Time) (*Sandbox, error) {
@@ -93,12 +94,11 @@ func start(now func() time.Time) (*Sandbox, error) {
 	s.brandTokens.perSecond, s.confirmations.perSecond = 5, 5
 	s.cards = sampleCards(now())
 	s.notifier.start()
-	var making sync.WaitGroup
-	making.Go(func() { s.merchants = []merchantKey{newMerchantKey()} })
-	making.Go(func() { s.publicKeys = []signingKey{newPublicKey(now())} })
-	making.Go(func() { s.certificates = []signingKey{newCertificate(newRSAKey(), now().AddDate(-1, 0, 0))} })
-	making.Go(func() { s.unknown = newPublicKey(now()) })
-	making.Wait()
+	keys := firstKeys()
+	s.merchants = []merchantKey{newMerchantKey(keys.merchant)}
+	s.publicKeys = []signingKey{newPublicKey(keys.public, now())}
+	s.certificates = []signingKey{newCertificate(keys.certificate, now().AddDate(-1, 0, 0))}
+	s.unknown = newPublicKey(keys.unknown, now())
 
 	var err error
 	s.server, err = sandbox.Start("WeChat Pay sandbox CA", s.now, s.serve)
@@ -139,7 +139,7 @@ func (s *Sandbox) RotateMerchantKey() {
 // IssueMerchantKey gives the merchant a new certificate and key beside the ones it
 // has, which stay in force.
 func (s *Sandbox) IssueMerchantKey() {
-	k := newMerchantKey()
+	k := newMerchantKey(newRSAKey())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.merchants = append(s.merchants, k)
@@ -155,7 +155,7 @@ func (s *Sandbox) RevokeOldMerchantKeys() {
 // RotatePublicKey replaces WeChat Pay's public key. Answers are signed with the new
 // key, also those to requests that ask for the old one.
 func (s *Sandbox) RotatePublicKey() {
-	k := newPublicKey(s.now())
+	k := newPublicKey(newRSAKey(), s.now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.publicKeys = append(s.publicKeys, k)

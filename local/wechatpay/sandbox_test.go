@@ -376,7 +376,7 @@ func TestRefusals(t *testing.T) {
 	const nonce = "593BEC0C930BF1AFEB40B4A08C8FB242"
 	s := newSandbox(t)
 	now := s.now().Unix()
-	foreign := newMerchantKey()
+	foreign := newMerchantKey(newRSAKey())
 	permission := func(body string) call { return call{path: permissionPath, body: body} }
 	outerStr := func(value string) call {
 		b, _ := json.Marshal(map[string]string{"activate_type": "AUTO_ACTIVATE", "outer_str": value})
