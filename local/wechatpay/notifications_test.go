@@ -297,7 +297,7 @@ func TestForgery(t *testing.T) {
 // TestSeed checks that the troubles are the same for the same seed, and that there are
 // as many as the rates say.
 func TestSeed(t *testing.T) {
-	const cards = 200
+	const cards = 100
 	s := newSandbox(t)
 	newReceiver(t, s, PublicKey)
 	run := func(seed uint64) map[int]string {
