@@ -27,7 +27,7 @@ func runChaos(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	report, err := chaos.Run(ctx, project, agreed, chaos.Config{Short: o.short, Seed: o.seed, Only: o.only, Log: os.Stderr})
+	report, err := chaos.Run(ctx, project, agreed, chaos.Config{Short: o.short, Race: o.race, Seed: o.seed, Only: o.only, Log: os.Stderr})
 	if err != nil {
 		return err
 	}

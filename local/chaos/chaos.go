@@ -33,6 +33,9 @@ type Config struct {
 	// Short runs each row for a few seconds and checks only counts and codes, not
 	// times, because the machine may be busy.
 	Short bool
+	// Race says that the functions were built with the race detector, which makes their
+	// memory 5 to 10 times as large (go.dev/doc/articles/race_detector).
+	Race bool
 	// Seed determines the random choices: when requests arrive and which answers are
 	// broken. The measured times vary nevertheless.
 	Seed uint64

@@ -24,6 +24,10 @@ const (
 	maxMoreFiles = 2
 )
 
+// raceMemory is how many times as much memory may grow under the race detector. See
+// [Config.Race].
+const raceMemory = 5
+
 // steadiness is a load for one instance.
 type steadiness struct {
 	name, zh string
@@ -99,11 +103,11 @@ func (s *steady) run(ctx context.Context, project *stack.Project, contract *cont
 	}
 	_, w := r.finish()
 	s.instances = len(pids)
-	s.check(w)
+	s.check(w, cfg)
 	return nil
 }
 
-func (s *steady) check(w *watch) {
+func (s *steady) check(w *watch, cfg Config) {
 	broken := s.broken.addIf
 	undue := map[string]int{}
 	for code, n := range s.errors {
@@ -115,7 +119,11 @@ func (s *steady) check(w *watch) {
 	broken(len(w.leaks) > 0, "the log: %s", strings.Join(w.leaks, "; "))
 	broken(len(undue) > 0, "errors that callers must not get: %s", list(undue, plain))
 	broken(s.instances != 1, "%d instances", s.instances)
-	broken(s.late.rss > s.early.rss+maxMoreMiB, "memory grows from %.1f to %.1f MiB", s.early.rss, s.late.rss)
+	moreMiB := maxMoreMiB
+	if cfg.Race {
+		moreMiB *= raceMemory
+	}
+	broken(s.late.rss > s.early.rss+moreMiB, "memory grows from %.1f to %.1f MiB", s.early.rss, s.late.rss)
 	broken(s.late.files > s.early.files+maxMoreFiles, "open files grow from %d to %d", s.early.files, s.late.files)
 }
 
