@@ -245,15 +245,22 @@ func TestProgressIsShownAfterASecond(t *testing.T) {
 	}
 }
 
+// buildTool builds the binary, for tests that need a process of its own.
+func buildTool(t *testing.T) (binary string) {
+	t.Helper()
+	binary = filepath.Join(t.TempDir(), "membercard")
+	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return binary
+}
+
 // The binary on a real terminal: what is typed is not echoed, and no key is printed.
 func TestOnATerminal(t *testing.T) {
 	if _, err := exec.LookPath("script"); err != nil {
 		t.Skip("script is missing: apt-get install bsdutils")
 	}
-	binary := filepath.Join(t.TempDir(), "membercard")
-	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	binary := buildTool(t)
 	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 	on := func(types string) (string, error) {
 		// Ctrl-C reaches the shell too. The trap keeps it alive, so that it can show what the tool left behind.
@@ -366,10 +373,7 @@ func TestStandardOutputThatIsClosed(t *testing.T) {
 // The binary ends by itself if its reader has gone, and is not killed: what is temporary
 // is deleted.
 func TestAPipeThatIsClosed(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "membercard")
-	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	binary := buildTool(t)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -412,10 +416,7 @@ func TestACardWhoseEventsGoElsewhere(t *testing.T) {
 
 // A file that nobody writes keeps the tool waiting, until Ctrl-C is typed twice.
 func TestASecondInterrupt(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "membercard")
-	if text, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
+	binary := buildTool(t)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
