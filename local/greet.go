@@ -9,7 +9,7 @@ import (
 	"membercard/local/guard"
 	"membercard/local/journey"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // greet prints the addresses of the stack and its playground, and a command for each

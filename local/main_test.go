@@ -16,10 +16,10 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/lambda"
-	"membercard/local/network/networktest"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 	"membercard/local/template"
+	"membercard/wechat/network/networktest"
 )
 
 // project is built once for all tests.

@@ -13,7 +13,7 @@ import (
 	"membercard/local/bench"
 	"membercard/local/journey"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // measure measures the functions, an empty function and, if against is not empty, that

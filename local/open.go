@@ -15,7 +15,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // openTimeout is how long a card may take to become EFFECTIVE. It covers several

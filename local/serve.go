@@ -12,9 +12,9 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/playground"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
+	"membercard/wechat/wechatpay"
 )
 
 // queueSpeed shortens the time before the second attempt to confirm a card from 30

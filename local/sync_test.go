@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"membercard/local/discovery"
-	"membercard/local/network/networktest"
-	"membercard/local/sandbox/sandboxtest"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
+	"membercard/wechat/network/networktest"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // -sync shows its requests even when the log of the sandbox is full, which then drops the

@@ -13,7 +13,7 @@ import (
 
 	"github.com/aws/smithy-go"
 
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // What AWS refuses has a cause that says what it is, and a cure that is about it.

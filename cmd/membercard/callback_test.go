@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"membercard/local/sandbox"
-	"membercard/local/wechatpay"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 func TestCallback(t *testing.T) {

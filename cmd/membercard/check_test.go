@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/sandbox"
-	"membercard/local/wechatpay"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 // change changes keys of a secret; a value of "-" takes the key out.

@@ -16,7 +16,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // stackName is the stack in the CloudFormation of the tests.

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"membercard/local/discovery"
-	"membercard/local/wechatpay"
 	"membercard/shared/officialaccount"
+	"membercard/wechat/wechatpay"
 )
 
 func TestStoringASecret(t *testing.T) {

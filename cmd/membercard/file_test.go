@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // Whatever is in a file, it is recognized or refused with a cause and a cure.

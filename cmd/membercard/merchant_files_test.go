@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // The merchant that openssl makes.

@@ -17,10 +17,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"membercard/local/wechatpay"
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
 	"membercard/shared/telemetry/telemetrytest"
+	"membercard/wechat/wechatpay"
 )
 
 // TestASecretInMoto stores a secret in an implementation of Secrets Manager that is

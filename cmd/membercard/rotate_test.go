@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"membercard/local/discovery"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 func TestRotate(t *testing.T) {

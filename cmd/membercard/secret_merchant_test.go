@@ -16,8 +16,8 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"membercard/local/wechatpay"
 	"membercard/shared/signing"
+	"membercard/wechat/wechatpay"
 )
 
 // files are what a merchant gives the tool.

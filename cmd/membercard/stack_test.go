@@ -17,7 +17,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // ends are called after all tests.

@@ -24,9 +24,9 @@ import (
 	"time"
 
 	"membercard/local/discovery"
-	"membercard/local/officialaccount"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/officialaccount"
+	"membercard/wechat/wechatpay"
 )
 
 // What the tool works against in the tests: the sandboxes of WeChat, and a Secrets

@@ -20,8 +20,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/lambda"
-	"membercard/local/network/networktest"
 	"membercard/local/template"
+	"membercard/wechat/network/networktest"
 )
 
 // Paths of functions built once by TestMain.

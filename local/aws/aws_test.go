@@ -11,7 +11,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
 
-	"membercard/local/network/networktest"
+	"membercard/wechat/network/networktest"
 )
 
 const (

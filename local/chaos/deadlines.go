@@ -15,8 +15,8 @@ import (
 
 	"membercard/local/aws"
 	"membercard/local/lambda"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
+	"membercard/wechat/sandbox"
 )
 
 // deadline is a row: a function, its caller, and how long the caller waits for an

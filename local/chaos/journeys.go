@@ -9,7 +9,7 @@ import (
 
 	"membercard/local/lambda"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // takeNotifications makes the delivery of notifications unreliable, with a retry after

@@ -14,8 +14,8 @@ import (
 	"membercard/local/aws"
 	"membercard/local/lambda"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
 	"membercard/shared/signing/wechatpaytest"
+	"membercard/wechat/wechatpay"
 )
 
 // sender signs and encrypts notifications, and records which ones reach the bus.

@@ -13,10 +13,10 @@ import (
 
 	"membercard/local/contract"
 	"membercard/local/lambda"
-	"membercard/local/network"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/network"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 const (

@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"membercard/local/aws"
-	"membercard/local/network"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/network"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 const (

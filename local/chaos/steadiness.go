@@ -12,9 +12,9 @@ import (
 	"strings"
 
 	"membercard/local/contract"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 // The maximum growth from the first tenth of the requests to the end. A goroutine takes

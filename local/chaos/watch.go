@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"membercard/local/officialaccount"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/officialaccount"
+	"membercard/wechat/wechatpay"
 )
 
 // watch observes the sandboxes' requests and reads the functions' log, for which it is

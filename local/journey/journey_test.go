@@ -11,7 +11,7 @@ import (
 	"membercard/local/journey"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // project is built once for all tests.

@@ -16,7 +16,7 @@ import (
 
 	"membercard/local/aws"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 const (

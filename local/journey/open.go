@@ -14,7 +14,7 @@ import (
 
 	"membercard/local/guard"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // The kinds of cards that Open opens.

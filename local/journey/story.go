@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // What happened in a step.

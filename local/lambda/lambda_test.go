@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/network/networktest"
+	"membercard/wechat/network/networktest"
 )
 
 const folder = "local/lambda/testdata/function"

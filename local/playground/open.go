@@ -10,7 +10,7 @@ import (
 
 	"membercard/local/journey"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // troubles are the troubles of POST /open that happen to the notification. There are two

@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"path/filepath"
 
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 // sampleOpenID is the logged-in user. It is from WeChat's documents.

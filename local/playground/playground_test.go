@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/network/networktest"
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
-	"membercard/local/wechatpay"
+	"membercard/wechat/network/networktest"
+	"membercard/wechat/wechatpay"
 )
 
 // project is built once for all tests.

@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"membercard/local/officialaccount"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/officialaccount"
+	"membercard/wechat/wechatpay"
 )
 
 // received is a request that a sandbox received, without its body.

@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"membercard/local/guard"
-	"membercard/local/network/networktest"
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
+	"membercard/wechat/network/networktest"
 )
 
 const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcdef0123456789abcdef"}`

@@ -17,11 +17,11 @@ import (
 
 	"membercard/local/aws"
 	"membercard/local/lambda"
-	"membercard/local/network"
-	"membercard/local/officialaccount"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/network"
+	"membercard/wechat/officialaccount"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 const (

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"membercard/local/aws"
-	"membercard/local/sandbox"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/wechatpay"
 )
 
 const (

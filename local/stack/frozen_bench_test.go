@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/network"
 	"membercard/local/stack"
+	"membercard/wechat/network"
 )
 
 // BenchmarkFirstRequest measures the first request to an initialized instance, with

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/network"
-	"membercard/local/wechatpay"
+	"membercard/wechat/network"
+	"membercard/wechat/wechatpay"
 )
 
 // An instance's first request uses the connection that was opened during its

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // A brand card goes from its token to a member by itself, whichever keys the merchant

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"membercard/local/lambda"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 // The key check, as Lambda runs it, against a WeChat Pay whose keys change.

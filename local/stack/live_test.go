@@ -13,7 +13,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/guard"
 	"membercard/local/stack"
-	"membercard/local/wechatpay"
+	"membercard/wechat/wechatpay"
 )
 
 const (

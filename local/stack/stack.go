@@ -25,9 +25,9 @@ import (
 	"membercard/local/aws"
 	"membercard/local/guard"
 	"membercard/local/lambda"
-	"membercard/local/officialaccount"
 	"membercard/local/template"
-	"membercard/local/wechatpay"
+	"membercard/wechat/officialaccount"
+	"membercard/wechat/wechatpay"
 )
 
 // Region and credentials of the functions' role. The credentials look like AWS's but are

@@ -13,8 +13,8 @@ import (
 	"membercard/local/contract"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
-	"membercard/local/wechatpay"
 	"membercard/shared/telemetry/telemetrytest"
+	"membercard/wechat/wechatpay"
 )
 
 // project is built once for all tests. All their exchanges over HTTP are checked

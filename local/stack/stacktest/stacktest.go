@@ -8,8 +8,8 @@ import (
 	"os"
 	"testing"
 
-	"membercard/local/network/networktest"
 	"membercard/local/stack"
+	"membercard/wechat/network/networktest"
 )
 
 // Main implements TestMain for a package whose tests start stacks. It builds the project

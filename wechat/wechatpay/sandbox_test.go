@@ -25,8 +25,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/option"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/local/sandbox"
-	"membercard/local/sandbox/sandboxtest"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // The documents' examples.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // process returns the answer to a request or its refusal, and sets the sender in

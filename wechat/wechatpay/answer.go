@@ -16,7 +16,7 @@ import (
 	"strconv"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // signing is how an answer or a notification is signed.

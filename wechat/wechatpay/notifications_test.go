@@ -21,8 +21,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/notify"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/local/sandbox"
-	"membercard/local/sandbox/sandboxtest"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // receiver is a merchant's server, which verifies and decrypts notifications with the

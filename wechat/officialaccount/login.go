@@ -11,7 +11,7 @@ import (
 	"maps"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 const codeTTL = 5 * time.Minute

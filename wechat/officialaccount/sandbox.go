@@ -29,7 +29,7 @@ import (
 	"sync"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 const (

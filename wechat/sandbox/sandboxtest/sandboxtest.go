@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/network"
+	"membercard/wechat/network"
 )
 
 // Sandbox is any sandbox.

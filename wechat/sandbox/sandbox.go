@@ -20,7 +20,7 @@ import (
 	"sync"
 	"time"
 
-	"membercard/local/network"
+	"membercard/wechat/network"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // NotifyAt sets the address of notifications of brand cards (the notify_url of their

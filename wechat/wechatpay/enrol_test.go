@@ -16,7 +16,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/notify"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 const (

@@ -5,7 +5,7 @@ package officialaccount
 import (
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 const (

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/sandbox"
-	"membercard/local/sandbox/sandboxtest"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"math/big"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // Files returns the files that a merchant gets from WeChat Pay, by name:

@@ -14,8 +14,8 @@ import (
 
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/local/sandbox"
-	"membercard/local/sandbox/sandboxtest"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 	"sync"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // publicKeyPrefix begins the ID of a public key, and no serial number of a

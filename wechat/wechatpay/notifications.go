@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // Trouble is what may happen to a notification.

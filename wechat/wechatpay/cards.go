@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // States of a user's card.

@@ -36,7 +36,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 const mchID = "1900000001" // the sandbox's own merchant

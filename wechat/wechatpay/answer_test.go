@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/sandbox"
-	"membercard/local/sandbox/sandboxtest"
+	"membercard/wechat/sandbox"
+	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // signatureOf returns a word for how an answer is signed.

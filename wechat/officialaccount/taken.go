@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // takenCard is a user's card.

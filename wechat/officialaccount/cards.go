@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"membercard/local/sandbox"
+	"membercard/wechat/sandbox"
 )
 
 // Values of base_info.status.
