@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// docs/scale.md computes with what the project sets, in both languages.
+func TestScale(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile("../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	alarms := strings.Count(read("template.yaml"), "    Type: AWS::CloudWatch::Alarm\n")
+	for _, row := range []struct{ path, sets, computes string }{
+		{"template.yaml", "MaxValue: 10240\n    Default: 256\n", `\| 256 ?[(（]`},
+		{"template.yaml", "lets through to each route\n    Default: 100\n", `ThrottlingRateLimit.*100 .*\| 10 % \| \*\*100 %`},
+		{"template.yaml", `pre-auth-tokens": {ThrottlingRateLimit: 5, ThrottlingBurstLimit: 5}`, `\*\*× 2\*\* \| \*\*× 20\*\*`},
+		{"template.yaml", "    Type: AWS::CloudWatch::Alarm\n", fmt.Sprintf(`\| %d \| %.2f \|\n`, alarms, 0.10*float64(alarms))},
+		{"shared/secret/secret.go", "cacheTTL = 5 * time.Minute\n", `300 (s\n|秒调用一次)`},
+		{"functions/brand-confirm/batches.go", "callInterval = 500 * time.Millisecond\n", `\*\*× 2.5\*\* \| \*\*× 25\*\*`},
+		{"examples/h5/membercard.js", "\nconst attempts = 3;", `\n3\. `},
+		{"examples/miniprogram/membercard.ts", "\nconst attempts = 3;", `\n3\. `},
+		{"examples/h5/membercard.js", "this.status === 429 ? 2 ** (attempt - 1) : 0", `1 (to|到) 2 (s|秒)`},
+	} {
+		for _, page := range []string{"docs/scale.md", "docs/zh-CN/scale.md"} {
+			if !strings.Contains(read(row.path), row.sets) || !regexp.MustCompile(row.computes).MatchString(read(page)) {
+				t.Errorf("%s does not set %q, or %s does not compute with it (%s)", row.path, row.sets, page, row.computes)
+			}
+		}
+	}
+}
