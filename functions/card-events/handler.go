@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -33,14 +34,16 @@ type handler struct {
 
 // receive verifies and decrypts a notification and puts it on the bus. It answers 204 only
 // after the bus has taken the event. WeChat Pay sends the notification again after any
-// other answer, so every notification gets to the bus at least once.
+// other answer, so every notification gets to the bus at least once. Every request that is
+// not signed gets the same answer, also one that is too large or not base64, so that its
+// sender learns nothing.
 func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Response, error) {
 	if err := signing.CheckHeaders(r.Header()); err != nil {
 		return nil, err
 	}
 	body, err := r.Body()
 	if err != nil {
-		return nil, err
+		return nil, apierror.SignatureInvalid(errors.New(apierror.From(err).Message))
 	}
 	notification, err := h.wechatpay.Notification(ctx, r.Header(), body)
 	if err != nil {

@@ -182,10 +182,14 @@ func (i *instance) fails(t *testing.T, event gatewaytest.Event, status int, leve
 	if err := json.Unmarshal([]byte(o.Body), &answer); err != nil || o.Status != status || len(answer) != 2 || answer["code"] != "FAIL" || answer["message"] == "" {
 		t.Errorf("%d %s, want %d FAIL", o.Status, o.Body, status)
 	}
+	// Whoever sends what is not signed learns nothing, not even what is wrong with it.
+	if unsigned := `{"code":"FAIL","message":"the notification is not signed by WeChat Pay"}`; status == 401 && o.Body != unsigned {
+		t.Errorf("%s, want %s", o.Body, unsigned)
+	}
 	if told, _ := record["cause"].(string); record["level"] != level || record["Code"] != code || !strings.Contains(told, cause) {
 		t.Errorf("%s, want %s %s for %q", o.Log, level, code, cause)
 	}
-	if cure, _ := record["cure"].(string); (cure == "") != (level == "INFO") && code != "PARAM_ERROR" {
+	if cure, _ := record["cure"].(string); (cure == "") != (level == "INFO") {
 		t.Errorf("the cure is %q", cure)
 	}
 	i.bus.mu.Lock()
@@ -284,6 +288,8 @@ func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 	replayed := signed(good())
 	replayed.Body = wechatpaytest.Notification(cardCreated, `{}`, apiv3Key)
 	bare := gatewaytest.Request(route, good())
+	notBase64 := signed(good())
+	notBase64.IsBase64Encoded = true
 	for _, row := range []struct {
 		rule               string
 		event              gatewaytest.Event
@@ -303,6 +309,8 @@ func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 		{"too new", signedAt(good(), time.Now().Add(6*time.Minute)), "WARN", "SIGNATURE_INVALID", "5 minutes"},
 		{"signed with another key", forged, "WARN", "SIGNATURE_INVALID", "signature"},
 		{"replayed with another body", replayed, "WARN", "SIGNATURE_INVALID", "signature"},
+		{"over 64 KiB", signed(strings.Repeat(" ", maxBody) + good()), "WARN", "SIGNATURE_INVALID", "64 KiB"},
+		{"marked as base64", notBase64, "WARN", "SIGNATURE_INVALID", "base64"},
 		{"WeChat Pay's own probe", tampered("wechatpay-signature", "WECHATPAY/SIGNTEST/YWFhYWFhYWFhYWFhYWFhYWE="), "INFO", "SIGNATURE_TEST", "SIGNTEST"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
@@ -317,8 +325,6 @@ func TestUnreadableNotificationsAreRefused(t *testing.T) {
 		resource["nonce"], resource["ciphertext"] = nonce, wechatpaytest.Encrypt(`{}`, "user_card", nonce, apiv3Key)
 		return signed(wechatpaytest.Encode(outer))
 	}
-	notBase64 := signed(good())
-	notBase64.IsBase64Encoded = true
 	for _, row := range []struct {
 		rule               string
 		event              gatewaytest.Event
@@ -330,8 +336,6 @@ func TestUnreadableNotificationsAreRefused(t *testing.T) {
 		{"a member twice", signed(strings.Replace(good(), `"id":`, `"id":"x","id":`, 1)), 400, "WARN", "NOTIFICATION_MALFORMED", "twice", nil},
 		{"a nonce of 11 bytes", withNonce("fdasflkja48"), 400, "WARN", "NOTIFICATION_MALFORMED", "12 bytes", nil},
 		{"a nonce of 13 bytes", withNonce("fdasflkja4845"), 400, "WARN", "NOTIFICATION_MALFORMED", "12 bytes", nil},
-		{"over 64 KiB", signed(strings.Repeat(" ", maxBody) + good()), 400, "WARN", "PARAM_ERROR", "64 KiB", nil},
-		{"marked as base64", notBase64, 400, "WARN", "PARAM_ERROR", "base64", nil},
 		{"encrypted with another key", signed(wechatpaytest.Notification(cardCreated, `{}`, strings.Repeat("0", 32))), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", nil},
 		{"no apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "no apiv3_key", []string{merchantSecret()}},
 		{"a wrong apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", []string{merchantSecret("apiv3_key", strings.Repeat("0", 32))}},

@@ -245,11 +245,12 @@ func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 		{object: resource, name: "nonce", into: &e.nonce},
 		{object: resource, name: "associated_data", into: &e.associatedData, optional: true, empty: true},
 	} {
-		value, there := member.object[member.name]
+		value := member.object[member.name]
+		there := value != nil && string(value) != "null"
 		if !there && member.optional {
 			continue
 		}
-		if !there || string(value) == "null" || json.Unmarshal(value, member.into) != nil || *member.into == "" && !member.empty {
+		if !there || json.Unmarshal(value, member.into) != nil || *member.into == "" && !member.empty {
 			return nil, e, fmt.Errorf("%s is missing, empty or not a string", member.name)
 		}
 	}
