@@ -286,6 +286,78 @@ func TestATokenIsKeptForItsLife(t *testing.T) {
 	}
 }
 
+// While the token in hand is valid, a renewal that fails fails no call and is not tried
+// again for 30 s.
+func TestATokenThatCannotBeRenewedServesUntilItExpires(t *testing.T) {
+	for _, row := range []struct {
+		what   string
+		fault  reply
+		status int // of a call after the token has expired
+		code   string
+	}{
+		{"503", reply{status: 503}, 502, "SYSTEM_ERROR"},
+		{"429", reply{status: 429}, 429, "RATELIMIT_EXCEEDED"},
+		{"none", reply{aborts: true}, 502, "UPSTREAM_UNREACHABLE"},
+		{"another shape", says(`{}`), 502, "INVALID_RESPONSE"},
+		{"the quota", errcode(45009), 429, "WECHAT_45009"},
+		{"an IP address that is not allowed", errcode(40164), 502, "WECHAT_40164"},
+		{"a refused secret", errcode(40125), 500, "CONFIG_ERROR"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			w := start(t)
+			w.token = func(n int, _ string, _ bool) reply {
+				if n > 1 {
+					return row.fault
+				}
+				return tokenOf(1)
+			}
+			c := newClient(newSource(), w)
+			log, records := telemetrytest.New()
+			ctx, record := log.Begin(t.Context(), "id")
+			works(t, c)
+			c.token.renewAt = time.Now()
+			if _, err := c.Post(ctx, operation, []byte(example)); err != nil {
+				t.Errorf("while the token is valid: %v", err)
+			}
+			if record.End(ctx, slog.LevelInfo, "answered", "OK"); !strings.Contains(records.String(), `"token_not_renewed":"`+row.code+`"`) {
+				t.Errorf("the record is %s", records)
+			}
+			asked := len(w.forced)
+			works(t, c)
+			if len(w.forced) != asked {
+				t.Error("the next call tries again at once")
+			}
+			c.token.expiresAt = time.Now()
+			fails(t, c, row.status, row.code)
+			w.token = func(int, string, bool) reply { return tokenOf(3) }
+			works(t, c)
+			if last := w.tokens[len(w.tokens)-1]; last != tokenStem+"3" {
+				t.Errorf("the last call has the token %s", last)
+			}
+		})
+	}
+}
+
+// A renewal that hangs leaves time for the call.
+func TestARenewalThatHangs(t *testing.T) {
+	w := start(t)
+	c := newClient(newSource(), w)
+	works(t, c)
+	c.token.renewAt = time.Now()
+	w.token = func(int, string, bool) reply {
+		w.mu.Unlock() // which the operation needs
+		defer w.mu.Lock()
+		time.Sleep(time.Second)
+		return tokenOf(2)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	if _, err := c.Post(ctx, operation, []byte(example)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Another account needs another token.
 func TestAnotherAccountGetsAnotherToken(t *testing.T) {
 	w, from := start(t), newSource()

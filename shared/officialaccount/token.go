@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
 	"membercard/shared/wallclock"
 )
 
@@ -18,6 +20,12 @@ const (
 	// renewBefore is how long before its expiry an access token is renewed. In the
 	// last 5 minutes WeChat issues the next token, and both are valid.
 	renewBefore = 5 * time.Minute
+	// renewTimeout limits a renewal while the token in hand is valid, and renewInterval is
+	// the time between two such attempts: a slow or failing token operation must not slow
+	// down calls that don't need it. Like the token, a renewal gets at most half of the
+	// time that the call has left.
+	renewTimeout  = 3 * time.Second
+	renewInterval = 30 * time.Second
 	// minForceInterval is the minimum time between two forced refreshes. WeChat allows
 	// one every 30 s, and 20 a day.
 	minForceInterval = 30 * time.Second
@@ -26,15 +34,17 @@ const (
 // accessToken is the cached access token. If many calls need a token at the same time,
 // one of them fetches it and the others wait.
 type accessToken struct {
-	lock     *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
-	account  *Account            // the account that the token belongs to
-	value    string
-	renewAt  time.Time
-	forcedAt time.Time // when a refresh was last forced
+	lock      *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
+	account   *Account            // the account that the token belongs to
+	value     string
+	renewAt   time.Time
+	expiresAt time.Time
+	forcedAt  time.Time // when a refresh was last forced
 }
 
 // use returns the cached token. It first fetches one if there is none, or if it is of
-// another account or due for renewal.
+// another account or due for renewal. If a renewal fails, the token in hand goes on
+// serving until it expires.
 func (c *Client) use(ctx context.Context) (string, error) {
 	if err := c.token.lock.Acquire(ctx, 1); err != nil {
 		return "", apierror.Timeout(err)
@@ -44,12 +54,30 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", apierror.Config(err)
 	}
-	if t := &c.token; t.account != account || t.value == "" || !wallclock.Now().Before(t.renewAt) {
+	t, now := &c.token, wallclock.Now()
+	switch {
+	case t.account != account || t.value == "" || !now.Before(t.expiresAt):
 		if err := c.fetch(ctx, account, false); err != nil {
 			return "", err
 		}
+	case !now.Before(t.renewAt):
+		if err := c.renew(ctx, account); err != nil {
+			t.renewAt = wallclock.Now().Add(renewInterval)
+			telemetry.Annotate(ctx, slog.String("token_not_renewed", apierror.From(err).Code))
+		}
 	}
-	return c.token.value, nil
+	return t.value, nil
+}
+
+// renew fetches the next token while the one in hand is valid.
+func (c *Client) renew(ctx context.Context, account *Account) error {
+	timeout := renewTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return c.fetch(ctx, account, false)
 }
 
 // replace returns a token to use instead of an invalid one. It first asks WeChat for the
@@ -117,6 +145,7 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	}
 	ttl := time.Duration(token.ExpiresIn) * time.Second
 	c.token.account, c.token.value = account, token.AccessToken
-	c.token.renewAt = wallclock.Now().Add(max(ttl-renewBefore, ttl/2))
+	now := wallclock.Now()
+	c.token.renewAt, c.token.expiresAt = now.Add(max(ttl-renewBefore, ttl/2)), now.Add(ttl)
 	return nil
 }
