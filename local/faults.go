@@ -6,8 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"membercard/contract"
 	"membercard/local/chaos"
-	"membercard/local/contract"
 	"membercard/local/stack"
 )
 

@@ -24,7 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"membercard/local/contract"
+	"membercard/contract"
 	"membercard/local/stack"
 )
 

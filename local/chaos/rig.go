@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"membercard/local/contract"
+	"membercard/contract"
 	"membercard/local/lambda"
 	"membercard/local/stack"
 	"membercard/wechat/network"

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"membercard/local/contract"
+	"membercard/contract"
 	"membercard/local/stack"
 	"membercard/wechat/sandbox"
 	"membercard/wechat/wechatpay"

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"membercard/local/contract"
+	"membercard/contract"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 	"membercard/shared/telemetry/telemetrytest"

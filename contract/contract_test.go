@@ -22,7 +22,7 @@ import (
 )
 
 // loadOnce loads the contract for all tests, which only read it.
-var loadOnce = sync.OnceValues(func() (*Contract, error) { return Load("../../openapi.yaml") })
+var loadOnce = sync.OnceValues(func() (*Contract, error) { return Load("../openapi.yaml") })
 
 func load(t *testing.T) *Contract {
 	t.Helper()
@@ -35,7 +35,7 @@ func load(t *testing.T) *Contract {
 
 // The contract has every route of the template, with its authentication, and no other.
 func TestRoutes(t *testing.T) {
-	template, err := os.ReadFile("../../template.yaml")
+	template, err := os.ReadFile("../template.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestLoadRefuses(t *testing.T) {
-	for _, file := range []string{"nowhere.yaml", "contract.go", "../../template.yaml"} {
+	for _, file := range []string{"nowhere.yaml", "contract.go", "../template.yaml"} {
 		if _, err := Load(file); err == nil {
 			t.Errorf("%s was loaded as a contract", file)
 		}
