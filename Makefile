@@ -3,7 +3,7 @@
 # hand at the root it builds for this machine, or for GOARCH.
 
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
-FLAGS := -trimpath -tags lambda.norpc -ldflags "-s -w"
+FLAGS := -trimpath -buildvcs=false -tags lambda.norpc -ldflags "-s -w"
 
 -include goarch.mk
 

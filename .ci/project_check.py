@@ -1,6 +1,6 @@
 """Checks the files around the code against what they are about: CONTRIBUTING's table of
 dependencies, the functions in .goreleaser.yaml, the parts that CI runs, the pins of
-actions, and that the dev container's file is JSON.
+actions, that what deploys does not build, and that the dev container's file is JSON.
 
     python3 .ci/project_check.py
 """
@@ -47,7 +47,7 @@ def release():
     """Each function is built and archived as the Makefile does it."""
     config = yaml.safe_load((ROOT / ".goreleaser.yaml").read_text(encoding="utf-8"))
     functions = sorted(folder.name for folder in (ROOT / "functions").iterdir() if folder.is_dir())
-    flags = re.search(r"^FLAGS := (\S+) -tags (\S+) -ldflags \"(.*)\"$", (ROOT / "Makefile").read_text(), re.M)
+    flags = re.search(r"^FLAGS := (.*) -tags (\S+) -ldflags \"(.*)\"$", (ROOT / "Makefile").read_text(), re.M)
     builds = {build["id"]: build for build in config["builds"] if build["id"] != "tool"}
     archives = {archive["id"]: archive for archive in config["archives"] if archive["id"] != "tool"}
     if sorted(builds) != functions or sorted(archives) != functions:
@@ -55,7 +55,7 @@ def release():
         return
     for name in functions:
         build, archive = builds[name], archives[name]
-        if (build["flags"], build["tags"], build["ldflags"]) != ([flags[1]], [flags[2]], [flags[3]]):
+        if (build["flags"], build["tags"], build["ldflags"]) != (flags[1].split(), [flags[2]], [flags[3]]):
             yield f".goreleaser.yaml: {name} is not built with the Makefile's flags"
         if build["main"] != f"./functions/{name}" or archive["ids"] != [name] or not archive["name_template"].startswith(name + "_"):
             yield f".goreleaser.yaml: {name}'s build or archive is another function's"
@@ -70,6 +70,11 @@ def workflows():
         for action, comment in re.findall(r"uses: (\S+)(.*)", file.read_text(encoding="utf-8")):
             if not action.startswith("./") and not (re.search(r"@[0-9a-f]{40}$", action) and re.match(r" # v\d", comment)):
                 yield f"{file.name}: {action} is not pinned by commit, with its version as a comment"
+    deploy = yaml.safe_load((ROOT / ".github" / "workflows" / "deploy.yml").read_text(encoding="utf-8"))
+    for name, job in deploy["jobs"].items():
+        steps = " ".join(step.get("uses", "") + " " + step.get("run", "") for step in job["steps"])
+        if "id-token" in job["permissions"] and re.search(r"setup-go@|\b(sam build|go|make|npm)\b", steps):
+            yield f"deploy.yml: {name} builds, and can ask for the identity that deploys"
 
 
 def dev_container():

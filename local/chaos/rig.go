@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"membercard/contract"
@@ -191,7 +191,7 @@ func (r *rig) listeners() []*network.Listener {
 // replace kills all instances, so that the next requests start new ones.
 func (r *rig) replace() {
 	r.quiet(func() {
-		r.signal(syscall.SIGKILL)
+		r.eachInstance(kill)
 		for _, f := range r.functions {
 			for len(f.PIDs()) > 0 {
 				time.Sleep(time.Millisecond)
@@ -200,12 +200,21 @@ func (r *rig) replace() {
 	})
 }
 
-func (r *rig) signal(signal syscall.Signal) {
+// eachInstance does something to each instance by its process ID.
+func (r *rig) eachInstance(do func(pid int) error) {
 	for _, f := range r.functions {
 		for _, pid := range f.PIDs() {
-			_ = syscall.Kill(pid, signal) // it may have ended
+			_ = do(pid) // it may have ended
 		}
 	}
+}
+
+func kill(pid int) error {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return process.Kill()
 }
 
 // sometimes returns a fault that applies one of faults, at random, to a share of the

@@ -5,10 +5,10 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"time"
 
 	"membercard/local/aws"
+	"membercard/local/lambda"
 	"membercard/local/stack"
 	"membercard/wechat/network"
 	"membercard/wechat/sandbox"
@@ -424,11 +424,11 @@ func (r *rig) putMerchant() {
 // connections in the meantime.
 func (r *rig) freeze(d time.Duration, how network.Drop) {
 	r.quiet(func() {
-		r.signal(syscall.SIGSTOP)
+		r.eachInstance(lambda.Freeze)
 		for _, l := range r.listeners() {
 			l.Drop(how)
 		}
 		time.Sleep(d)
-		r.signal(syscall.SIGCONT)
+		r.eachInstance(lambda.Thaw)
 	})
 }

@@ -16,9 +16,10 @@ import (
 )
 
 // BuildFlags returns the build flags of the deployed binaries. A local binary differs only
-// in its platform.
+// in its platform. With -buildvcs=false they can be built in a checkout that belongs to
+// another user, too; git refuses to read it.
 func BuildFlags() []string {
-	return []string{"-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
+	return []string{"-trimpath", "-buildvcs=false", "-tags", "lambda.norpc", "-ldflags", "-s -w"}
 }
 
 // Build compiles the main packages in folders into outDir, and returns the paths of the
@@ -37,6 +38,9 @@ func Build(ctx context.Context, root, outDir string, folders []string, flags ...
 	folderOf := make(map[string]string)
 	for _, folder := range folders {
 		binary := filepath.Join(outDir, path.Base(folder))
+		if runtime.GOOS == "windows" {
+			binary += ".exe"
+		}
 		if other, ok := folderOf[binary]; ok {
 			return nil, fmt.Errorf("lambda: build: %s and %s have the same name", other, folder)
 		}

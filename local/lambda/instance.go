@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"membercard/local/guard"
@@ -62,7 +61,7 @@ func start(f *Function, kind initialization) (*instance, error) {
 		Env:         environment(f.cfg, listener.Addr().String(), kind),
 		Stdout:      inst.output,
 		Stderr:      inst.output,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+		SysProcAttr: ownGroup(),
 		// A child process of the function could keep its output open.
 		WaitDelay: time.Second,
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -511,6 +512,42 @@ func TestBuild(t *testing.T) {
 				t.Errorf("Build: %v, want %s", err, test.err)
 			}
 		})
+	}
+}
+
+// A checkout may belong to another user, as in a container with a mounted folder. Git
+// refuses to read it, and with Go's own defaults go build then fails.
+func TestBuildInACheckoutOfAnotherUser(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("git is missing: apt-get install git")
+		}
+		t.Skip("git is missing: apt-get install git")
+	}
+	root := t.TempDir()
+	for name, content := range map[string]string{"go.mod": "module checkout\n\ngo 1.24\n", "function/main.go": "package main\n\nfunc main() {}\n"} {
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := exec.Command("git", "init", "-q", root).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for name, value := range map[string]string{
+		"GOENV": "off", "GOFLAGS": "",
+		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", // there may be a safe.directory
+		"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1", // Git's own switch for tests of this
+	} {
+		t.Setenv(name, value)
+	}
+	plain := exec.Command("go", "build", "-o", filepath.Join(root, "plain"), "./function")
+	plain.Dir = root
+	if text, err := plain.CombinedOutput(); err == nil || !strings.Contains(string(text), "-buildvcs=false") {
+		t.Fatalf("without the flag: %v\n%s", err, text)
+	}
+	if _, err := Build(t.Context(), root, t.TempDir(), []string{"function"}); err != nil {
+		t.Error(err)
 	}
 }
 
