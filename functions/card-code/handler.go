@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"net/url"
 
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
@@ -20,8 +22,13 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
+	// For an encrypt_code that is still percent-encoded, WeChat answers errcode 0 and a
+	// garbled code.
+	if decoded, err := url.PathUnescape(body.EncryptCode); err == nil {
+		body.EncryptCode = decoded
+	}
 	r.Redact(body.EncryptCode)
-	if err := validation.CheckPrivate("/body/encrypt_code", body.EncryptCode, validation.Required, validation.MaxLength(256)); err != nil {
+	if err := validation.CheckPrivate("/body/encrypt_code", body.EncryptCode, validation.Required, validation.Alphanumeric(256, "+/=-_")); err != nil {
 		return nil, err
 	}
 	content, err := strictjson.Encode(body)
@@ -32,8 +39,12 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if err != nil {
 		return nil, err
 	}
-	if _, err := answer.Text("code"); err != nil {
+	code, err := officialaccount.Generated(answer, "code")
+	if err != nil {
 		return nil, err
+	}
+	if len(code) > 64 {
+		return nil, answer.Invalid(errors.New("the answer's code has more than 64 characters"))
 	}
 	return gateway.Pass(answer), nil
 }

@@ -130,9 +130,12 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	var t ticket
+	if t.Ticket, err = officialaccount.Generated(answer, "ticket"); err != nil {
+		return false, err
+	}
 	var expiresIn int // seconds
-	if !strictjson.Member(answer.Body, "ticket", &t.Ticket) || t.Ticket == "" || !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
-		return false, answer.Invalid(errors.New("the answer has no ticket with its expires_in"))
+	if !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
+		return false, answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
 	}
 	t.ExpiresAt = wallclock.Now().Add(time.Duration(expiresIn) * time.Second).Format(time.RFC3339)
 	text, err := strictjson.Encode(t)

@@ -179,6 +179,7 @@ func TestARefreshThatFails(t *testing.T) {
 		{"an error beside a ticket", `{"errcode":45009,"errmsg":"` + accessToken + `","ticket":"` + newTicket + `","expires_in":7200}`, "WECHAT_45009", "quota"},
 		{"no ticket", `{"errcode":0,"errmsg":"ok","expires_in":7200}`, "INVALID_RESPONSE", ""},
 		{"an empty ticket", `{"errcode":0,"ticket":"","expires_in":7200}`, "INVALID_RESPONSE", ""},
+		{"a ticket with a broken byte", "{\"errcode\":0,\"ticket\":\"a\xff\",\"expires_in\":7200}", "INVALID_RESPONSE", ""},
 		{"ticket null", `{"errcode":0,"ticket":null,"expires_in":7200}`, "INVALID_RESPONSE", ""},
 		{"ticket in another case", `{"errcode":0,"Ticket":"` + newTicket + `","expires_in":7200}`, "INVALID_RESPONSE", ""},
 		{"no expires_in", `{"errcode":0,"ticket":"` + newTicket + `"}`, "INVALID_RESPONSE", ""},

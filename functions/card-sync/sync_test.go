@@ -234,6 +234,23 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 	}
 }
 
+// What people typed into a card does not stop its sync.
+func TestACardWithTextsThatPeopleTyped(t *testing.T) {
+	for title, wantUpdates := range map[string]int{"x": 0, "x\x14": 1, "x\n": 1, "x\xff": 1} {
+		w := wechattest.Start(t, func(c wechattest.Call) string {
+			if c.Path == "/card/update" {
+				title = "x"
+				return taken
+			}
+			return shown("\"title\":\"\x14\xff\n\",\"center_title\":\"" + title + `"`)
+		})
+		r := newSyncer(w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		if n := len(w.Received("/card/update")); n != wantUpdates || r.Failed != 0 || r.Updated != wantUpdates {
+			t.Errorf("%q: %d updates, %+v", title, n, r)
+		}
+	}
+}
+
 // A panic is the failure of one card.
 func TestAPanicFailsOneCard(t *testing.T) {
 	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"center_title":"x"`) })

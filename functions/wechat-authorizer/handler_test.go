@@ -405,6 +405,7 @@ func TestUndocumentedAnswersAreErrors(t *testing.T) {
 		{"openid in another case", 0, `{"OpenID":"` + openid + `"}`, "INVALID_RESPONSE"},
 		{"errcode as a string", 0, `{"errcode":"40029","openid":"` + openid + `"}`, "INVALID_RESPONSE"},
 		{"bytes that are not UTF-8", 0, "{\"openid\":\"" + openid + "\xff\"}", "INVALID_RESPONSE"},
+		{"a control character in the openid", 0, "{\"openid\":\"" + openid + "\x14\"}", "INVALID_RESPONSE"},
 		{"over 1 MiB", 0, `{"x":"` + strings.Repeat("x", 1<<20) + `",` + session[1:], "INVALID_RESPONSE"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -530,7 +531,7 @@ func TestAPanicIsAnError(t *testing.T) {
 
 func TestConcurrentLogins(t *testing.T) {
 	w := startWeChat(t, func(r *http.Request) reply {
-		return reply{0, `{"openid":"of ` + r.URL.Query().Get("js_code") + `"}`}
+		return reply{0, `{"openid":"of-` + r.URL.Query().Get("js_code") + `"}`}
 	})
 	log, _ := telemetrytest.New()
 	a := authorizer{apps: &fake{text: both(miniSecret)}, wechat: upstream.New([]string{w.URL}), log: log}
@@ -539,7 +540,7 @@ func TestConcurrentLogins(t *testing.T) {
 		all.Go(func() {
 			mine := fmt.Sprintf("code%d", n)
 			answer, err := a.authorize(context.Background(), request{IdentitySource: []string{mini + mine}})
-			if err != nil || answer.Context["openid"] != "of "+mine {
+			if err != nil || answer.Context["openid"] != "of-"+mine {
 				t.Errorf("%s: %v, %v", mine, answer, err)
 			}
 		})

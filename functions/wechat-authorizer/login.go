@@ -61,5 +61,5 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 	if err != nil {
 		return "", err
 	}
-	return answer.Text("openid")
+	return officialaccount.Generated(answer, "openid")
 }

@@ -23,6 +23,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
+	"membercard/shared/validation"
 )
 
 // Endpoints are the API's base URLs: the usual one, then the one for disaster recovery.
@@ -92,8 +93,9 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 }
 
 // Call makes a call that needs no access token, or has it in its query. The answer is a
-// JSON object whose errcode, if it has one, is 0. Errors do not contain any of the
-// private values, such as tokens and secrets, even if WeChat's errmsg quotes them.
+// JSON object whose errcode, if it has one, is 0. Faults in its strings are repaired; see
+// repair. Errors do not contain any of the private values, such as tokens and secrets,
+// even if WeChat's errmsg quotes them.
 //
 // While WeChat is busy (errcode −1), the call is tried again. It is not tried again after
 // an errcode for a quota or a rate limit (45009, 45011).
@@ -119,7 +121,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 		if err != nil {
 			return nil, err
 		}
-		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: content}
+		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: repair(content)}
 		switch refused := check(answer, private); {
 		case IsErrcode(refused, busy):
 			return nil, &transient{refused, busy, nil}
@@ -188,6 +190,17 @@ func check(answer *upstream.Answer, private []string) error {
 		}
 	}
 	return answer.Failed(apierror.FromErrcode(errcode, errmsg))
+}
+
+// Generated returns a member of an answer that WeChat generated, such as a token or a code.
+// Unlike a text that a person typed, it is of no use if it is broken: unless it has visible
+// ASCII characters only, at least one, the error is INVALID_RESPONSE.
+func Generated(answer *upstream.Answer, name string) (string, error) {
+	value, err := answer.Text(name)
+	if err == nil && validation.HalfWidth(value) != "" {
+		err = answer.Invalid(fmt.Errorf("the answer's %s is not visible ASCII", name))
+	}
+	return value, err
 }
 
 // IsErrcode reports whether an error is an answer with one of the given errcodes.

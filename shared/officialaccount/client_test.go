@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"membercard/shared/apierror"
 	"membercard/shared/telemetry/telemetrytest"
@@ -639,12 +640,81 @@ func TestUndocumentedAnswersAreRefused(t *testing.T) {
 	}
 }
 
+// Texts that people typed are read as they can be, and passed on as valid JSON. Other
+// faults of an answer are not repaired.
+func TestTextsThatPeopleTyped(t *testing.T) {
+	answer := func(title string) string { return `{"errcode":0,"errmsg":"ok","card":{"title":"` + title + `"}}` }
+	for _, row := range []struct{ what, title, passedOn, read string }{
+		{"nothing unusual", "会员卡😀 \\\" \\u0014", "会员卡😀 \\\" \\u0014", "会员卡😀 \" \x14"},
+		{"U+0014", "a\x14b", "a\\u0014b", "a\x14b"},
+		{"U+0000", "a\x00b", "a\\u0000b", "a\x00b"},
+		{"a line feed", "a\nb", "a\\u000ab", "a\nb"},
+		{"a tab and U+001F", "\t\x1f", "\\u0009\\u001f", "\t\x1f"},
+		{"DEL, which JSON allows", "a\x7fb", "a\x7fb", "a\x7fb"},
+		{"a broken byte", "a\xffb", "a\ufffdb", "a\ufffdb"},
+		{"a character cut short at the end", "会\xe4\xbc", "会\ufffd\ufffd", "会\ufffd\ufffd"},
+		{"a surrogate in UTF-8", "\xed\xa0\x80", "\ufffd\ufffd\ufffd", "\ufffd\ufffd\ufffd"},
+		{"after a backslash that escapes nothing", "a\\\nb\\\xffc", "a\\\\\\u000ab\\\\\ufffdc", "a\\\nb\\\ufffdc"},
+		{"after an escaped backslash", "a\\\\\n", "a\\\\\\u000a", "a\\\n"},
+		{"after an escaped quote", "\\\"\n", "\\\"\\u000a", "\"\n"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			w := start(t)
+			w.answer = func(int, string) reply { return says(answer(row.title)) }
+			a, err := newClient(newSource(), w).Post(t.Context(), operation, []byte(example))
+			if err != nil || string(a.Body) != answer(row.passedOn) {
+				t.Fatalf("%+v, %v, want %s", a, err, answer(row.passedOn))
+			}
+			var read struct{ Card struct{ Title string } }
+			if err := json.Unmarshal(a.Body, &read); err != nil || !utf8.Valid(a.Body) || read.Card.Title != row.read {
+				t.Errorf("%q, %v, want %q", read.Card.Title, err, row.read)
+			}
+		})
+	}
+	for _, body := range []string{
+		"{\"errcode\":0,\x14\"errmsg\":\"ok\"}",
+		"{\"errcode\":0,\"errmsg\":\"ok\"}\xff",
+		"\xef\xbb\xbf" + good,
+		`{"errcode":0,"errmsg":"o\k"}`,
+		"{\"errcode\":0,\"errmsg\":\"o\n}",
+	} {
+		w := start(t)
+		w.answer = func(int, string) reply { return says(body) }
+		fails(t, newClient(newSource(), w), 502, "INVALID_RESPONSE")
+	}
+}
+
+// FuzzRepair checks that repair changes nothing of valid JSON, and that the JSON package
+// reads what it makes of a string whatever bytes are in it.
+func FuzzRepair(f *testing.F) {
+	f.Add([]byte("a\x14\xff\\\\\n\\u0041"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		valid, err := json.Marshal(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := repair(valid); string(got) != string(valid) {
+			t.Errorf("%q became %q", valid, got)
+		}
+		if strings.ContainsAny(string(text), `"\\`) {
+			return // what they mean is for the answer to say
+		}
+		var read string
+		if repaired := repair([]byte(`"` + string(text) + `"`)); !utf8.Valid(repaired) || json.Unmarshal(repaired, &read) != nil || read != string([]rune(string(text))) {
+			t.Errorf("%q became %q", text, repaired)
+		}
+	})
+}
+
 func TestUndocumentedTokenAnswersAreRefused(t *testing.T) {
 	for _, answer := range []string{
 		`{"errcode":0,"errmsg":"ok"}`,
 		`{"access_token":"","expires_in":7200}`,
 		`{"access_token":null,"expires_in":7200}`,
 		`{"access_token":7,"expires_in":7200}`,
+		"{\"access_token\":\"" + tokenStem + "\xff\",\"expires_in\":7200}",
+		"{\"access_token\":\"" + tokenStem + "\n\",\"expires_in\":7200}",
+		`{"access_token":"` + tokenStem + `","expires_in":86401}`,
 		`{"access_token":"` + tokenStem + `"}`,
 		`{"access_token":"` + tokenStem + `","expires_in":0}`,
 		`{"access_token":"` + tokenStem + `","expires_in":-1}`,

@@ -2,7 +2,6 @@ package officialaccount
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -136,15 +135,16 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	if err != nil {
 		return err
 	}
-	var token struct {
-		AccessToken string `json:"access_token"`
-		ExpiresIn   int    `json:"expires_in"` // seconds
+	token, err := Generated(answer, "access_token")
+	if err != nil {
+		return err
 	}
-	if json.Unmarshal(answer.Body, &token) != nil || token.AccessToken == "" || token.ExpiresIn <= 0 {
-		return answer.Invalid(errors.New("the answer has no access_token with its expires_in"))
+	var expiresIn int // seconds
+	if !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
+		return answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
 	}
-	ttl := time.Duration(token.ExpiresIn) * time.Second
-	c.token.account, c.token.value = account, token.AccessToken
+	ttl := time.Duration(expiresIn) * time.Second
+	c.token.account, c.token.value = account, token
 	now := wallclock.Now()
 	c.token.renewAt, c.token.expiresAt = now.Add(max(ttl-renewBefore, ttl/2)), now.Add(ttl)
 	return nil

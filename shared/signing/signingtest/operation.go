@@ -119,6 +119,8 @@ var nonObjects = Answers{
 	{"null", `null`},
 	{"an array", `[]`},
 	{"HTML", `<html>`},
+	{"a raw control character", "{\"title\":\"\x14\"}"},
+	{"a broken byte", "{\"title\":\"\xff\"}"},
 }
 
 // WithoutText returns answers that lack a member that is a string, and further ones.
@@ -129,6 +131,8 @@ func WithoutText(name string, further ...struct{ Fault, Body string }) Answers {
 		{name + " null", `{"` + name + `":null}`},
 		{name + " as a number", `{"` + name + `":478515832665}`},
 		{"cut off", `{"` + name + `":"478515832665"`},
+		{"a raw control character", `{"` + name + "\":\"478515832665\",\"title\":\"\x14\"}"},
+		{"a broken byte", `{"` + name + "\":\"478515832665\",\"title\":\"\xff\"}"},
 	}, further...)
 }
 
