@@ -30,7 +30,7 @@ type object = map[string]json.RawMessage
 var requiredStrings = []string{"logo_url", "brand_name", "code_type", "title", "color", "notice", "description"}
 
 // validate returns the faults of the request.
-func (r *request) validate() (faults strictjson.Faults) {
+func (r *request) validate() strictjson.Faults {
 	if r.Card == nil {
 		return strictjson.Faults{{Path: "/card", Issue: "is required"}}
 	}
@@ -47,12 +47,12 @@ func (r *request) validate() (faults strictjson.Faults) {
 		switch {
 		case name == "card_type" || name == key:
 		case slices.Contains(cardfields.CardTypes, name):
-			faults = append(faults, strictjson.Fault{Path: "/card/" + name, Issue: "must not be sent with card_type " + cardType + ": a card has one type"})
+			return strictjson.Faults{{Path: "/card/" + name, Issue: "must not be sent with card_type " + cardType + ": a card has one type"}}
 		default:
-			faults = append(faults, strictjson.Fault{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Foreign: 1})
+			return strictjson.Faults{{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Foreign: 1}}
 		}
 	}
-	return append(faults, validateCard(r.Card, key)...)
+	return validateCard(r.Card, key)
 }
 
 // validateCard returns the faults of the object whose key is the card's type.

@@ -42,7 +42,7 @@ func OfMemberCard(name string) bool {
 // not in the map is not changed.
 type Fields map[string]string
 
-// Check returns the faults of single fields. pointer returns the JSON pointer of a field.
+// Check returns the faults of single fields, at most [strictjson.MaxFaults]. pointer returns the JSON pointer of a field.
 func (f Fields) Check(pointer func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.Sorted() {
 		var issue string
@@ -55,7 +55,7 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		case strings.HasSuffix(name, "_user_name"):
 			issue = userName(f[name])
 		}
-		if issue != "" {
+		if issue != "" && len(faults) < strictjson.MaxFaults {
 			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: foreign})
 		}
 	}

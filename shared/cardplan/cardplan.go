@@ -63,7 +63,7 @@ func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
 func Parse(document []byte) (*Plan, error) {
 	var p Plan
 	var faults strictjson.Faults
-	if err := strictjson.Decode(document, &p); err != nil && !errors.As(err, &faults) {
+	if err := strictjson.DecodeAll(document, &p); err != nil && !errors.As(err, &faults) {
 		return nil, err
 	}
 	faults = append(faults, p.check(faults)...)

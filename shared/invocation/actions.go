@@ -55,11 +55,11 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 	return action(ctx, record, event)
 }
 
-// Decode decodes the event of an action into a struct with [strictjson.Decode], so that a
+// Decode decodes the event of an action into a struct with [strictjson.DecodeAll], so that a
 // misspelt member is refused and not ignored. It reports only faults of the members
 // themselves: the action has to check the contents of a json.RawMessage.
 func Decode(event []byte, into any) error {
-	err := strictjson.Decode(event, into)
+	err := strictjson.DecodeAll(event, into)
 	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
 		faults = slices.DeleteFunc(faults, func(f strictjson.Fault) bool { return strings.Count(f.Path, "/") > 1 })
 		if len(faults) == 0 {

@@ -25,8 +25,11 @@ type Fault struct {
 	Foreign int
 }
 
-// Faults are all faults of a document, in document order.
+// Faults are faults of a document, in document order.
 type Faults []Fault
+
+// MaxFaults is the maximum number of faults that are looked for in a document.
+const MaxFaults = 1000
 
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
@@ -37,15 +40,20 @@ func (f Faults) Error() string {
 }
 
 // Decode decodes a JSON object into the struct that into points to, or returns
-// [Faults]. It refuses unknown fields (names are compared case-sensitively, after
-// unescaping), duplicates, null, values of another type, invalid Unicode, trailing
-// data, and empty strings. A *string or a string in a map may be empty. A
-// [json.RawMessage] takes any value, null and empty strings included; in it only
+// [Faults] with the first fault. It refuses unknown fields (names are compared
+// case-sensitively, after unescaping), duplicates, null, values of another type, invalid
+// Unicode, trailing data, and empty strings. A *string or a string in a map may be empty.
+// A [json.RawMessage] takes any value, null and empty strings included; in it only
 // duplicates, invalid Unicode and more than 100 levels are refused.
 //
 // If the document is valid JSON, into is filled as far as possible even when there
-// are faults, so that the caller can report faults of other kinds as well.
-func Decode(data []byte, into any) error {
+// is a fault.
+func Decode(data []byte, into any) error { return decode(data, into, 1) }
+
+// DecodeAll is [Decode], but returns all faults, at most [MaxFaults].
+func DecodeAll(data []byte, into any) error { return decode(data, into, MaxFaults) }
+
+func decode(data []byte, into any, maxFaults int) error {
 	if !utf8.Valid(data) {
 		return Faults{{Issue: "must be UTF-8"}}
 	}
@@ -56,30 +64,33 @@ func Decode(data []byte, into any) error {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Faults{{Issue: "must be one JSON object: " + err.Error()}}
 	}
-	if faults := DecodeValue(data, "", into); len(faults) > 0 {
+	if faults := decodeValue(data, "", into, maxFaults); len(faults) > 0 {
 		return faults
 	}
 	return nil
 }
 
-// DecodeValue is [Decode] for a value that was decoded as a [json.RawMessage] before.
+// DecodeValue is [DecodeAll] for a value that was decoded as a [json.RawMessage] before.
 // path is its JSON pointer in the document. into may point to a variable of any type
 // that a field may have.
 func DecodeValue(value json.RawMessage, path string, into any) Faults {
-	w := walker{tokens: json.NewDecoder(bytes.NewReader(value))}
+	return decodeValue(value, path, into, MaxFaults)
+}
+
+func decodeValue(value json.RawMessage, path string, into any, maxFaults int) Faults {
+	w := walker{tokens: json.NewDecoder(bytes.NewReader(value)), path: path, maxFaults: maxFaults}
 	w.tokens.UseNumber()
-	at := place{path: path}
-	w.value(reflect.TypeOf(into).Elem(), at, false)
+	w.value(reflect.TypeOf(into).Elem(), false)
 	if err := json.Unmarshal(value, into); err != nil && len(w.faults) == 0 { // unreachable: w found every fault
-		w.fault(at, nil, "can't be decoded")
+		w.fault(nil, "can't be decoded")
 	}
 	return w.faults
 }
 
-// DecodeSecret is [Decode] for a secret. Its error names the keys at fault and contains
+// DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
 // no values.
 func DecodeSecret(data []byte, into any) error {
-	err := Decode(data, into)
+	err := DecodeAll(data, into)
 	faults, ok := errors.AsType[Faults](err)
 	if !ok {
 		return err
@@ -108,42 +119,59 @@ func IsObject(data []byte) bool {
 	return utf8.Valid(data) && json.Unmarshal(data, &members) == nil && members != nil
 }
 
-// walker compares the tokens of a valid document with a Go type.
+// walker compares the tokens of a valid document with a Go type. A sender may nest deep,
+// choose long names and make thousands of faults, so the walker keeps only where it is,
+// and builds a path only for a fault.
 type walker struct {
-	tokens *json.Decoder
-	faults Faults
-	depth  int // within a json.RawMessage
+	tokens    *json.Decoder
+	path      string // of the document
+	steps     []step // from the document to the current value
+	depth     int    // within a json.RawMessage
+	faults    Faults
+	maxFaults int
 }
 
-// place is a place in the document.
-type place struct {
-	path    string
-	foreign int // see [Fault.Foreign]
+// step is one reference token of a JSON pointer.
+type step struct {
+	name   string
+	index  int  // in an array; -1 in an object
+	chosen bool // the sender chose the name
 }
 
-// member returns the place of a member of an object. chosen reports that the sender
-// chose its name.
-func (p place) member(name string, chosen bool) place {
-	if chosen || p.foreign > 0 {
-		p.foreign++
+// isFull reports whether no more faults are looked for.
+func (w *walker) isFull() bool { return len(w.faults) >= w.maxFaults }
+
+// fault adds a fault of the current value.
+func (w *walker) fault(value any, issue string) {
+	const maxPath = 1 << 10 // bytes, and one more name
+	var path strings.Builder
+	path.WriteString(w.path)
+	foreign := 0
+	for _, s := range w.steps {
+		if s.chosen || foreign > 0 {
+			foreign++
+		}
+		if path.Len() > maxPath {
+			path.WriteString("/…")
+			break
+		}
+		if s.index >= 0 {
+			s.name = strconv.Itoa(s.index)
+		}
+		path.WriteString("/" + Escape(s.name))
 	}
-	p.path += "/" + Escape(name)
-	return p
-}
-
-func (w *walker) fault(at place, value any, issue string) {
-	w.faults = append(w.faults, Fault{Path: at.path, Value: value, Issue: issue, Foreign: at.foreign})
+	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Foreign: foreign})
 }
 
 // value checks the next value against t.
-func (w *walker) value(t reflect.Type, at place, mayBeEmpty bool) {
+func (w *walker) value(t reflect.Type, mayBeEmpty bool) {
 	if t.Kind() == reflect.Pointer {
-		w.value(t.Elem(), at, t.Elem().Kind() == reflect.String)
+		w.value(t.Elem(), t.Elem().Kind() == reflect.String)
 		return
 	}
 	token, err := w.tokens.Token()
 	if err != nil { // unreachable: the document is valid JSON
-		w.fault(at, nil, "is cut short")
+		w.fault(nil, "is cut short")
 		return
 	}
 	kind, name := kindOf(t)
@@ -151,90 +179,93 @@ func (w *walker) value(t reflect.Type, at place, mayBeEmpty bool) {
 	switch token := token.(type) {
 	case nil:
 		if !anything {
-			w.fault(at, nil, "must not be null")
+			w.fault(nil, "must not be null")
 		}
 	case json.Delim:
 		switch {
 		case token == '{' && kind == reflect.Struct:
-			w.object(at, func(key string) (reflect.Type, bool) { return field(t, key) }, false)
+			w.object(func(key string) (reflect.Type, bool) { return field(t, key) }, false)
 		case token == '{' && kind == reflect.Map:
-			w.object(at, func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
+			w.object(func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
 		case token == '[' && kind == reflect.Slice:
-			w.array(at, t.Elem())
+			w.array(t.Elem())
 		case anything:
-			w.nested(token, at, t)
+			w.nested(token, t)
 		default:
-			w.fault(at, nil, "must be "+name)
+			w.fault(nil, "must be "+name)
 			w.skip()
 		}
 	case string:
 		switch {
 		case kind != reflect.String && !anything:
-			w.fault(at, nil, "must be "+name)
+			w.fault(nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
-			w.fault(at, nil, "must be valid Unicode")
+			w.fault(nil, "must be valid Unicode")
 		case token == "" && !mayBeEmpty && !anything:
-			w.fault(at, token, "must not be empty")
+			w.fault(token, "must not be empty")
 		}
 	case bool:
 		if kind != reflect.Bool && !anything {
-			w.fault(at, nil, "must be "+name)
+			w.fault(nil, "must be "+name)
 		}
 	case json.Number:
 		if _, err := token.Int64(); !anything && (kind != reflect.Int64 || err != nil) {
-			w.fault(at, nil, "must be "+name)
+			w.fault(nil, "must be "+name)
 		}
 	}
 }
 
 // object checks the members of an object after its opening brace. In a map the sender
 // chooses the names, and strings may be empty.
-func (w *walker) object(at place, typeOf func(key string) (t reflect.Type, known bool), isMap bool) {
+func (w *walker) object(typeOf func(key string) (t reflect.Type, known bool), isMap bool) {
 	seen := map[string]bool{}
-	for w.tokens.More() {
+	for !w.isFull() && w.tokens.More() {
 		token, _ := w.tokens.Token()
 		key := token.(string)
 		t, known := typeOf(key)
-		member := at.member(key, isMap || !known)
+		w.steps = append(w.steps, step{key, -1, isMap || !known})
 		switch {
 		case strings.ContainsRune(key, utf8.RuneError):
-			w.fault(member, nil, "must be valid Unicode")
+			w.fault(nil, "must be valid Unicode")
 			w.discard()
 		case seen[key]:
-			w.fault(member, nil, "must not be given twice")
+			w.fault(nil, "must not be given twice")
 			w.discard()
 		case !known:
-			w.fault(member, nil, "is not a field of this document")
+			w.fault(nil, "is not a field of this document")
 			w.discard()
 		default:
-			w.value(t, member, isMap)
+			w.value(t, isMap)
 		}
+		w.steps = w.steps[:len(w.steps)-1]
 		seen[key] = true
 	}
 	w.tokens.Token()
 }
 
 // array checks the values of an array after its opening bracket.
-func (w *walker) array(at place, t reflect.Type) {
-	for i := 0; w.tokens.More(); i++ {
-		w.value(t, at.member(strconv.Itoa(i), false), false)
+func (w *walker) array(t reflect.Type) {
+	for i := 0; !w.isFull() && w.tokens.More(); i++ {
+		w.steps = append(w.steps, step{index: i})
+		w.value(t, false)
+		w.steps = w.steps[:len(w.steps)-1]
 	}
 	w.tokens.Token()
 }
 
 // nested checks an object or an array in a json.RawMessage after its opening bracket.
-func (w *walker) nested(opening json.Delim, at place, t reflect.Type) {
-	const maxDepth = 100 // because each level keeps its path in memory
+func (w *walker) nested(opening json.Delim, t reflect.Type) {
+	const maxDepth = 100
 	w.depth++
 	defer func() { w.depth-- }()
 	switch {
 	case w.depth > maxDepth:
-		w.fault(at, nil, "must not be nested deeper than 100 levels")
+		w.fault(nil, "must not be nested deeper than 100 levels")
 		w.skip()
 	case opening == '{':
-		w.object(at, func(string) (reflect.Type, bool) { return t, true }, true)
+		w.object(func(string) (reflect.Type, bool) { return t, true }, true)
 	default:
-		w.array(at, t)
+		w.array(t)
 	}
 }
 
@@ -263,10 +294,13 @@ func (w *walker) skip() {
 // clip shortens a name to 64 characters.
 func clip(name string) string {
 	const maxLength = 64
-	if utf8.RuneCountInString(name) <= maxLength {
-		return name
+	n := 0
+	for i := range name {
+		if n++; n > maxLength {
+			return name[:i] + "…"
+		}
 	}
-	return string([]rune(name)[:maxLength]) + "…"
+	return name
 }
 
 // Escape returns a name in JSON pointer syntax (RFC 6901), cut after 64 characters.

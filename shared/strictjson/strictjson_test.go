@@ -203,7 +203,7 @@ func TestDecodeRepeatsNoValue(t *testing.T) {
 	}
 }
 
-func TestDecodeFindsAllFaultsInTheDocumentsOrder(t *testing.T) {
+func TestDecodeAllFindsAllFaultsInTheDocumentsOrder(t *testing.T) {
 	const body = `{
 		"zeta": 1,
 		"list": ["x", null, 3],
@@ -214,7 +214,7 @@ func TestDecodeFindsAllFaultsInTheDocumentsOrder(t *testing.T) {
 		"fields": {"b": 1, "a": null},
 		"activate_type": "AUTO_ACTIVATE"
 	}`
-	err := Decode([]byte(body), new(document))
+	err := DecodeAll([]byte(body), new(document))
 	want := strings.Join([]string{
 		"/zeta " + unknown,
 		"/list/1 " + null,
@@ -232,6 +232,24 @@ func TestDecodeFindsAllFaultsInTheDocumentsOrder(t *testing.T) {
 	}, "; ")
 	if err == nil || err.Error() != want {
 		t.Errorf("faults\n%v, want\n%s", err, want)
+	}
+	if err := Decode([]byte(body), new(document)); err == nil || err.Error() != "/zeta "+unknown {
+		t.Errorf("Decode returns %v, want the first fault", err)
+	}
+}
+
+// What a fault takes does not depend on how deep it is, and there are at most 1000.
+func TestFaultsAreBounded(t *testing.T) {
+	const levels = 90
+	body := strings.Repeat(`{"`+strings.Repeat("n", 1000)+`":`, levels) + `{"a":0` + strings.Repeat(`,"a":0`, 2*MaxFaults) + "}" + strings.Repeat("}", levels)
+	faults, _ := errors.AsType[Faults](DecodeAll([]byte(body), new(json.RawMessage)))
+	if len(faults) != MaxFaults {
+		t.Fatalf("%d faults", len(faults))
+	}
+	for _, fault := range faults {
+		if len(fault.Path) > 1200 || !strings.HasSuffix(fault.Path, "…/…") || fault.Foreign != strings.Count(fault.Path, "/") {
+			t.Fatalf("%d names are foreign in %d bytes: %s", fault.Foreign, len(fault.Path), fault.Path)
+		}
 	}
 }
 
