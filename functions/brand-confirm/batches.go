@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -146,12 +145,7 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 // try confirms the card of an event, and then waits for the interval. A panic becomes an
 // error.
 func (b *batches) try(ctx context.Context, event message) (err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
-			err = apierror.FromPanic(value)
-		}
-	}()
+	defer apierror.Recover(ctx, &err)
 	if !strings.HasSuffix(event.detailType, ".USER_CARD.CREATE") {
 		return malformed(errors.New("the message is not an event of type *.USER_CARD.CREATE"))
 	}

@@ -284,8 +284,8 @@ func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 			if err == nil && !strings.Contains(string(raw), "SYSTEM_ERROR") {
 				t.Errorf("%s", raw)
 			}
-			if !strings.Contains(records.String(), `"level":"ERROR"`) {
-				t.Errorf("the record is %s", records)
+			if !strings.Contains(records.String(), `"level":"ERROR"`) || !strings.Contains(records.String(), "handler_test.go") {
+				t.Errorf("the record, without a level or a stack, is %s", records)
 			}
 		})
 	}

@@ -121,11 +121,13 @@ func timeLeft(ctx context.Context, min time.Duration) bool {
 
 // card brings one card in line with the plan. r is its report, whose status is deferred.
 func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *cardReport) {
+	var panicked error
 	defer func() {
-		if value := recover(); value != nil {
-			r.fail(apierror.FromPanic(value))
+		if panicked != nil {
+			r.fail(panicked)
 		}
 	}()
+	defer apierror.Recover(ctx, &panicked)
 	wanted := planned.FieldsAt(now)
 	if len(wanted) == 0 {
 		r.Status = unchanged

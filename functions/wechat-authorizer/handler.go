@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -92,12 +91,7 @@ var refusals = []int{40029, 40163, 40226}
 // login code. If WeChat refuses the app's AppID or AppSecret, prove reads the secret
 // again and, if it changed, tries once more.
 func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string, err error) {
-	defer func() { // a panic would end the process
-		if value := recover(); value != nil {
-			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
-			err = apierror.FromPanic(value)
-		}
-	}()
+	defer apierror.Recover(ctx, &err)
 	header := r.Headers["authorization"]
 	if len(r.IdentitySource) > 0 {
 		header = r.IdentitySource[0]

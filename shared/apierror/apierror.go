@@ -8,10 +8,12 @@
 package apierror
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -235,8 +237,18 @@ func SignatureRefused(cause error) *Error {
 	}
 }
 
-// FromPanic returns the error for a panic, given the recovered value.
-func FromPanic(value any) *Error {
+// Recover turns a panic into an error and adds its stack to the invocation's record. It
+// must be deferred itself:
+//
+//	defer apierror.Recover(ctx, &err)
+func Recover(ctx context.Context, err *error) {
+	if value := recover(); value != nil {
+		telemetry.Panicked(ctx, debug.Stack())
+		*err = fromPanic(value)
+	}
+}
+
+func fromPanic(value any) *Error {
 	cause, ok := value.(runtime.Error)
 	if !ok {
 		// Other values may contain data that must not be logged.

@@ -82,8 +82,8 @@ func TestErrorsOfThisCode(t *testing.T) {
 		{"not reachable", Unreachable(cause), 502, "UPSTREAM_UNREACHABLE"},
 		{"an answer that can't be trusted", InvalidResponse(cause), 502, "INVALID_RESPONSE"},
 		{"401 after the secret was read again", SignatureRefused(cause), 502, "SIGN_ERROR"},
-		{"a panic", FromPanic("private matter"), 500, "SYSTEM_ERROR"},
-		{"a panic with an error", FromPanic(cause), 500, "SYSTEM_ERROR"},
+		{"a panic", fromPanic("private matter"), 500, "SYSTEM_ERROR"},
+		{"a panic with an error", fromPanic(cause), 500, "SYSTEM_ERROR"},
 		{"an unexpected error", From(cause), 500, "SYSTEM_ERROR"},
 	} {
 		t.Run(row.cause, func(t *testing.T) {
@@ -151,12 +151,12 @@ func TestFromWeChatCause(t *testing.T) {
 
 func TestPanicNamesNoValue(t *testing.T) {
 	for _, value := range []any{"obLatjnx9gnqzS4myYGmLZ7LgLBA", errors.New("obLatjnx9gnqzS4myYGmLZ7LgLBA"), []string{"obLatjnx9gnqzS4myYGmLZ7LgLBA"}} {
-		if e := FromPanic(value); strings.Contains(e.Error(), "obLatjnx9") {
-			t.Errorf("FromPanic(%T): %v", value, e)
+		if e := fromPanic(value); strings.Contains(e.Error(), "obLatjnx9") {
+			t.Errorf("fromPanic(%T): %v", value, e)
 		}
 	}
 	defer func() {
-		if e := FromPanic(recover()); !strings.Contains(e.Error(), "index out of range") {
+		if e := fromPanic(recover()); !strings.Contains(e.Error(), "index out of range") {
 			t.Errorf("%v, want what the runtime says", e)
 		}
 	}()
@@ -278,7 +278,7 @@ func TestMetric(t *testing.T) {
 		{"the signature", SignatureRefused(errors.New("c")), telemetry.OperatorErrors},
 		{"the allow-list", FromErrcode(40164, "m"), telemetry.OperatorErrors},
 		{"no card ticket", TicketUnavailable(errors.New("c")), telemetry.OperatorErrors},
-		{"a defect", FromPanic("p"), telemetry.OperatorErrors},
+		{"a defect", fromPanic("p"), telemetry.OperatorErrors},
 		{"no answer", Timeout(errors.New("c")), telemetry.UpstreamErrors},
 		{"no way", Unreachable(errors.New("c")), telemetry.UpstreamErrors},
 		{"an answer that is not trusted", InvalidResponse(errors.New("c")), telemetry.UpstreamErrors},

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -237,12 +236,7 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 
 // operate calls the operation. A panic becomes an error.
 func (h Handler) operate(ctx context.Context, request *Request) (response *Response, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			telemetry.Annotate(ctx, slog.String("stack", string(debug.Stack())))
-			err = apierror.FromPanic(value)
-		}
-	}()
+	defer apierror.Recover(ctx, &err)
 	response, err = h.Operation(ctx, request)
 	if response == nil && err == nil {
 		err = errors.New("the operation returned neither a response nor an error")

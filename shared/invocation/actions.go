@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -42,17 +41,20 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 		return nil, fmt.Errorf("there is no action %.32q", name)
 	}
 	ctx, record := a.Log.Begin(ctx, ID(ctx))
-	defer func() { // a panic would end the process
-		if value := recover(); value != nil {
-			e := apierror.FromPanic(value)
-			record.Count(e.Metric())
-			record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure), slog.String("stack", string(debug.Stack())))
-			answer, err = nil, e
-		}
-	}()
 	ctx, cancel := WithReserve(ctx)
 	defer cancel()
-	return action(ctx, record, event)
+	var panicked error
+	func() {
+		defer apierror.Recover(ctx, &panicked)
+		answer, err = action(ctx, record, event)
+	}()
+	if panicked != nil {
+		e := apierror.From(panicked)
+		record.Count(e.Metric())
+		record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
+		return nil, e
+	}
+	return answer, err
 }
 
 // Decode decodes the event of an action into a struct with [strictjson.DecodeAll], so that a

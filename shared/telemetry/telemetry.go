@@ -90,6 +90,7 @@ type Record struct {
 	attrs    []slog.Attr
 	attempts int
 	failed   []string
+	stack    []byte // of the first panic
 }
 
 type recordKey struct{}
@@ -127,6 +128,18 @@ func Called(ctx context.Context, attempts int, failed []string) {
 	}
 }
 
+// Panicked adds the stack of a panic to the invocation's record. Of several panics it
+// keeps the first.
+func Panicked(ctx context.Context, stack []byte) {
+	if r := recordOf(ctx); r != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.stack == nil {
+			r.stack = stack
+		}
+	}
+}
+
 // Count makes the record count the given metric once, or none if metric is "". It
 // replaces a metric that was set before.
 func (r *Record) Count(metric string) {
@@ -144,6 +157,9 @@ func (r *Record) End(ctx context.Context, level slog.Level, message, code string
 	}
 	if len(r.failed) > 0 {
 		attrs = append(attrs, slog.Any("failed_attempts", r.failed))
+	}
+	if r.stack != nil {
+		attrs = append(attrs, slog.String("stack", string(r.stack)))
 	}
 	attrs = append(attrs,
 		slog.String("requestId", r.requestID),

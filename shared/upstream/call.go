@@ -142,14 +142,9 @@ func (c *call) begin(ctx context.Context, hedge bool, outcomes chan<- outcome, s
 	return a
 }
 
-// attempt sends the request. It recovers from panics, because a panic in a goroutine
-// would end the process.
+// attempt sends the request.
 func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, err error) {
-	defer func() {
-		if value := recover(); value != nil {
-			answer, err = nil, apierror.FromPanic(value)
-		}
-	}()
+	defer apierror.Recover(ctx, &err) // a panic in a goroutine would end the process
 	answer, err = c.send(ctx, endpoint)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, whose query may contain a token

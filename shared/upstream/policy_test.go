@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/telemetry"
 )
 
 // script is an endpoint that does one thing after the other, and the last one from
@@ -456,9 +459,12 @@ func TestAnErrorOfTheCallerEndsTheCall(t *testing.T) {
 
 // A panic in an attempt is an error of the call, not the end of the process.
 func TestAPanicInAnAttempt(t *testing.T) {
-	_, err := New([]string{"a"}).Do(t.Context(), func(context.Context, string) (*Answer, error) { panic("at the disco") })
-	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error(), "disco") {
-		t.Errorf("%v", err)
+	var out bytes.Buffer
+	ctx, record := telemetry.New(&out, "MemberCard", "test").Begin(t.Context(), "")
+	_, err := New([]string{"a"}).Do(ctx, func(context.Context, string) (*Answer, error) { panic("at the disco") })
+	record.End(ctx, slog.LevelError, "ended", "SYSTEM_ERROR")
+	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error()+out.String(), "disco") || !strings.Contains(out.String(), "TestAPanicInAnAttempt") {
+		t.Errorf("%v, logged %s", err, out.String())
 	}
 }
 
