@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"time"
 
 	"membercard/shared/apierror"
 	"membercard/shared/gateway"
@@ -65,10 +64,10 @@ func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*
 	if err != nil {
 		return nil, advice.Apply(err)
 	}
-	var token string
-	var expireTime time.Time // RFC 3339
-	if !strictjson.Member(answer.Body, "token", &token) || token == "" ||
-		!strictjson.Member(answer.Body, "expire_time", &expireTime) || expireTime.IsZero() {
+	var token, expireTime string
+	strictjson.Member(answer.Body, "token", &token)
+	strictjson.Member(answer.Body, "expire_time", &expireTime)
+	if _, ok := validation.ParseTime(expireTime); token == "" || !ok {
 		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
 	}
 	return gateway.Pass(answer), nil

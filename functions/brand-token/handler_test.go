@@ -209,6 +209,7 @@ func TestAnAnswerOfAnotherShapeIsInvalid(t *testing.T) {
 		{"expire_time null", `{"token":"x","expire_time":null}`},
 		{"expire_time as a number", `{"token":"x","expire_time":1589952575}`},
 		{"expire_time in another format", `{"token":"x","expire_time":"2020-05-20 13:29:35"}`},
+		{"expire_time with an hour of one digit", `{"token":"x","expire_time":"2020-05-20T3:29:35+08:00"}`},
 		{"expire_time without an offset", `{"token":"x","expire_time":"2020-05-20T13:29:35"}`},
 		{"expire_time of no month", `{"token":"x","expire_time":"2020-13-20T13:29:35+08:00"}`},
 	})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"membercard/shared/cardfields"
@@ -146,18 +145,6 @@ func (c *Card) origin(at, name string, now time.Time) string {
 	return origin
 }
 
-// rfc3339 parses a time in RFC 3339. time.Parse alone also accepts some other forms, such
-// as a comma before the fraction.
-func rfc3339(value string) (t time.Time, ok bool) {
-	t, err := time.Parse(time.RFC3339, value)
-	if err != nil {
-		return t, false
-	}
-	_, offset := t.Zone()
-	return t, strings.HasPrefix(value, t.Format("2006-01-02T15:04:05")) && !strings.Contains(value, ",") &&
-		(strings.HasSuffix(value, "Z") || strings.HasSuffix(value, "-00:00") || strings.HasSuffix(value, t.Format("-07:00"))) && max(offset, -offset) < 24*60*60
-}
-
 // check parses the campaign's times, and returns the faults of the campaign except those of
 // single fields.
 func (c *Campaign) check(at string) (faults strictjson.Faults) {
@@ -165,7 +152,7 @@ func (c *Campaign) check(at string) (faults strictjson.Faults) {
 		if value == "" {
 			return t
 		}
-		t, ok := rfc3339(value)
+		t, ok := validation.ParseTime(value)
 		if !ok {
 			faults = append(faults, strictjson.Fault{Path: at + "/" + name, Value: value, Issue: "must be a time with an offset, like 2027-01-01T00:00:00+08:00"})
 		}

@@ -22,6 +22,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
+	"membercard/shared/validation"
 	"membercard/shared/wallclock"
 )
 
@@ -255,11 +256,11 @@ func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 		}
 	}
 	const nonceSize = 12 // GCM panics with another size
-	var err error
-	n.CreatedAt, err = time.Parse(time.RFC3339, n.CreateTime)
+	var isTime bool
+	n.CreatedAt, isTime = validation.ParseTime(n.CreateTime)
 	_, corrupt := base64.StdEncoding.DecodeString(e.ciphertext)
 	switch {
-	case err != nil:
+	case !isTime:
 		return nil, e, errors.New("create_time is not RFC 3339")
 	case utf8.RuneCountInString(n.EventType) > 128:
 		return nil, e, errors.New("event_type has more than 128 characters")

@@ -246,6 +246,7 @@ func TestAMalformedNotificationIsRefused(t *testing.T) {
 		{"id in capitals", strings.Replace(good(), `"id":`, `"ID":`, 1), "id"},
 		{"no create_time", member("", "create_time", nil), "create_time"},
 		{"create_time without an offset", member("", "create_time", "2025-06-22T10:34:56"), "RFC 3339"},
+		{"create_time with a comma", member("", "create_time", "2025-06-22T10:34:56,5+08:00"), "RFC 3339"},
 		{"create_time as a number", member("", "create_time", 1750559696), "create_time"},
 		{"no event_type", member("", "event_type", nil), "event_type"},
 		{"an event_type of 129", member("", "event_type", strings.Repeat("E", 129)), "event_type"},

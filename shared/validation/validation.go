@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -120,6 +121,26 @@ func WebURL(value string) string {
 		return issue
 	}
 	return ""
+}
+
+// Time requires a time that [ParseTime] takes.
+func Time(value string) string {
+	if _, ok := ParseTime(value); value != "" && !ok {
+		return "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00"
+	}
+	return ""
+}
+
+// ParseTime parses a time in RFC 3339, with T and Z in upper case and without leap
+// seconds. [time.Parse] alone also takes an hour of one digit, a comma before the fraction,
+// and offsets up to 24:60.
+func ParseTime(value string) (t time.Time, ok bool) {
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil || value[len("2006-01-02T15")] != ':' || strings.Contains(value, ",") {
+		return t, false
+	}
+	offset := value[len(value)-len("07:00"):]
+	return t, strings.HasSuffix(value, "Z") || offset[:2] < "24" && offset[3:] < "60"
 }
 
 // OuterStr requires digits, Chinese and English letters and half-width punctuation,

@@ -197,6 +197,40 @@ func TestWebURL(t *testing.T) {
 	})
 }
 
+func TestTime(t *testing.T) {
+	hold(t, Time, "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00", []row{
+		{"nothing was sent", "", true},
+		{"the brand document's example", "2025-06-22T13:29:35+08:00", true},
+		{"UTC", "2027-01-01T00:00:00Z", true},
+		{"an offset", "2027-01-01T00:00:00-11:45", true},
+		{"an unknown offset", "2027-01-01T00:00:00-00:00", true},
+		{"the greatest offset", "2027-01-01T00:00:00+23:59", true},
+		{"a fraction", "2027-01-01T00:00:00.5Z", true},
+		{"a fraction of more than nanoseconds", "2027-01-01T00:00:00.1234567891234Z", true},
+		{"a leap day", "2028-02-29T00:00:00Z", true},
+		{"a day that there is not", "2027-02-29T00:00:00Z", false},
+		{"a month that there is not", "2027-13-01T00:00:00Z", false},
+		{"an hour of one digit", "2025-06-22T3:29:35+08:00", false},
+		{"a comma before the fraction", "2025-06-22T13:29:35,5+08:00", false},
+		{"both", "2025-06-22T3:29:35,5+08:00", false},
+		{"a point without a fraction", "2025-06-22T13:29:35.Z", false},
+		{"an hour that there is not", "2027-01-01T24:00:00Z", false},
+		{"a minute that there is not", "2027-01-01T23:60:00Z", false},
+		{"a leap second", "2016-12-31T23:59:60Z", false},
+		{"an offset's hours that there are not", "2027-01-01T00:00:00+24:00", false},
+		{"an offset's minutes that there are not", "2027-01-01T00:00:00+08:60", false},
+		{"an offset without a colon", "2027-01-01T00:00:00+0800", false},
+		{"an offset of hours", "2027-01-01T00:00:00+08", false},
+		{"no offset", "2027-01-01T00:00:00", false},
+		{"a date alone", "2027-01-01", false},
+		{"no seconds", "2027-01-01T00:00Z", false},
+		{"t and z", "2027-01-01t00:00:00z", false},
+		{"a blank for the T", "2027-01-01 00:00:00Z", false},
+		{"a blank behind", "2027-01-01T00:00:00Z ", false},
+		{"an Arabic digit", "2027-01-01T00:00:0٣Z", false},
+	})
+}
+
 func TestOuterStr(t *testing.T) {
 	hold(t, OuterStr, "must be digits, Chinese or English letters, or half-width punctuation, without blanks", []row{
 		{"nothing was sent", "", true},
