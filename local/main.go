@@ -12,48 +12,36 @@ import (
 	"os/signal"
 	"syscall"
 
-	"membercard/local/journey"
 	"membercard/local/stack"
 )
 
+// options are the command line's flags.
+type options struct {
+	address  string
+	page     string
+	auth     string
+	merchant string // file
+	account  string // file
+	plan     string // file
+}
+
 func main() {
 	var o options
-	o.register(flag.CommandLine)
+	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is any free port")
+	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
+	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
+	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
+	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
+	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")
 	flag.Parse()
-	err := o.check()
 	if flag.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "local: %v; -h lists the flags\n", err)
+		fmt.Fprintf(os.Stderr, "local: unexpected argument %q; -h lists the flags\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil && ctx.Err() == nil {
+	if err := serve(ctx, os.Stdout, os.Stderr, o); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context, o options) error {
-	switch {
-	case o.sync:
-		return requestSync(ctx, os.Stdout, o.address, o.dryRun)
-	case o.open != "":
-		return requestOpen(ctx, os.Stdout, o.address, o.open)
-	case o.chaos:
-		return runChaos(ctx, o)
-	case o.rounds == 0 && o.journeys == 0:
-		return serve(ctx, o)
-	}
-	project, err := stack.Build(ctx, ".")
-	if err != nil {
-		return err
-	}
-	defer project.Close()
-	if o.rounds > 0 {
-		return measure(ctx, os.Stdout, project, o.rounds, o.against)
-	}
-	return journey.Many(ctx, os.Stdout, project, o.journeys, o.seed)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"membercard/local/discovery"
@@ -27,21 +29,33 @@ var project *stack.Project
 
 func TestMain(m *testing.M) { stacktest.Main(m, "..", &project) }
 
-// Every printed curl command succeeds, and every route has one.
+// What is printed to standard output is an interface: the API's URL, a curl command for
+// each route, a line each, and the playground's URL. Each command succeeds.
 func TestPrintedLines(t *testing.T) {
 	s := stacktest.Start(t, project, stack.Config{})
-
 	if err := s.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var printed bytes.Buffer
-	greet(&printed, s, options{plan: "local/plan.json"}, "")
-	lines := regexp.MustCompile(`(?m)^curl -sS -w '\\n' '(\S+)'(?: -H 'Content-Type: application/json' -d '(.*)')?$`).FindAllStringSubmatch(printed.String(), -1)
-	if len(lines) != len(s.Routes)-1 { // nobody but WeChat Pay sends notifications
-		t.Errorf("%d lines for %d routes:\n%s", len(lines), len(s.Routes), &printed)
+	var printed, says bytes.Buffer
+	greet(&printed, &says, s, options{plan: "local/plan.json"}, "http://127.0.0.1:8081")
+	lines := strings.Split(strings.TrimSpace(printed.String()), "\n")
+	first, commands, last := lines[0], lines[1:len(lines)-1], lines[len(lines)-1]
+	if !strings.Contains(first, s.URL) || last != "playground: http://127.0.0.1:8081" || len(commands) != len(s.Routes)-1 { // nobody but WeChat Pay sends notifications
+		t.Errorf("%d commands for %d routes:\n%s", len(commands), len(s.Routes), &printed)
 	}
+	for _, kind := range []string{"brand", "merchant"} {
+		if line := "\ngo run ./cmd/membercard card open " + kind + " --local=" + s.URL + "\n"; !strings.Contains(says.String(), line) {
+			t.Errorf("%q is missing:\n%s", line, &says)
+		}
+	}
+	form := regexp.MustCompile(`^curl -sS -w '\\n' '(\S+)'(?: -H 'Content-Type: application/json' -d '(.*)')?$`)
 	expected := regexp.MustCompile(`token|"errmsg":"ok"|signature|"user_card_state":"EFFECTIVE"|"code"|"nickname"`)
-	for _, line := range lines {
+	for _, command := range commands {
+		line := form.FindStringSubmatch(command)
+		if line == nil {
+			t.Errorf("the form of %s", command)
+			continue
+		}
 		request, method := strings.NewReader(line[2]), http.MethodPost
 		if line[2] == "" {
 			method = http.MethodGet
@@ -58,40 +72,82 @@ func TestPrintedLines(t *testing.T) {
 	}
 }
 
-// The printed commands take a card to EFFECTIVE, and print nothing of the user. A page
-// can't use their route.
-func TestOpen(t *testing.T) {
-	s := stacktest.Start(t, project, stack.Config{})
-	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
-	address := strings.TrimPrefix(s.URL, "http://")
-	var greeting bytes.Buffer
-	greet(&greeting, s, options{}, "")
-	for _, kind := range []string{"brand", "merchant"} {
-		if line := "go run ./local -open " + kind + " -addr " + address; !strings.Contains(greeting.String(), line) {
-			t.Errorf("%q is not printed", line)
-		}
-		var out bytes.Buffer
-		if err := requestOpen(t.Context(), &out, address, kind); err != nil || !regexp.MustCompile(`\n\nthe card is EFFECTIVE since \+\d+ ms\n$`).MatchString(out.String()) || strings.Count(out.String(), "EFFECTIVE") != 1 {
-			t.Errorf("%s: %v\n%s", kind, err, &out)
-		}
-		for _, card := range s.WeChatPay.UserCards() {
-			if strings.Contains(out.String(), card.OpenID) || strings.Contains(out.String(), card.Code) {
-				t.Errorf("%s: personal data is printed", kind)
-			}
-		}
-	}
-	if err := requestOpen(t.Context(), io.Discard, address, "gift"); err == nil {
-		t.Error("an unknown card was opened")
-	}
-	request, err := http.NewRequest(http.MethodPost, s.URL+discovery.OpenPath+"?card=brand", nil)
-	if err != nil {
+// The log stands below the greeting.
+func TestServe(t *testing.T) {
+	t.Chdir("..")
+	ctx, stop := context.WithCancel(t.Context())
+	out, says := &output{}, &output{until: "Ctrl-C", then: stop}
+	if err := serve(ctx, out, says, options{address: "127.0.0.1:0", page: "127.0.0.1:0", plan: "local/plan.json"}); err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Origin", "https://elsewhere.example")
-	if response, _ := networktest.Do(t, http.DefaultClient.Do, request); response.StatusCode != http.StatusForbidden {
-		t.Errorf("a page was answered %d", response.StatusCode)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if !strings.Contains(lines[0], "http://127.0.0.1:") || !strings.HasPrefix(lines[len(lines)-1], "playground: http://127.0.0.1:") {
+		t.Errorf("standard output:\n%s", out.String())
 	}
+	greeting, log, _ := strings.Cut(says.String(), "Ctrl-C")
+	if strings.Contains(greeting, `{"`+`time"`) || !strings.Contains(log, "platform.initStart") { // card-ext has made a ticket
+		t.Errorf("standard error:\n%s", says.String())
+	}
+}
 
+// output is a buffer that calls then when it has been given the text until.
+type output struct {
+	mu    sync.Mutex
+	text  strings.Builder
+	until string
+	then  func()
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	if o.then != nil && strings.Contains(string(p), o.until) {
+		o.then()
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// A card is opened and the plan applied through the paths for command-line tools, which
+// pages can't use. With the real WeChat no card is opened.
+func TestPathsForTools(t *testing.T) {
+	s := stacktest.Start(t, project, stack.Config{Plan: "plan.json"})
+	handle(s)
+	post := func(path, origin string) (int, string) {
+		request, err := http.NewRequest(http.MethodPost, s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if origin != "" {
+			request.Header.Set("Origin", origin)
+		}
+		response, body := networktest.Do(t, http.DefaultClient.Do, request)
+		return response.StatusCode, string(body)
+	}
+	for _, row := range []struct {
+		path, want string
+		status     int
+	}{
+		{discovery.OpenPath + "?card=brand", `"state":"EFFECTIVE"`, 200},
+		{discovery.OpenPath + "?card=merchant", `"state":"EFFECTIVE"`, 200},
+		{discovery.OpenPath + "?card=gift", "brand or merchant", 400},
+		{discovery.SyncPath + "?dry_run=true", `"dry_run":true`, 200},
+		{discovery.SyncPath, `"updated":1`, 200},
+		{discovery.SyncPath, `"unchanged":1`, 200},
+	} {
+		if status, body := post(row.path, ""); status != row.status || !strings.Contains(body, row.want) {
+			t.Errorf("%s: %d %s", row.path, status, body)
+		}
+		if status, _ := post(row.path, "https://elsewhere.example"); status != http.StatusForbidden {
+			t.Errorf("%s: a page was answered %d", row.path, status)
+		}
+	}
 	live := *s
 	live.WeChatPay = nil
 	recorder := httptest.NewRecorder()
@@ -141,7 +197,7 @@ func TestStartErrors(t *testing.T) {
 			}
 			t.Chdir(project)
 			row.options.plan, row.options.page = "plan.json", cmp.Or(row.options.page, free)
-			err := run(t.Context(), row.options)
+			err := serve(t.Context(), io.Discard, io.Discard, row.options)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("the error is %v", err)
 			}

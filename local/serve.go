@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"membercard/local/discovery"
@@ -21,13 +26,15 @@ import (
 // seconds to 3.
 const queueSpeed = 10
 
-// serve runs the stack and the playground until ctx ends.
-func serve(ctx context.Context, o options) error {
+// serve runs the stack and the playground until ctx ends. It greets to out and says, and
+// then writes what the functions log to says.
+func serve(ctx context.Context, out, says io.Writer, o options) error {
 	open := exposed(o)
 	if len(open) > 0 && (o.merchant != "" || o.account != "") {
 		return fmt.Errorf("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port", strings.Join(open, ", "))
 	}
-	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: os.Stderr}
+	log := &heldLog{to: says}
+	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: log}
 	var err error
 	if config.Merchant, err = readSecret(o.merchant, signing.ParseMerchant); err != nil {
 		return err
@@ -58,13 +65,67 @@ func serve(ctx context.Context, o options) error {
 	}
 	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
 	if err := s.RenewTicket(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "local: no card ticket:", err)
+		fmt.Fprintln(says, "local: no card ticket:", err)
 	}
+	greet(out, says, s, o, origin)
+	warn(says, open)
+	fmt.Fprintln(says, "\nWhat the functions log follows; Ctrl-C stops it all.")
+	log.release()
 	go renewTickets(ctx, s)
-	greet(os.Stdout, s, o, origin)
-	warn(os.Stderr, open)
 	<-ctx.Done()
 	return nil
+}
+
+// heldLog is a log that is kept until the greeting is written, so that it stands below it.
+type heldLog struct {
+	mu       sync.Mutex
+	to       io.Writer
+	held     bytes.Buffer
+	released bool
+}
+
+func (l *heldLog) Write(lines []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.released {
+		return l.to.Write(lines)
+	}
+	return l.held.Write(lines)
+}
+
+func (l *heldLog) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, _ = l.held.WriteTo(l.to)
+	l.released = true
+}
+
+// exposed returns the flags whose addresses other machines can reach, such as
+// "-addr 0.0.0.0:8080". It skips addresses that can't be resolved; net.Listen reports
+// them.
+func exposed(o options) (flags []string) {
+	for _, f := range []struct{ name, address string }{{"-addr", o.address}, {"-page", o.page}} {
+		if address, err := net.ResolveTCPAddr("tcp", f.address); err == nil && !address.IP.IsLoopback() {
+			flags = append(flags, f.name+" "+f.address)
+		}
+	}
+	return flags
+}
+
+// warn prints a warning if any flags are exposed.
+func warn(w io.Writer, exposed []string) {
+	if len(exposed) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nWARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.\n\n", strings.Join(exposed, ", "))
+}
+
+// explainInUse adds to an error of net.Listen what to do if a flag's address is in use.
+func explainInUse(err error, flag string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; another stack may run there: %s 127.0.0.1:0 takes a free port", err, flag)
+	}
+	return err
 }
 
 // readSecret returns the content of a file with a secret, or "" if path is empty. It

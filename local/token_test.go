@@ -2,12 +2,11 @@ package main
 
 import (
 	"bytes"
-	"net/http"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
-	"membercard/local/discovery"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 )
@@ -25,17 +24,17 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 	for _, auth := range []string{stack.NoAuth, stack.AuthIAM, stack.AuthJWT} {
 		t.Run(auth, func(t *testing.T) {
 			s := stacktest.Start(t, project, stack.Config{Account: madeUpAccount, Auth: auth, Unthrottled: true})
-			var printed bytes.Buffer
-			greet(&printed, s, options{plan: planFile, auth: auth}, "http://127.0.0.1:8081")
-			for _, want := range []string{
-				"LIVE:", "\nplayground: http://127.0.0.1:8081/#token=" + s.Guard.Token + "\n",
-				"\nLOCAL_TOKEN=" + s.Guard.Token + " go run ./local -sync -addr ",
-			} {
-				if !strings.Contains(printed.String(), want) {
-					t.Errorf("%q is missing:\n%s", want, &printed)
-				}
+			handle(s)
+			var printed, says bytes.Buffer
+			greet(&printed, &says, s, options{plan: "plan.json", auth: auth}, "http://127.0.0.1:8081")
+			if want := "\nplayground: http://127.0.0.1:8081/#token=" + s.Guard.Token + "\n"; !strings.HasSuffix(printed.String(), want) || !strings.HasPrefix(says.String(), "LIVE:") {
+				t.Errorf("%s\n%s", &printed, &says)
 			}
-			if strings.Contains(printed.String(), "NO AUTH") {
+			sync := regexp.MustCompile(`(?m)^curl .*dry_run=true.*$`).FindString(says.String())
+			if answer, err := exec.Command("sh", "-c", sync).CombinedOutput(); err != nil || !strings.Contains(string(answer), `"dry_run":true`) && !strings.Contains(string(answer), "UNREADABLE") {
+				t.Errorf("%s: %s %v", sync, answer, err)
+			}
+			if strings.Contains(says.String(), "NO AUTH") {
 				t.Error("the token is an authorization")
 			}
 			ran := 0
@@ -57,20 +56,5 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 				t.Errorf("%d lines", ran)
 			}
 		})
-	}
-}
-
-// -sync sends the token of the environment.
-func TestSyncSendsTheToken(t *testing.T) {
-	s := stacktest.Start(t, project, stack.Config{Merchant: "{}", Plan: "plan.json"})
-	s.Mux.HandleFunc("POST "+discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
-	address := strings.TrimPrefix(s.URL, "http://")
-	var report bytes.Buffer
-	if err := requestSync(t.Context(), &report, address, true); err == nil || !strings.Contains(err.Error(), "LOCAL_TOKEN_REQUIRED") {
-		t.Errorf("without the token: %v", err)
-	}
-	t.Setenv(tokenVariable, s.Guard.Token)
-	if err := requestSync(t.Context(), &report, address, true); err != nil || !strings.Contains(report.String(), "a dry run") {
-		t.Errorf("%v %s", err, &report)
 	}
 }

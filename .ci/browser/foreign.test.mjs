@@ -73,7 +73,7 @@ async function start(...args) {
   child.stderr.on("data", (text) => (stack.log += text));
   const ended = once(child, "exit");
   stack.stop = async () => (child.kill(), await ended);
-  while (!stack.out.includes("Ctrl-C")) {
+  while (!/^playground: .*\n/m.test(stack.out)) {
     assert.equal(child.exitCode, null, stack.log);
     await new Promise((then) => setTimeout(then, 50));
   }

@@ -10,7 +10,9 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"membercard/contract"
 	"membercard/local/lambda"
+	"membercard/local/stack"
 	"membercard/local/template"
 )
 
@@ -35,6 +37,30 @@ func observed(change func(*scenario, *[]sample, *watch)) *row {
 
 // at returns the request of a second since the fault began.
 func at(samples []sample, second int) *sample { return &samples[second+10] }
+
+// TestFaults is a short run of all rows, with the race detector in the functions.
+func TestFaults(t *testing.T) {
+	if os.Getenv("FAULTS") != "race" {
+		t.Skip("takes minutes; run it with FAULTS=race")
+	}
+	t.Chdir("../..")
+	project, err := stack.Build(t.Context(), ".", "-race")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer project.Close()
+	agreed, err := contract.Load("openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Run(t.Context(), project, agreed, Config{Short: true, Race: true, Seed: 1, Log: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, broken := range report.Broken() {
+		t.Error(broken)
+	}
+}
 
 // Every rule can be broken.
 func TestRules(t *testing.T) {
