@@ -17,6 +17,7 @@ import (
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
+	"membercard/shared/validation"
 	"membercard/shared/wallclock"
 )
 
@@ -45,7 +46,7 @@ func parseTicket(secret []byte) (*ticket, error) {
 		return &t, nil
 	}
 	var err error
-	if t.expiresAt, err = time.Parse(time.RFC3339, t.ExpiresAt); err != nil || t.Ticket == "" {
+	if t.expiresAt, err = time.Parse(time.RFC3339, t.ExpiresAt); err != nil || t.Ticket == "" || validation.VisibleASCII(t.Ticket) != "" {
 		return nil, fmt.Errorf("%w: ticket or expires_at is missing or malformed", errMalformed)
 	}
 	return &t, nil

@@ -39,6 +39,8 @@ func TestParseTicket(t *testing.T) {
 		{"null", `null`, "JSON object"},
 		{"trailing data", `{}` + oldTicket, "JSON object"},
 		{"nothing", ``, "JSON object"},
+		{"a byte-order mark", "\ufeff{}", "byte-order mark"},
+		{"a line break after the ticket", `{"ticket":"` + oldTicket + `\n","expires_at":"` + at + `"}`, "ticket"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			defer func() {

@@ -369,6 +369,22 @@ func TestSecretAtFault(t *testing.T) {
 				r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
 			},
 			"private_keys"},
+		{"a no-break space before the public key's ID",
+			func(r *running) {
+				r.Secrets.Put(stack.MerchantSecret, strings.Replace(r.WeChatPay.MerchantSecret(wechatpay.PublicKey), "PUB_KEY_ID_", "\u00a0PUB_KEY_ID_", 1))
+			},
+			func(r *running) {
+				r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
+			},
+			"wechatpay_public_key_id must not have a blank, line break or other invisible character: U+00A0"},
+		{"a byte-order mark",
+			func(r *running) {
+				r.Secrets.Put(stack.MerchantSecret, "\ufeff"+r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
+			},
+			func(r *running) {
+				r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.PublicKey))
+			},
+			"byte-order mark"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

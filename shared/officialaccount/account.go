@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // Account has the credentials of an official account or a mini program.
@@ -23,19 +24,30 @@ type Source interface {
 }
 
 // ParseAccount parses an official account's secret, a JSON object:
-// {"appid": "wx…", "secret": "…"}. An error names the key at fault and contains no
-// value.
+// {"appid": "wx…", "secret": "…"}. Both are visible ASCII characters. An error names the
+// key at fault and contains no value.
 func ParseAccount(secret []byte) (*Account, error) {
 	var a Account
 	err := strictjson.DecodeSecret(secret, &a)
-	switch {
-	case err != nil:
-	case a.AppID == "":
-		err = errors.New("appid is missing")
-	case a.Secret == "":
-		err = errors.New("secret is missing")
-	default:
-		return &a, nil
+	if err == nil {
+		err = a.check("")
 	}
-	return nil, fmt.Errorf("the official account's secret: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("the official account's secret: %w", err)
+	}
+	return &a, nil
+}
+
+// check returns what is wrong with the account, whose names in the secret have a prefix.
+func (a *Account) check(prefix string) error {
+	for _, field := range []struct{ name, value string }{{"appid", a.AppID}, {"secret", a.Secret}} {
+		issue := validation.VisibleASCII(field.value)
+		if field.value == "" {
+			issue = "is missing"
+		}
+		if issue != "" {
+			return errors.New(prefix + field.name + " " + issue)
+		}
+	}
+	return nil
 }

@@ -32,12 +32,11 @@ func ParseLogin(secret []byte) (*Login, error) {
 		name    string
 		account *Account
 	}{{"mini_program", l.MiniProgram}, {"official_account", l.OfficialAccount}} {
-		switch {
-		case app.account == nil:
-		case app.account.AppID == "":
-			return nil, fmt.Errorf("the login secret: %s/appid is missing", app.name)
-		case app.account.Secret == "":
-			return nil, fmt.Errorf("the login secret: %s/secret is missing", app.name)
+		if app.account == nil {
+			continue
+		}
+		if err := app.account.check(app.name + "/"); err != nil {
+			return nil, fmt.Errorf("the login secret: %w", err)
 		}
 	}
 	return &l, nil

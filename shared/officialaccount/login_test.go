@@ -47,6 +47,9 @@ func TestParseLogin(t *testing.T) {
 		{"cut short", `{"mini_program":` + app, "JSON object"},
 		{"bytes that are not UTF-8", "{\"mini_program\":{\"appid\":\"" + value + "\xff\"}}", "JSON object"},
 		{"nothing", ``, "JSON object"},
+		{"a byte-order mark", "\ufeff" + `{"mini_program":` + app + `}`, "byte-order mark"},
+		{"a blank in an appid", `{"mini_program":{"appid":"wx 5f0c2b8e7d4a9361","secret":"` + value + `"}}`, "mini_program/appid must not have a blank"},
+		{"a tab after a secret", `{"mini_program":` + app + `,"official_account":{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value + `\t"}}`, "official_account/secret must not have a blank"},
 	} {
 		a, err := ParseLogin([]byte(row.secret))
 		if row.names == "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/strictjson"
+	"membercard/shared/validation"
 )
 
 // Merchant has the merchant's private key, which signs requests, and WeChat Pay's keys,
@@ -44,9 +45,9 @@ type secretDocument struct {
 //	mchid                    the merchant number, digits
 //	certificate_serial_no    serial number of the merchant API certificate, hex
 //	private_key              PEM of apiclient_key.pem (PKCS#8)
-//	wechatpay_public_key_id  PUB_KEY_ID_…, together with
+//	wechatpay_public_key_id  PUB_KEY_ID_ and letters or digits, together with
 //	wechatpay_public_key     PEM of pub_key.pem
-//	apiv3_key                32 bytes; decrypts platform certificates and notifications
+//	apiv3_key                32 visible ASCII characters; decrypts platform certificates and notifications
 //
 // The public key or apiv3_key is required. Unknown keys of the object are refused, so
 // that a misspelt one is noticed. An error names the key at fault and contains no value.
@@ -78,29 +79,75 @@ func ParseMerchant(secret []byte) (*Merchant, error) {
 // platform certificate does not have it.
 const publicKeyPrefix = "PUB_KEY_ID_"
 
+// PublicKeyID is a [validation.Rule] for the ID of a public key of WeChat Pay.
+func PublicKeyID(id string) (issue string) {
+	rest, ok := strings.CutPrefix(id, publicKeyPrefix)
+	switch issue := validation.VisibleASCII(id); {
+	case issue != "":
+		return issue
+	case !ok:
+		return "does not begin with " + publicKeyPrefix
+	case rest == "" || validation.Alphanumeric(len(rest), "")(rest) != "":
+		return "must be " + publicKeyPrefix + " and letters or digits"
+	}
+	return ""
+}
+
+// APIv3Key is a [validation.Rule] for an APIv3 key: 32 visible ASCII characters.
+func APIv3Key(key string) (issue string) {
+	if issue := validation.VisibleASCII(key); issue != "" {
+		return issue
+	}
+	if len(key) != 32 {
+		return fmt.Sprintf("must have 32 characters, and has %d", len(key))
+	}
+	return ""
+}
+
+// ofDigits returns a [validation.Rule] for 1 to n digits, which the issue names.
+func ofDigits(n int, digits, name string) validation.Rule {
+	return func(value string) string {
+		if issue := validation.VisibleASCII(value); issue != "" {
+			return issue
+		}
+		if len(value) > n || strings.Trim(value, digits) != "" {
+			return "is not a " + name
+		}
+		return ""
+	}
+}
+
 // check validates the document and returns its private key.
 func (d *secretDocument) check() (*rsa.PrivateKey, error) {
+	for _, field := range []struct {
+		name, value string
+		rule        validation.Rule
+	}{
+		{"mchid", d.MchID, ofDigits(32, "0123456789", "merchant number (digits)")},
+		{"certificate_serial_no", d.CertificateSerialNo, ofDigits(64, "0123456789abcdefABCDEF", "serial number in hex")},
+		{"wechatpay_public_key_id", d.PublicKeyID, PublicKeyID},
+		{"apiv3_key", d.APIv3Key, APIv3Key},
+	} {
+		if field.value == "" {
+			continue
+		}
+		if issue := field.rule(field.value); issue != "" {
+			return nil, errors.New(field.name + " " + issue)
+		}
+	}
 	switch {
 	case d.MchID == "":
 		return nil, errors.New("mchid is missing")
-	case len(d.MchID) > 32 || strings.Trim(d.MchID, "0123456789") != "":
-		return nil, errors.New("mchid is not a merchant number (digits)")
 	case d.CertificateSerialNo == "":
 		return nil, errors.New("certificate_serial_no is missing")
-	case len(d.CertificateSerialNo) > 64 || strings.Trim(d.CertificateSerialNo, "0123456789abcdefABCDEF") != "":
-		return nil, errors.New("certificate_serial_no is not a serial number in hex")
 	case d.PrivateKey == "":
 		return nil, errors.New("private_key is missing")
 	case d.PublicKeyID != "" && d.PublicKey == "":
 		return nil, errors.New("wechatpay_public_key is missing beside wechatpay_public_key_id")
 	case d.PublicKeyID == "" && d.PublicKey != "":
 		return nil, errors.New("wechatpay_public_key_id is missing beside wechatpay_public_key")
-	case d.PublicKeyID != "" && !strings.HasPrefix(d.PublicKeyID, publicKeyPrefix):
-		return nil, errors.New("wechatpay_public_key_id does not begin with PUB_KEY_ID_")
 	case d.PublicKey == "" && d.APIv3Key == "":
 		return nil, errors.New("wechatpay_public_key (with its ID) or apiv3_key is missing: nothing to verify answers with")
-	case d.APIv3Key != "" && len(d.APIv3Key) != 32:
-		return nil, errors.New("apiv3_key does not have 32 bytes")
 	}
 	key, err := utils.LoadPrivateKey(d.PrivateKey)
 	if err != nil {

@@ -97,6 +97,9 @@ func TestParseMerchantTakesTheThreeModes(t *testing.T) {
 			}
 		})
 	}
+	t.Run("letters in the ID, punctuation in the APIv3 key", func(t *testing.T) {
+		modes["both"]().but("wechatpay_public_key_id", publicKeyID+"aZ").but("apiv3_key", strings.Repeat("!~", 16)).merchant(t)
+	})
 	t.Run("a serial number in lower case", func(t *testing.T) {
 		modes["public key"]().but("certificate_serial_no", strings.ToLower(serialNo)).merchant(t)
 	})
@@ -113,7 +116,7 @@ var faulty = []struct {
 	{"no mchid", "public key", "mchid", nil, "mchid is missing"},
 	{"an empty mchid", "public key", "mchid", "", "mchid must not be empty"},
 	{"letters in mchid", "public key", "mchid", "19000000O1", "mchid is not a merchant number"},
-	{"a blank in mchid", "public key", "mchid", "1900000001 ", "mchid is not a merchant number"},
+	{"a blank in mchid", "public key", "mchid", "1900000001 ", "mchid must not have a blank"},
 	{"a long mchid", "public key", "mchid", strings.Repeat("19", 17), "mchid is not a merchant number"},
 	{"mchid as a number", "public key", "mchid", 1900000001, "mchid must be a string"},
 	{"no serial number", "public key", "certificate_serial_no", nil, "certificate_serial_no is missing"},
@@ -141,14 +144,16 @@ var faulty = []struct {
 	{"an ID without its public key", "public key", "wechatpay_public_key", nil, "wechatpay_public_key is missing beside wechatpay_public_key_id"},
 	{"an ID without its public key, beside certificates", "both", "wechatpay_public_key", nil, "wechatpay_public_key is missing beside wechatpay_public_key_id"},
 	{"an ID that is none", "public key", "wechatpay_public_key_id", "0119000000012025062400291234567890", "wechatpay_public_key_id does not begin with"},
+	{"an ID that is only its beginning", "public key", "wechatpay_public_key_id", "PUB_KEY_ID_", "wechatpay_public_key_id must be PUB_KEY_ID_ and letters or digits"},
+	{"an ID with punctuation", "public key", "wechatpay_public_key_id", publicKeyID + "-1", "wechatpay_public_key_id must be PUB_KEY_ID_ and letters or digits"},
 	{"a public key without its frame", "public key", "wechatpay_public_key", "MIIBIjANBgkqhkiG9w0BAQEF", "wechatpay_public_key is not the PEM"},
 	{"an elliptic public key", "public key", "wechatpay_public_key", func() string { return publicPEM(&ellipticKey().PublicKey) }, "wechatpay_public_key is not the PEM"},
 	{"a private key for a public key", "public key", "wechatpay_public_key", func() string { return privatePEM(keys().wechatpay) }, "wechatpay_public_key is not the PEM"},
 	{"the merchant's own public key", "public key", "wechatpay_public_key", func() string { return publicPEM(&keys().merchant.PublicKey) }, "wechatpay_public_key is the merchant's own key"},
 	{"nothing to verify answers with", "certificates", "apiv3_key", nil, "wechatpay_public_key (with its ID) or apiv3_key is missing"},
-	{"an APIv3 key of 31 bytes", "certificates", "apiv3_key", apiv3Key[1:], "apiv3_key does not have 32 bytes"},
-	{"an APIv3 key of 33 bytes", "both", "apiv3_key", apiv3Key + "B", "apiv3_key does not have 32 bytes"},
-	{"an APIv3 key of 32 characters", "certificates", "apiv3_key", strings.Repeat("é", 32), "apiv3_key does not have 32 bytes"},
+	{"an APIv3 key of 31 bytes", "certificates", "apiv3_key", apiv3Key[1:], "apiv3_key must have 32 characters, and has 31"},
+	{"an APIv3 key of 33 bytes", "both", "apiv3_key", apiv3Key + "B", "apiv3_key must have 32 characters, and has 33"},
+	{"an APIv3 key that is not ASCII", "certificates", "apiv3_key", strings.Repeat("é", 16), "apiv3_key must be ASCII characters"},
 	{"a misspelt key", "both", "apiv3key", apiv3Key, "apiv3key is not a field"},
 	{"a key in another case", "both", "MchId", mchID, "MchId is not a field"},
 }
@@ -169,10 +174,29 @@ func TestParseMerchantNamesTheKeyAtFaultAndNoValue(t *testing.T) {
 	}
 }
 
+// What is copied from a page often has a character around it, or within, that nobody sees.
+func TestParseMerchantNamesInvisibleCharacters(t *testing.T) {
+	for _, key := range []string{"mchid", "certificate_serial_no", "wechatpay_public_key_id", "apiv3_key"} {
+		for _, c := range []string{" ", "\t", "\n", "\r\n", "\x00", "\u00a0", "\u200b", "\u2060", "\u3000", "\ufeff"} {
+			value := modes["both"]()[key].(string)
+			for where, faulty := range map[string]string{"beginning": c + value, "end": value + c, "within": value[:8] + c + value[8:], "in place of the last": value[:len(value)-len(c)] + c} {
+				secret := modes["both"]().but(key, faulty).json()
+				m, err := ParseMerchant(secret)
+				if m != nil || err == nil || !strings.Contains(err.Error(), key+" must not have a blank, line break or other invisible character: U+") {
+					t.Errorf("%s with %q, %s: %v", key, c, where, err)
+					continue
+				}
+				tellsNothing(t, err, secret)
+			}
+		}
+	}
+}
+
 func TestParseMerchantQuotesNothingOfAMalformedSecret(t *testing.T) {
 	whole := string(modes["both"]().json())
 	for what, text := range map[string]string{
 		"nothing":               "",
+		"a byte-order mark":     "\ufeff" + whole,
 		"the PEM alone":         privatePEM(keys().merchant),
 		"the PEM as JSON":       string(must(json.Marshal(privatePEM(keys().merchant)))),
 		"an array":              "[" + whole + "]",
@@ -188,6 +212,9 @@ func TestParseMerchantQuotesNothingOfAMalformedSecret(t *testing.T) {
 		if m != nil || err == nil || !strings.HasPrefix(err.Error(), "the merchant's secret: ") {
 			t.Errorf("%s: %v", what, err)
 			continue
+		}
+		if strings.Contains(err.Error(), "byte-order mark") != (what == "a byte-order mark") {
+			t.Errorf("%s: %v", what, err)
 		}
 		tellsNothing(t, err, []byte(whole))
 	}
@@ -209,7 +236,7 @@ func tellsNothing(t *testing.T, err error, secret []byte) {
 	}
 	for key, value := range values {
 		text, ok := value.(string)
-		if !ok {
+		if !ok || text == publicKeyPrefix {
 			continue
 		}
 		for line := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '\n' || c == ' ' }) {

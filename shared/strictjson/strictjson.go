@@ -88,8 +88,13 @@ func decodeValue(value json.RawMessage, path string, into any, maxFaults int) Fa
 }
 
 // DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
-// no values.
+// no values. A byte-order mark, which editors write and the AWS CLI keeps, is named.
 func DecodeSecret(data []byte, into any) error {
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, UTF-16
+		if bytes.HasPrefix(data, []byte(mark)) {
+			return errors.New("it begins with a byte-order mark (BOM); save it as UTF-8 without one")
+		}
+	}
 	err := DecodeAll(data, into)
 	faults, ok := errors.AsType[Faults](err)
 	if !ok {

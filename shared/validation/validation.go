@@ -107,6 +107,27 @@ func HalfWidth(value string) string {
 	return ""
 }
 
+// VisibleASCII requires visible ASCII characters, as in a key or an ID. The issue says
+// where a character is that nobody sees, such as a no-break space, and which one.
+func VisibleASCII(value string) string {
+	at := strings.IndexFunc(value, func(c rune) bool { return c <= ' ' || c >= unicode.MaxASCII })
+	if at < 0 {
+		return ""
+	}
+	c, size := utf8.DecodeRuneInString(value[at:])
+	if unicode.IsGraphic(c) && !unicode.IsSpace(c) {
+		return "must be ASCII characters"
+	}
+	where := "within"
+	switch {
+	case at == 0:
+		where = "at its beginning"
+	case strings.TrimFunc(value[at+size:], func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsGraphic(c) }) == "":
+		where = "at its end"
+	}
+	return fmt.Sprintf("must not have a blank, line break or other invisible character: %U is %s", c, where)
+}
+
 // WebURL requires an absolute http or https URL.
 func WebURL(value string) string {
 	const issue = "must be an absolute http or https URL"

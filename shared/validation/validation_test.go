@@ -132,6 +132,29 @@ func TestAlphanumeric(t *testing.T) {
 	})
 }
 
+func TestVisibleASCII(t *testing.T) {
+	const invisible = "must not have a blank, line break or other invisible character: "
+	for _, row := range []struct{ value, issue string }{
+		{"", ""},
+		{"!\"#$%&'()*+,-./0123456789:;<=>?@AZ[\\]^_`az{|}~", ""},
+		{"a\n", invisible + "U+000A is at its end"},
+		{"a\r\n", invisible + "U+000D is at its end"},
+		{" a", invisible + "U+0020 is at its beginning"},
+		{"a\tb", invisible + "U+0009 is within"},
+		{"a\u00a0", invisible + "U+00A0 is at its end"},
+		{"a\u200bb", invisible + "U+200B is within"},
+		{"\ufeffa", invisible + "U+FEFF is at its beginning"},
+		{"a\u3000", invisible + "U+3000 is at its end"},
+		{"a\x7f", invisible + "U+007F is at its end"},
+		{"é", "must be ASCII characters"},
+		{"会员", "must be ASCII characters"},
+	} {
+		if got := VisibleASCII(row.value); got != row.issue {
+			t.Errorf("%q: %q, want %q", row.value, got, row.issue)
+		}
+	}
+}
+
 func TestHalfWidth(t *testing.T) {
 	hold(t, HalfWidth, "must be digits, letters or half-width punctuation, without blanks", []row{
 		{"nothing was sent", "", true},
