@@ -6,6 +6,7 @@ package network
 
 import (
 	"errors"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -14,11 +15,11 @@ import (
 )
 
 // Drop is how an open connection ends without its client having closed it.
-type Drop int
+type Drop int32
 
 const (
 	// FIN closes the connection: the client's next read is an EOF.
-	FIN Drop = iota
+	FIN Drop = iota + 1
 
 	// Reset drops the connection without notice: the client receives an RST when it next
 	// writes.
@@ -67,14 +68,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, net.ErrClosed
 		}
 		accepted, err := inner.Accept()
-		if err != nil {
-			// Refuse or Close closed inner.
-			if errors.Is(err, net.ErrClosed) {
-				continue
-			}
+		if err == nil {
+			return l.add(accepted.(*net.TCPConn)), nil
+		}
+		if !errors.Is(err, net.ErrClosed) { // by Refuse or Close
 			return nil, err
 		}
-		return l.add(accepted.(*net.TCPConn)), nil
 	}
 }
 
@@ -83,8 +82,8 @@ func (l *Listener) add(tcp *net.TCPConn) *conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := &conn{Conn: tcp, listener: l, ready: time.Now().Add(l.delay), done: make(chan struct{})}
+	c.left.Store(math.MaxInt64)
 	if l.cut != nil {
-		c.isCut = true
 		c.left.Store(int64(l.cut()))
 	}
 	l.conns[c] = struct{}{}
@@ -137,39 +136,30 @@ func (l *Listener) Drop(how Drop) {
 	}
 	l.mu.Unlock()
 	for _, c := range conns {
-		switch how {
-		case FIN:
+		if c.dropped.Store(int32(how)); how == FIN {
 			c.Close()
-		case Reset:
-			c.resets.Store(true)
-		case Silence:
-			c.silent.Store(true)
 		}
 	}
 }
 
 // Refuse sets whether new connections are refused. It does not affect open connections.
 // Refuse(false) fails if another process has taken the port in the meantime.
-func (l *Listener) Refuse(on bool) error {
+func (l *Listener) Refuse(on bool) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
 		return net.ErrClosed
-	case on == (l.inner == nil):
-		return nil
-	case on:
-		err := l.inner.Close()
-		l.inner = nil
-		return err
+	case on && l.inner != nil:
+		err, l.inner = l.inner.Close(), nil
+	case !on && l.inner == nil:
+		var inner net.Listener
+		if inner, err = net.Listen("tcp4", l.addr.String()); err == nil {
+			l.inner = inner
+			l.listens.Broadcast()
+		}
 	}
-	inner, err := net.Listen("tcp4", l.addr.String())
-	if err != nil {
-		return err
-	}
-	l.inner = inner
-	l.listens.Broadcast()
-	return nil
+	return err
 }
 
 // Accepted returns the number of connections accepted so far.
@@ -195,24 +185,18 @@ type conn struct {
 	ready    time.Time     // when the first byte may be read or written
 	closing  sync.Once     // guards done
 	done     chan struct{} // closed by Close
-
-	resets, silent atomic.Bool
-
-	isCut bool
-	left  atomic.Int64 // bytes until the cut
+	dropped  atomic.Int32  // a Drop, or 0
+	left     atomic.Int64  // bytes until the cut
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	c.wait()
 	for {
 		n, err := c.Conn.Read(p)
-		if c.isCut && c.left.Add(-int64(n)) <= 0 {
+		switch how := Drop(c.dropped.Load()); {
+		case c.left.Add(-int64(n)) <= 0, n > 0 && how == Reset:
 			return 0, c.reset()
-		}
-		switch {
-		case n > 0 && c.resets.Load():
-			return 0, c.reset()
-		case n > 0 && c.silent.Load():
+		case n > 0 && how == Silence:
 			continue
 		}
 		return n, err
@@ -221,14 +205,11 @@ func (c *conn) Read(p []byte) (int, error) {
 
 func (c *conn) Write(p []byte) (int, error) {
 	c.wait()
-	switch {
-	case c.resets.Load():
+	switch Drop(c.dropped.Load()) {
+	case Reset:
 		return 0, c.reset()
-	case c.silent.Load():
+	case Silence:
 		return len(p), nil
-	}
-	if !c.isCut {
-		return c.Conn.Write(p)
 	}
 	left := c.left.Add(-int64(len(p)))
 	if left > 0 {
@@ -251,30 +232,21 @@ func (c *conn) Close() error {
 }
 
 // SetLinger is the method of [net.TCPConn]: with 0 seconds Close sends an RST.
-func (c *conn) SetLinger(seconds int) error {
-	return c.Conn.(*net.TCPConn).SetLinger(seconds)
-}
+func (c *conn) SetLinger(seconds int) error { return c.Conn.(*net.TCPConn).SetLinger(seconds) }
 
 // wait waits for the rest of the delay of a new connection.
 func (c *conn) wait() {
-	d := time.Until(c.ready)
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.done:
+	if d := time.Until(c.ready); d > 0 {
+		select {
+		case <-time.After(d):
+		case <-c.done:
+		}
 	}
 }
 
 // reset sends the client an RST, and returns the error that the server would get.
 func (c *conn) reset() error {
-	if err := c.SetLinger(0); err != nil {
-		return err
-	}
-	if err := c.Close(); err != nil {
+	if err := errors.Join(c.SetLinger(0), c.Close()); err != nil {
 		return err
 	}
 	return syscall.ECONNRESET

@@ -18,7 +18,6 @@ import (
 const (
 	inReview = "CARD_STATUS_NOT_VERIFY"
 	passed   = "CARD_STATUS_VERIFY_OK"
-	failed   = "CARD_STATUS_VERIFY_FAIL"
 )
 
 // card is a card of the account.
@@ -65,7 +64,7 @@ func (c *card) propose(changes content) {
 	c.shown.base["status"] = inReview
 }
 
-// find returns the card with an ID, or nil. The caller holds s.mu.
+// find returns the card with an ID, or nil.
 func (s *Sandbox) find(id string) *card {
 	i := slices.IndexFunc(s.cards, func(c *card) bool { return c.id == id })
 	if i < 0 {
@@ -74,25 +73,32 @@ func (s *Sandbox) find(id string) *card {
 	return s.cards[i]
 }
 
-// getCard is 查看卡券详情.
-func (s *Sandbox) getCard(r *Request) (any, *refusal) {
-	_, c, refused := s.parseCard(r.Body)
-	if refused != nil {
-		return nil, refused
+// called returns the card that a request names.
+func (s *Sandbox) called(r *Request) (*card, error) {
+	if c := s.find(r.Given["card_id"]); c != nil {
+		return c, nil
+	}
+	return nil, refuse(40053, "invalid actioninfo, please check card_id")
+}
+
+func (s *Sandbox) getCard(r *Request) (any, error) {
+	c, err := s.called(r)
+	if err != nil {
+		return nil, err
 	}
 	special := maps.Clone(c.shown.special)
 	special["base_info"] = c.shown.base
 	return ok("card", map[string]any{"card_type": strings.ToUpper(c.kind), c.kind: special}), nil
 }
 
-// updateCard is 更改卡券信息.
-func (s *Sandbox) updateCard(r *Request) (any, *refusal) {
-	if refused := s.updateQuota.take(); refused != nil {
-		return nil, refused
+func (s *Sandbox) updateCard(r *Request) (any, error) {
+	c, err := s.called(r)
+	if err != nil {
+		return nil, err
 	}
-	c, changes, refused := s.parseUpdate(r.Body)
-	if refused != nil {
-		return nil, refused
+	changes, err := parseUpdate(c.kind, r.Body)
+	if err != nil {
+		return nil, err
 	}
 	// Changes made during a review wait for it too; otherwise the older changes
 	// would undo them.
@@ -105,11 +111,10 @@ func (s *Sandbox) updateCard(r *Request) (any, *refusal) {
 	return ok("send_check", check), nil
 }
 
-// createCard is 创建卡券.
-func (s *Sandbox) createCard(r *Request) (any, *refusal) {
-	kind, made, refused := s.parseCreate(r.Body)
-	if refused != nil {
-		return nil, refused
+func (s *Sandbox) createCard(r *Request) (any, error) {
+	kind, made, err := parseCreate(r.Given["card"])
+	if err != nil {
+		return nil, err
 	}
 	c := &card{id: "p" + sandbox.RandomText(27), kind: kind, shown: made}
 	maps.Copy(c.shown.base, map[string]any{
@@ -122,17 +127,23 @@ func (s *Sandbox) createCard(r *Request) (any, *refusal) {
 	return ok("card_id", c.id), nil
 }
 
-// parseCreate validates a new card. The caller holds s.mu.
-func (s *Sandbox) parseCreate(body []byte) (kind string, made content, refused *refusal) {
-	object, refused := parse(body, fields{"card": "object"})
-	if refused != nil {
-		return "", made, refused
+// decryptCode decrypts the code of a card that a user has taken with wx.addCard.
+func (s *Sandbox) decryptCode(r *Request) (any, error) {
+	if r.Given["encrypt_code"] != s.encryptCode {
+		return nil, refuse(40056, "invalid serial code")
 	}
-	envelope, _ := object["card"].(map[string]any)
+	return ok("code", "110201201245"), nil
+}
+
+// SampleEncryptCode returns the encrypted code of a card that a user has from the start.
+func (s *Sandbox) SampleEncryptCode() string { return s.encryptCode }
+
+// parseCreate validates a new card.
+func parseCreate(card string) (kind string, made content, err error) {
+	var envelope map[string]any
+	sandbox.MustUnmarshal([]byte(card), &envelope)
 	cardType, _ := envelope["card_type"].(string)
-	kind = strings.ToLower(cardType)
-	// The account has a card of every type.
-	if cardType != strings.ToUpper(kind) || !slices.ContainsFunc(s.cards, func(c *card) bool { return c.kind == kind }) {
+	if kind = strings.ToLower(cardType); cardType != strings.ToUpper(kind) || !slices.Contains(kinds(), kind) {
 		return "", made, malformed("card.card_type")
 	}
 	for name := range envelope {
@@ -140,173 +151,159 @@ func (s *Sandbox) parseCreate(body []byte) (kind string, made content, refused *
 			return "", made, malformed("card." + name)
 		}
 	}
-	path := "card." + kind
-	made.special, _ = envelope[kind].(map[string]any)
-	if made.base, _ = made.special["base_info"].(map[string]any); made.base == nil {
-		return "", made, malformed(path + ".base_info")
+	special := field{Name: kind, Kind: sandbox.Object, Required: true, Members: []field{baseInfo}}
+	if kind == "member_card" {
+		special.Members = append(special.Members, field{Name: "prerogative", Required: true})
 	}
-	delete(made.special, "base_info")
-	for name := range strings.FieldsSeq("logo_url brand_name code_type title color notice description") {
-		if text, _ := made.base[name].(string); text == "" {
-			return "", made, malformed(path + ".base_info." + name)
-		}
+	if _, err := sandbox.ParseObject([]byte(card), "/card", []field{special}); err != nil {
+		return "", made, err
 	}
-	if sku, _ := made.base["sku"].(map[string]any); typeOf(sku["quantity"]) != "number" {
-		return "", made, malformed(path + ".base_info.sku.quantity")
-	}
-	if typeOf(made.base["date_info"]) != "object" {
-		return "", made, malformed(path + ".base_info.date_info")
-	}
-	if text, _ := made.special["prerogative"].(string); kind == "member_card" && text == "" {
-		return "", made, malformed(path + ".prerogative")
-	}
-	if refused := checkTypes(path, kind, made.special, false); refused != nil {
-		return "", made, refused
-	}
-	return kind, made, checkTypes(path+".base_info", "base_info", made.base, false)
+	made = contentOf(envelope[kind])
+	return kind, made, checkTypes("card."+kind, kind, made, false)
 }
 
-// parseCard parses a body and finds the card that it names. The caller holds s.mu.
-func (s *Sandbox) parseCard(body []byte) (map[string]any, *card, *refusal) {
-	object, refused := parse(body, fields{"card_id": "string"})
-	if refused != nil {
-		return nil, nil, refused
-	}
-	id, given := object["card_id"].(string)
-	if !given {
-		return nil, nil, malformed("card_id")
-	}
-	c := s.find(id)
-	if c == nil {
-		return nil, nil, refuse(40053, "invalid actioninfo, please check card_id")
-	}
-	return object, c, nil
+// baseInfo is what a new card must have.
+var baseInfo = field{Name: "base_info", Kind: sandbox.Object, Required: true, Members: []field{
+	{Name: "logo_url", Required: true},
+	{Name: "brand_name", Required: true},
+	{Name: "code_type", Required: true},
+	{Name: "title", Required: true},
+	{Name: "color", Required: true},
+	{Name: "notice", Required: true},
+	{Name: "description", Required: true},
+	{Name: "sku", Kind: sandbox.Object, Required: true, Members: []field{{Name: "quantity", Kind: sandbox.Integer, Required: true}}},
+	{Name: "date_info", Kind: sandbox.Object, Required: true},
+}}
+
+// contentOf returns the fields of a card's object.
+func contentOf(object any) (c content) {
+	c.special, _ = object.(map[string]any)
+	c.base, _ = c.special["base_info"].(map[string]any)
+	delete(c.special, "base_info")
+	return c
 }
 
-// parseUpdate validates changes and finds the card that they are for. The caller holds
-// s.mu.
-func (s *Sandbox) parseUpdate(body []byte) (*card, content, *refusal) {
-	var changes content
-	object, c, refused := s.parseCard(body)
-	if refused != nil {
-		return nil, changes, refused
-	}
+// parseUpdate validates changes to a card.
+func parseUpdate(kind string, body []byte) (changes content, err error) {
+	var object map[string]any
+	sandbox.MustUnmarshal(body, &object)
 	for name := range object {
-		if name != "card_id" && name != c.kind {
-			return nil, changes, malformed(name)
+		if name != "card_id" && name != kind {
+			return changes, malformed(name)
 		}
 	}
-	changes.special, _ = object[c.kind].(map[string]any)
-	if base, given := changes.special["base_info"]; given {
-		delete(changes.special, "base_info")
-		if changes.base, _ = base.(map[string]any); len(changes.base) == 0 {
-			return nil, changes, malformed(c.kind + ".base_info")
-		}
+	special, _ := object[kind].(map[string]any)
+	_, hasBase := special["base_info"]
+	changes = contentOf(special)
+	switch {
+	case hasBase && len(changes.base) == 0:
+		return changes, malformed(kind + ".base_info")
+	case len(changes.base)+len(changes.special) == 0:
+		return changes, malformed(kind)
 	}
-	if len(changes.base)+len(changes.special) == 0 {
-		return nil, changes, malformed(c.kind)
-	}
-	if refused := checkTypes(c.kind, c.kind, changes.special, true); refused != nil {
-		return nil, changes, refused
-	}
-	return c, changes, checkTypes(c.kind+".base_info", "base_info", changes.base, true)
+	return changes, checkTypes(kind, kind, changes, true)
 }
 
-// checkTypes checks the types of an object's changeable fields. If strict is set, other
+// changeable are the fields that /card/update accepts, by their object, base_info or a
+// type of card, and by their type.
+var changeable = map[string]map[string]string{
+	"base_info": {
+		"string": "title logo_url notice description service_phone color code_type " +
+			"custom_url_name custom_url custom_url_sub_title custom_app_brand_user_name custom_app_brand_pass " +
+			"center_title center_sub_title center_url center_app_brand_user_name center_app_brand_pass " +
+			"promotion_url_name promotion_url promotion_url_sub_title promotion_app_brand_user_name promotion_app_brand_pass",
+		"number":  "get_limit",
+		"boolean": "can_share can_give_friend use_all_locations",
+		"array":   "location_id_list",
+		"object":  "date_info pay_info",
+	},
+	"member_card": {
+		"string": "background_pic_url prerogative bonus_cleared bonus_rules balance_rules bonus_url balance_url " +
+			"activate_url activate_app_brand_user_name activate_app_brand_pass",
+		"number":  "discount",
+		"boolean": "supply_bonus supply_balance auto_activate wx_activate",
+		"object":  "bonus_rule custom_field1 custom_field2 custom_field3 custom_cell1",
+	},
+	"scenic_ticket":  {"string": "guide_url"},
+	"movie_ticket":   {"string": "detail"},
+	"boarding_pass":  {"string": "gate check_in_url"},
+	"meeting_ticket": {"string": "map_url"},
+}
+
+// checkTypes checks the types of a card's changeable fields. If strict is set, other
 // fields are refused.
-func checkTypes(path, object string, given map[string]any, strict bool) *refusal {
-	types := changeable(object)
-	for name, value := range given {
-		if want, known := types[name]; (known || strict) && typeOf(value) != want {
-			return malformed(path + "." + name)
+func checkTypes(path, kind string, given content, strict bool) error {
+	for name, value := range given.special {
+		if err := checkType(path+"."+name, changeable[kind], name, value, strict); err != nil {
+			return err
+		}
+	}
+	for name, value := range given.base {
+		if err := checkType(path+".base_info."+name, changeable["base_info"], name, value, strict); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// changeable returns the fields of an object that /card/update accepts, and their types.
-// The object is base_info or a type of card.
-func changeable(object string) fields {
-	types := map[string]map[string]string{
-		"base_info": {
-			"string": "title logo_url notice description service_phone color code_type " +
-				"custom_url_name custom_url custom_url_sub_title custom_app_brand_user_name custom_app_brand_pass " +
-				"center_title center_sub_title center_url center_app_brand_user_name center_app_brand_pass " +
-				"promotion_url_name promotion_url promotion_url_sub_title promotion_app_brand_user_name promotion_app_brand_pass",
-			"number":  "get_limit",
-			"boolean": "can_share can_give_friend use_all_locations",
-			"array":   "location_id_list",
-			"object":  "date_info pay_info",
-		},
-		"member_card": {
-			"string": "background_pic_url prerogative bonus_cleared bonus_rules balance_rules bonus_url balance_url " +
-				"activate_url activate_app_brand_user_name activate_app_brand_pass",
-			"number":  "discount",
-			"boolean": "supply_bonus supply_balance auto_activate wx_activate",
-			"object":  "bonus_rule custom_field1 custom_field2 custom_field3 custom_cell1",
-		},
-		"scenic_ticket":  {"string": "guide_url"},
-		"movie_ticket":   {"string": "detail"},
-		"boarding_pass":  {"string": "gate check_in_url"},
-		"meeting_ticket": {"string": "map_url"},
-	}
-	allowed := make(fields)
-	for kind, names := range types[object] {
-		for name := range strings.FieldsSeq(names) {
-			allowed[name] = kind
+func checkType(path string, types map[string]string, name string, value any, strict bool) error {
+	want := ""
+	for kind, names := range types {
+		if slices.Contains(strings.Fields(names), name) {
+			want = kind
 		}
 	}
-	return allowed
+	if (want != "" || strict) && typeOf(value) != want {
+		return malformed(path)
+	}
+	return nil
+}
+
+// typeOf returns the type of a JSON value.
+func typeOf(value any) string {
+	switch value.(type) {
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	case bool:
+		return "boolean"
+	case []any:
+		return "array"
+	case map[string]any:
+		return "object"
+	}
+	return "null"
 }
 
 // Review sets whether updates go to review. By default they do not. An update that goes to
 // review is answered with send_check, and the card keeps its old values, with the status
-// CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews] or [Sandbox.RefuseReviews].
-// Updates of a card in review always go to review.
-func (s *Sandbox) Review(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.review = on
-}
+// CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews]. Updates of a card in review
+// always go to review.
+func (s *Sandbox) Review(on bool) { s.Do(func() { s.review = on }) }
 
 // ApproveReviews applies all changes in review and sets the status of their cards to
 // CARD_STATUS_VERIFY_OK.
 func (s *Sandbox) ApproveReviews() {
-	s.endReviews(passed, func(c *card) { c.apply(*c.proposed, s.ignored, s.now()) })
-}
-
-// RefuseReviews discards all changes in review and sets the status of their cards to
-// CARD_STATUS_VERIFY_FAIL.
-func (s *Sandbox) RefuseReviews() { s.endReviews(failed, func(*card) {}) }
-
-func (s *Sandbox) endReviews(status string, end func(*card)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.cards {
-		if c.proposed != nil {
-			end(c)
-			c.proposed = nil
-			c.shown.base["status"] = status
+	s.Do(func() {
+		for _, c := range s.cards {
+			if c.proposed != nil {
+				c.apply(*c.proposed, s.ignored, s.now())
+				c.proposed = nil
+				c.shown.base["status"] = passed
+			}
 		}
-	}
+	})
 }
 
 // Ignore makes updates of a field, inside or outside base_info, succeed without effect
 // until [Sandbox.Heal].
-func (s *Sandbox) Ignore(field string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ignored[field] = true
-}
+func (s *Sandbox) Ignore(field string) { s.Do(func() { s.ignored[field] = true }) }
 
 // Quota sets how many calls of /card/update are left today. More are refused with 45009.
 // Calls that are refused for another reason count too. A negative n, the default, means no
 // limit.
-func (s *Sandbox) Quota(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.updateQuota = quota(n)
-}
+func (s *Sandbox) Quota(n int) { s.Do(func() { s.updateQuota = n }) }
 
 // Card is a card as /card/get returns it, with values as encoding/json decodes
 // them.
@@ -318,25 +315,19 @@ type Card struct {
 }
 
 // Cards returns the account's cards. The first is the membership card.
-func (s *Sandbox) Cards() []Card {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var cards []Card
-	for _, c := range s.cards {
-		cards = append(cards, c.copy())
-	}
+func (s *Sandbox) Cards() (cards []Card) {
+	s.Do(func() {
+		for _, c := range s.cards {
+			cards = append(cards, c.copy())
+		}
+	})
 	return cards
 }
 
 // Card returns the card with an ID. It panics if there is none.
-func (s *Sandbox) Card(id string) Card {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.find(id)
-	if c == nil {
-		panic("officialaccount: no card " + id)
-	}
-	return c.copy()
+func (s *Sandbox) Card(id string) (card Card) {
+	s.Do(func() { card = s.find(id).copy() })
+	return card
 }
 
 func (c *card) copy() Card {
@@ -348,44 +339,53 @@ func (c *card) copy() Card {
 }
 
 // AddCards adds n membership cards without links, and returns their IDs.
-func (s *Sandbox) AddCards(n int) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var ids []string
-	for range n {
-		c := sampleCards(s.now())[0]
-		c.id = fmt.Sprintf("pbLatjMemberCard%04d", len(s.cards))
-		c.shown.base["id"] = c.id
-		maps.DeleteFunc(c.shown.base, func(name string, _ any) bool {
-			return strings.HasPrefix(name, "custom_") || strings.HasPrefix(name, "promotion_")
-		})
-		s.cards = append(s.cards, c)
-		ids = append(ids, c.id)
-	}
+func (s *Sandbox) AddCards(n int) (ids []string) {
+	s.Do(func() {
+		for range n {
+			c := sampleCards(s.now())[0]
+			c.id = fmt.Sprintf("pbLatjMemberCard%04d", len(s.cards))
+			c.shown.base["id"] = c.id
+			maps.DeleteFunc(c.shown.base, func(name string, _ any) bool {
+				return strings.HasPrefix(name, "custom_") || strings.HasPrefix(name, "promotion_")
+			})
+			s.cards = append(s.cards, c)
+			ids = append(ids, c.id)
+		}
+	})
 	return ids
 }
 
 //go:embed cards.json
 var samples []byte
 
+// sample is cards.json.
+type sample struct {
+	Base  map[string]any `json:"base_info"`
+	Links map[string]any // of the membership card
+	Cards []struct {
+		ID, Type string
+		Special  map[string]any
+	}
+}
+
+// kinds returns the types of cards. The account has a card of each.
+func kinds() (kinds []string) {
+	var sample sample
+	sandbox.MustUnmarshal(samples, &sample)
+	for _, c := range sample.Cards {
+		kinds = append(kinds, c.Type)
+	}
+	return kinds
+}
+
 // sampleCards returns the account's initial cards. They were created a month ago and have
 // passed review.
-func sampleCards(now time.Time) []*card {
+func sampleCards(now time.Time) (cards []*card) {
 	created := now.AddDate(0, -1, 0)
-	var sample struct {
-		Links map[string]any // of the membership card
-		Cards []struct {
-			ID, Type string
-			Special  map[string]any
-		}
-	}
-	sandbox.MustUnmarshal(samples, &sample)
-	var cards []*card
-	for _, c := range sample.Cards {
-		var fresh struct {
-			Base map[string]any `json:"base_info"`
-		}
+	for i := range kinds() {
+		var fresh sample // each card has maps of its own
 		sandbox.MustUnmarshal(samples, &fresh)
+		c := fresh.Cards[i]
 		maps.Copy(fresh.Base, map[string]any{
 			"id":          c.ID,
 			"create_time": created.Unix(),
@@ -398,7 +398,7 @@ func sampleCards(now time.Time) []*card {
 		})
 		if c.Type == "member_card" {
 			fresh.Base["date_info"] = map[string]any{"type": "DATE_TYPE_PERMANENT"}
-			maps.Copy(fresh.Base, sample.Links)
+			maps.Copy(fresh.Base, fresh.Links)
 		}
 		cards = append(cards, &card{id: c.ID, kind: c.Type, shown: content{fresh.Base, c.Special}})
 	}

@@ -38,12 +38,12 @@ func newSecret() string {
 	return hex.EncodeToString(b)
 }
 
-// check compares credentials in a request with c. A missing value is nil or empty.
-func (c credentials) check(id, secret any) *refusal {
+// check compares credentials in a request with c.
+func (c credentials) check(id, secret string) error {
 	switch {
-	case id == nil, id == "":
+	case id == "":
 		return refuse(41002, "appid missing")
-	case secret == nil, secret == "":
+	case secret == "":
 		return refuse(41004, "appsecret missing")
 	case id != c.AppID:
 		return refuse(40013, "invalid appid")
@@ -61,7 +61,7 @@ type code struct {
 }
 
 // check refuses a code that is expired, used, or, if it is nil, was never issued.
-func (c *code) check(now time.Time) *refusal {
+func (c *code) check(now time.Time) error {
 	switch {
 	case c == nil, !now.Before(c.expires):
 		return refuse(40029, "invalid code")
@@ -80,56 +80,54 @@ func (a *app) newCode(openid string, now time.Time) string {
 }
 
 // LoginCode returns a new code for a user of the mini program, as wx.login does.
-func (s *Sandbox) LoginCode(openid string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.program.newCode(openid, s.now())
+func (s *Sandbox) LoginCode(openid string) (code string) {
+	s.Do(func() { code = s.program.newCode(openid, s.now()) })
+	return code
 }
 
 // OAuthCode returns a new code for a user of the official account's pages, as in the
 // redirect to a page.
-func (s *Sandbox) OAuthCode(openid string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.account.newCode(openid, s.now())
+func (s *Sandbox) OAuthCode(openid string) (code string) {
+	s.Do(func() { code = s.account.newCode(openid, s.now()) })
+	return code
 }
 
 // LoginSecret returns the apps' current credentials as a JSON object with mini_program and
 // official_account, each with appid and secret.
-func (s *Sandbox) LoginSecret() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(sandbox.JSON(map[string]credentials{
-		"mini_program":     s.program.credentials,
-		"official_account": s.account.credentials,
-	}))
+func (s *Sandbox) LoginSecret() (secret string) {
+	s.Do(func() {
+		secret = string(sandbox.JSON(map[string]credentials{
+			"mini_program":     s.program.credentials,
+			"official_account": s.account.credentials,
+		}))
+	})
+	return secret
 }
 
 // login uses up the code in the named query parameter.
-func (a *app) login(r *Request, name string) (openid string, refused *refusal) {
+func (a *app) login(r *Request, name string) (openid string, err error) {
 	if r.Query.Get("grant_type") != "authorization_code" {
 		return "", refuse(40002, "invalid grant_type")
 	}
-	if refused := a.check(r.Query.Get("appid"), r.Query.Get("secret")); refused != nil {
-		return "", refused
+	if err := a.check(r.Query.Get("appid"), r.Query.Get("secret")); err != nil {
+		return "", err
 	}
 	given := r.Query.Get(name)
 	if given == "" {
 		return "", refuse(41008, "missing code")
 	}
 	c := a.codes[given]
-	if refused := c.check(r.Time); refused != nil {
-		return "", refused
+	if err := c.check(r.Time); err != nil {
+		return "", err
 	}
 	c.used = true
 	return c.openid, nil
 }
 
-// programLogin is 小程序登录.
-func (s *Sandbox) programLogin(r *Request) (any, *refusal) {
-	openid, refused := s.program.login(r, "js_code")
-	if refused != nil {
-		return nil, refused
+func (s *Sandbox) programLogin(r *Request) (any, error) {
+	openid, err := s.program.login(r, "js_code")
+	if err != nil {
+		return nil, err
 	}
 	key := make([]byte, 16)
 	rand.Read(key)
@@ -141,11 +139,10 @@ func (s *Sandbox) programLogin(r *Request) (any, *refusal) {
 	}, nil
 }
 
-// pageLogin is 网页授权.
-func (s *Sandbox) pageLogin(r *Request) (any, *refusal) {
-	openid, refused := s.account.login(r, "code")
-	if refused != nil {
-		return nil, refused
+func (s *Sandbox) pageLogin(r *Request) (any, error) {
+	openid, err := s.account.login(r, "code")
+	if err != nil {
+		return nil, err
 	}
 	return map[string]any{
 		"access_token":  newToken(r.Time).value, // the user's, not the account's

@@ -17,44 +17,33 @@ const (
 
 // Secret returns the JSON object of the account's current credentials: appid and
 // secret.
-func (s *Sandbox) Secret() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(sandbox.JSON(s.account.credentials))
+func (s *Sandbox) Secret() (secret string) {
+	s.Do(func() { secret = string(sandbox.JSON(s.account.credentials)) })
+	return secret
 }
 
 // RotateSecret gives the account a new secret. The old one is refused with
 // 40125; access tokens remain valid.
-func (s *Sandbox) RotateSecret() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.account.Secret = newSecret()
-}
+func (s *Sandbox) RotateSecret() { s.Do(func() { s.account.Secret = newSecret() }) }
 
 // Allow sets whether the caller's address is on the account's allow-list. By default it
 // is. If it is not, requests for access tokens are refused with 40164. Access tokens and
 // users' codes can be used from any address.
-func (s *Sandbox) Allow(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.outside = !on
-}
+func (s *Sandbox) Allow(on bool) { s.Do(func() { s.outside = !on }) }
 
 // RevokeToken revokes the current access token, which is then refused with 40001. The next
 // request for a token is answered with a new one.
 func (s *Sandbox) RevokeToken() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tokens.current, s.tokens.previous = token{}, token{}
+	s.Do(func() { s.tokens.current, s.tokens.previous = token{}, token{} })
 }
 
 // FreezeToken makes the current access token invalid. Requests for a token are still
 // answered with it unless they have force_refresh.
 func (s *Sandbox) FreezeToken() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tokens.normal(s.now())
-	s.tokens.current.dead, s.tokens.previous = true, token{}
+	s.Do(func() {
+		s.tokens.normal(s.now())
+		s.tokens.current.dead, s.tokens.previous = true, token{}
+	})
 }
 
 // token is an access token or a ticket. The zero token is never valid.
@@ -91,13 +80,13 @@ func (t *tokens) normal(now time.Time) token {
 }
 
 // refresh returns a new token and revokes the others.
-func (t *tokens) refresh(now time.Time) (token, *refusal) {
+func (t *tokens) refresh(now time.Time) (token, error) {
 	if n := len(t.refreshed); n > 0 {
 		last := t.refreshed[n-1]
 		if now.Sub(last) < refreshGap {
 			return token{}, refuse(45011, "api minute-quota reach limit mustslower retry next minute")
 		}
-		if day(now) != day(last) {
+		if sandbox.Beijing(now).YearDay() != sandbox.Beijing(last).YearDay() {
 			t.refreshed = nil
 		}
 	}
@@ -109,27 +98,18 @@ func (t *tokens) refresh(now time.Time) (token, *refusal) {
 	return t.current, nil
 }
 
-// day returns the date in Beijing.
-func day(t time.Time) string {
-	return t.In(time.FixedZone("", 8*60*60)).Format(time.DateOnly)
-}
-
-// stableToken is 获取稳定版接口调用凭据.
-func (s *Sandbox) stableToken(r *Request) (any, *refusal) {
-	asked, refused := parse(r.Body, fields{"grant_type": "string", "appid": "string", "secret": "string", "force_refresh": "boolean"})
-	if refused != nil {
-		return nil, refused
-	}
-	if asked["grant_type"] != "client_credential" {
+func (s *Sandbox) stableToken(r *Request) (any, error) {
+	if r.Given["grant_type"] != "client_credential" {
 		return nil, refuse(40002, "invalid grant_type")
 	}
-	if refused := s.account.check(asked["appid"], asked["secret"]); refused != nil {
-		return nil, refused
+	if err := s.account.check(r.Given["appid"], r.Given["secret"]); err != nil {
+		return nil, err
 	}
 	given := s.tokens.normal(r.Time)
-	if asked["force_refresh"] == true {
-		if given, refused = s.tokens.refresh(r.Time); refused != nil {
-			return nil, refused
+	if r.Given["force_refresh"] == "true" {
+		var err error
+		if given, err = s.tokens.refresh(r.Time); err != nil {
+			return nil, err
 		}
 	}
 	return map[string]any{
@@ -138,8 +118,7 @@ func (s *Sandbox) stableToken(r *Request) (any, *refusal) {
 	}, nil
 }
 
-// getTicket is 获取api_ticket.
-func (s *Sandbox) getTicket(r *Request) (any, *refusal) {
+func (s *Sandbox) getTicket(r *Request) (any, error) {
 	if r.Query.Get("type") != "wx_card" {
 		return nil, refuse(40097, "invalid args, type")
 	}

@@ -18,9 +18,8 @@ type Answer struct {
 	Header http.Header // a nil value suppresses the server's own header
 	Body   []byte
 
-	// Signing is how the sandbox signs the answer, for the sandbox's own faults. It is
-	// nil if the sandbox does not sign answers.
-	Signing any
+	Signing any           // how the sandbox signs the answer, for its own faults
+	Finish  func(*Answer) // if not nil: changes the answer after the faults, as a signature does
 
 	other  string        // the URL of the same request at the other endpoint
 	delay  time.Duration // before the first byte
@@ -29,8 +28,8 @@ type Answer struct {
 	resets bool          // send an RST
 }
 
-// Sent returns the status that will be sent, or 0 if nothing will.
-func (a *Answer) Sent() int {
+// sent returns the status that will be sent, or 0 if nothing will.
+func (a *Answer) sent() int {
 	if a.hangs || a.resets {
 		return 0
 	}

@@ -12,33 +12,45 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"sync"
 	"time"
 )
 
-// newCertificate returns a certificate for the loopback interface, and the certificate of
-// its issuer in PEM. The issuer has the given name.
-func newCertificate(ca string, now time.Time) (leaf tls.Certificate, issuerPEM []byte) {
+// The hosts of WeChat that a sandbox can stand for: of WeChat Pay, and of the official
+// account. The first two of each are its endpoints.
+var (
+	PayHosts     = []string{"api.mch.weixin.qq.com", "api2.mch.weixin.qq.com", "api.wechatpay.cn"}
+	AccountHosts = []string{"api.weixin.qq.com", "api2.weixin.qq.com"}
+)
+
+// authority returns a CA's certificate in PEM, and the TLS certificate that it issued for
+// the loopback interface and for WeChat's hosts.
+var authority = sync.OnceValue(func() (made struct {
+	pem  []byte
+	leaf tls.Certificate
+}) {
 	template := func(name string) *x509.Certificate {
 		return &x509.Certificate{
 			SerialNumber: Must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 159))),
 			Subject:      pkix.Name{CommonName: name},
-			NotBefore:    now.Add(-time.Hour),
-			NotAfter:     now.AddDate(1, 0, 0),
+			NotBefore:    time.Now().Add(-time.Hour), // clients use the real clock
+			NotAfter:     time.Now().AddDate(1, 0, 0),
 		}
 	}
-	authority := template(ca)
-	authority.KeyUsage = x509.KeyUsageCertSign
-	authority.BasicConstraintsValid, authority.IsCA = true, true
-	authorityKey := Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	issuer := Must(x509.CreateCertificate(rand.Reader, authority, authority, &authorityKey.PublicKey, authorityKey))
+	ca := template("WeChat sandbox CA")
+	ca.KeyUsage = x509.KeyUsageCertSign
+	ca.BasicConstraintsValid, ca.IsCA = true, true
+	caKey := Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	issuer := Must(x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey))
 
-	local := template("localhost")
-	local.KeyUsage = x509.KeyUsageDigitalSignature
-	local.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	local.DNSNames = []string{"localhost"}
-	local.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	leaf := template("localhost")
+	leaf.KeyUsage = x509.KeyUsageDigitalSignature
+	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	leaf.DNSNames = append(append([]string{"localhost"}, PayHosts...), AccountHosts...)
+	leaf.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	key := Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
-	der := Must(x509.CreateCertificate(rand.Reader, local, Must(x509.ParseCertificate(issuer)), &key.PublicKey, authorityKey))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issuer})
-}
+	der := Must(x509.CreateCertificate(rand.Reader, leaf, Must(x509.ParseCertificate(issuer)), &key.PublicKey, caKey))
+	made.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: issuer})
+	made.leaf = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return made
+})

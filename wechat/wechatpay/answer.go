@@ -35,7 +35,7 @@ type signing struct {
 
 // finish signs and compresses an answer.
 func (s *signing) finish(a *sandbox.Answer) {
-	a.Header.Set("Request-ID", sandbox.RandomText(32))
+	a.Header["Request-ID"] = []string{sandbox.RandomText(32)} // spelt so, as WeChat Pay does
 	if !s.unsigned {
 		s.sign(a.Header, a.Body)
 	}
@@ -51,7 +51,8 @@ func (s *signing) finish(a *sandbox.Answer) {
 		a.Header.Set("Content-Encoding", "gzip")
 	}
 	for _, name := range s.without {
-		a.Header[http.CanonicalHeaderKey(name)] = nil
+		delete(a.Header, name)
+		a.Header[http.CanonicalHeaderKey(name)] = nil // also where the server would set it
 	}
 }
 

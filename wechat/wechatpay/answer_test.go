@@ -7,16 +7,18 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"membercard/wechat/sandbox"
-	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // signatureOf returns a word for how an answer is signed.
@@ -61,7 +63,7 @@ func signatureOf(s *Sandbox, resp *http.Response, body []byte) string {
 // seen returns the status and signature of an answer, or a word for the error.
 func seen(s *Sandbox, resp *http.Response, body []byte, err error) string {
 	if err != nil {
-		return sandboxtest.Failure(err)
+		return failure(err)
 	}
 	return fmt.Sprintf("%d %s", resp.StatusCode, signatureOf(s, resp, body))
 }
@@ -106,7 +108,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			defer s.Heal()
-			hc := sandboxtest.Client(t, s)
+			hc := s.Client()
 			s.ClearRequests()
 			s.Break(0, tt.fault, 1)
 			r := call{}.request(t, s, 0)
@@ -115,20 +117,20 @@ func TestFaults(t *testing.T) {
 				defer cancel()
 				r = r.WithContext(ctx)
 			}
-			resp, body, err := sandboxtest.Do(hc, r)
+			resp, body, err := do(hc, r)
 			if got := seen(s, resp, body, err); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 			if tt.header != "" && resp.Header.Get(tt.header) != tt.value {
 				t.Errorf("%s: %q, want %q", tt.header, resp.Header.Get(tt.header), tt.value)
 			}
-			log := sandboxtest.Eventually(t, s.Requests, 1)
+			log := eventually(t, s.Requests, 1)
 			if len(log) != 1 || log[0].Status != tt.status || !log[0].Verified || log[0].Refusal != "" {
 				t.Errorf("logged %+v", log)
 			}
 
 			// The fault is over.
-			resp, body, err = sandboxtest.Do(hc, call{}.request(t, s, 0))
+			resp, body, err = do(hc, call{}.request(t, s, 0))
 			if got := seen(s, resp, body, err); got != "200 signed" {
 				t.Errorf("the next: %s", got)
 			}
@@ -144,44 +146,45 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestGzipOnTheWire reads compressed answers without decompressing them.
-func TestGzipOnTheWire(t *testing.T) {
-	s := newSandbox(t)
-	hc := sandboxtest.Client(t, s)
-	for _, tt := range []struct {
-		fault       sandbox.Fault
-		least, most int64 // bytes unpacked
-	}{{Gzip(), 20, 1000}, {GzipOversized(), 1<<20 + 1, 1<<20 + 1000}} {
-		s.Break(0, tt.fault, 1)
-		r := call{header: map[string]string{"Accept-Encoding": "gzip"}}.request(t, s, 0)
-		resp, body, err := sandboxtest.Do(hc, r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.Header.Get("Content-Encoding") != "gzip" || len(body) > 4096 {
-			t.Errorf("%d bytes, %v", len(body), resp.Header)
-		}
-		z, err := gzip.NewReader(strings.NewReader(string(body)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := io.Copy(io.Discard, z); err != nil || n < tt.least || n > tt.most {
-			t.Errorf("%d bytes unpacked: %v", n, err)
-		}
+var errOversized = errors.New("oversized")
+
+// do sends a request and reads its answer, up to 1 MiB of it.
+func do(c *http.Client, r *http.Request) (*http.Response, []byte, error) {
+	resp, err := c.Do(r)
+	if err != nil {
+		return nil, nil, err
 	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20+1))
+	if len(body) > 1<<20 {
+		err = errOversized
+	}
+	return resp, body, err
 }
 
-// TestRedirectFollowed checks that a client that follows a redirect is in the log.
-func TestRedirectFollowed(t *testing.T) {
-	s := newSandbox(t)
-	hc := sandboxtest.Client(t, s)
-	hc.CheckRedirect = nil
-	s.Break(0, sandbox.Redirect(), 1)
-	if _, _, err := sandboxtest.Do(hc, call{}.request(t, s, 0)); err != nil {
-		t.Fatal(err)
+// failure describes an error of [do] in a word or two.
+func failure(err error) string {
+	switch timeout := (interface{ Timeout() bool })(nil); {
+	case errors.Is(err, syscall.ECONNRESET):
+		return "reset"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "truncated"
+	case errors.Is(err, gzip.ErrChecksum):
+		return "wrong checksum"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "nothing"
 	}
-	log := s.Requests()
-	if len(log) != 2 || log[0].Endpoint != 0 || log[0].Status != 302 || log[1].Endpoint != 1 || log[1].Status != 405 {
-		t.Errorf("logged %+v", log)
+	return err.Error()
+}
+
+// eventually waits until list has n elements.
+func eventually[T any](t *testing.T, list func() []T, n int) []T {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); runtime.Gosched() {
+		if got := list(); len(got) >= n {
+			return got
+		}
 	}
+	t.Fatalf("not %d", n)
+	return nil
 }

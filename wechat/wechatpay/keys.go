@@ -1,6 +1,6 @@
 package wechatpay
 
-// This file makes the merchant's key and WeChat Pay's keys and certificates.
+// This file makes keys, and WeChat Pay's certificates.
 
 import (
 	"crypto/aes"
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,17 +47,6 @@ var firstKeys = sync.OnceValue(func() (keys struct{ merchant, public, certificat
 	making.Wait()
 	return keys
 })
-
-// merchantKey is the key of the merchant's certificate, which itself is never sent.
-type merchantKey struct {
-	serialNo string
-	key      *rsa.PrivateKey
-}
-
-func newMerchantKey(key *rsa.PrivateKey) merchantKey {
-	_, serialNo := newSerial()
-	return merchantKey{serialNo, key}
-}
 
 // signingKey is a key that WeChat Pay signs answers with.
 type signingKey struct {
@@ -97,8 +87,8 @@ func publicKeyPEM(key *rsa.PublicKey) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-func certificatePEM(c *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+func certificatePEM(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // encrypted is what is encrypted with the merchant's APIv3 key (AES-256-GCM).
@@ -109,48 +99,57 @@ type encrypted struct {
 	Ciphertext     []byte `json:"ciphertext"` // standard base64 in JSON
 }
 
-func encrypt(apiv3Key string, plain []byte, associatedData string) encrypted {
+func encrypt(apiv3Key, plain, associatedData string) encrypted {
 	e := encrypted{
 		Algorithm:      "AEAD_AES_256_GCM",
 		Nonce:          sandbox.RandomText(12),
 		AssociatedData: associatedData,
 	}
 	gcm := sandbox.Must(cipher.NewGCM(sandbox.Must(aes.NewCipher([]byte(apiv3Key)))))
-	e.Ciphertext = gcm.Seal(nil, []byte(e.Nonce), plain, []byte(e.AssociatedData))
+	e.Ciphertext = gcm.Seal(nil, []byte(e.Nonce), []byte(plain), []byte(e.AssociatedData))
 	return e
 }
 
-// keyNamed returns WeChat Pay's key with an ID or a serial number. The caller holds
-// s.mu.
-func (s *Sandbox) keyNamed(id string) (signingKey, bool) {
-	keys := slices.Concat(s.publicKeys, s.certificates)
-	i := slices.IndexFunc(keys, func(k signingKey) bool { return k.id == id })
-	if i < 0 {
-		return signingKey{}, false
+// keyNamed returns WeChat Pay's key with an ID or a serial number, which may be in lower
+// case, or nil.
+func (s *Sandbox) keyNamed(id string) *rsa.PrivateKey {
+	for _, k := range slices.Concat(s.publicKeys, s.certificates) {
+		if k.id == id || k.certificate != nil && k.id == strings.ToUpper(id) {
+			return k.key
+		}
 	}
-	return keys[i], true
+	return nil
 }
 
 // decrypt decrypts a text of a request (RSA-OAEP), which the merchant has encrypted
 // with the key that Wechatpay-Serial names. pointer is where it was sent.
-func (s *Sandbox) decrypt(r *Request, pointer, ciphertext string) ([]byte, *refusal) {
-	s.mu.Lock()
-	key, ok := s.keyNamed(r.Header.Get("Wechatpay-Serial"))
-	s.mu.Unlock()
-	if !ok {
-		return nil, serialRequired()
-	}
+func (s *Sandbox) decrypt(r *Request, pointer, ciphertext string) ([]byte, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(ciphertext)
 	if err == nil {
-		raw, err = rsa.DecryptOAEP(sha1.New(), nil, key.key, raw, nil)
+		raw, err = rsa.DecryptOAEP(sha1.New(), nil, s.keyNamed(r.Header.Get("Wechatpay-Serial")), raw, nil)
 	}
 	if err != nil {
-		return nil, invalid("body", pointer, "", "敏感信息解密失败，请使用Wechatpay-Serial对应的公钥加密")
+		return nil, &sandbox.Issue{Field: pointer, Text: "敏感信息解密失败，请使用Wechatpay-Serial对应的公钥加密", Location: "body"}
 	}
 	return raw, nil
 }
 
-// serialRequired refuses a request without the header Wechatpay-Serial.
-func serialRequired() *refusal {
-	return invalid("header", "Wechatpay-Serial", "", "Http头缺少Wechatpay-Serial")
+// RotatePublicKey replaces WeChat Pay's public key. Answers are signed with the new
+// key, also those to requests that ask for the old one.
+func (s *Sandbox) RotatePublicKey() {
+	key := newPublicKey(newRSAKey(), s.now())
+	s.Do(func() { s.publicKeys = append(s.publicKeys, key) })
+}
+
+// RotateCertificate replaces the platform certificate in use. The old ones are
+// still listed. Answers are signed with the new one, also those to requests that
+// ask for an old one.
+func (s *Sandbox) RotateCertificate() {
+	key := newRSAKey()
+	s.Do(func() {
+		// For clients the newest certificate is the one that became valid last. Times
+		// in certificates are whole seconds.
+		previous := s.certificates[len(s.certificates)-1].certificate.NotBefore
+		s.certificates = append(s.certificates, newCertificate(key, previous.Add(time.Hour)))
+	})
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -36,35 +35,20 @@ type Delivery struct {
 	Interval time.Duration // between attempts, until one is answered with 2xx
 	Retries  int           // maximum of attempts after the first
 	Delay    time.Duration // before the first attempt
-
-	// Rates are the probabilities of troubles, from 0 to 1: of LostAnswer for each
-	// attempt, of the others for each notification. The choices depend only on the seed
-	// and on the number of notifications since [Sandbox.Deliver].
-	Rates map[Trouble]float64
-	Seed  uint64
 }
 
 // NewDelivery returns the default, which is how WeChat Pay delivers these notifications: a
-// timeout of 5 s, and up to 11 retries at intervals of 60 s. There are no troubles.
+// timeout of 5 s, and up to 11 retries at intervals of 60 s.
 func NewDelivery() Delivery {
 	return Delivery{Timeout: 5 * time.Second, Interval: time.Minute, Retries: 11}
 }
 
 // Deliver sets how notifications are delivered from now on.
-func (s *Sandbox) Deliver(d Delivery) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.Rates = maps.Clone(d.Rates)
-	s.delivery, s.sent = d, 0
-}
+func (s *Sandbox) Deliver(d Delivery) { s.Do(func() { s.delivery = d }) }
 
 // Next makes a trouble happen to the next notification, or to the next attempt if it is
 // LostAnswer.
-func (s *Sandbox) Next(t Trouble) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next[t]++
-}
+func (s *Sandbox) Next(t Trouble) { s.Do(func() { s.next[t]++ }) }
 
 // Attempt is an attempt to deliver a notification.
 type Attempt struct {
@@ -92,22 +76,20 @@ const (
 
 // Deliveries returns the newest attempts to deliver notifications, at most 10,000, in the
 // order in which they ended.
-func (s *Sandbox) Deliveries() []Attempt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.attempts)
+func (s *Sandbox) Deliveries() (attempts []Attempt) {
+	s.Do(func() { attempts = slices.Clone(s.attempts) })
+	return attempts
 }
 
 const maxAttempts = 10_000 // kept in the log
 
-// notifier sends the notifications. Its fields are guarded by Sandbox.mu.
+// notifier sends the notifications.
 type notifier struct {
 	local                         string // the address of NotifyAt
 	localHeader                   http.Header
 	brandAddress, merchantAddress string
 	delivery                      Delivery
 	next                          map[Trouble]int
-	sent                          uint64 // notifications since Deliver
 	attempts                      []Attempt
 
 	client     *http.Client
@@ -127,17 +109,16 @@ func (n *notifier) start() {
 
 // notification is a notification to be delivered.
 type notification struct {
-	to                   *account // whose APIv3 key encrypts it; nil for the sandbox's own merchant
+	to                   *merchant // whose APIv3 key encrypts it
 	url, id, event, code string
 	body                 []byte
 	forged               bool
 	delivery             Delivery
-	random               *rand.Rand
 }
 
 const brandCardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 
-// notifyBrand sends a notification of a brand card. The caller holds s.mu.
+// notifyBrand sends a notification of a brand card.
 func (s *Sandbox) notifyBrand(c *UserCard, n notification, summary string) {
 	n.code, n.to = c.Code, c.merchant
 	s.notify(s.brandAddress, n, summary, "user_card", "user_card", c.notified())
@@ -153,19 +134,19 @@ func (c *UserCard) notified() map[string]any {
 // Notification returns a freshly signed notification that a brand card was opened, without
 // sending it. ok is false if there is no brand card with the code.
 func (s *Sandbox) Notification(code string) (header http.Header, body []byte, ok bool) {
-	s.mu.Lock()
-	c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
-	if c == nil {
-		s.mu.Unlock()
-		return nil, nil, false
-	}
-	n := notification{event: brandCardCreated, to: c.merchant}
-	s.write(&n, "用户开通会员卡通知", "user_card", "user_card", c.notified())
-	s.mu.Unlock()
-	return s.sign(&n, Regular, s.now()), n.body, true
+	s.Do(func() {
+		c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
+		if ok = c != nil; !ok {
+			return
+		}
+		n := notification{event: brandCardCreated, to: c.merchant}
+		s.write(&n, "用户开通会员卡通知", "user_card", "user_card", c.notified())
+		header, body = n.sign(Regular, s.keyFor(&n), s.now()), n.body
+	})
+	return header, body, ok
 }
 
-// notifyMerchant sends a notification of a merchant card. The caller holds s.mu.
+// notifyMerchant sends a notification of a merchant card.
 func (s *Sandbox) notifyMerchant(c *UserCard, event, summary string, resource map[string]string) {
 	maps.Copy(resource, map[string]string{"event_time": rfc3339(s.now()), "openid": c.OpenID, "card_id": c.CardID, "code": c.Code})
 	if c.OuterStr != "" {
@@ -174,24 +155,19 @@ func (s *Sandbox) notifyMerchant(c *UserCard, event, summary string, resource ma
 	s.notify(s.merchantAddress, notification{event: event, code: c.Code, to: c.merchant}, summary, "membercard", "", resource)
 }
 
-// notify sends a notification to an address, unless that is empty. The caller holds s.mu.
+// notify sends a notification to an address, unless that is empty.
 func (s *Sandbox) notify(address string, n notification, summary, originalType, associatedData string, resource any) {
 	if address == "" || s.ctx.Err() != nil {
 		return
 	}
-	s.sent++
-	n.url, n.delivery, n.random = address, s.delivery, rand.New(rand.NewPCG(s.delivery.Seed, s.sent))
+	n.url, n.delivery = address, s.delivery
 	s.write(&n, summary, originalType, associatedData, resource)
 	s.deliveries.Go(func() { s.deliver(&n) })
 }
 
-// write sets a notification's ID and body. The caller holds s.mu.
+// write sets a notification's ID and body.
 func (s *Sandbox) write(n *notification, summary, originalType, associatedData string, resource any) {
 	id := sandbox.RandomText(32)
-	apiv3Key := s.apiv3Key
-	if n.to != nil {
-		apiv3Key = n.to.apiv3Key
-	}
 	n.id = id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 	n.body = sandbox.JSON(map[string]any{
 		"id":            n.id,
@@ -202,24 +178,30 @@ func (s *Sandbox) write(n *notification, summary, originalType, associatedData s
 		"resource": struct {
 			OriginalType string `json:"original_type"`
 			encrypted
-		}{originalType, encrypt(apiv3Key, sandbox.JSON(resource), associatedData)},
+		}{originalType, encrypt(n.to.apiv3Key, string(sandbox.JSON(resource)), associatedData)},
 	})
 }
 
-// sign returns the header of an attempt to deliver a notification.
-func (s *Sandbox) sign(n *notification, kind Kind, now time.Time) http.Header {
+// sign returns the header of an attempt to deliver a notification, signed with a key.
+func (n *notification) sign(kind Kind, key signingKey, now time.Time) http.Header {
 	header := http.Header{
 		"Accept":       {"*/*"},
 		"Content-Type": {"application/json"},
-		"Request-Id":   {sandbox.RandomText(32)},
-		"User-Agent":   {"Mozilla/4.0"}, // WeChat Pay's
+		"Request-ID":   {sandbox.RandomText(32)}, // spelt so, as WeChat Pay does
+		"User-Agent":   {"Mozilla/4.0"},          // WeChat Pay's
 	}
-	signing := &signing{time: now, key: s.signingKey(publicKeyPrefix), probe: kind == Probing}
-	if n.forged {
-		signing.key.key = s.unknown.key
-	}
+	signing := &signing{time: now, key: key, probe: kind == Probing}
 	signing.sign(header, n.body)
 	return header
+}
+
+// keyFor returns the key that signs a notification. A forged one names the right key.
+func (s *Sandbox) keyFor(n *notification) signingKey {
+	key := s.signingKey(publicKeyPrefix)
+	if n.forged {
+		key.key = s.unknown.key
+	}
+	return key
 }
 
 // deliver delivers a notification.
@@ -231,15 +213,15 @@ func (s *Sandbox) deliver(n *notification) {
 		s.attempt(n, Attempt{Kind: Forgery})
 		return
 	}
-	if s.troubles(n, Probe) {
+	if s.troubles(Probe) {
 		s.attempt(n, Attempt{Kind: Probing})
 	}
-	for number := 1; !s.attempt(n, Attempt{Kind: Regular, Number: number, Lost: s.troubles(n, LostAnswer)}); number++ {
+	for number := 1; !s.attempt(n, Attempt{Kind: Regular, Number: number, Lost: s.troubles(LostAnswer)}); number++ {
 		if number > n.delivery.Retries || !s.pause(n.delivery.Interval) {
 			return
 		}
 	}
-	if s.troubles(n, Twice) {
+	if s.troubles(Twice) {
 		s.attempt(n, Attempt{Kind: Duplicate})
 	}
 }
@@ -254,28 +236,28 @@ func (s *Sandbox) pause(d time.Duration) bool {
 }
 
 // troubles decides whether a trouble happens.
-func (s *Sandbox) troubles(n *notification, t Trouble) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.next[t] > 0 {
-		s.next[t]--
-		return true
-	}
-	return n.random.Float64() < n.delivery.Rates[t]
+func (s *Sandbox) troubles(t Trouble) (happens bool) {
+	s.Do(func() {
+		if happens = s.next[t] > 0; happens {
+			s.next[t]--
+		}
+	})
+	return happens
 }
 
 // attempt sends a notification, logs the attempt, and reports whether it succeeded.
 func (s *Sandbox) attempt(n *notification, a Attempt) (ok bool) {
 	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
-	a.Header = s.sign(n, a.Kind, a.Time)
+	var key signingKey
+	s.Do(func() { key = s.keyFor(n) })
+	a.Header = n.sign(a.Kind, key, a.Time)
 	a.Status = s.post(n, a.Header)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.attempts) >= maxAttempts {
-		s.attempts = s.attempts[1:]
-	}
-	s.attempts = append(s.attempts, a)
+	s.Do(func() {
+		if len(s.attempts) >= maxAttempts {
+			s.attempts = s.attempts[1:]
+		}
+		s.attempts = append(s.attempts, a)
+	})
 	return a.Status/100 == 2 && !a.Lost
 }
 
@@ -288,11 +270,11 @@ func (s *Sandbox) post(n *notification, header http.Header) int {
 		return 0
 	}
 	r.Header = header.Clone()
-	s.mu.Lock()
-	if n.url == s.local {
-		maps.Copy(r.Header, s.localHeader)
-	}
-	s.mu.Unlock()
+	s.Do(func() {
+		if n.url == s.local {
+			maps.Copy(r.Header, s.localHeader)
+		}
+	})
 	resp, err := s.client.Do(r)
 	if err != nil {
 		return 0

@@ -3,7 +3,6 @@ package wechatpay
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,7 +21,6 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/wechat/sandbox"
-	"membercard/wechat/sandbox/sandboxtest"
 )
 
 // receiver is a merchant's server, which verifies and decrypts notifications with the
@@ -46,7 +44,7 @@ type received struct {
 // newReceiver starts a receiver that verifies by mode, and has the sandbox notify it.
 func newReceiver(t *testing.T, s *Sandbox, mode Mode) *receiver {
 	t.Helper()
-	m := merchant(t, s, mode)
+	m := secretOf(t, s, mode)
 	var verifier auth.Verifier
 	if mode == Certificates {
 		d, err := downloader.NewCertificateDownloaderWithClient(context.Background(), libraryClient(t, s, mode), m.APIv3Key)
@@ -94,7 +92,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 // all returns the notifications that were verified, once there are n.
 func (r *receiver) all(t *testing.T, n int) []received {
 	t.Helper()
-	return sandboxtest.Eventually(t, func() []received {
+	return eventually(t, func() []received {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return slices.Clone(r.verified)
@@ -232,7 +230,6 @@ func TestDelivery(t *testing.T) {
 		{"twice", []Trouble{Twice}, Delivery{}, nil, "regular 1 204, duplicate 0 204"},
 		{"probe", []Trouble{Probe}, Delivery{}, nil, "probe 0 401, regular 1 204"},
 		{"all", []Trouble{Probe, LostAnswer, Twice}, Delivery{}, nil, "probe 0 401, regular 1 204 lost, regular 2 204, duplicate 0 204"},
-		{"always", nil, Delivery{Rates: map[Trouble]float64{Probe: 1, LostAnswer: 1, Twice: 1}}, nil, "probe 0 401, regular 1 204 lost, regular 2 204 lost, regular 3 204 lost"},
 		{"delayed", nil, Delivery{Delay: 10 * time.Millisecond}, nil, "regular 1 204"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -272,7 +269,7 @@ func TestDelivery(t *testing.T) {
 			}
 			// Nothing secret is in the log.
 			text := string(sandbox.JSON(attempts))
-			if strings.Contains(text, openID) || strings.Contains(text, s.apiv3Key) {
+			if strings.Contains(text, openID) || strings.Contains(text, s.own().apiv3Key) {
 				t.Error(text)
 			}
 		})
@@ -285,50 +282,12 @@ func TestForgery(t *testing.T) {
 	s := newSandbox(t)
 	r := newReceiver(t, s, PublicKey)
 	c := s.Forge("1004", cardID, openID)
-	a := sandboxtest.Eventually(t, s.Deliveries, 1)[0]
+	a := eventually(t, s.Deliveries, 1)[0]
 	if a.Kind != Forgery || a.Status != 401 || a.Code != c.Code || a.Header.Get("Wechatpay-Serial") != s.publicKeys[0].id {
 		t.Errorf("%+v", a)
 	}
 	if got, _ := s.UserCard(c.Code); got.State != Unactivated || len(r.all(t, 0)) != 0 {
 		t.Errorf("%+v", got)
-	}
-}
-
-// TestSeed checks that the troubles are the same for the same seed, and that there are
-// as many as the rates say.
-func TestSeed(t *testing.T) {
-	const cards = 100
-	s := newSandbox(t)
-	newReceiver(t, s, PublicKey)
-	run := func(seed uint64) map[int]string {
-		earlier := len(s.Deliveries())
-		d := NewDelivery()
-		d.Timeout, d.Interval, d.Seed, d.Rates = time.Minute, time.Millisecond, seed, map[Trouble]float64{LostAnswer: 0.1, Twice: 0.1, Probe: 0.1}
-		s.Deliver(d)
-		numbers := make(map[string]int)
-		for i := range cards {
-			c, _, err := s.OpenCard(brandToken(t, s), openID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			numbers[c.Code] = i
-		}
-		s.deliveries.Wait()
-		story := make(map[int]string)
-		for _, a := range s.Deliveries()[earlier:] {
-			story[numbers[a.Code]] += fmt.Sprint(a.Kind, a.Lost, " ")
-		}
-		return story
-	}
-	first, again, other := run(1), run(1), run(2)
-	encode := func(story map[int]string) string { text, _ := json.Marshal(story); return string(text) }
-	if encode(first) != encode(again) || encode(first) == encode(other) {
-		t.Error("the seed does not decide")
-	}
-	for _, word := range []string{"regulartrue", string(Duplicate), string(Probing)} {
-		if n := strings.Count(encode(first), word); n < cards/20 || n > cards/5 {
-			t.Errorf("%s: %d of %d", word, n, cards)
-		}
 	}
 }
 

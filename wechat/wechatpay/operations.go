@@ -1,99 +1,105 @@
 package wechatpay
 
-// This file routes requests, and has the operations for certificates and tokens.
+// This file lists the operations, and has those for certificates and tokens.
 
 import (
-	"cmp"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"membercard/wechat/sandbox"
 )
 
-// process returns the answer to a request or its refusal, and sets the sender in
-// received. An answer of nil means 204.
-func (s *Sandbox) process(r *http.Request, received *Request) (any, *refusal) {
-	serve, refused := received.route(r.Method, r.URL.EscapedPath())
-	// cmp.Or evaluates all checks, so that the log always has the result of authorize.
-	refused = cmp.Or(refused, checkHeader(r.Header), s.authorize(received), s.checkSerial(r.Header))
-	if refused == nil {
-		refused = s.injected(received)
-	}
-	if refused != nil {
-		return nil, refused
-	}
-	return serve(s, received)
+type (
+	operation = sandbox.Operation[*Sandbox]
+	field     = sandbox.Field
+)
+
+// serial is the need of an operation for the header Wechatpay-Serial.
+const serial sandbox.Needs = 1
+
+// operations are the operations. Each has the title of its document.
+var operations = []operation{
+	// 获取平台证书列表
+	{Method: "GET", Path: "/v3/certificates", Serve: (*Sandbox).listCertificates},
+	// 商户签名验签/加解密测试, 2026-04-08
+	{Method: "POST", Path: "/v3/security/echo", Needs: serial, Serve: (*Sandbox).echo, Fields: []field{
+		{Name: "notify_url", Title: "通知URL地址", Max: 256},
+		{Name: "echo_message", Title: "回显信息", Required: true},
+		{Name: "encrypted_echo_message", Title: "加密回显信息"},
+	}},
+	// 入会组件预授权, 2025-06-24, and under its path of 2025-11-19
+	{Method: "POST", Path: "/v3/brand/partner/card-member/open-user-card-tokens", Limit: brandTokens, Fields: brandTokenFields, Serve: (*Sandbox).makeBrandToken},
+	{Method: "POST", Path: "/v3/brand/partner/card-member/pre-auth-tokens", Limit: brandTokens, Fields: brandTokenFields, Serve: (*Sandbox).makeBrandToken},
+	// 同步会员开通结果, 2025-06-22
+	{Method: "POST", Path: "/v3/brand/partner/card-member/user-cards/{user_card_code}/confirm", Needs: serial, Limit: confirmations, Serve: (*Sandbox).confirmBrandCard, Fields: []field{
+		{Name: "brand_id", Title: "品牌ID", Required: true, Max: 32},
+		{Name: "card_id", Title: "会员卡模板 ID", Required: true, Max: 32},
+		{Name: "openid", Title: "用户标识", Required: true, Max: 128},
+		{Name: "user_card_confirm_state", Title: "用户会员卡确认状态", Required: true, Check: sandbox.OneOf("CREATE_CARD_SUCCESS", "CREATE_CARD_FAIL")},
+		{Name: "card_color", Title: "会员卡颜色", Check: sandbox.Color},
+		{Name: "card_picture_url", Title: "会员卡图片", Max: 256},
+		{Name: "phone_number", Title: "手机号", Max: 512},
+		{Name: "user_information", Title: "用户信息", Kind: sandbox.Object},
+		{Name: "level", Title: "会员等级"},
+		{Name: "valid_date_information", Title: "有效期信息", Kind: sandbox.Object, Members: []field{
+			{Name: "type", Title: "有效期类型", Required: true, Check: sandbox.OneOf("FIX_TIME_RANGE", "FIX_TERM", "PERMANENT")},
+			{Name: "available_begin_time", Title: "有效期开始时间", Check: sandbox.Time},
+			{Name: "available_end_time", Title: "有效期结束时间", Check: sandbox.Time},
+			{Name: "available_day_after_receive", Title: "领取后有效天数", Kind: sandbox.Integer},
+		}},
+		{Name: "attach", Title: "附加信息"},
+	}},
+	// 商户预授权, 2023-11-28
+	{Method: "POST", Path: "/v3/marketing/membercard-open/cards/{card_id}/permission-tokens", Serve: (*Sandbox).makePermissionToken, Fields: []field{
+		{Name: "activate_type", Title: "激活类型", Required: true, Max: 32, Check: sandbox.OneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")},
+		{Name: "navigate_back_previous_page", Title: "设置用户在开卡完成后，是否返回拉起开卡组件的商家页面", Kind: sandbox.Boolean},
+		{Name: "activate_url", Title: "跳转激活的URL", Max: 128},
+		{Name: "activate_appid", Title: "跳转激活的AppID", Max: 32},
+		{Name: "activate_path", Title: "跳转激活的path", Max: 128},
+		{Name: "outer_str", Title: "自定义场景值", Max: 32, Check: sandbox.OuterStr},
+	}},
+	// 解密code
+	{Method: "GET", Path: "/v3/marketing/membercard-open/cards/{card_id}/decrypt-code", Serve: (*Sandbox).decryptCode, Fields: []field{
+		{Name: "encrypt_code", Title: "加密code", Required: true, Max: 128},
+	}},
+	// 查询用户填写的激活信息
+	{Method: "GET", Path: "/v3/marketing/membercard-open/activate-informations/{activate_ticket}", Serve: (*Sandbox).activateInformation},
+	// 激活会员卡
+	{Method: "POST", Path: "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate", Serve: (*Sandbox).activateCard, Fields: []field{
+		{Name: "membership_number", Title: "会员卡编号", Max: 32, Check: sandbox.HalfWidth},
+	}},
+	// 确认开卡结果, 2026-07
+	{Method: "POST", Path: "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm", Serve: (*Sandbox).confirmMerchantCard, Fields: []field{
+		{Name: "user_card_confirm_state", Title: "用户会员卡确认状态", Required: true,
+			Check: sandbox.OneOf("CREATE_CARD_SUCCESS", "CREATE_CARD_FAIL", "CREATE_CARD_ALREADY_EXISTS", "DEFAULT")},
+		{Name: "fail_reason", Title: "失败原因", Max: 128},
+	}},
+	// 查询回调地址, 设置回调地址
+	{Method: "GET", Path: "/v3/marketing/membercard-open/callback", Serve: (*Sandbox).getCallback},
+	{Method: "PATCH", Path: "/v3/marketing/membercard-open/callback", Serve: (*Sandbox).setCallback, Fields: []field{
+		{Name: "notify_url", Title: "通知URL地址", Required: true, Max: 256},
+	}},
 }
 
-// operation serves an authorized request.
-type operation func(*Sandbox, *Request) (any, *refusal)
-
-// routes are the operations. A name in braces matches one segment of the path.
-var routes = []struct {
-	method, path string
-	serve        operation
-}{
-	{"GET", "/v3/certificates", (*Sandbox).listCertificates},
-	{"POST", "/v3/security/echo", (*Sandbox).echo},
-	{"POST", "/v3/brand/partner/card-member/open-user-card-tokens", (*Sandbox).makeBrandToken},
-	{"POST", "/v3/brand/partner/card-member/pre-auth-tokens", (*Sandbox).makeBrandToken},
-	{"POST", "/v3/brand/partner/card-member/user-cards/{user_card_code}/confirm", (*Sandbox).confirmBrandCard},
-	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/permission-tokens", (*Sandbox).makePermissionToken},
-	{"GET", "/v3/marketing/membercard-open/cards/{card_id}/decrypt-code", (*Sandbox).decryptCode},
-	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate", (*Sandbox).activateCard},
-	{"POST", "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm", (*Sandbox).confirmMerchantCard},
-	{"GET", "/v3/marketing/membercard-open/activate-informations/{activate_ticket}", (*Sandbox).activateInformation},
-	{"GET", "/v3/marketing/membercard-open/callback", (*Sandbox).getCallback},
-	{"PATCH", "/v3/marketing/membercard-open/callback", (*Sandbox).setCallback},
+var brandTokenFields = []field{
+	{Name: "brand_id", Title: "品牌ID", Required: true, Max: 32},
+	{Name: "card_id", Title: "会员卡模板 ID", Required: true, Max: 32},
+	{Name: "openid", Title: "用户标识", Required: true, Max: 128},
 }
 
-// route returns the operation for a method and an escaped path, and sets r.segments.
-func (r *Request) route(method, path string) (operation, *refusal) {
-	var allowed []string
-	for _, route := range routes {
-		segments, ok := match(route.path, path)
-		if ok && route.method == method {
-			r.segments = segments
-			return route.serve, nil
-		}
-		if ok {
-			allowed = append(allowed, route.method)
-		}
-	}
-	if allowed == nil {
-		return nil, refuse(http.StatusNotFound, "NOT_FOUND", "请求的资源不存在")
-	}
-	refused := refuse(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "不支持的请求方法%s", method)
-	refused.allow = strings.Join(allowed, ", ")
-	return nil, refused
+// segments are the names in the paths.
+var segments = []field{
+	{Name: "card_id", Title: "会员卡ID", Required: true, Max: 32},
+	{Name: "code", Title: "用户会员卡code", Required: true, Max: 32},
+	{Name: "user_card_code", Title: "用户会员卡code", Required: true, Max: 32},
+	{Name: "activate_ticket", Title: "激活票据", Required: true, Max: 256},
 }
 
-// match returns the segments of a path that match the names in a pattern.
-func match(pattern, path string) (segments map[string]string, ok bool) {
-	names, values := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(names) != len(values) {
-		return nil, false
+func (s *Sandbox) listCertificates(r *Request) (any, error) {
+	if !s.listed {
+		return nil, refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "无可用的平台证书，请在商户平台-API安全申请使用微信支付公钥。可查看指引https://pay.weixin.qq.com/docs/merchant/products/platform-certificate/wxp-pub-key-guide.html")
 	}
-	segments = make(map[string]string)
-	for i, name := range names {
-		if strings.HasPrefix(name, "{") {
-			segments[strings.Trim(name, "{}")] = values[i]
-		} else if name != values[i] {
-			return nil, false
-		}
-	}
-	return segments, true
-}
-
-// segment returns a segment of the path, unescaped.
-func (r *Request) segment(name string) string {
-	return sandbox.Must(url.PathUnescape(r.segments[name])) // cannot fail: the server has parsed the path
-}
-
-// listCertificates is 获取平台证书列表.
-func (s *Sandbox) listCertificates(r *Request) (any, *refusal) {
 	type item struct {
 		SerialNo    string    `json:"serial_no"`
 		Effective   string    `json:"effective_time"`
@@ -103,79 +109,48 @@ func (s *Sandbox) listCertificates(r *Request) (any, *refusal) {
 	var list struct {
 		Data []item `json:"data"`
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	signer := s.signer(r)
 	for _, k := range s.certificates {
 		list.Data = append(list.Data, item{
 			SerialNo:    k.id,
 			Effective:   rfc3339(k.certificate.NotBefore),
 			Expire:      rfc3339(k.certificate.NotAfter),
-			Certificate: encrypt(r.account.apiv3Key, certificatePEM(k.certificate), "certificate"),
+			Certificate: encrypt(signer.apiv3Key, certificatePEM(k.certificate.Raw), "certificate"),
 		})
 	}
 	return list, nil
 }
 
-// makePermissionToken is 商户预授权.
-func (s *Sandbox) makePermissionToken(r *Request) (any, *refusal) {
-	cardID := r.segment("card_id")
-	if refused := checkPath("card_id", "会员卡ID", cardID); refused != nil {
-		return nil, refused
+func (s *Sandbox) makePermissionToken(r *Request) (any, error) {
+	if r.Given["activate_type"] == "JUMP_ACTIVATE" && r.Given["activate_url"] == "" && r.Given["activate_appid"] == "" {
+		return nil, &sandbox.Issue{Field: "/activate_type", Value: "JUMP_ACTIVATE", Location: "body",
+			Text: "激活类型是JUMP_ACTIVATE时,必须设置activate_url或activate_appid"}
 	}
-	given, refused := parse(r, []field{
-		{name: "activate_type", title: "激活类型", required: true, max: 32, check: checkOneOf("AUTO_ACTIVATE", "JUMP_ACTIVATE")},
-		{name: "navigate_back_previous_page", title: "设置用户在开卡完成后，是否返回拉起开卡组件的商家页面", kind: boolean},
-		{name: "activate_url", title: "跳转激活的URL", max: 128},
-		{name: "activate_appid", title: "跳转激活的AppID", max: 32},
-		{name: "activate_path", title: "跳转激活的path", max: 128},
-		{name: "outer_str", title: "自定义场景值", max: 32, check: checkOuterStr},
-	})
-	if refused != nil {
-		return nil, refused
-	}
-	if given["activate_type"] == "JUMP_ACTIVATE" && given["activate_url"] == "" && given["activate_appid"] == "" {
-		return nil, invalid("body", "/activate_type", "JUMP_ACTIVATE",
-			"激活类型是JUMP_ACTIVATE时,必须设置activate_url或activate_appid")
-	}
-	if refused := reserved(PermissionTokens, map[string]string{"card_id": cardID}); refused != nil {
-		return nil, refused
+	cardID := r.Segment("card_id")
+	if err := reserved(PermissionTokens, map[string]string{"card_id": cardID}); err != nil {
+		return nil, err
 	}
 	value := sandbox.RandomText(104)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tokens[value] = &token{merchant: r.account, cardID: cardID, permission: given}
+	s.tokens[value] = &token{merchant: s.signer(r), cardID: cardID, permission: r.Given}
 	return map[string]string{"permission_token": value}, nil
 }
 
-// makeBrandToken is 入会组件预授权.
-func (s *Sandbox) makeBrandToken(r *Request) (any, *refusal) {
-	given, refused := parse(r, []field{
-		{name: "brand_id", title: "品牌ID", required: true, max: 32},
-		{name: "card_id", title: "会员卡模板 ID", required: true, max: 32},
-		{name: "openid", title: "用户标识", required: true, max: 128},
-	})
-	if refused != nil {
-		return nil, refused
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if refused := s.brandTokens.take(r.Time); refused != nil {
-		return nil, refused
-	}
-	if refused := reserved(BrandTokens, given); refused != nil {
-		return nil, refused
+func (s *Sandbox) makeBrandToken(r *Request) (any, error) {
+	if err := reserved(BrandTokens, r.Given); err != nil {
+		return nil, err
 	}
 	value, expires := strings.ToLower(sandbox.RandomText(32)), r.Time.Add(time.Hour)
-	s.tokens[value] = &token{merchant: r.account, brandID: given["brand_id"], cardID: given["card_id"], openid: given["openid"], expires: expires}
+	s.tokens[value] = &token{
+		merchant: s.signer(r), expires: expires,
+		brandID: r.Given["brand_id"], cardID: r.Given["card_id"], openid: r.Given["openid"],
+	}
 	return map[string]string{
 		"token":       value,
-		"expire_time": beijing(expires).Format("2006-01-02T15:04:05.000-07:00"),
+		"expire_time": sandbox.Beijing(expires).Format("2006-01-02T15:04:05.000-07:00"),
 	}, nil
 }
 
-func beijing(t time.Time) time.Time { return t.In(time.FixedZone("", 8*60*60)) }
-
-func rfc3339(t time.Time) string { return beijing(t).Format(time.RFC3339) }
+func rfc3339(t time.Time) string { return sandbox.Beijing(t).Format(time.RFC3339) }
 
 // The operations that [ReservedValue] names.
 const (
@@ -214,16 +189,15 @@ func ReservedValues() []ReservedValue {
 }
 
 // reserved refuses a request that has a reserved value.
-func reserved(operation string, given map[string]string) *refusal {
+func reserved(operation string, given map[string]string) error {
 	for _, v := range ReservedValues() {
-		if v.Operation != operation || given[v.Field] != v.Value {
-			continue
+		switch {
+		case v.Operation != operation || given[v.Field] != v.Value:
+		case v.Code == "PARAM_ERROR":
+			return &sandbox.Issue{Field: "/" + v.Field, Value: v.Value, Text: v.Message, Location: "body"}
+		default:
+			return refuse(v.Status, v.Code, v.Message)
 		}
-		refused := refuse(v.Status, v.Code, "%s", v.Message)
-		if v.Code == "PARAM_ERROR" {
-			refused.Detail = detail{Field: "/" + v.Field, Value: v.Value, Issue: v.Message, Location: "body"}
-		}
-		return refused
 	}
 	return nil
 }
