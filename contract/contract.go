@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -24,6 +26,10 @@ import (
 type Contract struct {
 	document *openapi3.T
 	routes   []route
+
+	mu       sync.Mutex
+	compiler *jsonschema.Compiler
+	schemas  map[*openapi3.SchemaRef]*jsonschema.Schema // compiled
 }
 
 type route struct {
@@ -42,10 +48,13 @@ func Load(file string) (*Contract, error) {
 	if err := document.Validate(context.Background()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	c := &Contract{document: document}
+	c := &Contract{document: document, compiler: jsonschema.NewCompiler(), schemas: map[*openapi3.SchemaRef]*jsonschema.Schema{}}
+	c.compiler.DefaultDraft(jsonschema.Draft2020)
+	c.compiler.AssertFormat()
+	c.compiler.AssertContent() // JSON in a string
 	for path, item := range document.Paths.Map() {
 		for method, operation := range item.Operations() {
-			c.routes = append(c.routes, route{method + " " + greedy(path, operation), method, path, operation})
+			c.routes = append(c.routes, route{method + " " + c.greedy(path, operation), method, path, operation})
 		}
 	}
 	slices.SortFunc(c.routes, func(a, b route) int { return strings.Compare(a.key, b.key) })
@@ -55,9 +64,9 @@ func Load(file string) (*Contract, error) {
 // greedy returns the path of API Gateway's route. API Gateway decodes the path before it
 // looks for the route, so there a parameter that may contain a slash must be greedy,
 // {name+}. OpenAPI has no greedy parameters; a slash is sent as %2F.
-func greedy(path string, operation *openapi3.Operation) string {
+func (c *Contract) greedy(path string, operation *openapi3.Operation) string {
 	for _, parameter := range operation.Parameters {
-		if p := parameter.Value; p.In == openapi3.ParameterInPath && checkValue(p.Schema, "/") == nil {
+		if p := parameter.Value; p.In == openapi3.ParameterInPath && c.checkValue(p.Schema, "/") == nil {
 			path = strings.Replace(path, "{"+p.Name+"}", "{"+p.Name+"+}", 1)
 		}
 	}
@@ -121,7 +130,7 @@ var unstated = []struct{ field, issue string }{
 	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
 	{"/body/card/*/base_info/sku/quantity", "must be a whole number"},
 	{"/body/valid_date_information/available_day_after_receive", "must be a whole number"},
-	{"/body/valid_date_information/available_*_time", "must be a time in RFC 3339, such as 2025-06-22T13:29:35+08:00"}, // 30 February
+	{"/query/encrypt_code", "must be 1 to 384 of the characters A-Z a-z 0-9 + / = - _ %"}, // too long as it was sent
 }
 
 // answer has the fields of an error that show where it comes from.
@@ -150,14 +159,20 @@ func (a *answer) isUnstated() bool {
 
 // Check returns how an exchange violates the contract, or nil.
 func (c *Contract) Check(request *http.Request, requestBody []byte, response *http.Response, responseBody []byte) error {
+	_, err := c.check(request, requestBody, response, responseBody)
+	return err
+}
+
+// check is Check, and also returns why the contract does not allow the request, or nil.
+func (c *Contract) check(request *http.Request, requestBody []byte, response *http.Response, responseBody []byte) (fault, violation error) {
 	r, parameters := c.find(request.Method, request.URL)
 	if r == nil {
 		isUnknown := response.StatusCode == http.StatusNotFound && string(bytes.TrimSpace(responseBody)) == `{"message":"Not Found"}`
 		isPreflight := request.Method == http.MethodOptions && response.StatusCode == http.StatusNoContent && len(responseBody) == 0
 		if isUnknown || isPreflight {
-			return nil
+			return nil, nil
 		}
-		return fmt.Errorf("%s %s: answered %d, but the contract has no such route", request.Method, request.URL.Path, response.StatusCode)
+		return nil, fmt.Errorf("%s %s: answered %d, but the contract has no such route", request.Method, request.URL.Path, response.StatusCode)
 	}
 	var violations []error
 	violate := func(format string, args ...any) {
@@ -165,23 +180,23 @@ func (c *Contract) Check(request *http.Request, requestBody []byte, response *ht
 	}
 	var a answer
 	_ = json.Unmarshal(responseBody, &a) // checkResponse reports errors
-	fault := checkRequest(r.operation, request, parameters, requestBody)
+	fault = c.checkRequest(r.operation, request, parameters, requestBody)
 	switch {
 	case fault != nil && response.StatusCode < 300:
 		violate("answered %d, but the contract does not allow the request: %w", response.StatusCode, fault)
 	case fault == nil && response.StatusCode == http.StatusBadRequest && a.refusal() && !a.isUnstated():
 		violate("the contract allows the request, but it is refused: %s %s", a.Detail.Field, a.Detail.Issue)
 	}
-	if err := checkResponse(r.operation, response, responseBody, a.Code != ""); err != nil {
+	if err := c.checkResponse(r.operation, response, responseBody, a.Code != ""); err != nil {
 		const most = 500
 		violate("answered %d, but not as in the contract: %w: %s", response.StatusCode, err, responseBody[:min(most, len(responseBody))])
 	}
-	return errors.Join(violations...)
+	return fault, errors.Join(violations...)
 }
 
 // checkRequest returns why a request is invalid, or nil. parameters are those in its path.
 // The contract does not restrict the Content-Type.
-func checkRequest(operation *openapi3.Operation, request *http.Request, parameters map[string]string, body []byte) error {
+func (c *Contract) checkRequest(operation *openapi3.Operation, request *http.Request, parameters map[string]string, body []byte) error {
 	for _, parameter := range operation.Parameters {
 		p := parameter.Value
 		value, sent := parameters[p.Name]
@@ -189,9 +204,9 @@ func checkRequest(operation *openapi3.Operation, request *http.Request, paramete
 		case openapi3.ParameterInHeader:
 			value, sent = request.Header.Get(p.Name), request.Header.Get(p.Name) != ""
 		case openapi3.ParameterInQuery:
-			// The value is not decoded, because the pattern is for the encoded value. It
-			// does not allow &, so a second parameter is a violation.
+			// The pattern does not allow &, so a second parameter is a violation.
 			value, sent = strings.CutPrefix(request.URL.RawQuery, p.Name+"=")
+			value = decodeQuery(value)
 		}
 		if !sent && !p.Required {
 			continue
@@ -199,19 +214,29 @@ func checkRequest(operation *openapi3.Operation, request *http.Request, paramete
 		if !sent {
 			return fmt.Errorf("%s is missing", p.Name)
 		}
-		if err := checkValue(p.Schema, value); err != nil {
+		if err := c.checkValue(p.Schema, value); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
 	if operation.RequestBody == nil || len(body) == 0 && !operation.RequestBody.Value.Required {
 		return nil
 	}
-	return checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
+	return c.checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
+}
+
+var escape = regexp.MustCompile("%[0-9A-Fa-f]{2}")
+
+// decodeQuery decodes a value of a query as browsers do: what is no escape stays as it is.
+func decodeQuery(value string) string {
+	return escape.ReplaceAllStringFunc(strings.ReplaceAll(value, "+", " "), func(found string) string {
+		decoded, _ := url.PathUnescape(found) // an escape
+		return decoded
+	})
 }
 
 // checkResponse returns how an answer violates the contract, or nil. The functions' own
 // headers are required except in API Gateway's errors.
-func checkResponse(operation *openapi3.Operation, response *http.Response, body []byte, hasCode bool) error {
+func (c *Contract) checkResponse(operation *openapi3.Operation, response *http.Response, body []byte, hasCode bool) error {
 	promised := operation.Responses.Status(response.StatusCode)
 	if promised == nil {
 		return errors.New("it does not have this status")
@@ -223,7 +248,7 @@ func checkResponse(operation *openapi3.Operation, response *http.Response, body 
 			return fmt.Errorf("the header %s is missing", name)
 		}
 		for _, value := range values {
-			if err := checkValue(header.Value.Schema, value); err != nil {
+			if err := c.checkValue(header.Value.Schema, value); err != nil {
 				return fmt.Errorf("the header %s: %w", name, err)
 			}
 		}
@@ -239,63 +264,50 @@ func checkResponse(operation *openapi3.Operation, response *http.Response, body 
 	if content == nil {
 		return fmt.Errorf("it does not have the Content-Type %q", contentType)
 	}
-	return checkJSON(content.Schema, body)
+	return c.checkJSON(content.Schema, body)
 }
 
 // checkJSON validates a JSON text against a schema.
-func checkJSON(schema *openapi3.SchemaRef, text []byte) error {
+func (c *Contract) checkJSON(schema *openapi3.SchemaRef, text []byte) error {
 	if !utf8.Valid(text) {
 		return errors.New("it is not UTF-8")
 	}
-	var value any
-	if err := json.Unmarshal(text, &value); err != nil {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
 		return fmt.Errorf("it is not JSON: %w", err)
 	}
-	return checkValue(schema, value)
+	return c.checkValue(schema, value)
 }
 
 // checkValue validates a value against a schema, including strings that contain JSON.
-func checkValue(schema *openapi3.SchemaRef, value any) error {
-	err := schema.Value.VisitJSON(value, openapi3.EnableJSONSchema2020(), openapi3.SetSchemaErrorMessageCustomizer(brief))
-	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
-		return invalid
-	}
+func (c *Contract) checkValue(schema *openapi3.SchemaRef, value any) error {
+	compiled, err := c.compile(schema)
 	if err != nil {
 		return err
 	}
-	return checkContent(schema.Value, value)
+	return compiled.Validate(value)
 }
 
-// brief formats an error without the schema and the value.
-func brief(e *openapi3.SchemaError) string {
-	return "at /" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
-}
-
-// checkContent validates the strings in a value that have a contentSchema, which the
-// validator ignores.
-func checkContent(schema *openapi3.Schema, value any) error {
-	switch value := value.(type) {
-	case string:
-		if schema.ContentSchema != nil {
-			if err := checkJSON(schema.ContentSchema, []byte(value)); err != nil {
-				return fmt.Errorf("in the text %s: %w", value, err)
-			}
-		}
-	case []any:
-		for _, item := range value {
-			if schema.Items == nil {
-				break
-			}
-			if err := checkContent(schema.Items.Value, item); err != nil {
-				return err
-			}
-		}
-	case map[string]any:
-		for name, property := range schema.Properties {
-			if err := checkContent(property.Value, value[name]); err != nil {
-				return err
-			}
-		}
+// compile compiles a schema, once.
+func (c *Contract) compile(schema *openapi3.SchemaRef) (*jsonschema.Schema, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if compiled := c.schemas[schema]; compiled != nil {
+		return compiled, nil
 	}
-	return nil
+	// The references in a schema are to the components of its document.
+	text, err := json.Marshal(map[string]any{"components": map[string]any{"schemas": c.document.Components.Schemas}, "schema": schema})
+	if err != nil {
+		return nil, err
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	location := fmt.Sprintf("schema:%d", len(c.schemas))
+	if err := c.compiler.AddResource(location, document); err != nil {
+		return nil, err
+	}
+	c.schemas[schema], err = c.compiler.Compile(location + "#/schema")
+	return c.schemas[schema], err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"net/url"
 	"strings"
 
@@ -24,7 +25,7 @@ func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 	if err := cmp.Or(
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
 		// 128 characters in the document, each of which may be percent-encoded.
-		validation.CheckPrivate("/query/encrypt_code", encrypted, validation.Required, validation.Alphanumeric(384, "+/=-_%")),
+		validation.CheckPrivate("/query/encrypt_code", encrypted, validation.Required, validation.Alphanumeric(384, "+/=-_%"), decodable),
 	); err != nil {
 		return nil, err
 	}
@@ -36,6 +37,18 @@ func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 		return nil, err
 	}
 	return gateway.Pass(answer), nil
+}
+
+// decodable requires that an encrypt_code, decoded once, has no other characters than
+// before, except blanks, which are the + of a query. What is no escape stays as it is.
+func decodable(value string) string {
+	for _, behind := range strings.Split(value, "%")[1:] {
+		c, err := hex.DecodeString(behind[:min(2, len(behind))])
+		if err == nil && len(c) == 1 && validation.Alphanumeric(1, "+/=-_% ")(string(c)) != "" {
+			return "must stand, decoded, for the characters A-Z a-z 0-9 + / = - _ %"
+		}
+	}
+	return ""
 }
 
 // encryptCode returns the query's only parameter as it was sent, or "".

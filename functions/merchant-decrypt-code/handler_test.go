@@ -69,6 +69,8 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"encrypt_code twice", cardID, good + "&" + good, "/query/encrypt_code", "only parameter"},
 		{"an ampersand behind", cardID, good + "&", "/query/encrypt_code", "only parameter"},
 		{"another parameter behind a semicolon", cardID, good + ";a=b", "/query/encrypt_code", "1 to 384"},
+		{"an escape of another character", cardID, good + "%26a", "/query/encrypt_code", "decoded"},
+		{"an escape of a byte that is no character", cardID, good + "%ff%zz", "/query/encrypt_code", "decoded"},
 		{"385 bytes", cardID, "encrypt_code=" + strings.Repeat("a", 385), "/query/encrypt_code", "1 to 384"},
 		{"a blank", cardID, "encrypt_code=XXIzTt MqCx", "/query/encrypt_code", "1 to 384"},
 		{"a fragment", cardID, good + "#a", "/query/encrypt_code", "1 to 384"},

@@ -128,7 +128,8 @@ func VisibleASCII(value string) string {
 	return fmt.Sprintf("must not have a blank, line break or other invisible character: %U is %s", c, where)
 }
 
-// WebURL requires an absolute http or https URL.
+// WebURL requires an absolute http or https URL without a user or a password, which would
+// pass another host off as the one before the @.
 func WebURL(value string) string {
 	const issue = "must be an absolute http or https URL"
 	if value == "" {
@@ -140,6 +141,12 @@ func WebURL(value string) string {
 	u, err := url.Parse(value)
 	if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "[]") || u.Scheme != "http" && u.Scheme != "https" {
 		return issue
+	}
+	if strings.HasPrefix(u.Host, "[") && strings.ContainsAny(u.Hostname(), ".%") {
+		return issue // an IPv4 address in an IPv6 address, or a zone of this machine
+	}
+	if u.User != nil {
+		return issue + " without user information"
 	}
 	return ""
 }

@@ -208,8 +208,18 @@ func TestWebURL(t *testing.T) {
 		{"a wide blank", "https://w.url.cn/\u3000s", false},
 		{"a NUL", "https://w.url.cn/\x00", false},
 		{"a broken escape in the host", "https://%zz/", false},
+		{"an IPv4 address in an IPv6 address", "https://[::ffff:127.0.0.1]/", false},
+		{"an IPv6 address with a zone", "https://[fe80::1%25eth0]/", false},
 		{"a broken IPv6 address", "https://[::1/", false},
 		{"a port of letters", "https://w.url.cn:https/", false},
+	})
+	hold(t, WebURL, "must be an absolute http or https URL without user information", []row{
+		{"a user", "https://user@example.com/", false},
+		{"a password", "https://user:password@example.com/", false},
+		{"another host before the real one", "https://bank.example@evil.example/", false},
+		{"an empty user", "https://@example.com/", false},
+		{"an @ in the path", "https://example.com/@user", true},
+		{"an @ in the query", "https://example.com?a@b", true},
 	})
 	limited := func(value string) string { return MaxLength(128)(value) + WebURL(value) }
 	hold(t, limited, "must have at most 128 characters", []row{
