@@ -71,7 +71,7 @@ func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
 type iam struct{ key sigv4.Key }
 
 func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
-	if a.key.Verify(r, body, "execute-api", 5*time.Minute, time.Now()) != nil {
+	if a.key.Verify(r, body, "execute-api", time.Now()) != nil {
 		return nil, forbidden
 	}
 	account := event.RequestContext.AccountID

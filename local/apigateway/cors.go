@@ -26,7 +26,7 @@ func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 		setList(w.Header(), "Access-Control-Allow-Methods", cors.AllowMethods)
 		setList(w.Header(), "Access-Control-Allow-Headers", cors.AllowHeaders)
 		if cors.MaxAge > 0 {
-			w.Header().Set("Access-Control-Max-Age", strconv.Itoa(int(cors.MaxAge.Seconds())))
+			w.Header().Set("Access-Control-Max-Age", strconv.Itoa(int(cors.MaxAge)))
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"membercard/local/template"
 )
@@ -31,7 +30,7 @@ func strict() *template.CORS {
 		AllowMethods:  []string{"POST", "PUT"},
 		AllowHeaders:  []string{"authorization", "content-type"},
 		ExposeHeaders: []string{"retry-after", "x-id"},
-		MaxAge:        time.Hour,
+		MaxAge:        3600,
 	}
 }
 

@@ -1,14 +1,15 @@
-// Package aws serves the parts of AWS that the functions and their operator call, on
-// one port of the loopback interface: Secrets Manager, S3, EventBridge, SQS, Lambda and
-// CloudFormation. It is as strict as AWS: a request must have a current signature, made
-// with the server's key for the right service and region. Requests from web pages are
-// refused, and so are operations that are not implemented, with a message that says so.
-//
-// A service that speaks one of the JSON protocols is one file like secrets.go,
-// and a line in [Start].
+// Package aws serves what the functions and the operator's tool call of AWS, on one port
+// of the loopback interface: Secrets Manager, S3, EventBridge, SQS and Lambda. A request
+// must have a current signature, made with the server's key for the right service and
+// region. Requests from web pages are refused, and all else is refused in one sentence.
 package aws
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ import (
 
 const (
 	account     = "123456789012"
-	maxBodySize = 1 << 20 // bytes of a request's body
+	maxBodySize = 5 << 20 // bytes of a request's body; a card plan may have 4 MiB
 )
 
 // A Server is the AWS of one account in one region.
@@ -34,12 +35,11 @@ type Server struct {
 	Events    *Events
 	Queues    *Queues
 	Functions *Functions
-	Stacks    *Stacks
 
 	key      sigv4.Key
 	url      string
 	server   *http.Server
-	services map[string]*service // of the JSON protocols, by the prefix of X-Amz-Target
+	services map[string]*service // by the name in a signature's scope
 }
 
 // Start listens on a free loopback port. Requests must be signed for region with the
@@ -56,14 +56,15 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		Events:    newEvents(region),
 		Queues:    newQueues(region),
 		Functions: newFunctions(region),
-		Stacks:    newStacks(region),
 		key:       sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
 		url:       "http://" + listener.Addr().String(),
 	}
 	s.services = map[string]*service{
-		"secretsmanager": &s.Secrets.service,
-		"AWSEvents":      &s.Events.service,
-		"AmazonSQS":      &s.Queues.service,
+		"secretsmanager": s.Secrets.service,
+		"s3":             s.S3.service,
+		"events":         s.Events.service,
+		"sqs":            s.Queues.service,
+		"lambda":         s.Functions.service,
 	}
 	s.server = &http.Server{Handler: new(guard.Guard).Handler(s)}
 	go s.server.Serve(listener) // until Close
@@ -79,10 +80,14 @@ func (s *Server) Close() error { return s.server.Close() }
 
 // ServeHTTP hands a request to its service.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	service := s.service(r)
+	name := sigv4.Service(r)
+	service := s.services[name]
+	if service == nil {
+		service = newService(name, nil)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		service.protocol.refuse(w, &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "The local stack takes at most 1 MiB."})
+		refuse(w, r, &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", fmt.Sprintf("The local stack takes at most %d bytes.", maxBodySize)})
 		return
 	}
 	if err != nil {
@@ -91,30 +96,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	service.handle(w, r, body, s.key)
 }
 
-// service returns the service that a request is for. Nothing marks a request for
-// S3, so it is the default.
-func (s *Server) service(r *http.Request) *service {
-	target, _, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	signedFor := sigv4.Service(r)
-	switch _, isMissing := missingServices[signedFor]; {
-	case s.services[target] != nil:
-		return s.services[target]
-	case signedFor == s.Functions.name, strings.HasPrefix(r.URL.Path, functionsPath):
-		return &s.Functions.service
-	case signedFor == s.Stacks.name:
-		return &s.Stacks.service
-	case isMissing:
-		return newMissing(signedFor, r)
-	}
-	return &s.S3.service
-}
-
 // A service counts the requests for one AWS service and can be made to fail. Its
 // methods may be called concurrently.
 type service struct {
-	name     string        // the service in a signature's scope
-	maxSkew  time.Duration // between a signature's time and now
-	protocol protocol
+	name       string // in a signature's scope
+	operations map[string]operation
 
 	mu    sync.Mutex
 	calls map[string]int // by operation
@@ -122,15 +108,11 @@ type service struct {
 	delay time.Duration
 }
 
-// A protocol is the encoding of a service's requests, answers and errors.
-type protocol interface {
-	operation(r *http.Request) string
-	// verify returns why r is not authentic, or nil. It calls signature to verify the
-	// signature.
-	verify(r *http.Request, body []byte, signature func() *sigv4.Refusal) *failure
-	// answer writes the answer to an authentic request, unless it returns a failure.
-	answer(w http.ResponseWriter, r *http.Request, body []byte) *failure
-	refuse(w http.ResponseWriter, f *failure)
+// An operation writes the answer to an authentic request, or returns a failure.
+type operation func(w http.ResponseWriter, r *http.Request, body []byte) *failure
+
+func newService(name string, operations map[string]operation) *service {
+	return &service{name: name, operations: operations, calls: make(map[string]int)}
 }
 
 // A failure is an error that AWS answers with.
@@ -139,11 +121,16 @@ type failure struct {
 	code, message string
 }
 
+// exception returns a failure that is the caller's fault.
+func exception(code, message string) *failure { return &failure{http.StatusBadRequest, code, message} }
+
 // A Fault is how a service fails.
 type Fault struct {
-	Status int    // HTTP status of the answers
-	Code   string // their error code, such as InternalServiceError, SlowDown or ThrottlingException
-	Hang   bool   // never answer; Status and Code are ignored
+	Operation string // the only operation that fails; empty: all do
+	Status    int    // HTTP status of the answers
+	Code      string // their error code, such as InternalServiceError, SlowDown or ThrottlingException
+	Message   string // of the error; may be empty
+	Hang      bool   // never answer; Status and Code are ignored
 }
 
 // Fail makes every request to the service fail until it is called with nil. Requests
@@ -170,10 +157,14 @@ func (s *service) Calls(operation string) int {
 }
 
 func (s *service) handle(w http.ResponseWriter, r *http.Request, body []byte, key sigv4.Key) {
+	name := operationOf(s.name, r)
 	s.mu.Lock()
-	s.calls[s.protocol.operation(r)]++
+	s.calls[name]++
 	fault, delay := s.fault, s.delay
 	s.mu.Unlock()
+	if fault != nil && fault.Operation != "" && fault.Operation != name {
+		fault = nil
+	}
 	if fault != nil && fault.Hang {
 		<-r.Context().Done()
 		return
@@ -183,14 +174,99 @@ func (s *service) handle(w http.ResponseWriter, r *http.Request, body []byte, ke
 	case <-r.Context().Done():
 		return
 	}
-	signature := func() *sigv4.Refusal { return key.Verify(r, body, s.name, s.maxSkew, time.Now()) }
 	var failed *failure
-	if fault != nil {
-		failed = &failure{fault.Status, fault.Code, "This failure was injected."}
-	} else if failed = s.protocol.verify(r, body, signature); failed == nil {
-		failed = s.protocol.answer(w, r, body)
+	if err := key.Verify(r, body, s.name, time.Now()); fault != nil {
+		failed = &failure{fault.Status, fault.Code, cmp.Or(fault.Message, "This failure was injected.")}
+	} else if err != nil {
+		failed = &failure{http.StatusForbidden, "InvalidSignatureException", "The local stack does not accept the signature: " + err.Error() + "."}
+	} else if operation := s.operations[name]; operation == nil {
+		failed = exception("UnknownOperationException", "The local stack does not have "+strings.TrimSpace(s.name+" "+name)+", only what the functions and membercard call.")
+	} else {
+		failed = operation(w, r, body)
 	}
 	if failed != nil {
-		s.protocol.refuse(w, failed)
+		refuse(w, r, failed)
 	}
 }
+
+// operationOf returns the name of the operation that a request is for, as far as it is in
+// the method, the path and the headers.
+func operationOf(service string, r *http.Request) string {
+	if _, name, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
+		return name
+	}
+	switch service {
+	case "s3":
+		return objectOperation(r)
+	case "lambda":
+		return functionOperation(r)
+	}
+	return ""
+}
+
+// decoding returns the operation of a JSON protocol that decodes its input and encodes the
+// output of f.
+func decoding[In any](f func(In) (any, *failure)) operation {
+	return func(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+		var in In
+		if err := json.Unmarshal(body, &in); err != nil {
+			return exception("SerializationException", "The body is not JSON of the expected form.")
+		}
+		output, failed := f(in)
+		if failed == nil {
+			answer(w, r.Header.Get("Content-Type"), http.StatusOK, encode(output))
+		}
+		return failed
+	}
+}
+
+// refuse answers with an error, in XML to S3 and to the Query protocol and in JSON to all
+// others.
+func refuse(w http.ResponseWriter, r *http.Request, f *failure) {
+	w.Header().Set("X-Amzn-Errortype", f.code)
+	inXML := struct {
+		XMLName       xml.Name
+		Code, Message string
+	}{xml.Name{Local: "Error"}, f.code, f.message}
+	switch contentType := r.Header.Get("Content-Type"); {
+	case sigv4.Service(r) == "s3":
+		answer(w, "application/xml", f.status, encodeXML(inXML))
+	case strings.HasPrefix(contentType, "application/x-www-form-urlencoded"):
+		answer(w, "text/xml", f.status, encodeXML(struct {
+			XMLName xml.Name `xml:"ErrorResponse"`
+			Error   any
+		}{Error: inXML}))
+	default:
+		answer(w, cmp.Or(contentType, "application/json"), f.status, encode(map[string]string{"__type": f.code, "message": f.message}))
+	}
+}
+
+func answer(w http.ResponseWriter, contentType string, status int, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("X-Amzn-Requestid", strings.ToLower(rand.Text()))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // fails only if the client closed the connection
+}
+
+// encode returns v as JSON, without escapes for HTML. It panics if that is not possible.
+func encode(v any) []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// encodeXML returns v as XML. It panics if that is not possible.
+func encodeXML(v any) []byte {
+	text, err := xml.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return append([]byte(xml.Header), text...)
+}
+
+// seconds returns a time as JSON protocols have it: in seconds since 1970.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

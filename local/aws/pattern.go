@@ -48,11 +48,11 @@ func newMatcher(pattern any, path string) (matcher, error) {
 	case []any:
 		var comparisons []func(any) bool
 		for _, item := range pattern {
-			comparison, err := newComparison(item, path)
-			if err != nil {
-				return nil, err
+			compare := newComparison(item)
+			if compare == nil {
+				return nil, fmt.Errorf("%s has a comparison that is not supported", path)
 			}
-			comparisons = append(comparisons, comparison)
+			comparisons = append(comparisons, compare)
 		}
 		return func(value any, present bool) bool {
 			values, isList := value.([]any)
@@ -67,30 +67,27 @@ func newMatcher(pattern any, path string) (matcher, error) {
 	return nil, fmt.Errorf("%s is not an object or a list", path)
 }
 
-func newComparison(item any, path string) (func(value any) bool, error) {
-	comparison, isObject := item.(map[string]any)
-	if _, isList := item.([]any); isList || isObject && len(comparison) != 1 {
-		return nil, fmt.Errorf("%s has a comparison that is not supported", path)
-	}
-	if !isObject {
-		return func(value any) bool {
-			switch value.(type) {
-			case map[string]any, []any: // can't be compared
-				return false
+// newComparison returns the comparison for an item of a list, or nil.
+func newComparison(item any) func(value any) bool {
+	switch item := item.(type) {
+	case []any:
+		return nil
+	case map[string]any:
+		for name, has := range map[string]func(s, part string) bool{"prefix": strings.HasPrefix, "suffix": strings.HasSuffix} {
+			if part, ok := item[name].(string); ok && len(item) == 1 {
+				return func(value any) bool {
+					text, ok := value.(string)
+					return ok && has(text, part)
+				}
 			}
-			return value == item
-		}, nil
-	}
-	for name, operand := range comparison {
-		has := map[string]func(s, part string) bool{"prefix": strings.HasPrefix, "suffix": strings.HasSuffix}[name]
-		part, isText := operand.(string)
-		if has == nil || !isText {
-			return nil, fmt.Errorf("%s has the comparison %s, and only prefix and suffix of a string are supported", path, name)
 		}
-		return func(value any) bool {
-			text, ok := value.(string)
-			return ok && has(text, part)
-		}, nil
+		return nil
 	}
-	panic("unreachable")
+	return func(value any) bool {
+		switch value.(type) {
+		case map[string]any, []any: // can't be compared
+			return false
+		}
+		return value == item
+	}
 }

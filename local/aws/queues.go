@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -17,34 +15,24 @@ import (
 	"membercard/local/uuid"
 )
 
-const (
-	maxVisibilityTimeout = 12 * time.Hour
-	maxDelay             = 15 * time.Minute
-	maxWait              = 20 * time.Second
-	maxAttributes        = 10
-	maxReceived          = 10 // messages of one request
-	purgeInterval        = time.Minute
-)
-
 // Queues is SQS with standard queues. Messages are kept until they are deleted; there
 // is no retention period.
 type Queues struct {
-	service
+	*service
 	region string
 	speed  int
 	queues []*Queue
-	moves  []*move // oldest first
+	moves  []*move // newest first
 }
 
 func newQueues(region string) *Queues {
 	s := &Queues{region: region, speed: 1}
-	s.service = newJSON("sqs", "application/x-amz-json-1.0", map[string]operation{
+	s.service = newService("sqs", map[string]operation{
 		"SendMessage":             decoding(s.sendMessage),
 		"ReceiveMessage":          decoding(s.receiveMessage),
 		"DeleteMessage":           decoding(s.deleteMessage),
 		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
 		"GetQueueAttributes":      decoding(s.getQueueAttributes),
-		"PurgeQueue":              decoding(s.purgeQueue),
 		"StartMessageMoveTask":    decoding(s.startMessageMoveTask),
 		"ListMessageMoveTasks":    decoding(s.listMessageMoveTasks),
 	})
@@ -94,7 +82,6 @@ type Queue struct {
 
 	messages []*message
 	changed  chan struct{} // closed and replaced when a message may have become visible
-	purged   time.Time
 }
 
 type message struct {
@@ -103,8 +90,7 @@ type message struct {
 	sent       time.Time
 	first      time.Time // when it was first received
 	received   int
-	processing bool   // received by an event source mapping and not finished
-	source     *Queue // for a dead letter, the queue that it came from
+	processing bool // received by an event source mapping and not finished
 }
 
 func (m *message) isVisible() bool { return !m.processing && !m.visible.After(time.Now()) }
@@ -138,9 +124,6 @@ func (q *Queue) Messages() []Message {
 // URL returns the queue's URL.
 func (q *Queue) URL() string { return q.config.URL }
 
-// VisibilityTimeout returns the configured timeout, not divided by [Queues.Speed].
-func (q *Queue) VisibilityTimeout() time.Duration { return q.config.VisibilityTimeout }
-
 // Send adds a message that becomes visible after delay, and returns its ID.
 func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute, delay time.Duration) (id string) {
 	q.service.mu.Lock()
@@ -150,6 +133,11 @@ func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribu
 	}}
 	q.add(m)
 	return m.MessageId
+}
+
+// SendEvent adds an event as a rule does.
+func (q *Queue) SendEvent(event []byte) {
+	q.Send(string(event), map[string]events.SQSMessageAttribute{}, q.config.Delay)
 }
 
 // add adds a message. The caller holds the mutex.
@@ -203,7 +191,6 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 			return false
 		}
 		if deadLetters != nil && m.received >= q.config.MaxReceiveCount {
-			m.source = q
 			deadLetters.add(m)
 			return true
 		}
@@ -220,9 +207,6 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),
 			"SenderId":                         account,
 			"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.first.UnixMilli(), 10),
-		}
-		if m.source != nil {
-			m.Attributes["DeadLetterQueueSourceArn"] = m.source.config.ARN
 		}
 		received = append(received, m.SQSMessage)
 		return false
@@ -247,31 +231,34 @@ func (q *Queue) Finish(receiptHandle string, done bool) {
 	q.wake()
 }
 
-// queue returns the queue that a request names.
-func (s *Queues) queue(url string) (*Queue, *failure) {
-	if url == "" {
-		return nil, missing("QueueUrl")
-	}
-	if q := s.find(func(q *Queue) bool { return q.config.URL == url }); q != nil {
+// named returns the queue that is has. The caller holds s.mu.
+func (s *Queues) named(is func(*Queue) bool) (*Queue, *failure) {
+	if q := s.find(is); q != nil {
 		return q, nil
 	}
 	return nil, exception("QueueDoesNotExist", "The specified queue does not exist.")
 }
 
-func missing(parameter string) *failure {
-	return exception("MissingParameter", "The request must contain the parameter "+parameter+".")
+func (s *Queues) withURL(url string) (*Queue, *failure) {
+	return s.named(func(q *Queue) bool { return q.config.URL == url })
 }
 
-func wrongValue(parameter, reason string, args ...any) *failure {
-	return exception("InvalidParameterValue", "Value for parameter "+parameter+" is invalid. Reason: "+fmt.Sprintf(reason, args...)+".")
-}
-
-// checkSeconds refuses a parameter that is negative or longer than most.
-func checkSeconds(parameter string, seconds int64, most time.Duration) *failure {
-	if high := int64(most / time.Second); seconds < 0 || seconds > high {
-		return wrongValue(parameter, "Must be between 0 and %d", high)
+// inSeconds returns a number of seconds from 0 to most, or the queue's own duration if
+// there is none.
+func inSeconds(parameter string, seconds *int64, most int64, byDefault time.Duration) (time.Duration, *failure) {
+	if seconds == nil {
+		return byDefault, nil
 	}
-	return nil
+	if *seconds < 0 || *seconds > most {
+		return 0, exception("InvalidParameterValue", fmt.Sprintf("Value for parameter %s is invalid. Reason: Must be between 0 and %d.", parameter, most))
+	}
+	return time.Duration(*seconds) * time.Second, nil
+}
+
+type messageAttribute struct {
+	DataType    string
+	StringValue *string `json:",omitempty"`
+	BinaryValue []byte  `json:",omitempty"`
 }
 
 func (s *Queues) sendMessage(in struct {
@@ -281,39 +268,37 @@ func (s *Queues) sendMessage(in struct {
 	MessageAttributes map[string]messageAttribute
 }) (any, *failure) {
 	s.mu.Lock()
-	queue, failed := s.queue(in.QueueURL)
+	queue, failed := s.withURL(in.QueueURL)
 	s.mu.Unlock()
-	switch {
-	case failed != nil:
+	if failed != nil {
 		return nil, failed
-	case in.MessageBody == "":
-		return nil, missing("MessageBody")
-	case !isMessageText(in.MessageBody):
-		return nil, exception("InvalidMessageContents", "Invalid characters found in the message body.")
-	case len(in.MessageAttributes) > maxAttributes:
-		return nil, wrongValue("MessageAttributes", "A message has at most %d attributes", maxAttributes)
 	}
-	delay := queue.config.Delay
-	if in.DelaySeconds != nil {
-		if failed := checkSeconds("DelaySeconds", *in.DelaySeconds, maxDelay); failed != nil {
-			return nil, failed
-		}
-		delay = time.Duration(*in.DelaySeconds) * time.Second
+	delay, failed := inSeconds("DelaySeconds", in.DelaySeconds, 900, queue.config.Delay)
+	if failed != nil {
+		return nil, failed
 	}
 	attributes := make(map[string]events.SQSMessageAttribute)
 	for name, a := range in.MessageAttributes {
-		kind, _, _ := strings.Cut(a.DataType, ".") // a custom type such as Number.int
-		isText := kind == "String" || kind == "Number"
-		switch {
-		case !isText && kind != "Binary":
-			return nil, wrongValue(name, "The type of message (user) attribute is invalid")
-		case isText && (a.StringValue == nil || *a.StringValue == "" || !isMessageText(*a.StringValue)), !isText && len(a.BinaryValue) == 0:
-			return nil, wrongValue(name, "The message (user) attribute must contain a non-empty value of its type")
+		if a.DataType == "String" && (a.StringValue == nil || *a.StringValue == "") {
+			return nil, exception("InvalidParameterValue", "The message (user) attribute '"+name+"' must contain a non-empty value.")
 		}
 		attributes[name] = events.SQSMessageAttribute{DataType: a.DataType, StringValue: a.StringValue, BinaryValue: a.BinaryValue}
 	}
 	id := queue.Send(in.MessageBody, attributes, delay)
 	return map[string]string{"MessageId": id, "MD5OfMessageBody": md5Hex(in.MessageBody)}, nil
+}
+
+// handled returns the queue and the message with a receipt handle. The message is nil if
+// it was deleted. The caller holds s.mu.
+func (s *Queues) handled(url, receiptHandle string) (*Queue, *message, *failure) {
+	queue, failed := s.withURL(url)
+	if failed != nil {
+		return nil, nil, failed
+	}
+	if i := slices.IndexFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == receiptHandle }); i >= 0 {
+		return queue, queue.messages[i], nil
+	}
+	return queue, nil, nil
 }
 
 func (s *Queues) changeMessageVisibility(in struct {
@@ -323,30 +308,22 @@ func (s *Queues) changeMessageVisibility(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, failed := s.queue(in.QueueURL)
+	queue, m, failed := s.handled(in.QueueURL, in.ReceiptHandle)
+	if failed != nil {
+		return nil, failed
+	}
+	timeout, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, 0)
 	switch {
 	case failed != nil:
 		return nil, failed
-	case in.ReceiptHandle == "":
-		return nil, missing("ReceiptHandle")
-	case in.VisibilityTimeout == nil:
-		return nil, missing("VisibilityTimeout")
+	case m == nil:
+		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+	case m.isVisible():
+		return nil, exception("MessageNotInflight", "The message is not in flight.")
 	}
-	if failed := checkSeconds("VisibilityTimeout", *in.VisibilityTimeout, maxVisibilityTimeout); failed != nil {
-		return nil, failed
-	}
-	for _, m := range queue.messages {
-		if m.ReceiptHandle != in.ReceiptHandle {
-			continue
-		}
-		if m.isVisible() {
-			return nil, exception("MessageNotInflight", "The message is not in flight.")
-		}
-		m.visible = s.after(time.Duration(*in.VisibilityTimeout) * time.Second)
-		queue.wake()
-		return struct{}{}, nil
-	}
-	return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+	m.visible = s.after(timeout)
+	queue.wake()
+	return struct{}{}, nil
 }
 
 // getQueueAttributes supports the ARN and the numbers of messages.
@@ -356,7 +333,7 @@ func (s *Queues) getQueueAttributes(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, failed := s.queue(in.QueueURL)
+	queue, failed := s.withURL(in.QueueURL)
 	if failed != nil {
 		return nil, failed
 	}
@@ -388,97 +365,43 @@ func (s *Queues) getQueueAttributes(in struct {
 	return map[string]any{"Attributes": attributes}, nil
 }
 
-// systemAttributes are the valid names in a request for system attributes.
-var systemAttributes = []string{"All", "ApproximateReceiveCount", "ApproximateFirstReceiveTimestamp", "SenderId", "SentTimestamp", "DeadLetterQueueSourceArn"}
-
-// A receivedMessage is a message in the output of ReceiveMessage.
-type receivedMessage struct {
-	MessageID         string `json:"MessageId"`
-	ReceiptHandle     string
-	MD5OfBody         string
-	Body              string
-	Attributes        map[string]string           `json:",omitempty"`
-	MessageAttributes map[string]messageAttribute `json:",omitempty"`
-}
-
-type messageAttribute struct {
-	DataType    string
-	StringValue *string `json:",omitempty"`
-	BinaryValue []byte  `json:",omitempty"`
-}
-
-// receiveMessage waits for a message as long as the request sets. Unlike SQS it returns
-// no digest of the attributes.
+// receiveMessage does not wait for a message, and returns all attributes but no digest of
+// them.
 func (s *Queues) receiveMessage(in struct {
-	QueueURL                                    string `json:"QueueUrl"`
-	MaxNumberOfMessages                         *int64
-	VisibilityTimeout, WaitTimeSeconds          *int64
-	AttributeNames, MessageSystemAttributeNames []string // AttributeNames is the deprecated name
-	MessageAttributeNames                       []string
+	QueueURL            string `json:"QueueUrl"`
+	MaxNumberOfMessages int
+	VisibilityTimeout   *int64
 }) (any, *failure) {
 	s.mu.Lock()
-	queue, failed := s.queue(in.QueueURL)
+	queue, failed := s.withURL(in.QueueURL)
 	s.mu.Unlock()
 	if failed != nil {
 		return nil, failed
 	}
-	n, invisible, wait := 1, queue.config.VisibilityTimeout, time.Duration(0)
-	if in.MaxNumberOfMessages != nil {
-		if n = int(*in.MaxNumberOfMessages); n < 1 || n > maxReceived {
-			return nil, wrongValue("MaxNumberOfMessages", "Must be between 1 and %d, if provided", maxReceived)
-		}
+	invisible, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, queue.config.VisibilityTimeout)
+	if failed != nil {
+		return nil, failed
 	}
-	for _, given := range []struct {
-		name    string
-		seconds *int64
-		most    time.Duration
-		to      *time.Duration
-	}{{"VisibilityTimeout", in.VisibilityTimeout, maxVisibilityTimeout, &invisible}, {"WaitTimeSeconds", in.WaitTimeSeconds, maxWait, &wait}} {
-		if given.seconds == nil {
-			continue
-		}
-		if failed := checkSeconds(given.name, *given.seconds, given.most); failed != nil {
-			return nil, failed
-		}
-		*given.to = time.Duration(*given.seconds) * time.Second
+	type receivedMessage struct {
+		MessageID         string `json:"MessageId"`
+		ReceiptHandle     string
+		MD5OfBody         string
+		Body              string
+		Attributes        map[string]string
+		MessageAttributes map[string]messageAttribute
 	}
-	system := append(in.AttributeNames, in.MessageSystemAttributeNames...)
-	for _, name := range system {
-		if !slices.Contains(systemAttributes, name) {
-			return nil, exception("InvalidAttributeName", "Unknown Attribute "+name+".")
-		}
-	}
-	received, changed, next := queue.take(n, invisible, false)
-	for until := time.Now().Add(wait); len(received) == 0 && time.Now().Before(until); received, changed, next = queue.take(n, invisible, false) {
-		select {
-		case <-changed:
-		case <-time.After(min(time.Until(next), time.Until(until))):
-		}
-	}
-	var messages []receivedMessage
-	for _, m := range received {
-		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, map[string]string{}, map[string]messageAttribute{}}
-		for name, value := range m.Attributes {
-			if slices.Contains(system, "All") || slices.Contains(system, name) {
-				result.Attributes[name] = value
-			}
-		}
-		for name, value := range m.MessageAttributes {
-			if slices.ContainsFunc(in.MessageAttributeNames, func(pattern string) bool { return selects(pattern, name) }) {
-				result.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
-			}
-		}
-		messages = append(messages, result)
-	}
-	return struct {
+	received, _, _ := queue.take(max(in.MaxNumberOfMessages, 1), invisible, false)
+	var out struct {
 		Messages []receivedMessage `json:",omitempty"`
-	}{messages}, nil
-}
-
-// selects returns whether an entry of MessageAttributeNames selects an attribute.
-func selects(pattern, attribute string) bool {
-	prefix, isPrefix := strings.CutSuffix(pattern, ".*")
-	return pattern == "All" || pattern == attribute || isPrefix && (prefix == "" || strings.HasPrefix(attribute, prefix+"."))
+	}
+	for _, m := range received {
+		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, m.Attributes, map[string]messageAttribute{}}
+		for name, value := range m.MessageAttributes {
+			result.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
+		}
+		out.Messages = append(out.Messages, result)
+	}
+	return out, nil
 }
 
 // deleteMessage also succeeds if the message has already been deleted.
@@ -488,40 +411,65 @@ func (s *Queues) deleteMessage(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, failed := s.queue(in.QueueURL)
-	switch {
-	case failed != nil:
+	queue, _, failed := s.handled(in.QueueURL, in.ReceiptHandle)
+	if failed != nil {
 		return nil, failed
-	case in.ReceiptHandle == "":
-		return nil, missing("ReceiptHandle")
-	case len(in.ReceiptHandle) != len(uuid.New()): // every handle is a UUID
-		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
 	}
 	queue.messages = slices.DeleteFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
 	return struct{}{}, nil
 }
 
-func (s *Queues) purgeQueue(in struct {
-	QueueURL string `json:"QueueUrl"`
+// A move is a task that has moved the visible messages of a queue to another.
+type move struct {
+	SourceARN                         string `json:"SourceArn"`
+	DestinationARN                    string `json:"DestinationArn"`
+	Status                            string // COMPLETED
+	ApproximateNumberOfMessagesMoved  int
+	ApproximateNumberOfMessagesToMove int
+}
+
+// startMessageMoveTask moves the messages at once, whatever rate the request sets.
+func (s *Queues) startMessageMoveTask(in struct {
+	SourceARN      string `json:"SourceArn"`
+	DestinationARN string `json:"DestinationArn"`
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, failed := s.queue(in.QueueURL)
-	switch {
-	case failed != nil:
-		return nil, failed
-	case time.Since(queue.purged) < purgeInterval:
-		return nil, exception("PurgeQueueInProgress", "Only one PurgeQueue operation on "+queue.config.LogicalID+" is allowed every 60 seconds.")
+	withARN := func(arn string) (*Queue, *failure) {
+		return s.named(func(q *Queue) bool { return q.config.ARN == arn })
 	}
-	queue.messages, queue.purged = nil, time.Now()
-	return struct{}{}, nil
+	from, failed := withARN(in.SourceARN)
+	if failed != nil {
+		return nil, failed
+	}
+	to, failed := withARN(in.DestinationARN)
+	if failed != nil {
+		return nil, failed
+	}
+	moved := 0
+	from.messages = slices.DeleteFunc(from.messages, func(m *message) bool {
+		if !m.isVisible() {
+			return false
+		}
+		moved++
+		m.received, m.first = 0, time.Time{}
+		to.add(m)
+		return true
+	})
+	s.moves = slices.Insert(s.moves, 0, &move{in.SourceARN, in.DestinationARN, "COMPLETED", moved, moved})
+	return map[string]string{"TaskHandle": uuid.New()}, nil
 }
 
-// isMessageText returns whether s has only characters that SQS allows.
-func isMessageText(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool {
-		return c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == 0xfffe || c == 0xffff
-	})
+func (s *Queues) listMessageMoveTasks(in struct {
+	SourceARN string `json:"SourceArn"`
+}) (any, *failure) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.moves, func(m *move) bool { return m.SourceARN == in.SourceARN })
+	if i < 0 {
+		return map[string]any{"Results": []move{}}, nil
+	}
+	return map[string]any{"Results": s.moves[i : i+1]}, nil
 }
 
 func md5Hex(s string) string {

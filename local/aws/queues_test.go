@@ -2,7 +2,6 @@ package aws
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,10 +46,6 @@ func TestSendMessage(t *testing.T) {
 	text := func(value string) types.MessageAttributeValue {
 		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
 	}
-	eleven := make(map[string]types.MessageAttributeValue)
-	for i := range 11 {
-		eleven[fmt.Sprint("a", i)] = text("x")
-	}
 	for _, test := range []struct {
 		name  string
 		input sqs.SendMessageInput
@@ -59,13 +54,9 @@ func TestSendMessage(t *testing.T) {
 		{"good", sqs.SendMessageInput{MessageBody: aws.String("会员卡 <&>\n")}, ""},
 		{"attribute", sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"Code": text("NO_AUTH")}}, ""},
 		{"another queue", sqs.SendMessageInput{QueueUrl: aws.String(queueURL + "2"), MessageBody: aws.String("x")}, "QueueDoesNotExist"},
-		{"empty body", sqs.SendMessageInput{MessageBody: aws.String("")}, "MissingParameter"},
-		{"character", sqs.SendMessageInput{MessageBody: aws.String("\x01")}, "InvalidMessageContents"},
 		{"delay", sqs.SendMessageInput{MessageBody: aws.String("x"), DelaySeconds: 901}, "InvalidParameterValue"},
 		{"negative delay", sqs.SendMessageInput{MessageBody: aws.String("x"), DelaySeconds: -1}, "InvalidParameterValue"},
-		{"attributes", sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: eleven}, "InvalidParameterValue"},
 		{"empty attribute", sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"Code": text("")}}, "InvalidParameterValue"},
-		{"type of an attribute", sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"Code": {DataType: aws.String("Text"), StringValue: aws.String("x")}}}, "InvalidParameterValue"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, client := startQueues(t)
@@ -269,6 +260,45 @@ func TestGetQueueAttributes(t *testing.T) {
 		_, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &test.url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeName(test.name)}})
 		if code := errorCode(err); !strings.Contains(code, test.code) {
 			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// An operator looks at a message, deletes it, and moves others.
+func TestReceiveMessage(t *testing.T) {
+	s, c := startQueues(t)
+	queue, dead := s.Queues.Get("Cards"), s.Queues.Get("Dead")
+	get := func() []types.Message {
+		out, err := c.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(dead.URL()), VisibilityTimeout: 43200})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Messages
+	}
+	if got := get(); len(got) > 0 {
+		t.Errorf("an empty queue has %+v", got)
+	}
+	for range 2 {
+		dead.Send("a", map[string]events.SQSMessageAttribute{"Code": {DataType: "String", StringValue: aws.String("NO_AUTH")}}, 0)
+	}
+	got := get()
+	if len(got) != 1 || *got[0].Body != "a" || *got[0].MessageAttributes["Code"].StringValue != "NO_AUTH" || got[0].Attributes["ApproximateReceiveCount"] != "1" {
+		t.Fatalf("%+v", got)
+	}
+	from, to := "arn:aws:sqs:eu-west-1:123456789012:Dead", "arn:aws:sqs:eu-west-1:123456789012:Cards"
+	if _, err := c.StartMessageMoveTask(t.Context(), &sqs.StartMessageMoveTaskInput{SourceArn: &from, DestinationArn: &to}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.ListMessageMoveTasks(t.Context(), &sqs.ListMessageMoveTasksInput{SourceArn: &from})
+	if err != nil || len(list.Results) != 1 || *list.Results[0].Status != "COMPLETED" || list.Results[0].ApproximateNumberOfMessagesMoved != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if moved := queue.Messages(); len(moved) != 1 || moved[0].Attributes["Code"] != "NO_AUTH" || len(dead.Messages()) != 1 {
+		t.Errorf("moved %+v", moved)
+	}
+	for range 2 { // the second time it is gone
+		if _, err := c.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: aws.String(dead.URL()), ReceiptHandle: got[0].ReceiptHandle}); err != nil || len(dead.Messages()) > 0 {
+			t.Error(err)
 		}
 	}
 }

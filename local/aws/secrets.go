@@ -12,22 +12,16 @@ import (
 
 const maxSecretSize = 64 << 10 // bytes
 
-// recoveryWindow is how long a deleted secret can be restored if the request to delete
-// it does not say.
-const recoveryWindow = 30 * 24 * time.Hour
-
-// Secrets is Secrets Manager without rotation, tags, policies and customer managed keys.
+// Secrets is Secrets Manager: values and their versions.
 type Secrets struct {
-	service
+	*service
 	region  string
 	secrets []*secret
 }
 
 type secret struct {
-	name, arn        string
-	versions         []*secretVersion // oldest first
-	created, changed time.Time
-	deleted          time.Time // end of the recovery window; zero unless deletion is scheduled
+	name, arn string
+	versions  []*secretVersion // oldest first
 }
 
 type secretVersion struct {
@@ -43,14 +37,11 @@ const (
 
 func newSecrets(region string) *Secrets {
 	s := &Secrets{region: region}
-	s.service = newJSON("secretsmanager", "application/x-amz-json-1.1", map[string]operation{
+	s.service = newService("secretsmanager", map[string]operation{
 		"CreateSecret":             decoding(s.createSecret),
-		"DeleteSecret":             decoding(s.deleteSecret),
-		"DescribeSecret":           decoding(s.describeSecret),
 		"GetSecretValue":           decoding(s.getSecretValue),
 		"ListSecretVersionIds":     decoding(s.listSecretVersionIDs),
 		"PutSecretValue":           decoding(s.putSecretValue),
-		"RestoreSecret":            decoding(s.restoreSecret),
 		"UpdateSecretVersionStage": decoding(s.updateSecretVersionStage),
 	})
 	return s
@@ -65,9 +56,24 @@ func (s *Secrets) Put(name, value string) (arn string) {
 	if failed != nil {
 		found = s.create(name)
 	}
-	found.deleted = time.Time{}
 	found.add(uuid.New(), value)
 	return found.arn
+}
+
+// create adds a secret without a version. The caller holds s.mu.
+func (s *Secrets) create(name string) *secret {
+	created := &secret{name: name, arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.region, account, name, rand.Text()[:6])}
+	s.secrets = append(s.secrets, created)
+	return created
+}
+
+// find returns the secret with the given name or ARN. The caller holds s.mu.
+func (s *Secrets) find(id string) (*secret, *failure) {
+	i := slices.IndexFunc(s.secrets, func(sec *secret) bool { return id == sec.name || id == sec.arn })
+	if i < 0 {
+		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+	}
+	return s.secrets[i], nil
 }
 
 // add adds a version and makes it the current one.
@@ -78,69 +84,36 @@ func (sec *secret) add(id, value string) *secretVersion {
 	return v
 }
 
-// move moves a staging label to another version, or removes it if to is nil. A version
-// that loses AWSCURRENT gets AWSPREVIOUS.
+// move moves a staging label to another version. A version that loses AWSCURRENT gets
+// AWSPREVIOUS.
 func (sec *secret) move(stage string, to *secretVersion) {
-	from := sec.with(stage)
+	from := sec.version("", stage)
 	if from == to {
 		return
 	}
-	if from != nil {
-		from.stages = slices.DeleteFunc(from.stages, func(s string) bool { return s == stage })
+	to.stages = append(to.stages, stage)
+	if from == nil {
+		return
 	}
-	if to != nil {
-		to.stages = append(to.stages, stage)
-	}
-	if stage == current && from != nil {
+	from.stages = slices.DeleteFunc(from.stages, func(s string) bool { return s == stage })
+	if stage == current {
 		sec.move(previous, from)
 	}
-	sec.changed = time.Now()
 }
 
-// with returns the version with a staging label, or nil.
-func (sec *secret) with(stage string) *secretVersion {
-	return sec.version(func(v *secretVersion) bool { return slices.Contains(v.stages, stage) })
-}
-
-func (sec *secret) version(is func(*secretVersion) bool) *secretVersion {
-	if i := slices.IndexFunc(sec.versions, is); i >= 0 {
-		return sec.versions[i]
-	}
-	return nil
-}
-
-// create adds a secret without a version. The caller holds s.mu.
-func (s *Secrets) create(name string) *secret {
-	created := &secret{name: name, created: time.Now(), arn: fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.region, account, name, rand.Text()[:6])}
-	s.secrets = append(s.secrets, created)
-	return created
-}
-
-// find returns the secret with the given name or ARN. The caller holds s.mu.
-func (s *Secrets) find(id string) (*secret, *failure) {
-	if id == "" {
-		return nil, invalid("secretId", "not be null")
-	}
-	i := slices.IndexFunc(s.secrets, func(sec *secret) bool { return id == sec.name || id == sec.arn })
+// version returns the version that has an ID and a staging label, where they are not
+// empty, or nil.
+func (sec *secret) version(id, stage string) *secretVersion {
+	i := slices.IndexFunc(sec.versions, func(v *secretVersion) bool {
+		return (id == "" || id == v.id) && (stage == "" || slices.Contains(v.stages, stage))
+	})
 	if i < 0 {
-		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+		return nil
 	}
-	return s.secrets[i], nil
+	return sec.versions[i]
 }
 
-// findUsable is like find, but fails if the secret is scheduled for deletion.
-func (s *Secrets) findUsable(id string) (*secret, *failure) {
-	found, failed := s.find(id)
-	if failed == nil && !found.deleted.IsZero() {
-		return nil, exception("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
-	}
-	return found, failed
-}
-
-// seconds returns a time as operations return it: in seconds since 1970.
-func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
-
-// secretValue is the output of the operations on a value.
+// secretValue is the output of the operations on a version.
 type secretValue struct {
 	ARN           string
 	CreatedDate   float64 `json:",omitempty"` // seconds since 1970
@@ -162,16 +135,14 @@ func (s *Secrets) getSecretValue(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.findUsable(in.SecretID)
+	found, failed := s.find(in.SecretID)
 	if failed != nil {
 		return nil, failed
 	}
 	if in.VersionID == "" && in.VersionStage == "" {
 		in.VersionStage = current
 	}
-	v := found.version(func(v *secretVersion) bool {
-		return (in.VersionID == "" || in.VersionID == v.id) && (in.VersionStage == "" || slices.Contains(v.stages, in.VersionStage))
-	})
+	v := found.version(in.VersionID, in.VersionStage)
 	if v == nil {
 		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.")
 	}
@@ -180,176 +151,83 @@ func (s *Secrets) getSecretValue(in struct {
 	return value, nil
 }
 
-// putSecretValue uses the request's token as the ID of the new version, so that a retry
-// does not add another one.
-func (s *Secrets) putSecretValue(in struct {
-	SecretID           string `json:"SecretId"`
-	ClientRequestToken string
-	SecretBinary       []byte
-	SecretString       *string
+// newVersion is the input of the operations that add a version.
+type newVersion struct {
+	ClientRequestToken string // the version's ID, so that a retry does not add another one
+	SecretString       string
 	VersionStages      []string
+}
+
+func (in newVersion) check() *failure {
+	if in.SecretString == "" || len(in.SecretString) > maxSecretSize {
+		return exception("ValidationException", "Value at 'secretString' failed to satisfy constraint: Member must have length between 1 and 65536")
+	}
+	if in.ClientRequestToken == "" || in.VersionStages != nil {
+		return exception("InvalidParameterException", "Only a SecretString that becomes AWSCURRENT is supported here, with a ClientRequestToken.")
+	}
+	return nil
+}
+
+func (s *Secrets) putSecretValue(in struct {
+	SecretID string `json:"SecretId"`
+	newVersion
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.findUsable(in.SecretID)
+	found, failed := s.find(in.SecretID)
 	if failed == nil {
-		failed = checkVersion(in.ClientRequestToken, in.SecretBinary, in.SecretString)
-	}
-	if failed == nil && in.VersionStages != nil && !slices.Equal(in.VersionStages, []string{current}) {
-		failed = exception("InvalidParameterException", "Only AWSCURRENT is supported here.")
+		failed = in.check()
 	}
 	if failed != nil {
 		return nil, failed
 	}
-	v := found.version(func(v *secretVersion) bool { return v.id == in.ClientRequestToken })
+	v := found.version(in.ClientRequestToken, "")
 	if v == nil {
-		v = found.add(in.ClientRequestToken, *in.SecretString)
-	} else if v.value != *in.SecretString {
-		return nil, exception("ResourceExistsException", "You can't use this ClientRequestToken because a version of the secret with another value has it.")
+		v = found.add(in.ClientRequestToken, in.SecretString)
 	}
 	return found.value(v), nil
-}
-
-// checkVersion checks the parameters of a new version.
-func checkVersion(token string, binary []byte, text *string) *failure {
-	switch {
-	case len(token) < 32 || len(token) > 64:
-		return invalid("clientRequestToken", "have length between 32 and 64")
-	case text == nil || binary != nil:
-		return exception("InvalidParameterException", "You must provide SecretString, and it alone.")
-	case *text == "" || len(*text) > maxSecretSize:
-		return invalid("secretString", "have length between 1 and 65536")
-	}
-	return nil
 }
 
 var secretName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
 
 func (s *Secrets) createSecret(in struct {
-	Name               string
-	ClientRequestToken string
-	SecretBinary       []byte
-	SecretString       *string
+	Name string
+	newVersion
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !secretName.MatchString(in.Name) {
 		return nil, exception("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
-	if failed := checkVersion(in.ClientRequestToken, in.SecretBinary, in.SecretString); failed != nil {
+	if failed := in.check(); failed != nil {
 		return nil, failed
 	}
 	if _, failed := s.find(in.Name); failed == nil {
 		return nil, exception("ResourceExistsException", "The operation failed because the secret "+in.Name+" already exists.")
 	}
 	created := s.create(in.Name)
-	output := created.value(created.add(in.ClientRequestToken, *in.SecretString))
-	output.VersionStages = nil
-	return output, nil
+	return created.value(created.add(in.ClientRequestToken, in.SecretString)), nil
 }
 
-// secretState is the output of DeleteSecret, RestoreSecret, UpdateSecretVersionStage
-// and DescribeSecret.
-type secretState struct {
-	ARN, Name          string
-	CreatedDate        float64             `json:",omitempty"`
-	LastChangedDate    float64             `json:",omitempty"`
-	DeletedDate        float64             `json:",omitempty"` // of DescribeSecret: when deletion was requested
-	DeletionDate       float64             `json:",omitempty"` // of DeleteSecret: when the recovery window ends
-	VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
-}
-
-func (s *Secrets) describeSecret(in struct {
-	SecretID string `json:"SecretId"`
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed != nil {
-		return nil, failed
-	}
-	state := secretState{ARN: found.arn, Name: found.name, CreatedDate: seconds(found.created), LastChangedDate: seconds(found.changed), VersionIDsToStages: map[string][]string{}}
-	if !found.deleted.IsZero() {
-		state.DeletedDate = seconds(found.changed)
-	}
-	for _, v := range found.versions {
-		if len(v.stages) > 0 {
-			state.VersionIDsToStages[v.id] = slices.Clone(v.stages)
-		}
-	}
-	return state, nil
-}
-
-// deleteSecret schedules a secret's deletion. The secret can be restored at any time:
-// nothing deletes it when the recovery window ends.
-func (s *Secrets) deleteSecret(in struct {
-	SecretID                   string `json:"SecretId"`
-	RecoveryWindowInDays       *int64
-	ForceDeleteWithoutRecovery bool
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.findUsable(in.SecretID)
-	window := recoveryWindow
-	switch {
-	case failed != nil:
-		return nil, failed
-	case in.ForceDeleteWithoutRecovery:
-		return nil, exception("InvalidParameterException", "ForceDeleteWithoutRecovery is not supported here.")
-	case in.RecoveryWindowInDays != nil && (*in.RecoveryWindowInDays < 7 || *in.RecoveryWindowInDays > 30):
-		return nil, exception("InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
-	case in.RecoveryWindowInDays != nil:
-		window = time.Duration(*in.RecoveryWindowInDays) * 24 * time.Hour
-	}
-	found.changed = time.Now()
-	found.deleted = found.changed.Add(window)
-	return secretState{ARN: found.arn, Name: found.name, DeletionDate: seconds(found.deleted)}, nil
-}
-
-func (s *Secrets) restoreSecret(in struct {
-	SecretID string `json:"SecretId"`
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed != nil {
-		return nil, failed
-	}
-	found.deleted, found.changed = time.Time{}, time.Now()
-	return secretState{ARN: found.arn, Name: found.name}, nil
-}
-
-// listSecretVersionIDs lists the versions of a secret, newest first. Versions without a
-// staging label are deprecated and listed only on request.
+// listSecretVersionIDs lists the versions with a staging label, newest first.
 func (s *Secrets) listSecretVersionIDs(in struct {
-	SecretID          string `json:"SecretId"`
-	IncludeDeprecated bool
-	MaxResults        *int64
-	NextToken         string
+	SecretID string `json:"SecretId"`
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found, failed := s.find(in.SecretID)
-	switch {
-	case failed != nil:
+	if failed != nil {
 		return nil, failed
-	case in.NextToken != "":
-		return nil, exception("InvalidNextTokenException", "The NextToken value is invalid.")
-	case in.MaxResults != nil && (*in.MaxResults < 1 || *in.MaxResults > 100):
-		return nil, invalid("maxResults", "have value between 1 and 100")
 	}
-	type version struct {
-		VersionID     string `json:"VersionId"`
-		VersionStages []string
-		CreatedDate   float64
-	}
-	versions := []version{}
+	versions := []*secretValue{}
 	for _, v := range slices.Backward(found.versions) {
-		if len(v.stages) > 0 || in.IncludeDeprecated {
-			versions = append(versions, version{v.id, slices.Clone(v.stages), seconds(v.created)})
+		if len(v.stages) > 0 {
+			value := found.value(v)
+			value.CreatedDate = seconds(v.created)
+			versions = append(versions, value)
 		}
 	}
-	return map[string]any{"ARN": found.arn, "Name": found.name, "Versions": versions}, nil
+	return map[string]any{"Versions": versions}, nil
 }
 
 func (s *Secrets) updateSecretVersionStage(in struct {
@@ -360,31 +238,19 @@ func (s *Secrets) updateSecretVersionStage(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.findUsable(in.SecretID)
-	switch {
-	case failed != nil:
+	found, failed := s.find(in.SecretID)
+	if failed != nil {
 		return nil, failed
-	case in.VersionStage == "":
-		return nil, invalid("versionStage", "not be null")
 	}
-	byID := func(id string) *secretVersion {
-		return found.version(func(v *secretVersion) bool { return v.id == id })
-	}
-	from, to := found.with(in.VersionStage), byID(in.MoveToVersionID)
-	for _, id := range []string{in.MoveToVersionID, in.RemoveFromVersionID} {
-		if id != "" && byID(id) == nil {
-			return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret version.")
-		}
-	}
+	from, to := found.version("", current), found.version(in.MoveToVersionID, "")
 	switch {
-	case in.VersionStage == current && to == nil:
-		return nil, exception("InvalidParameterException", "You can only move staging label AWSCURRENT to a different secret version. It can't be completely removed.")
-	case from != nil && from != to && in.RemoveFromVersionID == "":
-		return nil, exception("InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label "+in.VersionStage+
-			" is currently attached to version "+from.id+", so you must explicitly reference that version in RemoveFromVersionId.")
-	case in.RemoveFromVersionID != "" && (from == nil || from.id != in.RemoveFromVersionID):
-		return nil, exception("InvalidParameterException", "Staging label "+in.VersionStage+" is not currently attached to version "+in.RemoveFromVersionID+".")
+	case in.VersionStage != current || in.MoveToVersionID == "":
+		return nil, exception("InvalidParameterException", "Only AWSCURRENT can be moved here.")
+	case to == nil:
+		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret version.")
+	case from.id != in.RemoveFromVersionID:
+		return nil, exception("InvalidParameterException", "Staging label AWSCURRENT is currently attached to version "+from.id+", so you must explicitly reference that version in RemoveFromVersionId.")
 	}
-	found.move(in.VersionStage, to)
-	return secretState{ARN: found.arn, Name: found.name}, nil
+	found.move(current, to)
+	return secretValue{ARN: found.arn, Name: found.name}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -25,13 +24,8 @@ const defaultConcurrency = 5
 //
 // A batch stays in the queue if the function fails, if the invocation is throttled, or if
 // the answer has invalid batch item failures. Messages that stay are received again after
-// the queue's visibility timeout. Poll fails if that is shorter than the function's
-// timeout.
-func (f *Function) Poll(queue *aws.Queue, source template.EventSource) (stop func(), err error) {
-	if queue.VisibilityTimeout() < f.cfg.Timeout {
-		return nil, fmt.Errorf("lambda: %s: the queue's visibility timeout, %v, is shorter than the function's timeout, %v",
-			source.LogicalID, queue.VisibilityTimeout(), f.cfg.Timeout)
-	}
+// the queue's visibility timeout.
+func (f *Function) Poll(queue *aws.Queue, source template.EventSource) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var pollers sync.WaitGroup
 	for range cmp.Or(source.MaxConcurrency, defaultConcurrency) {
@@ -51,7 +45,7 @@ func (f *Function) Poll(queue *aws.Queue, source template.EventSource) (stop fun
 	return func() {
 		cancel()
 		pollers.Wait()
-	}, nil
+	}
 }
 
 // process invokes f with a batch and returns the IDs of the messages to keep.

@@ -13,14 +13,13 @@ func TestVerify(t *testing.T) {
 	type example struct {
 		service string
 		key     Key
-		maxSkew time.Duration
 		url     string
 		header  map[string]string
 		body    string
 	}
 	vanilla := func() example { // from the test suite of Signature Version 4
 		return example{
-			"service", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, 5 * time.Minute,
+			"service", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"},
 			"http://example.amazonaws.com/",
 			map[string]string{
 				"X-Amz-Date":    "20150830T123600Z",
@@ -30,7 +29,7 @@ func TestVerify(t *testing.T) {
 	}
 	listUsers := func() example { // from the guide to signing requests
 		return example{
-			"iam", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}, 5 * time.Minute,
+			"iam", Key{"us-east-1", "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"},
 			"http://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08",
 			map[string]string{
 				"Content-Type":  "application/x-www-form-urlencoded; charset=utf-8",
@@ -41,7 +40,7 @@ func TestVerify(t *testing.T) {
 	}
 	getObject := func() example { // from the reference of S3
 		return example{
-			"s3", Key{"us-east-1", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, 15 * time.Minute,
+			"s3", Key{"us-east-1", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
 			"http://examplebucket.s3.amazonaws.com/test.txt",
 			map[string]string{
 				"Range":                "bytes=0-9",
@@ -51,35 +50,33 @@ func TestVerify(t *testing.T) {
 			}, "",
 		}
 	}
-	const good Reason = -1
 	for _, tt := range []struct {
 		name    string
 		example func() example
 		change  func(*example)
 		age     time.Duration // of the signature
-		want    Reason
+		good    bool
 	}{
-		{"vanilla", vanilla, func(*example) {}, 0, good},
-		{"ListUsers", listUsers, func(*example) {}, 0, good},
-		{"GetObject", getObject, func(*example) {}, 0, good},
-		{"five minutes old", vanilla, func(*example) {}, 5 * time.Minute, good},
-		{"five minutes ahead", vanilla, func(*example) {}, -5 * time.Minute, good},
-		{"older", vanilla, func(*example) {}, 5*time.Minute + time.Second, Skewed},
-		{"ahead", vanilla, func(*example) {}, -5*time.Minute - time.Second, Skewed},
-		{"older, S3", getObject, func(*example) {}, 15 * time.Minute, good},
-		{"unsigned", vanilla, func(e *example) { delete(e.header, "Authorization") }, 0, Missing},
-		{"another algorithm", vanilla, func(e *example) { e.header["Authorization"] = "Bearer x" }, 0, Incomplete},
-		{"no date", vanilla, func(e *example) { delete(e.header, "X-Amz-Date") }, 0, Incomplete},
-		{"another key", vanilla, func(e *example) { e.key.AccessKeyID = "AKIDOTHER" }, 0, UnknownKey},
-		{"another region", vanilla, func(e *example) { e.key.Region = "eu-west-1" }, 0, WrongScope},
-		{"another service", vanilla, func(e *example) { e.service = "s3" }, 0, WrongScope},
-		{"another secret", vanilla, func(e *example) { e.key.SecretAccessKey = "other" }, 0, Mismatch},
-		{"another path", vanilla, func(e *example) { e.url += "x" }, 0, Mismatch},
-		{"another query", listUsers, func(e *example) { e.url += "&x=y" }, 0, Mismatch},
-		{"another host", vanilla, func(e *example) { e.url = "http://example.com/" }, 0, Mismatch},
-		{"another header", listUsers, func(e *example) { e.header["Content-Type"] = "text/plain" }, 0, Mismatch},
-		{"another body", vanilla, func(e *example) { e.body = "x" }, 0, Mismatch},
-		{"another hash, S3", getObject, func(e *example) { e.header["X-Amz-Content-Sha256"] = "UNSIGNED-PAYLOAD" }, 0, Mismatch},
+		{"vanilla", vanilla, func(*example) {}, 0, true},
+		{"ListUsers", listUsers, func(*example) {}, 0, true},
+		{"GetObject", getObject, func(*example) {}, 0, true},
+		{"five minutes old", vanilla, func(*example) {}, 5 * time.Minute, true},
+		{"five minutes ahead", vanilla, func(*example) {}, -5 * time.Minute, true},
+		{"older", vanilla, func(*example) {}, 5*time.Minute + time.Second, false},
+		{"ahead", vanilla, func(*example) {}, -5*time.Minute - time.Second, false},
+		{"unsigned", vanilla, func(e *example) { delete(e.header, "Authorization") }, 0, false},
+		{"another algorithm", vanilla, func(e *example) { e.header["Authorization"] = "Bearer x" }, 0, false},
+		{"no date", vanilla, func(e *example) { delete(e.header, "X-Amz-Date") }, 0, false},
+		{"another key", vanilla, func(e *example) { e.key.AccessKeyID = "AKIDOTHER" }, 0, false},
+		{"another region", vanilla, func(e *example) { e.key.Region = "eu-west-1" }, 0, false},
+		{"another service", vanilla, func(e *example) { e.service = "s3" }, 0, false},
+		{"another secret", vanilla, func(e *example) { e.key.SecretAccessKey = "other" }, 0, false},
+		{"another path", vanilla, func(e *example) { e.url += "x" }, 0, false},
+		{"another query", listUsers, func(e *example) { e.url += "&x=y" }, 0, false},
+		{"another host", vanilla, func(e *example) { e.url = "http://example.com/" }, 0, false},
+		{"another header", listUsers, func(e *example) { e.header["Content-Type"] = "text/plain" }, 0, false},
+		{"another body", vanilla, func(e *example) { e.body = "x" }, 0, false},
+		{"another hash, S3", getObject, func(e *example) { e.header["X-Amz-Content-Sha256"] = "UNSIGNED-PAYLOAD" }, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := tt.example()
@@ -92,13 +89,9 @@ func TestVerify(t *testing.T) {
 			for name, value := range e.header {
 				r.Header.Set(name, value)
 			}
-			got := good
-			refusal := e.key.Verify(r, []byte(e.body), e.service, e.maxSkew, signedAt.Add(tt.age))
-			if refusal != nil {
-				got = refusal.Reason
-			}
-			if got != tt.want || refusal != nil && refusal.Message == "" {
-				t.Errorf("%+v, want reason %d", refusal, tt.want)
+			err = e.key.Verify(r, []byte(e.body), e.service, signedAt.Add(tt.age))
+			if (err == nil) != tt.good {
+				t.Errorf("error %v", err)
 			}
 		})
 	}

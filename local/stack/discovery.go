@@ -2,21 +2,16 @@ package stack
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 
 	"membercard/local/aws"
 	"membercard/local/discovery"
 )
 
-const (
-	stackName = "local"        // AWS::StackName
-	archive   = "EventArchive" // logical ID
-)
-
 // Discovery returns what the stack says about itself. It must have both sandboxes.
 func (s *Stack) Discovery() discovery.Stack {
-	deployed := s.inCloudFormation()
-	d := discovery.Stack{
+	return discovery.Stack{
 		API:       s.URL,
 		WeChatPay: s.WeChatPay.Endpoints(),
 		WeChat:    s.OfficialAccount.Endpoints(),
@@ -26,63 +21,14 @@ func (s *Stack) Discovery() discovery.Stack {
 			Endpoint: s.AWS,
 		},
 		Files:   s.WeChatPay.Files(),
-		Plan:    deployed.Outputs["CardPlan"],
+		Plan:    s.deployed.Outputs["CardPlan"],
 		Secrets: discovery.Secrets{Merchant: MerchantSecret, OfficialAccount: OfficialAccountSecret, Login: LoginSecret},
 
 		Auth:       s.Auth,
-		Outputs:    deployed.Outputs,
-		Parameters: deployed.Parameters,
-		Resources:  map[string]string{},
+		Outputs:    maps.Clone(s.deployed.Outputs),
+		Parameters: maps.Clone(s.deployed.Parameters),
+		Resources:  maps.Clone(s.deployed.Resources),
 	}
-	for id, resource := range deployed.Resources {
-		d.Resources[id] = resource.PhysicalID
-	}
-	return d
-}
-
-// inCloudFormation returns the stack as CloudFormation describes it, with the parameters
-// that an operator needs and the resources that exist here. The log groups have a name
-// but do not exist.
-func (s *Stack) inCloudFormation() aws.Stack {
-	plan := s.Configs["functions/card-sync"].Environment
-	deployed := aws.Stack{
-		Name: stackName,
-		Outputs: map[string]string{
-			"ApiUrl":               s.URL,
-			"NotificationUrl":      s.URL + notifications,
-			"EventBusName":         s.Configs["functions/card-events"].Environment["EVENT_BUS_NAME"],
-			"CardPlanBucketName":   plan["CARD_PLAN_BUCKET"],
-			"CardPlan":             "s3://" + plan["CARD_PLAN_BUCKET"] + "/" + plan["CARD_PLAN_KEY"],
-			"CardSyncFunctionName": s.Configs["functions/card-sync"].Name,
-			"CardExtFunctionName":  s.Configs["functions/card-ext"].Name,
-			"FunctionLogGroup":     "FunctionLogs",
-		},
-		Parameters: map[string]string{"CardPlanKey": plan["CARD_PLAN_KEY"]},
-		Resources: map[string]aws.Resource{
-			"CardTicket":   {Type: "AWS::SecretsManager::Secret", PhysicalID: s.Configs["functions/card-ext"].Environment["CARD_TICKET_SECRET_ID"]},
-			"EventArchive": {Type: "AWS::Events::Archive", PhysicalID: archive},
-			"ApiLogs":      {Type: "AWS::Logs::LogGroup", PhysicalID: "ApiLogs"},
-		},
-	}
-	for _, id := range []string{"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations"} {
-		if q := s.Queues.Get(id); q != nil {
-			deployed.Resources[id] = aws.Resource{Type: "AWS::SQS::Queue", PhysicalID: q.URL()}
-		}
-	}
-	for output, queue := range map[string]string{"ConfirmDeadLetterQueueUrl": "ConfirmDeadLetters", "FailedInvocationsQueueUrl": "FailedInvocations"} {
-		if url := deployed.Resources[queue].PhysicalID; url != "" {
-			deployed.Outputs[output] = url
-		}
-	}
-	for _, parameter := range []string{"MerchantSecretArn", "OfficialAccountSecretArn", "LoginSecretArn"} {
-		if arn := s.parameters[parameter]; arn != "" {
-			deployed.Parameters[parameter] = arn
-		}
-	}
-	for _, config := range s.Configs {
-		deployed.Resources[config.Name] = aws.Resource{Type: "AWS::Lambda::Function", PhysicalID: config.Name}
-	}
-	return deployed
 }
 
 // ServeEvents streams each further event that the bus takes, one line of JSON each,

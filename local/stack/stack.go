@@ -164,6 +164,7 @@ type Stack struct {
 
 	cloud       *aws.Server
 	parameters  map[string]string           // of the template
+	deployed    *template.Template          // with the URL of this API instead of AWS's
 	byLogicalID map[string]*lambda.Function // the same as Functions
 	closers     []func() error
 }
@@ -198,20 +199,31 @@ func (p *Project) start(s *Stack, cfg Config) error {
 	if err := s.setParameters(cfg); err != nil {
 		return err
 	}
-	deployed, err := template.Read(filepath.Join(p.root, "template.yaml"), s.parameters)
-	if err != nil {
+	if s.deployed, err = template.Read(filepath.Join(p.root, "template.yaml"), s.parameters); err != nil {
 		return err
 	}
-	if err := p.createFunctions(s, cfg, deployed.Functions); err != nil {
+	s.useURL()
+	if err := p.createFunctions(s, cfg); err != nil {
 		return err
 	}
-	if err := s.connect(deployed); err != nil {
+	if err := s.connect(); err != nil {
 		return err
 	}
-	s.syncAfterPut()
-	s.serve(listener, deployed, cfg.Unthrottled)
-	s.cloud.Stacks.Put(s.inCloudFormation())
+	s.serve(listener, cfg.Unthrottled)
 	return nil
+}
+
+// useURL replaces the URL that the API would have in AWS.
+func (s *Stack) useURL() {
+	inAWS := s.deployed.Outputs["ApiUrl"]
+	for name, value := range s.deployed.Outputs {
+		s.deployed.Outputs[name] = strings.ReplaceAll(value, inAWS, s.URL)
+	}
+	for _, f := range s.deployed.Functions {
+		for name, value := range f.Environment {
+			f.Environment[name] = strings.ReplaceAll(value, inAWS, s.URL)
+		}
+	}
 }
 
 // startSandboxes starts a sandbox in place of each service that cfg has no secret for,
@@ -318,16 +330,13 @@ func (p *Project) environment(s *Stack) (variables map[string]string, err error)
 
 // createFunctions creates the functions, and the objects and secrets that their
 // variables name.
-func (p *Project) createFunctions(s *Stack, cfg Config, functions []template.Function) error {
+func (p *Project) createFunctions(s *Stack, cfg Config) error {
 	variables, err := p.environment(s)
 	if err != nil {
 		return err
 	}
-	for _, f := range functions {
+	for _, f := range s.deployed.Functions {
 		maps.Copy(f.Environment, variables)
-		if f.Environment["NOTIFY_URL"] != "" && s.WeChatPay != nil { // the sandbox notifies this stack
-			f.Environment["NOTIFY_URL"] = s.URL + notifications
-		}
 		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
 			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
 		}
@@ -361,11 +370,12 @@ func (p *Project) createFunctions(s *Stack, cfg Config, functions []template.Fun
 }
 
 // serve serves the API and Mux.
-func (s *Stack) serve(listener net.Listener, deployed *template.Template, unthrottled bool) {
-	if s.Guard.Token != "" && deployed.CORS != nil {
-		deployed.CORS.AllowHeaders = append(deployed.CORS.AllowHeaders, strings.ToLower(guard.TokenHeader))
+func (s *Stack) serve(listener net.Listener, unthrottled bool) {
+	cors := s.deployed.CORS
+	if s.Guard.Token != "" && cors != nil {
+		cors.AllowHeaders = append(cors.AllowHeaders, strings.ToLower(guard.TokenHeader))
 	}
-	api := apigateway.New(s.routes(deployed, unthrottled), deployed.CORS)
+	api := apigateway.New(s.routes(unthrottled), cors)
 	s.Mux = http.NewServeMux()
 	server := &http.Server{Handler: s.Guard.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect a path such as /a//b, which API Gateway does not.
@@ -380,13 +390,13 @@ func (s *Stack) serve(listener net.Listener, deployed *template.Template, unthro
 }
 
 // routes returns the API's routes, and sets s.Routes.
-func (s *Stack) routes(deployed *template.Template, unthrottled bool) (routes []apigateway.Route) {
+func (s *Stack) routes(unthrottled bool) (routes []apigateway.Route) {
 	folders := map[string]string{} // by logical ID
-	for _, f := range deployed.Functions {
+	for _, f := range s.deployed.Functions {
 		folders[f.LogicalID] = f.Folder
 	}
 	authorizers := map[*template.Authorizer]apigateway.Authorizer{}
-	for _, route := range deployed.Routes {
+	for _, route := range s.deployed.Routes {
 		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
 		if unthrottled {
 			route.Throttling = nil
@@ -399,17 +409,6 @@ func (s *Stack) routes(deployed *template.Template, unthrottled bool) (routes []
 		})
 	}
 	return routes
-}
-
-// syncAfterPut invokes card-sync when a new card plan is uploaded, as the rule
-// PlanChanged does.
-func (s *Stack) syncAfterPut() {
-	plan := s.Configs["functions/card-sync"].Environment
-	s.Plans.OnCreated(func(bucket, key string) {
-		if bucket == plan["CARD_PLAN_BUCKET"] && key == plan["CARD_PLAN_KEY"] {
-			_, _ = s.Invoke(context.Background(), "functions/card-sync", []byte(`{"action": "sync"}`)) // the function logs errors
-		}
-	})
 }
 
 // URL returns the URL at which this machine reaches a listener. For a listener on all
@@ -449,30 +448,41 @@ func (s *Stack) authorizer(route template.Route, made map[*template.Authorizer]a
 	return made[a]
 }
 
-// connect creates the event buses and the queues, and connects them to the functions.
-func (s *Stack) connect(deployed *template.Template) error {
-	s.Queues.Create(deployed.Queues)
-	for _, bus := range deployed.Buses {
+// connect creates the event buses and the queues, and connects them to the functions. As
+// the template configures the plan's bucket, a new object is an event on the default bus.
+func (s *Stack) connect() error {
+	s.Queues.Create(s.deployed.Queues)
+	for _, bus := range s.deployed.Buses {
 		s.Events.CreateBus(bus)
-		s.Events.CreateArchive(archive, bus)
 	}
-	for _, rule := range deployed.Rules {
-		var targets []*aws.Queue
-		for _, target := range rule.Targets {
-			targets = append(targets, s.Queues.Get(target))
-		}
-		if err := s.Events.PutRule(rule, targets); err != nil {
+	for _, rule := range s.deployed.Rules {
+		if err := s.Events.PutRule(rule, func(event []byte) { s.deliver(rule, event) }); err != nil {
 			return err
 		}
 	}
-	for _, source := range deployed.EventSources {
-		stop, err := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
-		if err != nil {
-			return err
-		}
+	for _, source := range s.deployed.EventSources {
+		stop := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
 		s.onClose(func() error { stop(); return nil })
 	}
+	type named struct {
+		Name string `json:"name,omitempty"`
+		Key  string `json:"key,omitempty"`
+	}
+	s.Plans.OnCreated(func(bucket, key string) {
+		s.Events.Put("aws.s3", "Object Created", map[string]named{"bucket": {Name: bucket}, "object": {Key: key}})
+	})
 	return nil
+}
+
+// deliver sends an event to the targets of a rule.
+func (s *Stack) deliver(rule template.Rule, event []byte) {
+	for _, id := range rule.Queues {
+		s.Queues.Get(id).SendEvent(event)
+	}
+	if f := s.byLogicalID[rule.Function]; f != nil {
+		input := []byte(cmp.Or(rule.Input, string(event)))
+		go f.Invoke(context.Background(), input) // the function logs errors
+	}
 }
 
 // Invoke invokes the function in a folder as a schedule or an operator does, and returns

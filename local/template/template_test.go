@@ -39,53 +39,48 @@ Resources:
     Type: AWS::Serverless::Function
     Properties:
       Timeout: 30
-      Role: !Unknown x # not needed, so not resolved
       Environment:
-        Variables: {SHARED: own, NUMBER: 0x10, FLAG: yes, DROPPED: !Ref AWS::NoValue}
+        Variables: {SHARED: own, NUMBER: 16, FLAG: true, DROPPED: !Ref AWS::NoValue}
       Events:
-        Second:
-          Type: HttpApi
-          Properties: {ApiId: !Ref Api, Path: "/v3/{card_id}/y", Method: post}
-        First:
-          Type: HttpApi
-          Properties: {Path: /v3, Method: GET}
         Nightly:
           Type: Schedule
-  Api:
-    Type: AWS::Serverless::HttpApi
+        Changed:
+          Type: EventBridgeRule
+          Properties: {Pattern: {source: [!Ref Level]}, Input: '{"a": 1}', DeadLetterConfig: {Arn: x}}
   OmittedFunction:
     Type: AWS::Serverless::Function
     Condition: Never
   APIKey2Function:
     Type: AWS::Serverless::Function
     Properties: {MemorySize: 10240}
+Outputs:
+  Function: {Value: !Sub "${MerchantTokenFunction}/${AWS::Region}"}
+  Omitted: {Condition: Never, Value: !Ref OmittedFunction}
 `
 	got, err := read(t, text, map[string]string{"Level": "debug", "AWS::Region": "eu-west-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes := []Route{
-		{Method: "POST", Path: "/v3/{card_id}/y", Function: "MerchantTokenFunction", Authorization: "AWS_IAM"},
-		{Method: "GET", Path: "/v3", Function: "MerchantTokenFunction", Authorization: "AWS_IAM"},
-	}
-	want := &Template{Routes: routes, Functions: []Function{{
+	want := &Template{Functions: []Function{{
 		LogicalID:   "MerchantTokenFunction",
 		Folder:      "functions/merchant-token",
 		Timeout:     30 * time.Second,
 		MemorySize:  256,
-		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "0x10", "FLAG": "yes"},
+		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "16", "FLAG": "true"},
 	}, {
 		LogicalID:   "APIKey2Function",
 		Folder:      "functions/api-key2",
 		Timeout:     15 * time.Second,
 		MemorySize:  10240,
 		Environment: map[string]string{"LEVEL": "debug", "SHARED": "global", "DROPPED": "x"},
-	}}}
+	}},
+		Rules:      []Rule{{LogicalID: "MerchantTokenFunctionChanged", Bus: "default", Pattern: []byte(`{"source":["debug"]}`), Function: "MerchantTokenFunction", Input: `{"a": 1}`}},
+		Parameters: map[string]string{"Level": "debug", "Memory": "256"},
+		Resources:  map[string]string{"MerchantTokenFunction": "MerchantTokenFunction", "APIKey2Function": "APIKey2Function"},
+		Outputs:    map[string]string{"Function": "MerchantTokenFunction/eu-west-1"},
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
-	}
-	if key := got.Routes[0].Key(); key != "POST /v3/{card_id}/y" {
-		t.Errorf("Key = %s", key)
 	}
 }
 
@@ -145,11 +140,11 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `!Ref Test`, err: ":22: Test does not exist, by its condition"},
 		{expression: `!GetAtt Test.Arn`, err: ":22: Test does not exist, by its condition"},
 		{expression: `!Sub "${Test}"`, err: ":22: Test does not exist, by its condition"},
-		{expression: `!Ref Zones`, err: ":22: variable V is not a string"},
+		{expression: `!Ref Zones`, err: ":22: not a string"},
 		{expression: `!GetAtt Table.Arn`, want: "arn:aws:local:us-east-1:123456789012:Table"},
 		{expression: `!GetAtt [Table, StreamArn]`, want: "Table.StreamArn"},
 		{expression: `{"Fn::GetAtt": [Table, Arn]}`, want: "arn:aws:local:us-east-1:123456789012:Table"},
-		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is not a resource"},
+		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is neither a parameter nor a resource"},
 		{expression: `!GetAtt Table`, err: ":22: wrong arguments of GetAtt"},
 		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-${!Kept}-$"`, want: "prod-us-east-1-Table-${Kept}-$"},
 		{expression: `!Sub "${Table.Arn}"`, want: "arn:aws:local:us-east-1:123456789012:Table"},
@@ -162,9 +157,10 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `{"Fn::Join": [",", {Ref: Zones}]}`, want: "a,b,c"},
 		{expression: `!Join [a]`, err: ":22: wrong arguments of Join"},
 		{expression: `!Join [a, b]`, err: ":22: not a list"},
-		{expression: `!Join [a, [[b]]]`, err: ":22: not a string"},
+		{expression: `!Join [a, [[b]]]`, err: ":22: not a list of strings"},
 		{expression: `!Select [1, !Ref Zones]`, want: "b"},
 		{expression: `!Select ["3", !Ref Zones]`, err: ":22: Select has no item 3 of 3"},
+		{expression: `!Join ["+", !Split [":", !GetAtt Table.Arn]]`, want: "arn+aws+local+us-east-1+123456789012+Table"},
 		{expression: `!FindInMap [Size, !Ref Stage, n]`, want: "8"},
 		{expression: `{"Fn::FindInMap": [Size, test, n]}`, want: "1"},
 		{expression: `!FindInMap [Size, dev, n]`, err: ":22: no dev in Mappings"},
@@ -175,7 +171,7 @@ func TestIntrinsics(t *testing.T) {
 		{expression: `!If [Nowhere, a, b]`, err: ":22: no condition Nowhere"},
 		{expression: `!If [Circular, a, b]`, err: ":13: nested more than 100 deep"},
 		{expression: `!Base64 x`, err: ":22: function Base64 is not supported"},
-		{expression: `{a: b}`, err: ":22: variable V is not a string"},
+		{expression: `{a: b}`, err: ":22: not a string"},
 	}
 	for _, test := range tests {
 		t.Run(test.expression, func(t *testing.T) {
@@ -196,33 +192,21 @@ func TestIntrinsics(t *testing.T) {
 
 func TestReadFails(t *testing.T) {
 	const function = "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties:\n      "
-	event := func(properties string) string {
-		return function + "Events:\n        E:\n          Type: HttpApi\n          Properties: {" + properties + "}\n"
-	}
-	const oneRoute = "template.yaml:6: event E does not have a single method and path"
-	tests := []struct {
+	for _, test := range []struct {
 		name, text string
 		params     map[string]string
 		err        string
 	}{
 		{"empty", "", nil, "template.yaml:1: not a template"},
 		{"a list", "- a", nil, "template.yaml:1: not a template"},
-		{"malformed", "a: b\nc: [", nil, "template.yaml:2: did not find expected node content"},
-		{"no resources", "a: b", nil, "template.yaml:1: no Resources"},
-		{"no function", "Resources:\n  A: {Type: B}", nil, "template.yaml:2: no AWS::Serverless::Function in Resources"},
-		{"no properties", "Resources:\n  F: {Type: AWS::Serverless::Function}", nil, "template.yaml:2: F has no Properties"},
+		{"malformed", "a: b\nc: [", nil, "template.yaml: yaml: line 2: did not find expected node content"},
+		{"no function", "Resources:\n  A: {Type: B}", nil, "template.yaml:1: no AWS::Serverless::Function in Resources"},
 		{"unknown parameter", function + "A: b", map[string]string{"P": "x"}, "template.yaml: no parameter P"},
 		{"unknown condition", "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Condition: C", nil, "template.yaml:4: no condition C"},
-		{"timeout", function + "Timeout: 901", nil, `template.yaml:5: Timeout "901" is not a number from 1 to 900`},
-		{"memory", function + "MemorySize: much", nil, `template.yaml:5: MemorySize "much" is not a number from 128 to 10240`},
-		{"no method", event("Path: /a"), nil, oneRoute},
-		{"any method", event("Path: /a, Method: any"), nil, oneRoute},
-		{"no path", event("Method: GET"), nil, oneRoute},
-		{"greedy parameter before the end", event("Method: GET, Path: '/{id+}/v3'"), nil, oneRoute},
-		{"same route", event("Method: GET, Path: /a") + "  G:\n    Type: AWS::Serverless::Function\n    Properties: {Events: {E: {Type: HttpApi, Properties: {Method: get, Path: /a}}}}",
-			nil, "template.yaml:10: G has the route GET /a of F"},
-	}
-	for _, test := range tests {
+		{"no number", function + "MemorySize: much", nil, `template.yaml:2: F: strconv.Atoi: parsing "much": invalid syntax`},
+		{"unknown event", function + "Events: {E: {Type: HttpApi}}", nil, "template.yaml:5: F has the event E of type HttpApi, which is not supported"},
+		{"output of what does not exist", function + "A: b\nOutputs: {O: {Value: !Ref X}}", nil, "template.yaml:6: X is neither a parameter nor a resource"},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := read(t, test.text, test.params)
 			if err == nil || err.Error() != test.err {
@@ -233,5 +217,27 @@ func TestReadFails(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "template.yaml")
 	if _, err := Read(missing, nil); err == nil || !strings.Contains(err.Error(), missing) {
 		t.Errorf("error %v, want one naming %s", err, missing)
+	}
+}
+
+// failing is a change of a template, after which reading it fails.
+type failing struct {
+	name, old, new string
+	err            string // without the file and line
+}
+
+func requireFailures(t *testing.T, text string, params map[string]string, tests []failing) {
+	t.Helper()
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			changed := strings.Replace(text, test.old, test.new, 1)
+			if changed == text {
+				t.Fatalf("no %s in the template", test.old)
+			}
+			_, err := read(t, changed, params)
+			if err == nil || !strings.HasPrefix(err.Error(), "template.yaml:") || !strings.HasSuffix(err.Error(), ": "+test.err) {
+				t.Errorf("error %v, want %s", err, test.err)
+			}
+		})
 	}
 }

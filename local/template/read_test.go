@@ -127,7 +127,7 @@ func TestCORS(t *testing.T) {
 	some := func(origins ...string) *CORS {
 		return &CORS{
 			AllowOrigins: origins, AllowMethods: []string{"POST"}, AllowHeaders: []string{"authorization", "content-type"},
-			ExposeHeaders: []string{"retry-after"}, MaxAge: time.Hour,
+			ExposeHeaders: []string{"retry-after"}, MaxAge: 3600,
 		}
 	}
 	withCredentials := some("https://a")
@@ -160,58 +160,35 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// TestAPIFails changes the template above: new replaces old.
 func TestAPIFails(t *testing.T) {
 	const notOne = "Route does not have a single method and path"
-	tests := []struct {
-		name     string
-		auth     string
-		old, new string
-		err      string // without the file and line
-	}{
-		{"no route key", "IAM", "      RouteKey: POST /v3/{id}\n", "", "Route has no RouteKey"},
-		{"default route", "IAM", "POST /v3/{id}", "$default", notOne},
-		{"any method", "IAM", "POST /v3/{id}", "ANY /v3", notOne},
-		{"greedy parameter before the end", "IAM", "POST /v3/{id}", "GET /{id+}/v3", notOne},
-		{"same route", "IAM", "POST /v3/{id}", "GET /open", "DoFunction has the route GET /open of DoFunction"},
-		{"no target", "IAM", "      Target: !Sub integrations/${Integration}\n", "", "Route has no Target"},
-		{"no integration", "IAM", "integrations/${Integration}", "${Integration}", "Route has a Target that is not an integration"},
-		{"unknown integration", "IAM", "integrations/${Integration}", "integrations/x", `"x" is no AWS::ApiGatewayV2::Integration`},
-		{"other integration", "IAM", "AWS_PROXY", "HTTP_PROXY", "Integration has the IntegrationType HTTP_PROXY, and only AWS_PROXY is supported"},
-		{"other format", "IAM", `PayloadFormatVersion: "2.0"}`, `PayloadFormatVersion: "1.0"}`, "Integration has the PayloadFormatVersion 1.0, and only 2.0 is supported"},
-		{"no function", "IAM", "!GetAtt DoFunction.Arn", "!GetAtt Api.Arn", `"Api" is no AWS::Serverless::Function`},
-		{"absent function", "IAM", "!GetAtt DoFunction.Arn", "!GetAtt AskFunction.Arn", "AskFunction does not exist, by its condition"},
-		{"other authorization", "IAM", "[IsIAM, AWS_IAM,", "[IsIAM, X,", "Route has the AuthorizationType X, not NONE, AWS_IAM, JWT or CUSTOM"},
-		{"no authorizer", "IAM", "[IsIAM, AWS_IAM,", "[IsIAM, JWT,", "Route has no AuthorizerId"},
-		{"unknown authorizer", "JWT", "!Ref JwtAuthorizer", "x", `"x" is no AWS::ApiGatewayV2::Authorizer`},
-		{"absent authorizer", "JWT", "!Ref JwtAuthorizer", "!Ref RequestAuthorizer", "RequestAuthorizer does not exist, by its condition"},
-		{"authorizer of another type", "JWT", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM, but JwtAuthorizer is of another type"},
-		{"no authorizer's type", "JWT", "      AuthorizerType: JWT\n", "", "JwtAuthorizer has no AuthorizerType"},
-		{"unknown authorizer's type", "JWT", "AuthorizerType: JWT", "AuthorizerType: X", "JwtAuthorizer has the AuthorizerType X, not JWT or REQUEST"},
-		{"no identity source", "JWT", "[$request.header.Authorization]", "[]", "JwtAuthorizer has no IdentitySource"},
-		{"other identity source", "JWT", "$request.header.Authorization", "$request.querystring.a", "JwtAuthorizer has the identity source $request.querystring.a, and only headers are supported"},
-		{"no issuer", "JWT", `Issuer: "https://issuer.example.com", `, "", "JwtAuthorizer has no Issuer"},
-		{"no JWT configuration", "JWT", "JwtConfiguration", "Other", "JwtAuthorizer has no JwtConfiguration"},
-		{"other payload", "CUSTOM", `AuthorizerPayloadFormatVersion: "2.0"`, `AuthorizerPayloadFormatVersion: "1.0"`, "RequestAuthorizer has the AuthorizerPayloadFormatVersion 1.0, and only 2.0 is supported"},
-		{"policies", "CUSTOM", "EnableSimpleResponses: true", "EnableSimpleResponses: false", "RequestAuthorizer has the EnableSimpleResponses false, and only true is supported"},
-		{"ttl", "CUSTOM", "!Ref Seconds", "3601", `AuthorizerResultTtlInSeconds "3601" is not a number from 0 to 3600`},
-		{"no authorizer's function", "CUSTOM", "${AskFunction.Arn}", "x", `"x" is no AWS::Serverless::Function`},
-		{"origins", "IAM", "CorsConfiguration: !If", "CorsConfiguration: {AllowOrigins: x}\n      Other: !If", "not a list"},
-		{"age", "IAM", "CorsConfiguration: !If", "CorsConfiguration: {MaxAge: x}\n      Other: !If", `MaxAge "x" is not a number from 0 to 86400`},
-		{"second API", "IAM", "  DoFunction:", "  Api2: {Type: AWS::ApiGatewayV2::Api}\n  DoFunction:", "Api2 is a second API"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			text := strings.Replace(api, test.old, test.new, 1)
-			if text == api {
-				t.Fatalf("no %s in the template", test.old)
-			}
-			_, err := read(t, text, map[string]string{"Auth": test.auth})
-			if err == nil || !strings.HasPrefix(err.Error(), "template.yaml:") || !strings.HasSuffix(err.Error(), ": "+test.err) {
-				t.Errorf("error %v, want %s", err, test.err)
-			}
-		})
-	}
+	requireFailures(t, api, nil, []failing{
+		{"no route key", "      RouteKey: POST /v3/{id}\n", "", notOne},
+		{"default route", "POST /v3/{id}", "$default", notOne},
+		{"any method", "POST /v3/{id}", "ANY /v3", notOne},
+		{"greedy parameter before the end", "POST /v3/{id}", "GET /{id+}/v3", notOne},
+		{"same route", "POST /v3/{id}", "GET /open", "Open has the route GET /open of another"},
+		{"no target", "      Target: !Sub integrations/${Integration}\n", "", `Route: "" is no AWS::ApiGatewayV2::Integration`},
+		{"other integration", "AWS_PROXY", "HTTP_PROXY", "Route has an integration that is not AWS_PROXY with the format 2.0"},
+		{"other format", `PayloadFormatVersion: "2.0"}`, `PayloadFormatVersion: "1.0"}`, "Route has an integration that is not AWS_PROXY with the format 2.0"},
+		{"no function", "!GetAtt DoFunction.Arn", "!GetAtt Api.Arn", `Route: "Api" is no AWS::Serverless::Function`},
+		{"absent function", "!GetAtt DoFunction.Arn", "!GetAtt AskFunction.Arn", "AskFunction does not exist, by its condition"},
+		{"other authorization", "[IsIAM, AWS_IAM,", "[IsIAM, X,", "Route has the AuthorizationType X, not NONE, AWS_IAM, JWT or CUSTOM"},
+		{"no authorizer", "[IsIAM, AWS_IAM,", "[IsIAM, JWT,", `Route: "" is no AWS::ApiGatewayV2::Authorizer`},
+		{"unknown property", "      RouteKey:", "      ApiKeyRequired: true\n      RouteKey:", `Route: unknown field "ApiKeyRequired"`},
+		{"origins", "CorsConfiguration: !If", "CorsConfiguration: {AllowOrigins: x}\n      Body: !If", `Api: cannot unmarshal string into Go struct field CORS.CorsConfiguration.AllowOrigins of type []string`},
+	})
+	requireFailures(t, api, map[string]string{"Auth": "JWT"}, []failing{
+		{"absent authorizer", "!Ref JwtAuthorizer", "!Ref RequestAuthorizer", "RequestAuthorizer does not exist, by its condition"},
+		{"authorizer of another type", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM, but JwtAuthorizer is of another type"},
+		{"other identity source", "$request.header.Authorization", "$request.querystring.a", "JwtAuthorizer has the identity source $request.querystring.a, and only headers are supported"},
+	})
+	const other = "RequestAuthorizer does not have the format 2.0 with simple responses"
+	requireFailures(t, api, map[string]string{"Auth": "CUSTOM"}, []failing{
+		{"other payload", `AuthorizerPayloadFormatVersion: "2.0"`, `AuthorizerPayloadFormatVersion: "1.0"`, other},
+		{"policies", "EnableSimpleResponses: true", "EnableSimpleResponses: false", other},
+		{"no authorizer's function", "${AskFunction.Arn}", "x", `Route: "x" is no AWS::Serverless::Function`},
+	})
 }
 
 func TestThrottling(t *testing.T) {
@@ -231,9 +208,7 @@ func TestThrottling(t *testing.T) {
 		{"a route's that is left out", byDefault + `, RouteSettings: {"GET /none": !If [IsJWT, {ThrottlingRateLimit: 5}, !Ref AWS::NoValue]}`, limit(1800, 7), limit(1800, 7), ""},
 		{"all routes' that are left out", `RouteSettings: !If [IsJWT, {"GET /none": {ThrottlingRateLimit: 5}}, !Ref AWS::NoValue]`, nil, nil, ""},
 		{"unknown route", `RouteSettings: {"GET /none": {ThrottlingRateLimit: 5}}`, nil, nil, "RouteSettings have the route GET /none, which does not exist"},
-		{"a parameter", `RouteSettings: {"GET /open": {ThrottlingRateLimit: !Ref Seconds}}`, nil, nil, "ThrottlingRateLimit of a route must be a literal"},
-		{"no number", `DefaultRouteSettings: {ThrottlingRateLimit: x}`, nil, nil, `ThrottlingRateLimit "x" is not a rate`},
-		{"no burst", `DefaultRouteSettings: {ThrottlingRateLimit: 1, ThrottlingBurstLimit: x}`, nil, nil, `ThrottlingBurstLimit "x" is not a number from 0 to 2147483647`},
+		{"a parameter", `RouteSettings: {"GET /open": {ThrottlingRateLimit: !Ref Seconds}}`, nil, nil, "Stage: cannot unmarshal string into Go struct field .RouteSettings.ThrottlingRateLimit of type float64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := read(t, api+"  Stage: {Type: AWS::ApiGatewayV2::Stage, Properties: {"+test.properties+"}}\n", nil)
@@ -251,4 +226,103 @@ func TestThrottling(t *testing.T) {
 			}
 		})
 	}
+}
+
+// carriers is a template with a bus, a rule, a queue, its dead-letter queue and a
+// mapping, all on a condition.
+const carriers = `
+Parameters:
+  Confirm: {Type: String, Default: AUTO}
+  Count: {Type: Number, Default: 12}
+Conditions:
+  Confirms: !Equals [!Ref Confirm, AUTO]
+  Never: !Equals [a, b]
+Resources:
+  DoFunction:
+    Type: AWS::Serverless::Function
+    Properties:
+      Environment:
+        Variables:
+          BUS: !Ref Bus
+          QUEUE: !If [Confirms, !Ref Queue, ""]
+          ARN: !If [Confirms, !GetAtt Queue.Arn, ""]
+  Bus:
+    Type: AWS::Events::EventBus
+    Properties: {Name: !Sub "${AWS::StackName}-cards"}
+  Rule:
+    Type: AWS::Events::Rule
+    Condition: Confirms
+    Properties:
+      EventBusName: !Ref Bus
+      EventPattern: {source: [!Ref Count, a], detail-type: [{suffix: .CREATE}], detail: {n: [1, true, null, 1.5]}, resources: !If [Confirms, !Ref AWS::NoValue, [x]]}
+      Targets: [{Id: a, Arn: !GetAtt Queue.Arn, DeadLetterConfig: {Arn: !GetAtt Dead.Arn}}]
+  Queue:
+    Type: AWS::SQS::Queue
+    Condition: Confirms
+    Properties:
+      VisibilityTimeout: 180
+      DelaySeconds: 5
+      RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: !Ref Count}
+      SqsManagedSseEnabled: true
+  Dead: {Type: AWS::SQS::Queue, Condition: Confirms}
+  Mapping:
+    Type: AWS::Lambda::EventSourceMapping
+    Condition: Confirms
+    Properties: {EventSourceArn: !GetAtt Queue.Arn, FunctionName: !Ref DoFunction, BatchSize: 5, FunctionResponseTypes: [ReportBatchItemFailures], ScalingConfig: {MaximumConcurrency: 2}}
+`
+
+func TestCarriers(t *testing.T) {
+	got, err := read(t, carriers, map[string]string{"AWS::Region": "eu-west-1", "AWS::StackName": "stack"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const arn, url = "arn:aws:sqs:eu-west-1:123456789012:", "https://sqs.eu-west-1.amazonaws.com/123456789012/"
+	want := Template{
+		Buses: []string{"stack-cards"},
+		Rules: []Rule{{LogicalID: "Rule", Bus: "stack-cards", Pattern: []byte(`{"detail":{"n":[1,true,null,1.5]},"detail-type":[{"suffix":".CREATE"}],"source":["12","a"]}`), Queues: []string{"Queue"}}},
+		Queues: []Queue{
+			{LogicalID: "Queue", ARN: arn + "Queue", URL: url + "Queue", VisibilityTimeout: 3 * time.Minute, Delay: 5 * time.Second, DeadLetters: "Dead", MaxReceiveCount: 12},
+			{LogicalID: "Dead", ARN: arn + "Dead", URL: url + "Dead", VisibilityTimeout: 30 * time.Second},
+		},
+		EventSources: []EventSource{{"Mapping", "Queue", "DoFunction", 5, 2, true}},
+	}
+	env := map[string]string{"BUS": "stack-cards", "QUEUE": url + "Queue", "ARN": arn + "Queue"}
+	if !reflect.DeepEqual(got.Functions[0].Environment, env) {
+		t.Errorf("environment %v, want %v", got.Functions[0].Environment, env)
+	}
+	got.Functions, got.Parameters, got.Resources, got.Outputs = nil, nil, nil, nil
+	if !reflect.DeepEqual(*got, want) {
+		t.Errorf("got %+v, want %+v", *got, want)
+	}
+
+	got, err = read(t, carriers, map[string]string{"Confirm": "OWN"})
+	if err != nil || got.Rules != nil || got.Queues != nil || got.EventSources != nil || len(got.Buses) != 1 {
+		t.Errorf("without the condition %+v, %v", got, err)
+	}
+}
+
+// TestCarrierDefaults takes out what is optional.
+func TestCarrierDefaults(t *testing.T) {
+	text := strings.NewReplacer("      EventBusName: !Ref Bus\n", "", ", BatchSize: 5, FunctionResponseTypes: [ReportBatchItemFailures], ScalingConfig: {MaximumConcurrency: 2}", "").Replace(carriers)
+	got, err := read(t, text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (EventSource{"Mapping", "Queue", "DoFunction", 10, 0, false}); got.EventSources[0] != want || got.Rules[0].Bus != "default" {
+		t.Errorf("got %+v, and bus %s", got.EventSources[0], got.Rules[0].Bus)
+	}
+}
+
+func TestCarriersFail(t *testing.T) {
+	requireFailures(t, carriers, nil, []failing{
+		{"no bus's name", `Properties: {Name: !Sub "${AWS::StackName}-cards"}`, "Properties: {}", "Bus has no Name"},
+		{"schedule", "      EventPattern:", "      ScheduleExpression: rate(1 day)\n      EventPattern:", `Rule: unknown field "ScheduleExpression"`},
+		{"other target", "{Id: a, Arn: !GetAtt Queue.Arn", "{Id: a, Arn: !GetAtt DoFunction.Arn", `Rule: "DoFunction" is no AWS::SQS::Queue`},
+		{"part of the event", "{Id: a,", "{Id: a, InputPath: $.detail,", `Rule: unknown field "InputPath"`},
+		{"queue of another kind", "      DelaySeconds: 5", "      FifoQueue: true", `Queue: unknown field "FifoQueue"`},
+		{"dead letters", "deadLetterTargetArn: !GetAtt Dead.Arn", "deadLetterTargetArn: !GetAtt Bus.Arn", `Queue: "Bus" is no AWS::SQS::Queue`},
+		{"other source", "EventSourceArn: !GetAtt Queue.Arn", "EventSourceArn: !GetAtt Bus.Arn", `Mapping: "Bus" is no AWS::SQS::Queue`},
+		{"window", "BatchSize: 5", "MaximumBatchingWindowInSeconds: 5", `Mapping: unknown field "MaximumBatchingWindowInSeconds"`},
+		{"absent queue", "  Dead: {Type: AWS::SQS::Queue, Condition: Confirms}", "  Dead: {Type: AWS::SQS::Queue, Condition: Never}", "Dead does not exist, by its condition"},
+	})
 }
