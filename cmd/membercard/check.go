@@ -140,13 +140,13 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 			return err
 		}
 		a.during("asking WeChat", func() {
-			_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body, []string{account.Secret})
+			_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body)
 		})
 		const name = "WeChat gives an access token"
 		switch {
 		case err == nil:
 			r.add(step{Name: name, OK: true})
-		case officialaccount.IsErrcode(err, 40164):
+		case officialaccount.IsErrcode(err, apierror.AddressRefused):
 			s := failedCall(name, err)
 			s.Cause = err.(*apierror.Error).Message
 			s.Cure += "; it is this machine's address; the functions call from that of their NAT gateway, which must be on the list too"
@@ -192,7 +192,7 @@ func (a *app) checkLogin() *cobra.Command {
 			a.during("asking WeChat", func() {
 				_, err = officialaccount.Call(ctx, wechat, http.MethodGet, app.path, url.Values{
 					"appid": {app.account.AppID}, "secret": {app.account.Secret}, app.query: {"membercard-check"}, "grant_type": {"authorization_code"},
-				}, nil, []string{app.account.Secret})
+				}, nil)
 			})
 			name := app.name + ": WeChat accepts the AppSecret"
 			// Refusing the code, which is no user's, WeChat has accepted the rest.
@@ -230,6 +230,9 @@ func failedCall(name string, err error) step {
 		s.Cause, s.Cure, s.RequestID = e.Message, e.Cure, e.RequestID
 		if e.Cause != nil {
 			s.Cause = e.Cause.Error()
+		}
+		if e.Cause != nil && e.Status < http.StatusInternalServerError { // WeChat's own message
+			s.Cause += ": " + e.Message
 		}
 	}
 	s.fromHere()

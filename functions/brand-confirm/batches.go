@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/apierror"
+	"membercard/shared/eventbus"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
@@ -42,6 +43,7 @@ type batches struct {
 
 // message has the members of an event that a confirmation needs.
 type message struct {
+	source     string
 	detailType string
 	id         string // ID of the notification
 	request    request
@@ -53,6 +55,7 @@ type message struct {
 func parseMessage(body string) message {
 	m := message{request: request{UserCardConfirmState: created}}
 	var detail, resource json.RawMessage
+	strictjson.Member([]byte(body), "source", &m.source)
 	strictjson.Member([]byte(body), "detail-type", &m.detailType)
 	strictjson.Member([]byte(body), "detail", &detail)
 	strictjson.Member(detail, "id", &m.id)
@@ -129,7 +132,7 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	case temporary:
 		err = b.queue.delay(ctx, m, refusal.RetryAfter)
 	case b.queue.hasDeadLetters():
-		err = b.queue.sendToDeadLetters(ctx, m, refusal.Code)
+		err = b.queue.sendToDeadLetters(ctx, m, refusal)
 	default:
 		return kept
 	}
@@ -146,8 +149,13 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 // error.
 func (b *batches) try(ctx context.Context, event message) (err error) {
 	defer apierror.Recover(ctx, &err)
-	if !strings.HasSuffix(event.detailType, ".USER_CARD.CREATE") {
-		return malformed(errors.New("the message is not an event of type *.USER_CARD.CREATE"))
+	switch {
+	case event.source == "" && event.detailType == "":
+		return malformed(errors.New("the message is not an event"))
+	case event.source != eventbus.Source:
+		return foreign()
+	case !strings.HasSuffix(event.detailType, ".USER_CARD.CREATE"):
+		return malformed(errors.New("the event's type is not *.USER_CARD.CREATE"))
 	}
 	if err := event.request.validate(event.code); err != nil {
 		return malformed(err)
@@ -180,17 +188,23 @@ func malformed(cause error) *apierror.Error {
 	}
 }
 
-// reportFailure logs that a card was not confirmed. It replaces the openid and the card's
-// code, which WeChat's message may contain.
-func (b *batches) reportFailure(ctx context.Context, event message, refusal *apierror.Error) {
-	cause := refusal.Error()
-	for _, private := range []string{event.request.OpenID, event.code} {
-		if private != "" {
-			cause = strings.ReplaceAll(cause, private, "…")
-		}
+// foreign returns the error for an event that card-events did not put on the bus. WeChat
+// Pay's signature does not vouch for it.
+func foreign() *apierror.Error {
+	return &apierror.Error{
+		Status:  http.StatusBadRequest,
+		Code:    "EVENT_FOREIGN",
+		Message: "the event is not from card-events",
+		Cause:   errors.New("the event's source is not " + eventbus.Source),
+		Cure:    "find out who else may put messages into the queue or events on the bus, and take that permission away; discard the message",
 	}
-	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", errors.New(cause), refusal.Cure,
-		slog.String("code", refusal.Code), slog.String("event_id", event.id), slog.String("wechat_request_id", refusal.RequestID))
+}
+
+// reportFailure logs that a card was not confirmed. WeChat's message is not logged: the
+// dead letter has it.
+func (b *batches) reportFailure(ctx context.Context, event message, refusal *apierror.Error) {
+	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", refusal, refusal.Cure,
+		slog.String("code", refusal.Code), telemetry.NotificationID("event_id", event.id), slog.String("wechat_request_id", refusal.RequestID))
 }
 
 // reportQueueFailure logs that a message could not be delayed, or not be sent to the
@@ -198,7 +212,7 @@ func (b *batches) reportFailure(ctx context.Context, event message, refusal *api
 func (b *batches) reportQueueFailure(ctx context.Context, event message, err error) {
 	b.log.Failure(ctx, telemetry.OperatorErrors, "a message could not be delayed or moved", err,
 		"check CONFIRM_QUEUE_URL and CONFIRM_DEAD_LETTER_QUEUE_URL, and that the function's role has sqs:ChangeMessageVisibility for the one and sqs:SendMessage for the other",
-		slog.String("event_id", event.id))
+		telemetry.NotificationID("event_id", event.id))
 }
 
 // wait waits for d, or until ctx ends.

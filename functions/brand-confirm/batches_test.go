@@ -58,6 +58,18 @@ type answer struct {
 
 var success = answer{status: 200, body: card}
 
+// message returns WeChat Pay's message.
+func (a answer) message(t *testing.T) string {
+	t.Helper()
+	var refusal struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &refusal); err != nil {
+		t.Fatal(err)
+	}
+	return refusal.Message
+}
+
 // wechatpay stands for WeChat Pay.
 type wechatpay struct {
 	*httptest.Server
@@ -98,7 +110,7 @@ type sqsServer struct {
 	letters []letter
 }
 
-type letter struct{ body, code string }
+type letter struct{ body, code, message string }
 
 func startSQS(t *testing.T) *sqsServer {
 	s := &sqsServer{t: t, delays: map[string]time.Duration{}}
@@ -131,8 +143,8 @@ func (s *sqsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case operation == "AmazonSQS.ChangeMessageVisibility" && asked.QueueURL == queueURL && asked.VisibilityTimeout != nil && 0 <= *asked.VisibilityTimeout && *asked.VisibilityTimeout <= 43200:
 		s.delays[asked.ReceiptHandle] = time.Duration(*asked.VisibilityTimeout) * time.Second
 		_, _ = io.WriteString(w, `{}`)
-	case operation == "AmazonSQS.SendMessage" && asked.QueueURL == deadLetters && len(asked.MessageAttributes) == 1 && asked.MessageAttributes["Code"].DataType == "String":
-		s.letters = append(s.letters, letter{asked.MessageBody, asked.MessageAttributes["Code"].StringValue})
+	case operation == "AmazonSQS.SendMessage" && asked.QueueURL == deadLetters && len(asked.MessageAttributes) == 2 && asked.MessageAttributes["Code"].DataType == "String" && asked.MessageAttributes["ErrorMessage"].DataType == "String":
+		s.letters = append(s.letters, letter{asked.MessageBody, asked.MessageAttributes["Code"].StringValue, asked.MessageAttributes["ErrorMessage"].StringValue})
 		digest := md5.Sum([]byte(asked.MessageBody))
 		fmt.Fprintf(w, `{"MessageId":"1","MD5OfMessageBody":%q}`, hex.EncodeToString(digest[:]))
 	default:
@@ -218,7 +230,8 @@ func (r result) requireCounts(t *testing.T, counts map[string]float64) {
 // batch.
 func (r result) requireFailure(t *testing.T, code, event string) {
 	t.Helper()
-	if len(r.records) != 2 || r.records[0]["code"] != code || r.records[0]["event_id"] != event || r.records[0]["cause"] == "" || r.records[0]["cure"] == "" {
+	id, _ := r.records[0]["event_id"].(string)
+	if len(r.records) != 2 || r.records[0]["code"] != code || id != event || r.records[0]["cause"] == "" || r.records[0]["cure"] == "" {
 		t.Errorf("%s, want one failure %s", r.log, code)
 	}
 }
@@ -258,7 +271,6 @@ var refusals = []struct {
 	{"no authority", answer{status: 403, body: `{"code":"NO_AUTH","message":"商户暂无权限使用此功能"}`}, "NO_AUTH", deadLettered},
 	{"no such card", answer{status: 404, body: `{"code":"NOT_FOUND","message":"` + userCardCode + `"}`}, "NOT_FOUND", deadLettered},
 	{"confirmed already", answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, "", confirmedBefore},
-	{"confirmed already, by the code", answer{status: 409, body: `{"code":"CARD_ALREADY_CONFIRMED","message":"x"}`}, "", confirmedBefore},
 }
 
 func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
@@ -284,7 +296,7 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 				if delayed := len(s.delays) == 1; delayed != (row.want == kept && queues.url != "") {
 					t.Errorf("delayed: %v", s.delays)
 				}
-				if want != deadLettered && len(s.letters) > 0 || want == deadLettered && !slices.Equal(s.letters, []letter{{createdEvent(), row.code}}) {
+				if want != deadLettered && len(s.letters) > 0 || want == deadLettered && !slices.Equal(s.letters, []letter{{createdEvent(), row.code, row.answer.message(t)}}) {
 					t.Errorf("dead letters: %v", s.letters)
 				}
 			})
@@ -317,26 +329,39 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 	without := func(member string) string {
 		return event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"`+member+`"`, `"another"`, 1))
 	}
-	for _, row := range []struct{ fault, body, event string }{
-		{"no body", ``, ""},
-		{"not JSON", `<xml/>`, ""},
-		{"another kind of message", `{"Type":"Notification"}`, ""},
-		{"another type of event", event("BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", resource), eventID},
-		{"no brand_id", without("brand_id"), eventID},
-		{"no card_id", without("card_id"), eventID},
-		{"no openid", without("openid"), eventID},
-		{"no user_card_code", without("user_card_code"), eventID},
-		{"a user_card_code for another path", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "../1", 1)), eventID},
-		{"openid in another case", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"openid"`, `"OpenID"`, 1)), eventID},
-		{"brand_id as a number", event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"1004"`, "1004", 1)), eventID},
+	const malformed, foreign = "EVENT_MALFORMED", "EVENT_FOREIGN"
+	from := func(source string) string {
+		return strings.Replace(createdEvent(), `"source":"membercard",`, source, 1)
+	}
+	for _, row := range []struct{ fault, code, body, event string }{
+		{"no body", malformed, ``, ""},
+		{"not JSON", malformed, `<xml/>`, ""},
+		{"another kind of message", malformed, `{"Type":"Notification"}`, ""},
+		{"another type of event", malformed, event("BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", resource), eventID},
+		{"no brand_id", malformed, without("brand_id"), eventID},
+		{"no card_id", malformed, without("card_id"), eventID},
+		{"no openid", malformed, without("openid"), eventID},
+		{"no user_card_code", malformed, without("user_card_code"), eventID},
+		{"a user_card_code for another path", malformed, event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "../1", 1)), eventID},
+		{"openid in another case", malformed, event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"openid"`, `"OpenID"`, 1)), eventID},
+		{"brand_id as a number", malformed, event("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", strings.Replace(resource, `"1004"`, "1004", 1)), eventID},
+		{"an id that is no notification's", malformed, strings.Replace(without("openid"), eventID, "openid="+openid, 1), ""},
+
+		{"an event of somebody else", foreign, from(`"source":"com.example.crm",`), eventID},
+		{"an event of AWS", foreign, from(`"source":"aws.s3",`), eventID},
+		{"an event without a source", foreign, from(``), eventID},
+		{"a source in another case", foreign, from(`"source":"MemberCard",`), eventID},
+		{"a source that is not a string", foreign, from(`"source":["membercard"],`), eventID},
+		{"the source in the wrong place", foreign, from(`"detail.source":"membercard",`), eventID},
+		{"another type of event of somebody else", foreign, strings.Replace(from(`"source":"x",`), ".CREATE", ".DELETE", -1), eventID},
 	} {
 		t.Run(row.fault, func(t *testing.T) {
 			s := startSQS(t)
 			w := startWeChatPay(t, success)
 			r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, row.body))
-			r.requireFailure(t, "EVENT_MALFORMED", row.event)
+			r.requireFailure(t, row.code, row.event)
 			r.requireCounts(t, map[string]float64{"dead_lettered": 1})
-			if len(r.kept) > 0 || len(w.calls) > 0 || !slices.Equal(s.letters, []letter{{row.body, "EVENT_MALFORMED"}}) {
+			if len(r.kept) > 0 || len(w.calls) > 0 || len(s.letters) != 1 || s.letters[0].body != row.body || s.letters[0].code != row.code || s.letters[0].message == "" {
 				t.Errorf("kept %q, calls %q, dead letters %v", r.kept, w.calls, s.letters)
 			}
 		})
@@ -469,21 +494,20 @@ func TestTheCureOfARefusal(t *testing.T) {
 		{400, "INVALID_REQUEST", "品牌会员卡模板已失效", "the card's template is no longer valid"},
 		{400, "INVALID_REQUEST", "用户会员卡已失效", "there is nothing to confirm"},
 		{400, "INVALID_REQUEST", "品牌ID、会员卡模板ID或用户标识与用户会员卡不匹配", "as they are in the notification"},
-		{400, "INVALID_REQUEST", "other", "do what WeChat's message says"},
-		{400, "PARAM_ERROR", "参数错误", "correct the field"},
+		{400, "INVALID_REQUEST", "其他", "do what WeChat's message (of a dead letter: ErrorMessage) says"},
+		{400, "PARAM_ERROR", "参数错误", "correct the request"},
 		{403, "NO_AUTH", "商户暂无权限使用此功能", "have WeChat Pay open brand cards"},
 		{403, "RULE_LIMIT", "规则限制", "which rule it is"},
 		{404, "RESOURCE_NOT_EXISTS", "用户会员卡不存在", "WeChat Pay has no such card"},
 		{404, "NOT_FOUND", "请求的资源不存在", "check that the endpoints are WeChat Pay's"},
-		{400, "ANOTHER_CODE", "other", "look the code up"},
+		{400, "ANOTHER_CODE", "其他", "look the code up"},
 	} {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
 			refusal := answer{status: row.status, body: fmt.Sprintf(`{"code":%q,"message":%q}`, row.code, row.message)}
 			got := invoke(t, t.Context(), startWeChatPay(t, refusal).URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
 			got.requireFailure(t, row.code, eventID)
-			cause, _ := got.records[0]["cause"].(string)
-			if cure, _ := got.records[0]["cure"].(string); !strings.Contains(cure, row.cure) || !strings.Contains(cause, row.message) {
-				t.Errorf("cause %q, cure %q", cause, cure)
+			if cure, _ := got.records[0]["cure"].(string); !strings.Contains(cure, row.cure) || strings.Contains(got.log, row.message) {
+				t.Errorf("%s, want the cure %q and not WeChat's message", got.log, row.cure)
 			}
 		})
 	}

@@ -120,11 +120,10 @@ func color(value string) string {
 func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	userCardCode := r.PathParameter("user_card_code")
-	err := r.Decode(&body)
-	for _, private := range []string{userCardCode, body.OpenID, body.PhoneNumber} {
-		r.Redact(private)
+	if err := r.Decode(&body); err != nil {
+		return nil, err
 	}
-	if err := cmp.Or(err, body.validate(userCardCode)); err != nil {
+	if err := body.validate(userCardCode); err != nil {
 		return nil, err
 	}
 	answer, err := confirm(ctx, wechatpay, userCardCode, body)
@@ -147,18 +146,16 @@ func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string
 	return answer, answer.RequireObject()
 }
 
-// confirmedAlready matches the code or the message of a refusal whose reason is that the
-// card is already confirmed. No document states them, so the pattern looks for "already"
-// or 已 before a verb such as "confirmed". Between 已 and the verb there must be neither
-// punctuation nor a character that negates the verb or belongs to another one, as in 已失效
-// (no longer valid) and 已过期 (expired). 失败 (failed) must not follow the verb.
+// confirmedAlready matches the message of a refusal whose reason is that this card is
+// confirmed already. No document states such messages. The card has to be the subject of
+// the verb: a brand or a merchant number that is confirmed or activated, or a user who has
+// done something, says nothing about the card. What follows the verb must not negate it.
 var confirmedAlready = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)already[ _](been[ _])?(confirm|synchron|activ|effective|exist|open|receiv|done|success)` +
-		`|已[^，。,.;；、！!未无不非失过删退停禁]*(确认|同步|生效|开卡|激活|领取)([^失]|$)`)
+	return regexp.MustCompile(`卡[^，。,.;；、！!]{0,4}已(经|被|成功)?(确认|同步|生效|激活)([^失不未前]|$)`)
 })
 
 // isConfirmedAlready reports whether WeChat Pay refused a confirmation because the card is
 // already confirmed.
 func isConfirmedAlready(refusal *apierror.Error) bool {
-	return confirmedAlready().MatchString(refusal.Code + " " + refusal.Message)
+	return confirmedAlready().MatchString(refusal.Message)
 }

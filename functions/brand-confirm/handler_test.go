@@ -150,37 +150,42 @@ func TestTheDocumentsErrors(t *testing.T) {
 
 func TestIsConfirmedAlready(t *testing.T) {
 	for _, row := range []struct {
-		code, message string
-		want          bool
+		message string
+		want    bool
 	}{
-		{"CARD_ALREADY_CONFIRMED", "", true},
-		{"ALREADY_EXISTS", "x", true},
-		{"INVALID_REQUEST", "The user card is already confirmed", true},
-		{"INVALID_REQUEST", "Already activated", true},
-		{"INVALID_REQUEST", "The card has already been confirmed", true},
-		{"INVALID_REQUEST", "The user card has already expired", false},
-		{"CARD_ALREADY_DELETED", "", false},
-		{"INVALID_REQUEST", "会员卡已确认", true},
-		{"INVALID_REQUEST", "该会员卡已经确认过，请勿重复操作", true},
-		{"INVALID_REQUEST", "开卡结果已同步", true},
-		{"INVALID_REQUEST", "用户会员卡已生效", true},
-		{"INVALID_REQUEST", "用户已成功开卡", true},
-		{"INVALID_REQUEST", "用户会员卡已被激活", true},
-		{"INVALID_REQUEST", "用户已领取会员卡", true},
-		{"INVALID_REQUEST", "品牌已授权,会员卡已确认", true},
-		{"INVALID_REQUEST", "会员卡未确认", false},
-		{"INVALID_REQUEST", "会员卡已确认失败", false},
-		{"INVALID_REQUEST", "会员卡已失效，无法激活", false},
-		{"INVALID_REQUEST", "会员卡已失效无法激活", false},
-		{"INVALID_REQUEST", "会员卡已过期不能开卡", false},
-		{"INVALID_REQUEST", "品牌已停用。请确认品牌ID", false},
-		{"INVALID_REQUEST", "请确认会员卡ID", false},
-		{"PARAM_ERROR", "参数错误", false},
-		{"NO_AUTH", "商户暂无权限使用此功能", false},
-		{"", "", false},
+		{"会员卡已确认", true},
+		{"该会员卡已经确认过，请勿重复操作", true},
+		{"开卡结果已同步", true},
+		{"用户会员卡已生效", true},
+		{"用户会员卡已被激活", true},
+		{"该卡状态已生效", true},
+		{"会员卡已成功激活", true},
+		{"品牌已授权,会员卡已确认", true},
+		{"会员卡未确认", false},
+		{"会员卡已确认失败", false},
+		{"该卡已确认不通过", false},
+		{"会员卡已同步未成功", false},
+		{"会员卡已激活前不能确认", false},
+		{"会员卡已失效，无法激活", false},
+		{"会员卡已失效无法激活", false},
+		{"会员卡已过期不能开卡", false},
+		{"会员卡有误，品牌已确认", false}, // another clause
+		{"品牌已停用。请确认品牌ID", false},
+		{"品牌已下线请确认", false},
+		{"品牌已生效", false},
+		{"商户号已冻结请确认", false},
+		{"商户号已激活其他产品", false},
+		{"该商户已被限制激活", false},
+		{"用户已拒绝领取", false},
+		{"用户已成功开卡", false},
+		{"请确认会员卡ID", false},
+		{"The user card is already confirmed", false}, // WeChat Pay's messages are Chinese
+		{"参数错误", false},
+		{"", false},
 	} {
-		if got := isConfirmedAlready(&apierror.Error{Code: row.code, Message: row.message}); got != row.want {
-			t.Errorf("%s %q: %v, want %v", row.code, row.message, got, row.want)
+		refusal := &apierror.Error{Code: "INVALID_REQUEST", Message: row.message}
+		if got := isConfirmedAlready(refusal); got != row.want {
+			t.Errorf("%q: %v, want %v", row.message, got, row.want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"membercard/shared/apierror"
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
 )
@@ -60,14 +61,16 @@ func TestQueuesInMoto(t *testing.T) {
 	if early := receive(url); len(early) > 0 {
 		t.Error("the message is visible before its delay is over")
 	}
-	if err := q.sendToDeadLetters(t.Context(), m, "NO_AUTH"); err != nil {
+	refusal := &apierror.Error{Code: "NO_AUTH", Message: "商户暂无权限使用此功能 \x00\xff😀\n\ufffe"}
+	if err := q.sendToDeadLetters(t.Context(), m, refusal); err != nil {
 		t.Fatal(err)
 	}
 	buried := receive(deadLetterURL)
-	if len(buried) != 1 || *buried[0].Body != createdEvent() || aws.ToString(buried[0].MessageAttributes["Code"].StringValue) != "NO_AUTH" {
+	if len(buried) != 1 || *buried[0].Body != createdEvent() || aws.ToString(buried[0].MessageAttributes["Code"].StringValue) != "NO_AUTH" ||
+		aws.ToString(buried[0].MessageAttributes["ErrorMessage"].StringValue) != "商户暂无权限使用此功能 \ufffd\ufffd😀\n\ufffd" {
 		t.Errorf("dead letters: %+v", buried)
 	}
-	if err := newQueue(awsconfig.Load(), *url+"-none", *deadLetterURL+"-none").sendToDeadLetters(t.Context(), m, "NO_AUTH"); err == nil {
+	if err := newQueue(awsconfig.Load(), *url+"-none", *deadLetterURL+"-none").sendToDeadLetters(t.Context(), m, refusal); err == nil {
 		t.Error("a queue that does not exist took a message")
 	} else {
 		t.Log(err)

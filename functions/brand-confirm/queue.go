@@ -4,14 +4,18 @@ import (
 	"context"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"membercard/shared/apierror"
 	"membercard/shared/awsconfig"
+	"membercard/shared/strictjson"
 )
 
 const (
@@ -65,18 +69,38 @@ func backoff(received int) time.Duration {
 	return d + rand.N(d/2+1)
 }
 
-// sendToDeadLetters sends a copy of a message to the dead-letter queue, with the code of
-// its failure as the attribute Code.
-func (q *queue) sendToDeadLetters(ctx context.Context, m events.SQSMessage, code string) error {
+// sendToDeadLetters sends a copy of a message to the dead-letter queue, with what WeChat
+// answered as the attributes Code and ErrorMessage.
+func (q *queue) sendToDeadLetters(ctx context.Context, m events.SQSMessage, refusal *apierror.Error) error {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	_, err := q.client.SendMessage(ctx, &sqs.SendMessageInput{
-		QueueUrl:          &q.deadLetters,
-		MessageBody:       &m.Body,
-		MessageAttributes: map[string]types.MessageAttributeValue{"Code": {DataType: aws.String("String"), StringValue: &code}},
-	})
+	attributes := map[string]types.MessageAttributeValue{"Code": {DataType: aws.String("String"), StringValue: &refusal.Code}}
+	if text := errorMessage(refusal); text != "" { // SQS refuses an empty attribute
+		attributes["ErrorMessage"] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &text}
+	}
+	_, err := q.client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.deadLetters, MessageBody: &m.Body, MessageAttributes: attributes})
 	if err != nil {
 		return awsconfig.Failure("SQS", err)
 	}
 	return nil
+}
+
+// errorMessage returns the message of an error and its detail, if any. It has at most
+// 1 KiB, as much as Lambda's own attribute ErrorMessage, and only characters that SQS
+// accepts: those of XML 1.0.
+func errorMessage(refusal *apierror.Error) string {
+	const maxLength = 1 << 10
+	text := refusal.Message
+	if refusal.Detail != nil {
+		if detail, err := strictjson.Encode(refusal.Detail); err == nil {
+			text += " " + string(detail)
+		}
+	}
+	text = strings.Map(func(c rune) rune {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == '\ufffe' || c == '\uffff' {
+			return utf8.RuneError
+		}
+		return c
+	}, text)
+	return strings.ToValidUTF8(text[:min(len(text), maxLength)], "")
 }

@@ -27,7 +27,6 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if decoded, err := url.PathUnescape(body.EncryptCode); err == nil {
 		body.EncryptCode = decoded
 	}
-	r.Redact(body.EncryptCode)
 	if err := validation.CheckPrivate("/body/encrypt_code", body.EncryptCode, validation.Required, validation.Alphanumeric(256, "+/=-_")); err != nil {
 		return nil, err
 	}

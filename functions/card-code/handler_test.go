@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -99,26 +98,8 @@ func TestWeChatsErrors(t *testing.T) {
 	})
 }
 
-// TestNoErrorRepeatsTheCode: WeChat's errmsg may.
-func TestNoErrorRepeatsTheCode(t *testing.T) {
-	for _, row := range []struct {
-		errcode, status int
-		code            string
-	}{
-		{40056, 400, "WECHAT_40056"},
-		{-1, 502, "WECHAT_-1"}, // the record names the failed attempts, too
-	} {
-		t.Run(row.code, func(t *testing.T) {
-			w := officialaccounttest.Start(t, func(officialaccounttest.Call) string {
-				return fmt.Sprintf(`{"errcode":%d,"errmsg":"not decrypted: %s"}`, row.errcode, encrypted)
-			})
-			o := operation.Invoke(t, post(with(encrypted)), w.URL)
-			if o.Status != row.status || o.Error.Code != row.code {
-				t.Errorf("%d %s", o.Status, o.Body)
-			}
-			o.RequireNotRepeated(t, encrypted)
-		})
-	}
+func TestWeChatsQuotesAreNotLogged(t *testing.T) {
+	operation.LogsNoQuotes(t, post(with(encrypted)), encrypted)
 }
 
 // encryptCode is the pattern of openapi.yaml.

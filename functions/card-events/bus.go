@@ -13,12 +13,10 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/awsconfig"
+	"membercard/shared/eventbus"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 )
-
-// source is the Source of all events.
-const source = "membercard"
 
 const (
 	// attemptTimeout limits each of the SDK's attempts to put an event. If a connection
@@ -65,7 +63,7 @@ func (b *bus) put(ctx context.Context, n *signing.Notification) error {
 	}
 	out, err := b.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
 		EventBusName: &b.name,
-		Source:       aws.String(source),
+		Source:       aws.String(eventbus.Source),
 		DetailType:   &n.EventType,
 		Time:         &n.CreatedAt,
 		Detail:       &text,

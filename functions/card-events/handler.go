@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -49,7 +48,7 @@ func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Resp
 	if err != nil {
 		return nil, err
 	}
-	telemetry.Annotate(ctx, slog.String("id", notification.ID), slog.String("event_type", notification.EventType))
+	telemetry.Annotate(ctx, telemetry.NotificationID("id", notification.ID), telemetry.EventType("event_type", notification.EventType))
 	if err := h.bus.put(ctx, notification); err != nil {
 		return nil, err
 	}

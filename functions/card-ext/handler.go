@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
@@ -72,6 +73,16 @@ func (c *card) validate(at string) error {
 	return nil
 }
 
+// allow refuses what a page may not choose at a JSON pointer: a code, and an openid that is
+// not proved. The signature covers the values without their names, so one that was signed
+// as a code passes as an openid as well, and the other way round.
+func (c *card) allow(r *gateway.Request, at string) error {
+	if r.FromPage() && c.Code != "" {
+		return apierror.CodeNotAllowed(at + "/code")
+	}
+	return r.RequireOwnOpenID(c.OpenID, at+"/openid")
+}
+
 // cardExt is the cardExt of wx.addCard, which takes it as a string of JSON.
 type cardExt struct {
 	Code                string `json:"code,omitempty"`
@@ -101,12 +112,7 @@ type cardListEntry struct {
 // sign returns a signed cardList for wx.addCard: POST /card/ext.
 func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Response, error) {
 	var body request
-	err := r.Decode(&body)
-	r.Redact(body.OpenID)
-	for _, c := range body.CardList {
-		r.Redact(c.OpenID)
-	}
-	if err != nil {
+	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
 	cards, at, err := body.cards()
@@ -117,7 +123,7 @@ func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Re
 		if err := cards[i].validate(at(i)); err != nil {
 			return nil, err
 		}
-		if err := r.RequireOwnOpenID(cards[i].OpenID, at(i)+"/openid"); err != nil {
+		if err := cards[i].allow(r, at(i)); err != nil {
 			return nil, err
 		}
 	}

@@ -271,7 +271,6 @@ func TestAnOpenIDIsNotRepeated(t *testing.T) {
 		`"openid":["` + openid + `"]`,
 		`"openid":"` + openid + `\ud800"`,
 		`"openid":"` + openid + `","openid":"` + openid + `"`,
-		`"openid":"` + openid + `","` + openid + `":1`,
 		`"openid":"` + openid + `","code":"` + openid + openid + `"`,
 	} {
 		for _, body := range []string{`{"card_id":"p",` + members + `}`, `{"cardList":[{"card_id":"p"},{"card_id":"p",` + members + `}]}`} {
@@ -282,22 +281,47 @@ func TestAnOpenIDIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestTheProvenOpenID(t *testing.T) {
+// TestWhatAPageMayChoose: a user who has logged in gets no signature for a code, and none
+// for another's openid. A signed code passes as an openid, and the other way round.
+func TestWhatAPageMayChoose(t *testing.T) {
 	m := startManager(t, ends(oldTicket, time.Hour))
 	i := newInstance(m, gatewaytest.Nowhere)
-	for _, row := range []struct{ what, proven, body, field string }{ // field "" is a yes
-		{"left out", openid, `{"card_id":"p"}`, ""},
-		{"the same", openid, `{"card_id":"p","openid":"` + openid + `"}`, ""},
-		{"the same and left out", openid, `{"cardList":[{"card_id":"p","openid":"` + openid + `"},{"card_id":"p"}]}`, ""},
-		{"none is proven", "", `{"card_id":"p","openid":"` + foreign + `"}`, ""},
-		{"another", openid, `{"card_id":"p","openid":"` + foreign + `"}`, "/body/openid"},
-		{"a part of it", openid, `{"card_id":"p","openid":"` + openid[:20] + `"}`, "/body/openid"},
-		{"in another case", openid, `{"card_id":"p","openid":"` + strings.ToLower(openid) + `"}`, "/body/openid"},
-		{"another in the list", openid, `{"cardList":[{"card_id":"p","openid":"` + openid + `"},{"card_id":"p","openid":"` + foreign + `"}]}`, "/body/cardList/1/openid"},
+	login := func(e gatewaytest.Event) gatewaytest.Event { return gatewaytest.LoggedIn(e, openid) }
+	claim := func(e gatewaytest.Event) gatewaytest.Event {
+		return gatewaytest.WithJWT(e, map[string]string{"sub": "7", "openid": openid})
+	}
+	noClaim := func(e gatewaytest.Event) gatewaytest.Event {
+		return gatewaytest.WithJWT(e, map[string]string{"sub": openid})
+	}
+	nobody := func(e gatewaytest.Event) gatewaytest.Event { return e }
+	const mismatch, noCode = "OPENID_MISMATCH", "CODE_NOT_ALLOWED"
+	for _, row := range []struct {
+		what              string
+		by                func(gatewaytest.Event) gatewaytest.Event
+		body, code, field string // code "" is a yes
+	}{
+		{"openid left out", login, `{"card_id":"p"}`, "", ""},
+		{"the same openid", login, `{"card_id":"p","openid":"` + openid + `"}`, "", ""},
+		{"the same openid and left out", login, `{"cardList":[{"card_id":"p","openid":"` + openid + `"},{"card_id":"p"}]}`, "", ""},
+		{"another openid", login, `{"card_id":"p","openid":"` + foreign + `"}`, mismatch, "/body/openid"},
+		{"a part of it", login, `{"card_id":"p","openid":"` + openid[:20] + `"}`, mismatch, "/body/openid"},
+		{"in another case", login, `{"card_id":"p","openid":"` + strings.ToLower(openid) + `"}`, mismatch, "/body/openid"},
+		{"another openid in the list", login, `{"cardList":[{"card_id":"p","openid":"` + openid + `"},{"card_id":"p","openid":"` + foreign + `"}]}`, mismatch, "/body/cardList/1/openid"},
+		{"another's openid as the code", login, `{"card_id":"p","code":"` + foreign + `"}`, noCode, "/body/code"},
+		{"a code in the list", login, `{"cardList":[{"card_id":"p"},{"card_id":"p","code":"1"}]}`, noCode, "/body/cardList/1/code"},
+		{"their own openid as the code", login, `{"card_id":"p","code":"` + openid + `"}`, noCode, "/body/code"},
+		{"a JWT, and its own openid", claim, `{"card_id":"p","openid":"` + openid + `"}`, "", ""},
+		{"a JWT, and another openid", claim, `{"card_id":"p","openid":"` + foreign + `"}`, mismatch, "/body/openid"},
+		{"a JWT, and a code", claim, `{"card_id":"p","code":"1"}`, noCode, "/body/code"},
+		{"a JWT without the claim", noClaim, `{"card_id":"p"}`, "", ""},
+		{"a JWT without the claim, and an openid", noClaim, `{"card_id":"p","openid":"` + openid + `"}`, mismatch, "/body/openid"},
+		{"a JWT without the claim, and a code", noClaim, `{"card_id":"p","code":"1"}`, noCode, "/body/code"},
+		{"IAM", gatewaytest.ByIAM, `{"card_id":"p","code":"1","openid":"` + foreign + `"}`, "", ""},
+		{"no authorizer", nobody, `{"card_id":"p","code":"1","openid":"` + foreign + `"}`, "", ""},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			o := i.post(t, row.body, row.proven)
-			if row.field == "" {
+			o := i.send(t, row.by(event(row.body, "")))
+			if row.code == "" {
 				_, exts := o.signed(t, oldTicket)
 				for _, ext := range exts { // a card is bound to a user only if that is asked for
 					if got, ok := ext["openid"]; ok && !strings.Contains(row.body, got.(string)) {
@@ -306,8 +330,8 @@ func TestTheProvenOpenID(t *testing.T) {
 				}
 				return
 			}
-			if o.Status != 403 || o.Error.Code != "OPENID_MISMATCH" || o.Error.Detail == nil || o.Error.Detail.Field != row.field || o.Error.Detail.Value != nil {
-				t.Errorf("%d %s, want OPENID_MISMATCH at %s", o.Status, o.Body, row.field)
+			if o.Status != 403 || o.Error.Code != row.code || o.Error.Detail == nil || o.Error.Detail.Field != row.field || o.Error.Detail.Value != nil {
+				t.Errorf("%d %s, want %s at %s", o.Status, o.Body, row.code, row.field)
 			}
 			o.RequireNotRepeated(t, openid[:20], foreign)
 		})

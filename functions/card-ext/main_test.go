@@ -225,11 +225,17 @@ func event(body, proven string) gatewaytest.Event {
 	return e
 }
 
-// post makes a request, and checks that no ticket is in the answer or the log.
+// post is [instance.send] for a body, and the openid that a login has proved, if any.
 func (i instance) post(t testing.TB, body, proven string) outcome {
 	t.Helper()
+	return i.send(t, event(body, proven))
+}
+
+// send makes a request, and checks that no ticket is in the answer or the log.
+func (i instance) send(t testing.TB, event gatewaytest.Event) outcome {
+	t.Helper()
 	i.log.Reset()
-	o := outcome{Outcome: gatewaytest.Invoke(t, i.Actions, i.log, event(body, proven))}
+	o := outcome{Outcome: gatewaytest.Invoke(t, i.Actions, i.log, event)}
 	private(t, o.Body+o.Log)
 	o.RequireNotLogged(t, openid, foreign)
 	o.record = i.last(t)

@@ -17,9 +17,7 @@ func information(ctx context.Context, wechatpay *signing.Client, r *gateway.Requ
 		return nil, err
 	}
 	// Not url.PathEscape, which leaves + and = as they are.
-	segment := url.QueryEscape(ticket)
-	r.Redact(segment)
-	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/activate-informations/"+segment)
+	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/activate-informations/"+url.QueryEscape(ticket))
 	if err != nil {
 		return nil, err
 	}
@@ -33,6 +31,5 @@ func activateTicket(r *gateway.Request) string {
 	if decoded, err := url.PathUnescape(ticket); err == nil {
 		ticket = decoded
 	}
-	r.Redact(ticket)
 	return ticket
 }

@@ -106,16 +106,8 @@ func TestWeChatsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, get(ticket), nil)
 }
 
-// TestNoErrorRepeatsTheTicket: WeChat's texts may, decoded or not.
-func TestNoErrorRepeatsTheTicket(t *testing.T) {
-	for _, came := range []string{ticket, sent} {
-		endpoint, _ := signingtest.WeChatPay(t, 404, `{"code":"NOT_FOUND","message":"`+ticket+` or `+sent+` is not there","detail":{"field":"/path/activate_ticket","value":"`+ticket+`","issue":"`+sent+`","location":"path"}}`)
-		o := operation.Invoke(t, get(came), endpoint)
-		if o.Status != 404 || o.Error.Code != "NOT_FOUND" {
-			t.Errorf("%d %s", o.Status, o.Body)
-		}
-		o.RequireNotRepeated(t, ticket, sent)
-	}
+func TestWeChatsQuotesAreNotLogged(t *testing.T) {
+	operation.LogsNoQuotes(t, get(ticket), ticket, sent)
 }
 
 // FuzzRequest holds the ticket against the rules, written another way.

@@ -31,11 +31,9 @@ func (r *request) validate(cardID, code string) error {
 func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID, code := r.PathParameter("card_id"), r.PathParameter("code")
-	r.Redact(code)
 	if err := decode(r, &body); err != nil {
 		return nil, err
 	}
-	r.Redact(body.MembershipNumber)
 	if err := body.validate(cardID, code); err != nil {
 		return nil, err
 	}

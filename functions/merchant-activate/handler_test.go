@@ -94,14 +94,8 @@ func TestWeChatsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(cardID, code, ""), nil)
 }
 
-// TestNoErrorRepeatsTheUser: WeChat's texts may.
-func TestNoErrorRepeatsTheUser(t *testing.T) {
-	endpoint, _ := signingtest.WeChatPay(t, 400, `{"code":"PARAM_ERROR","message":"`+code+` can't have `+number+`","detail":{"field":"/body/membership_number","value":"`+number+`","issue":"for `+code+`","location":"body"}}`)
-	o := operation.Invoke(t, post(cardID, code, numbered(number)), endpoint)
-	if o.Status != 400 || o.Error.Code != "PARAM_ERROR" {
-		t.Errorf("%d %s", o.Status, o.Body)
-	}
-	o.RequireNotRepeated(t, code, number)
+func TestWeChatsQuotesAreNotLogged(t *testing.T) {
+	operation.LogsNoQuotes(t, post(cardID, code, numbered(number)), code, number)
 }
 
 // FuzzRequest holds the decoder against the rules, written another way.

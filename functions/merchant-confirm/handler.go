@@ -43,11 +43,9 @@ func (r *request) validateFailReason() error {
 func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID, code := r.PathParameter("card_id"), r.PathParameter("code")
-	r.Redact(code)
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
-	r.Redact(body.FailReason) // may name the user
 	if err := body.validate(cardID, code); err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"net/url"
 	"strings"
 
 	"membercard/shared/apierror"
@@ -62,10 +61,6 @@ func encryptCode(r *gateway.Request) (string, error) {
 	encrypted, ok := strings.CutPrefix(r.RawQuery(), "encrypt_code=")
 	if !ok {
 		return "", nil
-	}
-	r.Redact(encrypted)
-	if decoded, err := url.PathUnescape(encrypted); err == nil {
-		r.Redact(decoded) // as WeChat may repeat it
 	}
 	return encrypted, nil
 }

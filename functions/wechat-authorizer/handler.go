@@ -70,7 +70,7 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	case err == nil:
 		record.End(ctx, slog.LevelInfo, "authorized", "OK")
 		return response{IsAuthorized: true, Context: map[string]any{"openid": openid, "appid": appid}}, nil
-	case errors.As(err, &e) && !slices.Contains(refusals, e.Errcode):
+	case errors.As(err, &e) && !slices.Contains(apierror.LoginRefused, e.Errcode):
 		record.Count(e.Metric())
 		record.End(ctx, slog.LevelError, "not decided", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
 		return response{}, errors.New(e.Code)
@@ -81,10 +81,6 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	}
 	return response{}, nil
 }
-
-// refusals are the errcodes for a user who is not authorized: an invalid code, a
-// used code, and a high-risk user.
-var refusals = []int{40029, 40163, 40226}
 
 // prove returns the openid of the user who sent a request, and the AppID of the app that
 // the user logged in to. The error is an [apierror.Error] unless the request has no
@@ -101,7 +97,7 @@ func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string
 		return "", "", apierror.Config(err)
 	}
 	openid, appid, err = a.exchange(ctx, apps, header)
-	if !officialaccount.IsErrcode(err, 40013, 40125) {
+	if !officialaccount.IsErrcode(err, apierror.AccountRefused...) {
 		return openid, appid, err
 	}
 	current, changed, refreshErr := a.apps.Refresh(ctx)

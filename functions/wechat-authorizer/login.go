@@ -57,7 +57,7 @@ func (l login) openid(ctx context.Context, wechat *upstream.Client) (string, err
 		"secret":     {l.app.Secret},
 		l.param:      {l.code},
 		"grant_type": {"authorization_code"},
-	}, nil, []string{l.app.Secret, l.code})
+	}, nil)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"membercard/local/aws"
 	"membercard/local/stack"
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/wechat/sandbox"
 	"membercard/wechat/wechatpay"
 )
@@ -102,6 +104,87 @@ func TestNotificationToConfirmation(t *testing.T) {
 	for _, private := range []string{openid, n.brandCard().Code, "13900000000"} {
 		if strings.Contains(n.log.String(), private) {
 			t.Errorf("the log has %s", private)
+		}
+	}
+}
+
+// WeChat's messages may quote the request in any form. The caller gets them, from the queue
+// the dead letter does, and no record of any function has any of it.
+func TestWeChatsWordsAreNotLogged(t *testing.T) {
+	t.Parallel()
+	r := startNotified(t, stack.Config{Unthrottled: true})
+	const (
+		words  = "微信的原话" // in each message
+		ticket = "abDSQpoXIzTtMqVJds5ZZ0"
+		number = "VIP-2026-0917-0042"
+		userID = "310101199001011234"
+		codes  = "/v3/marketing/membercard-open/cards/" + memberCard + "/codes/478515832665001/"
+	)
+	code := r.brandCard().Code
+	confirm := `{"brand_id":"1004","card_id":"` + memberCard + `","openid":"` + openid + `","user_card_confirm_state":"CREATE_CARD_SUCCESS",` +
+		`"attach":"` + number + `","user_information":{"common_field_list":[{"name":"USER_FORM_INFO_FLAG_IDCARD","value":"` + userID + `"}]}}`
+	for _, path := range []string{"/card/update", "/card/code/decrypt"} {
+		r.post(path, passExample) // starts the function, which fetches an access token
+	}
+	var private []string
+	for _, row := range []struct {
+		method, path, body string
+		values             []string // of the request
+		account            bool     // the official account answers, and not WeChat Pay
+	}{
+		{"POST", permissionTokens, merchantExample, []string{"https://w.url.cn/s/Ahz3p2C"}, false},
+		{"POST", preAuthTokens, brandExample, []string{openid}, false},
+		{"POST", "/v3/brand/partner/card-member/user-cards/" + code + "/confirm", confirm, []string{code, openid, number, userID}, false},
+		{"POST", codes + "confirm", `{"user_card_confirm_state":"CREATE_CARD_FAIL","fail_reason":"` + userID + `"}`, []string{"478515832665001", userID}, false},
+		{"POST", codes + "activate", `{"membership_number":"` + number + `"}`, []string{number}, false},
+		{"GET", "/v3/marketing/membercard-open/activate-informations/" + ticket, "", []string{ticket}, false},
+		{"GET", "/v3/marketing/membercard-open/cards/" + memberCard + "/decrypt-code?encrypt_code=" + ticket, "", []string{ticket}, false},
+		{"POST", "/card/code/decrypt", `{"encrypt_code":"` + ticket + `"}`, []string{ticket}, true},
+		{"POST", "/card/update", passExample, []string{"gh_86a091e50ad4@app"}, true},
+		{"", "", "", []string{openid}, false}, // the queue
+	} {
+		for _, value := range row.values {
+			for _, quote := range gatewaytest.Quotes(value) {
+				text := func(v any) string {
+					encoded, err := json.Marshal(v)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return string(encoded)
+				}
+				private = append(private, quote, strings.Trim(text(quote), `"`))
+				fault := sandbox.Status(400, text(map[string]any{"code": "INVALID_REQUEST", "message": words + quote, "detail": map[string]string{
+					"field": "/body/" + quote, "value": quote, "issue": words + quote, "location": "body",
+				}}))
+				breaks, heal := r.WeChatPay.Break, r.WeChatPay.Heal
+				if row.account {
+					fault = sandbox.Body(text(map[string]any{"errcode": 40056, "errmsg": words + quote}))
+					breaks, heal = r.OfficialAccount.Break, r.OfficialAccount.Heal
+				}
+				breaks(0, fault, -1)
+				breaks(1, fault, -1)
+				if row.path != "" {
+					if a := r.call(row.method, row.path, row.body, nil); a.status != 400 || a.Message != words+quote {
+						t.Errorf("%s: %d %s, want WeChat's words", row.path, a.status, a.body)
+					}
+				} else {
+					letters := r.Queues.Get("ConfirmDeadLetters")
+					before := len(letters.Messages())
+					r.notify()
+					eventually(t, "a dead letter", func() bool { return len(letters.Messages()) > before })
+					if m := letters.Messages()[before]; m.Attributes["Code"] != "INVALID_REQUEST" || !strings.HasPrefix(m.Attributes["ErrorMessage"], words+quote+" {") {
+						t.Errorf("the dead letter has %v, want WeChat's words", m.Attributes)
+					}
+				}
+				heal()
+			}
+		}
+	}
+	r.log.waitFor(t, `"dead_lettered":1`)
+	log := r.log.String()
+	for _, value := range append(private, words) {
+		if strings.Contains(log, value) {
+			t.Errorf("the log has %s", value)
 		}
 	}
 }

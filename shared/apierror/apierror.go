@@ -23,7 +23,8 @@ import (
 
 // Error is an error with a part for the caller and a part for the operator. The
 // caller gets the fields with a JSON tag as the body of the answer. Cause and Cure
-// are for the log only.
+// are for the log only. Message and Detail may be WeChat's, and quote personal data of the
+// request, so they must not be logged.
 type Error struct {
 	Code      string  `json:"code"`                 // machine-readable, such as PARAM_ERROR
 	Message   string  `json:"message"`              // what went wrong, in one sentence
@@ -46,13 +47,13 @@ type Detail struct {
 	Issue    string `json:"issue"`           // what is wrong, as the predicate of a sentence about the field
 	Location string `json:"location"`        // the first part of Field: "body", "path" or "query"
 
-	// Foreign is the number of names at the end of Field that the caller chose. They
-	// must not be logged.
+	// Foreign is the number of names at the end of Field that are in no document,
+	// because the caller or WeChat chose them. They must not be logged.
 	Foreign int `json:"-"`
 }
 
-// Error returns the code and the cause. It is for the operator: callers must not see
-// the cause.
+// Error returns the code and the cause, or the message if there is no cause. It is for
+// the operator: callers must not see the cause. Errors that WeChat answered have a cause.
 func (e *Error) Error() string {
 	if e.Cause != nil {
 		return fmt.Sprintf("%s: %v", e.Code, e.Cause)
@@ -121,16 +122,38 @@ func NotFound() *Error {
 	}
 }
 
+// pageRefused returns the error for a value, at a JSON pointer, that the operator's system
+// may choose but a page may not.
+func pageRefused(code, pointer, issue, solution, cure string) *Error {
+	return &Error{
+		Status:   http.StatusForbidden,
+		Code:     code,
+		Message:  subject(pointer) + " " + issue,
+		Detail:   &Detail{Field: pointer, Issue: issue, Location: "body"},
+		Solution: solution,
+		Cure:     cure,
+	}
+}
+
+// JumpNotAllowed returns the error for a page that wants to send its customers to a page
+// or a mini program, named by the field at a JSON pointer, that parameter does not list.
+func JumpNotAllowed(pointer, parameter string) *Error {
+	return pageRefused("JUMP_NOT_ALLOWED", pointer, "is not one that a page may send customers to",
+		"have the operator allow it, or leave it out",
+		"if it is the merchant's own, add it to the template's parameter "+parameter)
+}
+
+// CodeNotAllowed returns the error for a page that wants a card's code, at a JSON pointer,
+// to be signed.
+func CodeNotAllowed(pointer string) *Error {
+	return pageRefused("CODE_NOT_ALLOWED", pointer, "must be left out by a page",
+		"have the merchant's backend ask for cards with a code of its own", "")
+}
+
 // OpenIDMismatch returns the error for a request whose openid, at a JSON pointer, is
 // not that of the user who is logged in.
 func OpenIDMismatch(pointer string) *Error {
-	return &Error{
-		Status:   http.StatusForbidden,
-		Code:     "OPENID_MISMATCH",
-		Message:  "openid is not that of the user who is logged in",
-		Detail:   &Detail{Field: pointer, Issue: "must be left out, or the openid of the user who is logged in", Location: "body"},
-		Solution: "leave openid out",
-	}
+	return pageRefused("OPENID_MISMATCH", pointer, "is not that of the user who is logged in", "leave openid out", "")
 }
 
 // TicketUnavailable returns the error for a request that needs a card ticket while

@@ -63,8 +63,11 @@ func TestFromWeChatAlwaysHasAMessageWhereTheAnswerIsNotVerified(t *testing.T) {
 
 func TestFromWeChatPassesTheDetailOn(t *testing.T) {
 	detail := &Detail{Field: "/body/card_id", Value: "x", Issue: "源参数不合法", Location: "body"}
-	if e := FromWeChat(Answer{Status: 400, Code: "PARAM_ERROR", Detail: detail}); e.Detail != detail {
-		t.Errorf("detail %+v, want WeChat's", e.Detail)
+	if e := FromWeChat(Answer{Status: 400, Code: "PARAM_ERROR", Detail: detail}); e.Detail != detail || !strings.Contains(e.Solution, "detail") {
+		t.Errorf("detail %+v, want WeChat's; solution %q", e.Detail, e.Solution)
+	}
+	if e := FromWeChat(Answer{Status: 400, Code: "PARAM_ERROR"}); strings.Contains(e.Solution, "detail") || strings.Contains(e.Solution, "field") {
+		t.Errorf("the solution is %q, and there is no detail", e.Solution)
 	}
 }
 
@@ -133,13 +136,14 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-// TestFromWeChatCause: the operator sees what WeChat said, and no empty places.
+// TestFromWeChatCause: the operator sees status and code, but not the message, which may
+// quote the request.
 func TestFromWeChatCause(t *testing.T) {
 	for _, row := range []struct {
 		answer Answer
 		want   string
 	}{
-		{Answer{Status: 400, Code: "PARAM_ERROR", Message: "m"}, "WeChat answered 400 PARAM_ERROR: m"},
+		{Answer{Status: 400, Code: "PARAM_ERROR", Message: "m"}, "WeChat answered 400 PARAM_ERROR"},
 		{Answer{Status: 429, Code: "FREQUENCY_LIMITED"}, "WeChat answered 429 FREQUENCY_LIMITED"},
 		{Answer{Status: 502}, "WeChat answered 502"},
 	} {
@@ -242,7 +246,7 @@ func TestAdvice(t *testing.T) {
 		{"code and description", "INVALID_REQUEST", "会员卡ID无效", "check card_id"},
 		{"a description with more around it", "INVALID_REQUEST", "错误: 请先升级会员卡才能使用此功能!", "upgrade first"},
 		{"another description", "INVALID_REQUEST", "other", "compare the request with the operation's document"},
-		{"the description of another code", "PARAM_ERROR", "会员卡ID无效", "correct the field that detail names"},
+		{"the description of another code", "PARAM_ERROR", "会员卡ID无效", "compare the request with the operation's document"},
 		{"another code", "FREQUENCY_LIMITED", "会员卡ID无效", ""},
 	} {
 		err := advice.Apply(FromWeChat(Answer{Status: 400, Code: row.code, Message: row.message}))

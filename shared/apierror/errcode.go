@@ -1,67 +1,101 @@
 package apierror
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+)
+
+// The errcodes that have a meaning here.
+const (
+	Busy           = -1
+	AddressRefused = 40164 // our IP address is not on the account's allow-list
+	QuotaUsedUp    = 45009 // of the day
+	LoginCodeUsed  = 40163
+)
+
+// Groups of errcodes.
+var (
+	AccountRefused = []int{40013, 40125}                // the AppID or the AppSecret is wrong
+	TokenInvalid   = []int{40001, 40014, 42001}         // the access token
+	RateLimited    = []int{45011, 45061}                // too many calls a minute
+	LoginRefused   = []int{40029, LoginCodeUsed, 40226} // the login code is invalid or used, or the user is high-risk
 )
 
 // FromErrcode returns the error that the caller gets for an errcode of the
 // official-account API, after the retries and an attempt with a new access token. The
 // code is WECHAT_<errcode> except for the first row. The statuses are:
 //
-//	40013, 40125         500 CONFIG_ERROR: wrong appid or secret
-//	40164                502: the IP address is not on the account's allow-list
-//	40001, 40014, 42001  502: even a new access token is invalid
-//	−1                   502: WeChat is busy
-//	45009                429: the daily quota is used up
-//	45011, 45061         429: the rate limit is exceeded
-//	others               400
+//	AccountRefused  500 CONFIG_ERROR
+//	AddressRefused  502
+//	TokenInvalid    502
+//	Busy            502
+//	QuotaUsedUp     429
+//	RateLimited     429
+//	others          400
+//
+// The message is WeChat's errmsg, except for the first three, which concern the service's
+// own credentials.
 func FromErrcode(errcode int, errmsg string) *Error {
 	e := &Error{
 		Status:   http.StatusBadRequest,
 		Errcode:  errcode,
 		Code:     "WECHAT_" + strconv.Itoa(errcode),
-		Message:  errmsg,
+		Message:  cmp.Or(errmsg, refused),
 		Solution: errcodeSolutions[errcode],
-		Cause:    fmt.Errorf("WeChat answered errcode %d: %s", errcode, errmsg),
+		Cause:    fmt.Errorf("WeChat answered errcode %d", errcode),
 		Cure:     "look the errcode up in WeChat's list of return codes",
 	}
-	switch errcode {
-	case 40013, 40125:
+	switch {
+	case slices.Contains(AccountRefused, errcode):
 		e = Config(e.Cause)
 		e.Errcode = errcode
 		e.Cure = "correct the official account's AppID and AppSecret in its secret; WeChat refuses them"
-	case 40164:
+	case errcode == AddressRefused:
 		e.Status = http.StatusBadGateway
 		e.Message = "WeChat does not allow calls from this service's IP address"
 		e.Cure = "add the IP address that the cause names to the official account's IP allow-list (微信公众平台 → 设置与开发 → 安全中心 → IP 白名单)"
 		if ip := addressIn(errmsg); ip != "" {
 			e.Message += "; add " + ip + " to the official account's IP allow-list"
+			e.Cause = fmt.Errorf("%w for the IP address %s", e.Cause, ip)
 		}
-	case 40001, 40014, 42001:
+	case slices.Contains(TokenInvalid, errcode):
 		e.Status = http.StatusBadGateway
+		e.Message = "WeChat refuses the service's access token"
 		e.Solution = "try again"
 		e.Cure = "WeChat refuses even a new access token: check whether another system forces refreshes of this account's token"
-	case -1:
+	case errcode == Busy:
 		e.Status = http.StatusBadGateway
 		e.Solution = "try again later"
 		e.Cure = "WeChat is busy; if it lasts, look at WeChat's service status"
-	case 45009:
+	case errcode == QuotaUsedUp:
 		e.Status = http.StatusTooManyRequests
 		e.Solution = "try again tomorrow, or have the quota reset in the official account's settings"
 		e.RetryAfter = time.Hour
 		e.Cure = "the quota is WeChat's, per account and day: make the schedule slower, or reset the quota"
-	case 45011, 45061:
+	case slices.Contains(RateLimited, errcode):
 		e.Status = http.StatusTooManyRequests
 		e.Solution = "try again after Retry-After, with jitter"
 		e.RetryAfter = time.Minute
 		e.Cure = "the limit is WeChat's, per account and minute: spread the calls"
 	}
 	return e
+}
+
+// WithoutErrmsg returns the error of an answer without WeChat's errmsg, which may quote a
+// credential that the call sent. A message in our own words stays.
+func (e *Error) WithoutErrmsg() *Error {
+	own := FromErrcode(e.Errcode, "")
+	if e.Errcode == AddressRefused {
+		own.Message = e.Message
+	}
+	own.Cause, own.RequestID = e.Cause, e.RequestID
+	return own
 }
 
 var errcodeSolutions = map[int]string{

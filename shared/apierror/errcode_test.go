@@ -2,6 +2,7 @@ package apierror
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -40,11 +41,14 @@ func TestFromErrcode(t *testing.T) {
 			if (e.RetryAfter >= time.Second) != row.again {
 				t.Errorf("again after %v", e.RetryAfter)
 			}
-			if own := row.code == "CONFIG_ERROR" || row.errcode == 40164; (e.Message == words) == own || e.Message == "" {
+			if own := row.code == "CONFIG_ERROR" || row.errcode == 40164 || row.tells == "try again" && row.errcode > 0; (e.Message == words) == own || e.Message == "" {
 				t.Errorf("the message is %q", e.Message)
 			}
-			if e.Cause == nil || !strings.Contains(e.Cause.Error(), words) || e.Cure == "" {
-				t.Errorf("cause %v, cure %q: the operator needs WeChat's words, and a cure", e.Cause, e.Cure)
+			if e.Cause == nil || !strings.Contains(e.Cause.Error(), strconv.Itoa(row.errcode)) || strings.Contains(e.Cause.Error(), words) || e.Cure == "" {
+				t.Errorf("cause %v, cure %q: the operator needs the errcode and a cure, but not WeChat's words", e.Cause, e.Cure)
+			}
+			if own := e.WithoutErrmsg(); own.Status != row.status || own.Code != row.code || own.Message == "" || strings.Contains(own.Message, words) {
+				t.Errorf("without errmsg: %+v", own)
 			}
 			told, err := json.Marshal(e)
 			if err != nil || strings.Contains(string(told), "rrcode") || strings.Contains(string(told), e.Cure) {

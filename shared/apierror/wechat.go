@@ -12,9 +12,9 @@ import (
 // An Answer is an error answer of WeChat Pay.
 type Answer struct {
 	Status     int
-	Code       string // empty if the body is not in APIv3's format
-	Message    string // empty if the answer is not verified
-	Detail     *Detail
+	Code       string  // empty if the body is not in APIv3's format
+	Message    string  // empty if the answer is not verified
+	Detail     *Detail // nil if it names no field
 	RequestID  string
 	RetryAfter time.Duration
 }
@@ -29,43 +29,46 @@ func FromWeChat(a Answer) *Error {
 	e := &Error{
 		Status:    a.Status,
 		Code:      a.Code,
-		Message:   a.Message,
+		Message:   cmp.Or(a.Message, refused),
 		Detail:    a.Detail,
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
 		Cause:     a.cause(),
 		Cure:      lookUp,
 	}
-	if a.Detail != nil && strings.Contains(a.Detail.Field, "Wechatpay-Serial") { // the key that the request names
-		e.Cure = publicKeyCure
+	switch {
+	case a.Detail != nil:
+		a.Detail.Foreign = undocumented(a.Detail.Field)
+		if strings.Contains(a.Detail.Field, "Wechatpay-Serial") { // the key that the request names
+			e.Cure = publicKeyCure
+		}
+	case a.Code == "PARAM_ERROR":
+		e.Solution = solutions["INVALID_REQUEST"] // there is no detail to look at
 	}
 	switch {
 	case a.Status == http.StatusTooManyRequests:
 		e.Code = cmp.Or(e.Code, "RATELIMIT_EXCEEDED")
-		e.Message = cmp.Or(e.Message, "WeChat allows no more requests at the moment")
+		e.Message = cmp.Or(a.Message, "WeChat allows no more requests at the moment")
 		e.Solution = "try again after Retry-After, with jitter; keep a token as long as it lives"
 		e.RetryAfter = max(a.RetryAfter, time.Second)
 		e.Cure = "the limit is WeChat's, per merchant: spread the calls, keep brand tokens until shortly before expire_time"
 	case a.Status >= http.StatusInternalServerError:
 		e.Status = http.StatusBadGateway
 		e.Code = cmp.Or(e.Code, "SYSTEM_ERROR")
-		e.Message = cmp.Or(e.Message, "WeChat failed to answer the request")
+		e.Message = cmp.Or(a.Message, "WeChat failed to answer the request")
 		e.Solution = cmp.Or(e.Solution, solutions["SYSTEM_ERROR"])
 	}
 	return e
 }
 
-// cause returns what WeChat answered, as far as it is known.
+// cause returns the status and the code of the answer. WeChat's message is not part of it,
+// because causes are logged and messages may quote personal data of the request.
 func (a Answer) cause() error {
-	text := fmt.Sprintf("WeChat answered %d", a.Status)
-	if a.Code != "" {
-		text += " " + a.Code
-	}
-	if a.Message != "" {
-		text += ": " + a.Message
-	}
-	return errors.New(text)
+	return errors.New(strings.TrimSpace(fmt.Sprintf("WeChat answered %d %s", a.Status, a.Code)))
 }
+
+// refused is the message if WeChat sent none.
+const refused = "WeChat refused the request"
 
 // lookUp is the cure for a code without a more specific one.
 const lookUp = "look the code up in the operation's document, or give WeChat's support the request_id"

@@ -45,9 +45,8 @@ type event struct {
 	RequestContext  struct {
 		Stage      string `json:"stage"`
 		Authorizer struct {
-			Lambda struct {
-				OpenID string `json:"openid"`
-			} `json:"lambda"`
+			Lambda json.RawMessage `json:"lambda"` // the context of the authorizer's answer, or null
+			JWT    json.RawMessage `json:"jwt"`
 		} `json:"authorizer"`
 		HTTP struct {
 			Method string `json:"method"`
@@ -59,7 +58,6 @@ type event struct {
 type Request struct {
 	event   event
 	maxBody int // bytes, decoded
-	private []string
 }
 
 // Path returns the path of the route, such as /card/update, with {name} for a parameter.
@@ -105,26 +103,40 @@ func (r *Request) Header() http.Header {
 	return header
 }
 
-// OpenID returns the openid that the authorizer proved, or "" if the route has no
-// such authorizer.
-func (r *Request) OpenID() string { return r.event.RequestContext.Authorizer.Lambda.OpenID }
+// FromPage reports whether the caller is somebody on the internet who has logged in: an
+// authorizer or a JWT let the request pass. A caller with IAM credentials is the merchant's
+// own system, and so is one of a request without an authorizer.
+func (r *Request) FromPage() bool {
+	by := r.event.RequestContext.Authorizer
+	return by.Lambda != nil || by.JWT != nil
+}
 
-// RequireOwnOpenID returns an error if the openid at a JSON pointer of the request is not
-// the one that the authorizer proved. It accepts any openid if none was proved.
+// OpenID returns the openid that the authorizer, or the claim openid of a JWT, proved. It
+// returns "" if none is proved.
+func (r *Request) OpenID() (openid string) {
+	strictjson.Member(r.event.RequestContext.Authorizer.Lambda, "openid", &openid)
+	strictjson.Member(r.claims(), "openid", &openid)
+	return openid
+}
+
+// HasJWTWithoutOpenID reports whether a JWT that has no claim openid let the request pass.
+func (r *Request) HasJWTWithoutOpenID() bool {
+	var claim json.RawMessage
+	return r.event.RequestContext.Authorizer.JWT != nil && !strictjson.Member(r.claims(), "openid", &claim)
+}
+
+func (r *Request) claims() (claims json.RawMessage) {
+	strictjson.Member(r.event.RequestContext.Authorizer.JWT, "claims", &claims)
+	return claims
+}
+
+// RequireOwnOpenID returns an error if the request is from a page and the openid at a JSON
+// pointer is neither missing nor the proved one.
 func (r *Request) RequireOwnOpenID(openid, pointer string) error {
-	if proven := r.OpenID(); proven != "" && openid != "" && openid != proven {
+	if r.FromPage() && openid != "" && openid != r.OpenID() {
 		return apierror.OpenIDMismatch(pointer)
 	}
 	return nil
-}
-
-// Redact keeps a value such as an openid out of the log and out of error answers. Values
-// of less than 6 bytes are ignored.
-func (r *Request) Redact(private string) {
-	const minLength = 6 // shorter values may occur in this code's own messages
-	if len(private) >= minLength {
-		r.private = append(r.private, private)
-	}
 }
 
 // Body returns the body, byte for byte as it was sent. It returns a PARAM_ERROR if the
@@ -223,11 +235,11 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	telemetry.Annotate(ctx, slog.String("route", event.RouteKey))
 	request := &Request{event: event, maxBody: cmp.Or(h.MaxBody, maxBody)}
 	if malformed != nil {
-		return h.refuse(ctx, record, request, malformed)
+		return h.refuse(ctx, record, malformed)
 	}
 	response, err := h.operate(ctx, request)
 	if err != nil {
-		return h.refuse(ctx, record, request, err)
+		return h.refuse(ctx, record, err)
 	}
 	status := cmp.Or(response.Status, http.StatusOK)
 	record.End(ctx, slog.LevelInfo, "answered", "OK", slog.Int("status", status), slog.String("wechat_request_id", response.RequestID))
@@ -245,65 +257,57 @@ func (h Handler) operate(ctx context.Context, request *Request) (response *Respo
 }
 
 // refuse answers with an error. The log record has its cause and cure, which the caller
-// does not get.
-func (h Handler) refuse(ctx context.Context, record *telemetry.Record, request *Request, err error) ([]byte, error) {
+// does not get. It has neither WeChat's message nor the value at fault, because both may
+// be personal data.
+func (h Handler) refuse(ctx context.Context, record *telemetry.Record, err error) ([]byte, error) {
 	e := apierror.From(err)
-	told := *e
-	told.Message = request.hide(e.Message)
-	level, attrs := slog.LevelWarn, []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
-	switch {
-	case e.Status >= http.StatusInternalServerError:
-		level = slog.LevelError
-	case e.Expected:
-		level = slog.LevelInfo
-	}
-	cause := told.Message
-	if e.Cause != nil {
-		cause = request.hide(e.Cause.Error())
-	}
+	attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
 	if e.Detail != nil {
-		detail := *e.Detail
-		detail.Field, detail.Issue, detail.Location = request.hide(detail.Field), request.hide(detail.Issue), request.hide(detail.Location)
-		if text := fmt.Sprint(detail.Value); text != request.hide(text) {
-			detail.Value = nil
-		}
-		told.Detail = &detail
-		if detail.Foreign > 0 {
-			cause = "a field whose name the caller chose " + detail.Issue
-		}
-		attrs = append(attrs, slog.String("field", request.hide(loggable(e.Detail))))
+		attrs = append(attrs, slog.String("field", loggable(e.Detail)))
 	}
-	attrs = append(attrs, slog.String("cause", cause))
+	attrs = append(attrs, slog.String("cause", cause(e)))
 	if e.Cure != "" {
 		attrs = append(attrs, slog.String("cure", e.Cure))
 	}
 	record.Count(e.Metric())
-	record.End(ctx, level, "refused", e.Code, attrs...)
-	var body []byte
+	record.End(ctx, level(e), "refused", e.Code, attrs...)
+	body, _ := json.Marshal(e)
 	if h.ErrorBody != nil {
-		body = h.ErrorBody(&told)
-	} else {
-		body, _ = json.Marshal(told)
+		body = h.ErrorBody(e)
 	}
 	return render(e.Status, body, e.RequestID, e.RetryAfter)
 }
 
-// loggable returns the pointer to the field at fault, without names that the caller
-// chose.
+// level returns the level of an error's record.
+func level(e *apierror.Error) slog.Level {
+	switch {
+	case e.Status >= http.StatusInternalServerError:
+		return slog.LevelError
+	case e.Expected:
+		return slog.LevelInfo
+	}
+	return slog.LevelWarn
+}
+
+// cause returns what happened, in our own words. Without a cause the message is our own.
+func cause(e *apierror.Error) string {
+	switch {
+	case e.Cause != nil:
+		return e.Cause.Error()
+	case e.Detail != nil && e.Detail.Foreign > 0:
+		return "a field whose name the caller chose " + e.Detail.Issue
+	}
+	return e.Message
+}
+
+// loggable returns the pointer to the field at fault, without names that are in no
+// document.
 func loggable(d *apierror.Detail) string {
 	if d.Foreign == 0 {
 		return d.Field
 	}
 	names := strings.Split(d.Field, "/")
 	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
-}
-
-// hide replaces private values in a text.
-func (r *Request) hide(text string) string {
-	for _, private := range r.private {
-		text = strings.ReplaceAll(text, private, "…")
-	}
-	return text
 }
 
 func render(status int, body []byte, requestID string, retryAfter time.Duration) ([]byte, error) {

@@ -205,3 +205,40 @@ func TestTheLevelOfAnError(t *testing.T) {
 		})
 	}
 }
+
+// TestCallers: who counts as a page, and which openid is proved. The events are as API
+// Gateway sends them; an authorizer that sends no context gives null.
+func TestCallers(t *testing.T) {
+	for _, row := range []struct {
+		what, authorizer       string
+		fromPage, withoutClaim bool
+		openid                 string
+	}{
+		{"nobody", `null`, false, false, ""},
+		{"an authorizer of no kind", `{}`, false, false, ""},
+		{"IAM", `{"iam":{"accessKey":"AKIA","accountId":"123456789012","callerId":"x","cognitoIdentity":null,"principalOrgId":"x","userArn":"x","userId":"x"}}`, false, false, ""},
+		{"a login", `{"lambda":{"openid":"` + openid + `","appid":"wx"}}`, true, false, openid},
+		{"an authorizer without a context", `{"lambda":null}`, true, false, ""},
+		{"an authorizer with another context", `{"lambda":{"OpenID":"` + openid + `"}}`, true, false, ""},
+		{"an openid that is not a string", `{"lambda":{"openid":1}}`, true, false, ""},
+		{"a JWT with the claim", `{"jwt":{"claims":{"iss":"https://a.b","openid":"` + openid + `"},"scopes":null}}`, true, false, openid},
+		{"a JWT without the claim", `{"jwt":{"claims":{"sub":"` + openid + `"},"scopes":null}}`, true, true, ""},
+		{"a JWT with an empty claim", `{"jwt":{"claims":{"openid":""},"scopes":null}}`, true, false, ""},
+		{"a JWT without claims", `{"jwt":{}}`, true, true, ""},
+		{"a JWT that is null", `{"jwt":null}`, true, true, ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			invoke(t, []byte(`{"routeKey":"POST /x","requestContext":{"authorizer":`+row.authorizer+`}}`), func(_ context.Context, r *Request) (*Response, error) {
+				if r.FromPage() != row.fromPage || r.HasJWTWithoutOpenID() != row.withoutClaim || r.OpenID() != row.openid {
+					t.Errorf("from a page: %v, a JWT without the claim: %v, openid %q", r.FromPage(), r.HasJWTWithoutOpenID(), r.OpenID())
+				}
+				for _, sent := range []string{"", openid, openid[1:]} {
+					if refused := r.RequireOwnOpenID(sent, "/body/openid") != nil; refused != (row.fromPage && sent != "" && sent != row.openid) {
+						t.Errorf("%q: refused: %v", sent, refused)
+					}
+				}
+				return &Response{Body: []byte(`{}`)}, nil
+			})
+		})
+	}
+}

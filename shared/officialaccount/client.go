@@ -75,18 +75,17 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 	if err != nil {
 		return nil, err
 	}
-	var invalid string
 	call := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		return Call(ctx, c.upstream, method, path, with, body, []string{token, invalid}, options...)
+		answer, err := Call(ctx, c.upstream, method, path, with, body, options...)
+		return answer, withoutToken(err, token)
 	}
 	answer, err := call()
-	if !IsErrcode(err, 40001, 40014, 42001) {
+	if !IsErrcode(err, apierror.TokenInvalid...) {
 		return answer, err
 	}
-	invalid = token
-	if token, err = c.replace(ctx, invalid); err != nil {
+	if token, err = c.replace(ctx, token); err != nil {
 		return nil, err
 	}
 	return call()
@@ -94,12 +93,12 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 
 // Call makes a call that needs no access token, or has it in its query. The answer is a
 // JSON object whose errcode, if it has one, is 0. Faults in its strings are repaired; see
-// repair. Errors do not contain any of the private values, such as tokens and secrets,
-// even if WeChat's errmsg quotes them.
+// repair. The message of an error may be WeChat's errmsg, which may quote the query and the
+// body.
 //
 // While WeChat is busy (errcode −1), the call is tried again. It is not tried again after
 // an errcode for a quota or a rate limit (45009, 45011).
-func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, private []string, options ...upstream.Option) (*upstream.Answer, error) {
+func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
@@ -122,11 +121,13 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 			return nil, err
 		}
 		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: repair(content)}
-		switch refused := check(answer, private); {
-		case IsErrcode(refused, busy):
-			return nil, &transient{refused, busy, nil}
-		case repeated && IsErrcode(refused, codeUsed):
-			return nil, &transient{refused, codeUsed, upstream.ErrUnderWay}
+		switch refused := check(answer); {
+		case IsErrcode(refused, apierror.Busy):
+			return nil, &transient{refused, apierror.Busy, nil}
+		case repeated && IsErrcode(refused, apierror.LoginCodeUsed):
+			// An earlier attempt probably used the code. That attempt may still be under
+			// way, and will have the answer.
+			return nil, &transient{refused, apierror.LoginCodeUsed, upstream.ErrUnderWay}
 		}
 		return answer, nil
 	}, options...)
@@ -134,7 +135,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 		return nil, again.refusal
 	}
 	if err == nil {
-		err = check(answer, private)
+		err = check(answer)
 	}
 	if err != nil {
 		return nil, err
@@ -142,13 +143,16 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	return answer, nil
 }
 
-const (
-	busy = -1
-	// codeUsed is the errcode for a login code that was used before. If it is not the
-	// first attempt that gets it, an earlier attempt probably used the code. That
-	// attempt may still be under way, and will have the answer.
-	codeUsed = 40163
-)
+// withoutToken returns an error without WeChat's errmsg if that quotes the access token,
+// or a large part of it.
+func withoutToken(err error, token string) error {
+	const part = 16
+	e, ok := errors.AsType[*apierror.Error](err)
+	if ok && e.Errcode != 0 && strings.Contains(e.Message, token[:min(part, len(token))]) {
+		return e.WithoutErrmsg()
+	}
+	return err
+}
 
 // transient is a refusal after which another attempt may succeed. It is not an
 // [apierror.Error], because that would end the call.
@@ -162,9 +166,8 @@ type transient struct {
 func (t *transient) Error() string { return fmt.Sprintf("errcode %d", t.errcode) }
 func (t *transient) Unwrap() error { return t.cause }
 
-// check returns the error for an answer that is not a success. It replaces private
-// values in WeChat's errmsg.
-func check(answer *upstream.Answer, private []string) error {
+// check returns the error for an answer that is not a success.
+func check(answer *upstream.Answer) error {
 	switch {
 	case apierror.Transient(answer.Status):
 		return answer.Failed(apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()}))
@@ -184,11 +187,6 @@ func check(answer *upstream.Answer, private []string) error {
 	}
 	var errmsg string
 	_ = json.Unmarshal(body["errmsg"], &errmsg) // the errcode alone is enough
-	for _, value := range private {
-		if value != "" {
-			errmsg = strings.ReplaceAll(errmsg, value, "…")
-		}
-	}
 	return answer.Failed(apierror.FromErrcode(errcode, errmsg))
 }
 

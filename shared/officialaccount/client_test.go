@@ -854,7 +854,7 @@ func TestALoginCodeThatWasUsed(t *testing.T) {
 				defer s.Close()
 				endpoints = append(endpoints, s.URL)
 			}
-			answer, err := Call(t.Context(), upstream.New(endpoints), http.MethodGet, path, nil, nil, nil)
+			answer, err := Call(t.Context(), upstream.New(endpoints), http.MethodGet, path, nil, nil)
 			e, _ := errors.AsType[*apierror.Error](err)
 			if row.code == "" && (err != nil || string(answer.Body) != session) || row.code != "" && (e == nil || e.Code != row.code) {
 				t.Errorf("%+v, %v, want %q", answer, err, row.code)
@@ -882,6 +882,7 @@ func TestSecretsAreNeverRepeated(t *testing.T) {
 		answer reply
 	}{
 		{"an error", tokenOf(1), says(`{"errcode":40053,"errmsg":"invalid card_id, access_token=` + token + `"}`)},
+		{"an error that quotes most of the token", tokenOf(1), says(`{"errcode":47001,"errmsg":"data format error: ` + token[:len(token)-5] + `"}`)},
 		{"a dead token", tokenOf(1), says(`{"errcode":40001,"errmsg":"invalid credential ` + token + `"}`)},
 		{"busy", tokenOf(1), says(`{"errcode":-1,"errmsg":"system error ` + token + `"}`)},
 		{"another shape", tokenOf(1), says(`{"access":"` + token + `"}`)},

@@ -111,7 +111,7 @@ func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 // AppID or AppSecret, it reads the account again and, if it changed, tries once more.
 func (c *Client) fetch(ctx context.Context, account *Account, force bool) error {
 	err := c.fetchAs(ctx, account, force)
-	if !IsErrcode(err, 40013, 40125) {
+	if !IsErrcode(err, apierror.AccountRefused...) {
 		return err
 	}
 	current, changed, refreshErr := c.accounts.Refresh(ctx)
@@ -131,7 +131,10 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	if err != nil {
 		return err
 	}
-	answer, err := Call(ctx, c.upstream, http.MethodPost, "/cgi-bin/stable_token", nil, body, []string{account.Secret, c.token.value})
+	answer, err := Call(ctx, c.upstream, http.MethodPost, "/cgi-bin/stable_token", nil, body)
+	if e, ok := errors.AsType[*apierror.Error](err); ok && e.Errcode != 0 {
+		return e.WithoutErrmsg() // which may quote the secret
+	}
 	if err != nil {
 		return err
 	}

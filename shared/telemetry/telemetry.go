@@ -14,6 +14,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -115,6 +116,26 @@ func Annotate(ctx context.Context, attrs ...slog.Attr) {
 		defer r.mu.Unlock()
 		r.attrs = append(r.attrs, attrs...)
 	}
+}
+
+const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+// NotificationID returns the attribute for the ID of a notification, or no attribute
+// unless the ID has the usual form: 1 to 64 of the characters A-Z a-z 0-9 -. Anything
+// else may be personal data in the wrong place.
+func NotificationID(key, id string) slog.Attr {
+	return attr(key, id, 64, capitals+"abcdefghijklmnopqrstuvwxyz0123456789-")
+}
+
+// EventType is [NotificationID] for the type of a notification: 1 to 128 of the characters
+// A-Z _ . as in BRAND_MEMBER_CARD_SP.USER_CARD.CREATE.
+func EventType(key, eventType string) slog.Attr { return attr(key, eventType, 128, capitals+"_.") }
+
+func attr(key, text string, maxLength int, letters string) slog.Attr {
+	if text == "" || len(text) > maxLength || strings.Trim(text, letters) != "" {
+		return slog.Attr{}
+	}
+	return slog.String(key, text)
 }
 
 // Called adds the number of attempts of a call to WeChat to the record, and descriptions

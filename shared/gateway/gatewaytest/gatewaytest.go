@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -74,6 +76,22 @@ func SkipUnlessUTF8(t testing.TB, texts ...string) {
 func LoggedIn(event Event, openid string) Event {
 	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
 		Lambda: map[string]any{"openid": openid, "appid": "wx5f0c2b8e7d4a9361"},
+	}
+	return event
+}
+
+// WithJWT returns the event as it is after API Gateway accepted a JWT with these claims.
+func WithJWT(event Event, claims map[string]string) Event {
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: claims},
+	}
+	return event
+}
+
+// ByIAM returns the event of a caller with IAM credentials.
+func ByIAM(event Event) Event {
+	event.RequestContext.Authorizer = &events.APIGatewayV2HTTPRequestContextAuthorizerDescription{
+		IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{AccountID: "123456789012"},
 	}
 	return event
 }
@@ -151,6 +169,20 @@ func (o Outcome) RequireValidation(t testing.TB, passed bool, fields ...string) 
 		t.Fatalf("%d %s, want a detail of one of %q", o.Status, o.Body, fields)
 	}
 	o.RequireParamError(t, o.Error.Detail.Field, "")
+}
+
+// Quotes returns the ways in which WeChat's messages quote a value of a request.
+func Quotes(value string) []string {
+	var escaped strings.Builder
+	for _, c := range value {
+		fmt.Fprintf(&escaped, `\u%04x`, c)
+	}
+	const cut = 5
+	quotes := []string{value, escaped.String(), url.QueryEscape(value), base64.StdEncoding.EncodeToString([]byte(value)), strings.ToUpper(value)}
+	if runes := []rune(value); len(runes) > 2*cut {
+		quotes = append(quotes, string(runes[:len(runes)-cut]), string(runes[cut:]))
+	}
+	return quotes
 }
 
 // RequireNotLogged fails the test if the log contains one of the values.

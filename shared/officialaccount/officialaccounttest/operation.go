@@ -2,6 +2,7 @@ package officialaccounttest
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -129,5 +130,26 @@ func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documen
 				t.Errorf("headers %v", o.Headers)
 			}
 		})
+	}
+}
+
+// LogsNoQuotes checks that values of a request, which WeChat's errmsg quotes, get to the
+// caller and not into the log.
+func (f Operation) LogsNoQuotes(t *testing.T, event gatewaytest.Event, values ...string) {
+	t.Helper()
+	for _, value := range values {
+		for _, quote := range gatewaytest.Quotes(value) {
+			for _, errcode := range []int{40056, -1} { // the record of -1 names the failed attempts, too
+				answer, err := json.Marshal(map[string]any{"errcode": errcode, "errmsg": "invalid " + quote})
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := f.Invoke(t, event, Start(t, func(Call) string { return string(answer) }).URL)
+				if o.Error.Message != "invalid "+quote {
+					t.Errorf("%d %s, want WeChat's words", o.Status, o.Body)
+				}
+				o.RequireNotLogged(t, quote, "invalid")
+			}
+		}
 	}
 }

@@ -173,13 +173,15 @@ type Errors []struct {
 // commonErrors are those of every operation (公共错误码).
 var commonErrors = Errors{
 	{400, "INVALID_REQUEST", "HTTP 请求不符合微信支付 APIv3 接口规则", "compare the request"},
-	{400, "PARAM_ERROR", "参数错误", "correct the field"},
+	{400, "PARAM_ERROR", "参数错误", "the request"},
 	{403, "RULE_LIMIT", "业务规则限制", ""},
 	{404, "NOT_FOUND", "请求的资源不存在", ""},
+	{400, "PARAM_ERROR", "用户标识obLatjnx9gnqzS4myYGm不合法", "the request"}, // cut, so that no search for the openid finds it
 }
 
 // PassesErrorsOn checks that the caller gets WeChat's errors with their solutions: those of
-// the operation's document and those of all operations. A refused signature is not the
+// the operation's document and those of all operations. WeChat's messages, which may quote
+// the request, must not be logged. A refused signature is not the
 // caller's fault, so the caller gets a 502 without WeChat's message.
 func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documented Errors) {
 	t.Helper()
@@ -199,6 +201,31 @@ func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documen
 	})
 }
 
+// LogsNoQuotes checks that values of a request, which WeChat Pay's error quotes in its
+// message and in its detail, get to the caller and not into the log.
+func (f Operation) LogsNoQuotes(t *testing.T, event gatewaytest.Event, values ...string) {
+	t.Helper()
+	for _, value := range values {
+		for _, quote := range gatewaytest.Quotes(value) {
+			answer, err := json.Marshal(map[string]any{"code": "PARAM_ERROR", "message": "值" + quote, "detail": map[string]string{
+				"field": "/body/card_id/" + quote, "value": quote, "issue": "不支持" + quote, "location": "body",
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			endpoint, _ := WeChatPay(t, 400, string(answer))
+			o := f.Invoke(t, event, endpoint)
+			if d := o.Error.Detail; o.Status != 400 || o.Error.Message != "值"+quote || d == nil || d.Field != "/body/card_id/"+quote || d.Value != quote || d.Issue != "不支持"+quote {
+				t.Errorf("%d %s, want WeChat's words", o.Status, o.Body)
+			}
+			if !strings.Contains(o.Log, `"field":"/body/card_id/…"`) {
+				t.Errorf("%s, want the known part of the field", o.Log)
+			}
+			o.RequireNotLogged(t, quote, "不支持")
+		}
+	}
+}
+
 // fail sends a request that WeChat Pay answers with the given error.
 func (f Operation) fail(t *testing.T, event gatewaytest.Event, status int, code, message string) gatewaytest.Outcome {
 	t.Helper()
@@ -211,5 +238,6 @@ func (f Operation) fail(t *testing.T, event gatewaytest.Event, status int, code,
 	if o.Error.RequestID != RequestID {
 		t.Errorf("%s, want WeChat's Request-ID", o.Body)
 	}
+	o.RequireNotLogged(t, message)
 	return o
 }
