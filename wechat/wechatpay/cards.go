@@ -60,11 +60,11 @@ type token struct {
 // Jump is where the component sends a user for the activation of a card: a page, or a
 // mini program.
 type Jump struct {
-	URL string
+	URL string `json:"url,omitempty"`
 
-	AppID     string
-	Path      string
-	ExtraData map[string]string
+	AppID     string            `json:"appid,omitempty"`
+	Path      string            `json:"path,omitempty"`
+	ExtraData map[string]string `json:"extra_data,omitempty"`
 }
 
 // OpenCard opens a card for a user, as the component does, and notifies the merchant. The
