@@ -102,6 +102,8 @@ func example(schema *openapi3.Schema) any {
 		return schema.Enum[0]
 	case schema.Pattern != "":
 		return texts(schema.Pattern)[0]
+	case schema.ContentEncoding == "base64":
+		return "eHg="
 	case schema.Type.Is("integer"):
 		return 1
 	case schema.Type.Is("boolean"):
