@@ -438,11 +438,16 @@ func (d *deployed) tryPlans(t *testing.T) {
 	}}}, func(document any) bool { return try(string(encode(document))) })
 	w.requireEdges(t)
 
+	local, err := os.ReadFile("../local/plan.json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	card := func(members string) string { return `{"cards":[{"card_id":"p"` + members + `}]}` }
 	for _, row := range []struct {
 		plan    string
 		allowed bool
 	}{
+		{string(local), true},
 		{`{"cards":[]}`, true},
 		{card(``), true},
 		{card(`,"fields":{"center_app_brand_user_name":"","center_app_brand_pass":""}`), true},
