@@ -108,8 +108,8 @@ func kindOf(text []byte) string {
 // [officialaccount.Source].
 type fixed[T any] struct{ value *T }
 
-func (f fixed[T]) Get(context.Context) (*T, error)           { return f.value, nil }
-func (f fixed[T]) Refresh(context.Context) (*T, bool, error) { return f.value, false, nil }
+func (f fixed[T]) Get(context.Context) (*T, error)         { return f.value, nil }
+func (f fixed[T]) Refresh(context.Context, *T) (*T, error) { return f.value, nil }
 
 // official returns a client of the official-account API.
 func (a *app) official() (*upstream.Client, error) {

@@ -17,7 +17,6 @@ import (
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
-	"membercard/shared/upstream"
 )
 
 const (
@@ -164,7 +163,7 @@ func (b *batches) try(ctx context.Context, event message) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
 	// Once, because the queue repeats the call at a rate that WeChat Pay allows.
-	_, err = confirm(ctx, b.wechatpay, event.code, event.request, upstream.Once)
+	_, err = confirm(ctx, b.wechatpay.PostOnce, event.code, event.request)
 	return err
 }
 

@@ -281,7 +281,11 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 			t.Run(row.rule+", "+queues.name, func(t *testing.T) {
 				t.Parallel()
 				s := startSQS(t)
-				r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, createdEvent()))
+				w := startWeChatPay(t, row.answer)
+				r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, createdEvent()))
+				if len(w.calls) != 1 {
+					t.Errorf("%d calls, want 1: the queue repeats them", len(w.calls))
+				}
 				want := row.want
 				if want == deadLettered && queues.deadLetters == "" {
 					want = kept

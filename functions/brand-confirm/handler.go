@@ -126,20 +126,21 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	if err := body.validate(userCardCode); err != nil {
 		return nil, err
 	}
-	answer, err := confirm(ctx, wechatpay, userCardCode, body)
+	answer, err := confirm(ctx, wechatpay.PostChange, userCardCode, body)
 	if err != nil {
 		return nil, err
 	}
 	return gateway.Pass(answer), nil
 }
 
-// confirm makes the call, for a request or for a message.
-func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request, options ...upstream.Option) (*upstream.Answer, error) {
+// confirm makes the call, for a request with [signing.Client.PostChange], for a message with
+// [signing.Client.PostOnce].
+func confirm(ctx context.Context, post func(ctx context.Context, path string, body []byte) (*upstream.Answer, error), userCardCode string, body request) (*upstream.Answer, error) {
 	content, err := strictjson.Encode(body)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content, options...)
+	answer, err := post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

@@ -144,6 +144,10 @@ func TestAnAnswerThatIsNoCardIsInvalid(t *testing.T) {
 	})
 }
 
+func TestARefusalAfterAForgedAnswerIsDoubted(t *testing.T) {
+	operation.DoubtsRefusals(t, post(userCardCode, example))
+}
+
 func TestTheDocumentsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(userCardCode, example), signingtest.Errors{})
 }

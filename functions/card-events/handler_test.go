@@ -41,22 +41,27 @@ const (
 var private = []string{"obLatjnx9gnqzS4myYGmLZ7LgLBA", "478515832665000000000001", "3800138000", "张三", apiv3Key}
 
 // versions are those of a merchant's secret, in order.
-type versions struct{ secrets []string }
+type versions struct {
+	secrets []string
+	parsed  *signing.Merchant
+}
 
 func (v *versions) Get(context.Context) (*signing.Merchant, error) {
 	if len(v.secrets) == 0 {
 		return nil, errors.New("Secrets Manager answered AccessDeniedException")
 	}
-	return signing.ParseMerchant([]byte(v.secrets[0]))
+	var err error
+	if v.parsed == nil {
+		v.parsed, err = signing.ParseMerchant([]byte(v.secrets[0]))
+	}
+	return v.parsed, err
 }
 
-func (v *versions) Refresh(ctx context.Context) (*signing.Merchant, bool, error) {
-	changed := len(v.secrets) > 1
-	if changed {
-		v.secrets = v.secrets[1:]
+func (v *versions) Refresh(ctx context.Context, _ *signing.Merchant) (*signing.Merchant, error) {
+	if len(v.secrets) > 1 {
+		v.secrets, v.parsed = v.secrets[1:], nil
 	}
-	m, err := v.Get(ctx)
-	return m, changed, err
+	return v.Get(ctx)
 }
 
 // merchantSecret is a merchant's secret with more keys.
@@ -158,7 +163,7 @@ type instance struct {
 }
 
 func start(t *testing.T, answer func(http.ResponseWriter, int), secrets ...string) *instance {
-	return &instance{versions{secrets}, startEventBridge(t, answer)}
+	return &instance{versions{secrets: secrets}, startEventBridge(t, answer)}
 }
 
 // receive hands an event to the function. It returns what the sender got and the
@@ -379,7 +384,9 @@ func TestUnknownKeysCostOneDownloadAndOneReadOfTheSecret(t *testing.T) {
 	t.Cleanup(manager.Close)
 	wechat := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		downloads.Add(1)
-		http.NotFound(w, r)
+		_, key := wechatpaytest.Keys()
+		wechatpaytest.Sign(w.Header(), "", publicKeyID, key, time.Now())
+		w.WriteHeader(http.StatusNotFound)
 	}))
 	b := startEventBridge(t, nil)
 	config := b.config()

@@ -459,8 +459,8 @@ func (n *noTickets) Get(context.Context) (*ticket, error) {
 	return nil, errors.New("there is no ticket here")
 }
 
-func (n *noTickets) Refresh(context.Context) (*ticket, bool, error) {
-	return nil, false, errors.New("there is no ticket here")
+func (n *noTickets) Refresh(context.Context, *ticket) (*ticket, error) {
+	return nil, errors.New("there is no ticket here")
 }
 
 func (n *noTickets) Expire(context.Context) error { return nil }

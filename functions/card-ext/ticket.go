@@ -13,6 +13,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/awsconfig"
+	"membercard/shared/cached"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
@@ -62,8 +63,7 @@ func (t *ticket) validFor(d time.Duration) bool {
 
 // tickets provides the stored ticket. A cached secret implements it.
 type tickets interface {
-	Get(context.Context) (*ticket, error)
-	Refresh(context.Context) (t *ticket, changed bool, err error)
+	cached.Source[*ticket]
 	Expire(context.Context) error
 }
 
@@ -71,7 +71,7 @@ type tickets interface {
 func current(ctx context.Context, stored tickets) (*ticket, error) {
 	t, err := stored.Get(ctx)
 	if err == nil && !t.validFor(0) {
-		t, _, err = stored.Refresh(ctx)
+		t, err = stored.Refresh(ctx, t)
 	}
 	switch {
 	case err != nil:
@@ -118,7 +118,7 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event
 func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	held, err := r.stored.Get(ctx)
 	if err == nil && !held.validFor(renewBefore) {
-		held, _, err = r.stored.Refresh(ctx) // another invocation may have renewed it
+		held, err = r.stored.Refresh(ctx, held) // another invocation may have renewed it
 	}
 	switch {
 	case err == nil && held.validFor(renewBefore):

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/invocation"
@@ -22,11 +24,18 @@ const notifyURL = "https://abc123.execute-api.eu-central-1.amazonaws.com/wechatp
 // invoke invokes the function with an event.
 func invoke(t *testing.T, endpoint, notifyURL, event string) (answer, log string, err error) {
 	t.Helper()
+	return invokeWithin(t, time.Minute, endpoint, notifyURL, event)
+}
+
+func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event string) (answer, log string, err error) {
+	t.Helper()
 	var written bytes.Buffer
 	l := telemetry.New(&written, "MemberCard", "key-check")
 	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{endpoint}))
 	h := handler{wechatpay: client, notifyURL: notifyURL}
-	raw, err := invocation.Actions{Log: l, ByName: map[string]invocation.Action{"check": h.check}}.Invoke(t.Context(), []byte(event))
+	ctx, cancel := context.WithTimeout(t.Context(), left)
+	defer cancel()
+	raw, err := invocation.Actions{Log: l, ByName: map[string]invocation.Action{"check": h.check}}.Invoke(ctx, []byte(event))
 	return string(raw), written.String(), err
 }
 
@@ -42,7 +51,7 @@ func TestCheckReturnsTheSteps(t *testing.T) {
 		{"a notification to nowhere", `{"action":"check","notify":true}`, "", passed + `,{"name":"notification requested","ok":true,"skipped":"NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			endpoint, received := signingtest.Echo(t)
+			endpoint, received := signingtest.Echo(t, 0)
 			answer, log, err := invoke(t, endpoint, row.notifyURL, row.event)
 			if want := `{"ok":true,"steps":[` + row.steps + `]}`; err != nil || answer != want {
 				t.Errorf("%s, %v, want %s", answer, err, want)
@@ -53,6 +62,37 @@ func TestCheckReturnsTheSteps(t *testing.T) {
 			}
 			if strings.Count(log, "\n") != 1 || !strings.Contains(log, `"level":"INFO"`) || !strings.Contains(log, `"Code":"OK"`) {
 				t.Errorf("logged %s", log)
+			}
+		})
+	}
+}
+
+// TestA429IsWaitedOut, if there is time: it says nothing about the keys.
+func TestA429IsWaitedOut(t *testing.T) {
+	for _, row := range []struct {
+		what    string
+		limited int
+		left    time.Duration
+		calls   int
+		err     string
+	}{
+		{"once", 1, 15 * time.Second, 2, ""},
+		{"twice", 2, 15 * time.Second, 3, ""},
+		{"with too little time", 1, 3 * time.Second, 1, "FREQUENCY_LIMITED"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			endpoint, received := signingtest.Echo(t, row.limited)
+			answer, log, err := invokeWithin(t, row.left, endpoint, "", `{"action":"check"}`)
+			if row.err == "" && (err != nil || answer != `{"ok":true,"steps":[`+passed+`]}`) || row.err != "" && (err == nil || !strings.Contains(log, row.err)) {
+				t.Errorf("%s, %v, logged %s", answer, err, log)
+			}
+			calls := 0
+			for received() != "" {
+				calls++
+			}
+			if calls != row.calls {
+				t.Errorf("%d calls, want %d", calls, row.calls)
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request
 	if err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", content)
+	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", content)
 	if err != nil {
 		return nil, err
 	}

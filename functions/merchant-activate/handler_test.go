@@ -90,6 +90,10 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 	}
 }
 
+func TestARefusalAfterAForgedAnswerIsDoubted(t *testing.T) {
+	operation.DoubtsRefusals(t, post(cardID, code, ""))
+}
+
 func TestWeChatsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(cardID, code, ""), nil)
 }

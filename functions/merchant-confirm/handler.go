@@ -53,7 +53,7 @@ func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/confirm", content)
+	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/confirm", content)
 	if err != nil {
 		return nil, err
 	}

@@ -113,6 +113,10 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 	}
 }
 
+func TestARefusalAfterAForgedAnswerIsDoubted(t *testing.T) {
+	operation.DoubtsRefusals(t, post(cardID, code, success))
+}
+
 func TestWeChatsErrors(t *testing.T) {
 	operation.PassesErrorsOn(t, post(cardID, code, success), nil)
 }

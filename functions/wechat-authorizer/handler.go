@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
@@ -21,11 +22,7 @@ import (
 const timeout = 5500 * time.Millisecond
 
 // source provides the apps that users log in to. A cached secret implements it.
-type source interface {
-	Get(context.Context) (*officialaccount.Login, error)
-	// Refresh reads the secret again and reports whether it changed.
-	Refresh(context.Context) (apps *officialaccount.Login, changed bool, err error)
-}
+type source = cached.Source[*officialaccount.Login]
 
 // authorizer identifies a user of WeChat by a login code.
 type authorizer struct {
@@ -64,12 +61,12 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	openid, appid, err := a.prove(ctx, r)
+	u, err := a.prove(ctx, r)
 	var e *apierror.Error
 	switch {
 	case err == nil:
 		record.End(ctx, slog.LevelInfo, "authorized", "OK")
-		return response{IsAuthorized: true, Context: map[string]any{"openid": openid, "appid": appid}}, nil
+		return response{IsAuthorized: true, Context: map[string]any{"openid": u.openid, "appid": u.appid}}, nil
 	case errors.As(err, &e) && !slices.Contains(apierror.LoginRefused, e.Errcode):
 		record.Count(e.Metric())
 		record.End(ctx, slog.LevelError, "not decided", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
@@ -82,37 +79,28 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	return response{}, nil
 }
 
-// prove returns the openid of the user who sent a request, and the AppID of the app that
-// the user logged in to. The error is an [apierror.Error] unless the request has no
-// login code. If WeChat refuses the app's AppID or AppSecret, prove reads the secret
-// again and, if it changed, tries once more.
-func (a *authorizer) prove(ctx context.Context, r request) (openid, appid string, err error) {
+// user is a user of an app who is logged in.
+type user struct{ openid, appid string }
+
+// prove returns the user who sent a request. The error is an [apierror.Error] unless the
+// request has no login code. If WeChat refuses the app's AppID or AppSecret, prove reads
+// the secret again and, if it changed, tries once more.
+func (a *authorizer) prove(ctx context.Context, r request) (u user, err error) {
 	defer apierror.Recover(ctx, &err)
 	header := r.Headers["authorization"]
 	if len(r.IdentitySource) > 0 {
 		header = r.IdentitySource[0]
 	}
-	apps, err := a.apps.Get(ctx)
-	if err != nil {
-		return "", "", apierror.Config(err)
-	}
-	openid, appid, err = a.exchange(ctx, apps, header)
-	if !officialaccount.IsErrcode(err, apierror.AccountRefused...) {
-		return openid, appid, err
-	}
-	current, changed, refreshErr := a.apps.Refresh(ctx)
-	if refreshErr != nil || !changed {
-		return "", "", err
-	}
-	return a.exchange(ctx, current, header)
+	refused := func(err error) bool { return officialaccount.IsErrcode(err, apierror.AccountRefused...) }
+	return cached.Use(ctx, a.apps, refused, func(apps *officialaccount.Login) (user, error) { return a.exchange(ctx, apps, header) })
 }
 
-// exchange exchanges the login code in the header Authorization for an openid.
-func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, header string) (openid, appid string, err error) {
+// exchange exchanges the login code in the header Authorization for the user.
+func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, header string) (user, error) {
 	l, err := readLogin(apps, header)
 	if err != nil {
-		return "", "", err
+		return user{}, err
 	}
-	openid, err = l.openid(ctx, a.wechat)
-	return openid, l.app.AppID, err
+	openid, err := l.openid(ctx, a.wechat)
+	return user{openid, l.app.AppID}, err
 }

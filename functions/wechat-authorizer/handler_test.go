@@ -52,6 +52,7 @@ var private = []string{miniSecret, officialSecret, newSecret, code, openid, sess
 type fake struct {
 	mu        sync.Mutex
 	text      string
+	parsed    *officialaccount.Login
 	next      string
 	unread    error // of Get
 	unreadNow error // of Refresh
@@ -72,20 +73,26 @@ func (f *fake) Get(context.Context) (*officialaccount.Login, error) {
 	if f.unread != nil {
 		return nil, f.unread
 	}
-	return officialaccount.ParseLogin([]byte(f.text))
+	return f.parse()
 }
 
-func (f *fake) Refresh(context.Context) (*officialaccount.Login, bool, error) {
+// parse parses the text once, as a cached secret does.
+func (f *fake) parse() (login *officialaccount.Login, err error) {
+	if f.parsed == nil {
+		f.parsed, err = officialaccount.ParseLogin([]byte(f.text))
+	}
+	return f.parsed, err
+}
+
+func (f *fake) Refresh(context.Context, *officialaccount.Login) (*officialaccount.Login, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refreshed++
-	held, err := officialaccount.ParseLogin([]byte(f.text))
-	if err != nil || f.unreadNow != nil || f.next == "" {
-		return held, false, errors.Join(err, f.unreadNow)
+	if f.unreadNow == nil && f.next != "" {
+		f.text, f.next, f.parsed = f.next, "", nil
 	}
-	f.text, f.next = f.next, ""
-	held, err = officialaccount.ParseLogin([]byte(f.text))
-	return held, true, err
+	held, err := f.parse()
+	return held, errors.Join(err, f.unreadNow)
 }
 
 // wechat is a WeChat that records the path and the query of each call.

@@ -654,7 +654,7 @@ func TestCardFailures(t *testing.T) {
 		{"busy", sandbox.Body(`{"errcode":-1,"errmsg":"system error"}`), true, 502, "WECHAT_-1", 4},
 		{"500", sandbox.Status(500, ""), true, 502, "SYSTEM_ERROR", 4},
 		{"a proxy's 502", sandbox.Status(502, "<html></html>"), true, 502, "SYSTEM_ERROR", 4},
-		{"429", sandbox.Status(429, ""), false, 429, "RATELIMIT_EXCEEDED", 2},
+		{"429", sandbox.Status(429, ""), false, 429, "RATELIMIT_EXCEEDED", 1},
 		{"truncated", sandbox.Truncated(), true, 502, "UPSTREAM_UNREACHABLE", 4},
 		{"reset", sandbox.Reset(), true, 502, "UPSTREAM_UNREACHABLE", 4},
 		{"over 1 MiB", sandbox.Oversized(), false, 502, "INVALID_RESPONSE", 1},

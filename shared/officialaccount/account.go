@@ -1,10 +1,10 @@
 package officialaccount
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
+	"membercard/shared/cached"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
@@ -16,12 +16,7 @@ type Account struct {
 }
 
 // Source provides the account. A cached secret implements it.
-type Source interface {
-	// Get returns the account, which may come from a cache.
-	Get(context.Context) (*Account, error)
-	// Refresh reads the account again and reports whether it changed.
-	Refresh(context.Context) (a *Account, changed bool, err error)
-}
+type Source = cached.Source[*Account]
 
 // ParseAccount parses an official account's secret, a JSON object:
 // {"appid": "wx…", "secret": "…"}. Both are visible ASCII characters. An error names the

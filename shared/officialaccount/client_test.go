@@ -179,15 +179,14 @@ func (s *source) Get(context.Context) (*Account, error) {
 	return s.account, s.noAccount
 }
 
-func (s *source) Refresh(context.Context) (*Account, bool, error) {
+func (s *source) Refresh(_ context.Context, outdated *Account) (*Account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refreshed++
-	if s.err != nil || s.next == nil {
-		return s.account, false, s.err
+	if s.account == outdated && s.err == nil && s.next != nil {
+		s.account, s.next = s.next, nil
 	}
-	s.account, s.next = s.next, nil
-	return s.account, true, nil
+	return s.account, s.err
 }
 
 func newClient(from Source, servers ...*wechat) *Client {
@@ -606,7 +605,7 @@ func TestUndocumentedAnswersAreRefused(t *testing.T) {
 		{"400", reply{status: 400, body: good}, 502, "INVALID_RESPONSE", 1},
 		{"403", reply{status: 403, body: "<html>"}, 502, "INVALID_RESPONSE", 1},
 		{"404", reply{status: 404, body: good}, 502, "INVALID_RESPONSE", 1},
-		{"429", reply{status: 429, body: good}, 429, "RATELIMIT_EXCEEDED", 2},
+		{"429", reply{status: 429, body: good}, 429, "RATELIMIT_EXCEEDED", 1},
 		{"500", reply{status: 500, body: good}, 502, "SYSTEM_ERROR", 4},
 		{"502", reply{status: 502, body: "<html>"}, 502, "SYSTEM_ERROR", 4},
 		{"truncated", reply{body: good, headers: map[string]string{"Content-Length": "1000"}}, 502, "UPSTREAM_UNREACHABLE", 4},
@@ -748,34 +747,15 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// TestA429IsNotFailedOver, but repeated once after Retry-After.
-func TestA429IsNotFailedOver(t *testing.T) {
+// TestA429IsPassedOnAtOnce, with WeChat's Retry-After.
+func TestA429IsPassedOnAtOnce(t *testing.T) {
 	first, second := start(t), start(t)
-	first.answer = func(n int, _ string) reply {
-		if n == 1 {
-			return reply{status: 429, headers: map[string]string{"Retry-After": "1"}}
-		}
-		return says(good)
-	}
-	begun := time.Now()
-	works(t, newClient(newSource(), first, second))
-	if took := time.Since(begun); took < time.Second {
-		t.Errorf("repeated after %v", took)
-	}
-	first.counts(t, []bool{false}, 2)
-	second.counts(t, nil, 0)
-}
-
-// TestA429WithALongRetryAfterIsReturnedAtOnce, with WeChat's Retry-After.
-func TestA429WithALongRetryAfterIsReturnedAtOnce(t *testing.T) {
-	w := start(t)
-	w.answer = func(int, string) reply { return reply{status: 429, headers: map[string]string{"Retry-After": "30"}} }
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if e := failsIn(t, ctx, newClient(newSource(), w, w), 429, "RATELIMIT_EXCEEDED"); e.RetryAfter != 30*time.Second {
+	first.answer = func(int, string) reply { return reply{status: 429, headers: map[string]string{"Retry-After": "2"}} }
+	if e := fails(t, newClient(newSource(), first, second), 429, "RATELIMIT_EXCEEDED"); e.RetryAfter != 2*time.Second {
 		t.Errorf("Retry-After is %v", e.RetryAfter)
 	}
-	w.counts(t, []bool{false}, 1)
+	first.counts(t, []bool{false}, 1)
+	second.counts(t, nil, 0)
 }
 
 // TestOnce: with upstream.Once, WeChat carries out a request at most once.

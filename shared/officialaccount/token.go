@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 	"membercard/shared/wallclock"
@@ -114,11 +115,10 @@ func (c *Client) fetch(ctx context.Context, account *Account, force bool) error 
 	if !IsErrcode(err, apierror.AccountRefused...) {
 		return err
 	}
-	current, changed, refreshErr := c.accounts.Refresh(ctx)
-	if refreshErr != nil || !changed {
-		return err
+	if current, changed := cached.Newer(ctx, c.accounts, account); changed {
+		return c.fetchAs(ctx, current, force)
 	}
-	return c.fetchAs(ctx, current, force)
+	return err
 }
 
 func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) error {

@@ -36,14 +36,14 @@ func TestARotationInMoto(t *testing.T) {
 		_, _ = manager.DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: name, ForceDeleteWithoutRecovery: aws.Bool(true)})
 	})
 	s.gets(t, `{"mchid":"1900000001"}`)
-	s.refreshes(t, `{"mchid":"1900000001"}`, false)
+	s.refreshes(t, `{"mchid":"1900000001"}`)
 
 	for i, text := range []string{`{"mchid":"1900000002"}`, `{"mchid":"1900000003"}`} {
 		if _, err := manager.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: name, SecretString: &text}); err != nil {
 			t.Fatal(err)
 		}
 		if s.later(minRefreshInterval + time.Second); i == 0 {
-			s.refreshes(t, text, true)
+			s.refreshes(t, text)
 		}
 		s.later(cacheTTL)
 		s.gets(t, text)

@@ -32,7 +32,7 @@ const (
 )
 
 // Secret is a cached secret. It is safe for concurrent use.
-type Secret[T any] struct {
+type Secret[T comparable] struct {
 	client *secretsmanager.Client
 	id     string
 	parse  func([]byte) (T, error)
@@ -48,7 +48,7 @@ type Secret[T any] struct {
 
 // New returns the secret with the given ARN or name, without reading it. Errors of parse
 // are logged, so they must not contain values of the secret.
-func New[T any](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
+func New[T comparable](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
 	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
 }
 
@@ -73,22 +73,22 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	return s.value, nil
 }
 
-// Refresh reads the secret again because the cached value proved wrong, and reports
-// whether it changed. For a minute after a Refresh that brought nothing new, it returns
-// the cached value without reading. If the read fails, Refresh returns the cached value
-// with the error.
-func (s *Secret[T]) Refresh(ctx context.Context) (value T, changed bool, err error) {
+// Refresh returns the current value after one proved outdated. It reads the secret again if
+// the cached value is still that one, but not for a minute after a Refresh that brought
+// nothing new. If the read fails, Refresh returns the cached value with the error.
+func (s *Secret[T]) Refresh(ctx context.Context, outdated T) (T, error) {
 	if err := s.lock.Acquire(ctx, 1); err != nil {
-		return value, false, err
+		return outdated, err
 	}
 	defer s.lock.Release(1)
-	if s.cached && wallclock.Since(s.unchangedAt) < minRefreshInterval {
-		return s.value, false, nil
+	if s.cached && (s.value != outdated || wallclock.Since(s.unchangedAt) < minRefreshInterval) {
+		return s.value, nil
 	}
-	if changed, err = s.read(ctx); !changed {
+	changed, err := s.read(ctx)
+	if !changed {
 		s.unchangedAt = wallclock.Now()
 	}
-	return s.value, changed, err
+	return s.value, err
 }
 
 // Expire makes the next Get or Refresh read the secret.

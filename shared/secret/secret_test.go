@@ -151,11 +151,12 @@ func (s subject) gets(t *testing.T, want string) {
 	}
 }
 
-func (s subject) refreshes(t *testing.T, want string, wantChanged bool) {
+// refreshes checks the value that replaces the cached one.
+func (s subject) refreshes(t *testing.T, want string) {
 	t.Helper()
-	got, changed, err := s.Refresh(t.Context())
-	if err != nil || got != want || changed != wantChanged {
-		t.Fatalf("Refresh: %q, %v, %v, want %q, %v", got, changed, err, want, wantChanged)
+	got, err := s.Refresh(t.Context(), s.value)
+	if err != nil || got != want {
+		t.Fatalf("Refresh: %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -262,9 +263,9 @@ func TestRefreshReadsAtOnce(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.gives(200, version("v2", "two"))
-	s.refreshes(t, "parsed two", true)
+	s.refreshes(t, "parsed two")
 	m.gives(200, version("v3", "three"))
-	s.refreshes(t, "parsed three", true) // it keeps changing: no need to wait
+	s.refreshes(t, "parsed three") // it keeps changing: no need to wait
 	s.gets(t, "parsed three")
 	m.read(t, 3)
 	s.later(cacheTTL - time.Second) // a refresh counts as a reading
@@ -276,42 +277,55 @@ func TestRefreshReadsAnUnchangedSecretOnceAMinute(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	for range 3 {
-		s.refreshes(t, "parsed one", false)
+		s.refreshes(t, "parsed one")
 	}
 	m.read(t, 2)
 	m.gives(200, version("v2", "two"))
 	s.later(minRefreshInterval - time.Second)
-	s.refreshes(t, "parsed one", false)
+	s.refreshes(t, "parsed one")
 	m.read(t, 2)
 	s.later(2 * time.Second)
-	s.refreshes(t, "parsed two", true)
+	s.refreshes(t, "parsed two")
 	m.read(t, 3)
+}
+
+// Of two calls with the same outdated value, the second finds what the first one read.
+func TestAValueThatWasReplacedIsNotReadAgain(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	m.gives(200, version("v2", "two"))
+	for range 2 {
+		if got, err := s.Refresh(t.Context(), "parsed one"); err != nil || got != "parsed two" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	m.read(t, 2)
 }
 
 func TestRefreshWithoutAValueIsAnErrorEachTime(t *testing.T) {
 	m, s := start(t), newSubject()
 	m.gives(400, denied)
 	for n := 1; n <= 2; n++ {
-		got, changed, err := s.Refresh(t.Context())
-		if err == nil || changed || got != "" {
-			t.Errorf("%q, %v, %v, want an error", got, changed, err)
+		got, err := s.Refresh(t.Context(), "")
+		if err == nil || got != "" {
+			t.Errorf("%q, %v, want an error", got, err)
 		}
 		m.read(t, n)
 	}
 	m.gives(200, version("v1", "one"))
-	s.refreshes(t, "parsed one", true)
+	s.refreshes(t, "parsed one")
 }
 
 func TestAFailedRefreshKeepsTheCachedValue(t *testing.T) {
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.gives(200, version("v2", "malformed-value"))
-	got, changed, err := s.Refresh(t.Context())
-	if err == nil || changed || got != "parsed one" {
-		t.Errorf("%q, %v, %v", got, changed, err)
+	got, err := s.Refresh(t.Context(), "parsed one")
+	if err == nil || got != "parsed one" {
+		t.Errorf("%q, %v", got, err)
 	}
 	s.failures(t, 1, "mchid is missing")
-	s.refreshes(t, "parsed one", false) // not read again within the minute
+	s.refreshes(t, "parsed one") // not read again within the minute
 	m.read(t, 2)
 	s.gets(t, "parsed one")
 }
@@ -351,7 +365,7 @@ func TestAReadEndsBeforeTheRequest(t *testing.T) {
 	if _, err := s.Get(hasty); !errors.Is(err, context.Canceled) {
 		t.Errorf("Get in the queue: %v", err)
 	}
-	if _, _, err := s.Refresh(hasty); !errors.Is(err, context.Canceled) {
+	if _, err := s.Refresh(hasty, "parsed one"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Refresh in the queue: %v", err)
 	}
 	cancel()

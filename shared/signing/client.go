@@ -12,17 +12,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
-	"github.com/wechatpay-apiv3/wechatpay-go/core"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -64,99 +63,148 @@ func (c *Client) ReadKeys(ctx context.Context) {
 // and sent byte for byte. The answer is a success (2xx) with a valid signature, and has
 // no body if its status is 204. The error is an [apierror.Error].
 //
-// If WeChat Pay refuses the signature, signs with a key that the merchant does not
-// have, or encrypts with another APIv3 key, the merchant is read again. If it changed,
-// the call is repeated once. With [upstream.Once] only a refused signature leads to
-// that, because in the other cases WeChat Pay may have carried out the request.
-func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
-	return c.callWithRefresh(ctx, http.MethodPost, path, body, options...)
+// If WeChat Pay refuses the signature, or encrypts the certificates with another APIv3
+// key, the merchant is read again. If it changed, the call is repeated once.
+//
+// If an answer is signed with an unknown key, the certificates are downloaded, or the
+// merchant is read again, and the answer is verified once more. An answer that is still
+// not trusted is asked for once more.
+func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body})
+}
+
+// PostChange is [Client.Post] for an operation that changes a card, such as a
+// confirmation. WeChat Pay may refuse it a second time because it was done the first time.
+// So if the request was repeated because an answer was not trusted, a refusal is
+// INVALID_RESPONSE.
+func (c *Client) PostChange(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, changes: true})
+}
+
+// PostOnce is [Client.Post] with [upstream.Once]. An answer that is not trusted is not
+// asked for again, because WeChat Pay may have carried out the request.
+func (c *Client) PostOnce(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, options: []upstream.Option{upstream.Once}})
 }
 
 // Get is [Client.Post] for a GET operation. The path may include a query.
 func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error) {
-	return c.callWithRefresh(ctx, http.MethodGet, path, nil)
+	return c.do(ctx, &call{method: http.MethodGet, path: path})
 }
 
 // Patch is [Client.Post] for a PATCH operation.
 func (c *Client) Patch(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
-	return c.callWithRefresh(ctx, http.MethodPatch, path, body)
+	return c.do(ctx, &call{method: http.MethodPatch, path: path, body: body})
 }
 
-// callWithRefresh calls as the cached merchant. If the cached secret proves to be
-// outdated, it reads the current one and calls again.
-func (c *Client) callWithRefresh(ctx context.Context, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
-	merchant, err := c.merchants.Get(ctx)
-	if err != nil {
-		return nil, apierror.Config(err)
-	}
-	answer, err := c.call(ctx, merchant, method, path, body, options...)
-	if !mayBeOutdated(err) {
-		return answer, err
-	}
-	current, changed := c.refresh(ctx)
-	if !changed || slices.Contains(options, upstream.Once) && !errors.Is(err, errRefused) {
-		return nil, err
-	}
-	return c.call(ctx, current, method, path, body, options...)
+// call is a call of an operation.
+type call struct {
+	method, path string
+	body         []byte
+	options      []upstream.Option
+	changes      bool        // see [Client.PostChange]
+	distrusted   atomic.Bool // an answer was not trusted
 }
 
-// mayBeOutdated reports whether reading the secret again may cure an error.
+// do makes a call. If the cached secret proves to be outdated, it reads the current one and
+// calls again.
+func (c *Client) do(ctx context.Context, call *call) (*upstream.Answer, error) {
+	return cached.Use(ctx, c.merchants, mayBeOutdated, func(merchant *Merchant) (*upstream.Answer, error) { return c.doAs(ctx, merchant, call) })
+}
+
+// mayBeOutdated reports whether reading the secret again may cure an error. WeChat Pay
+// has not carried out the request.
 func mayBeOutdated(err error) bool {
-	return errors.Is(err, errRefused) || errors.Is(err, errUnknownKey) || errors.Is(err, errWrongAPIv3Key)
-}
-
-// refresh reads the merchant again and reports whether it changed.
-func (c *Client) refresh(ctx context.Context) (*Merchant, bool) {
-	merchant, changed, err := c.merchants.Refresh(ctx)
-	if err != nil || !changed {
-		return nil, false
-	}
-	telemetry.Annotate(ctx, slog.Bool("secret_changed", true))
-	return merchant, true
+	return errors.Is(err, errRefused) || errors.Is(err, errWrongAPIv3Key)
 }
 
 // errRefused reports a 401: WeChat Pay does not accept the signature.
 var errRefused = errors.New("WeChat Pay answered 401")
 
-// call makes the call as one merchant and verifies the answer.
-func (c *Client) call(ctx context.Context, merchant *Merchant, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
+// doAs makes a call as one merchant.
+func (c *Client) doAs(ctx context.Context, merchant *Merchant, call *call) (*upstream.Answer, error) {
 	if err := c.prepare(ctx, merchant); err != nil {
 		return nil, err
 	}
-	answer, err := c.send(ctx, merchant, method, path, body, options...)
-	if err != nil {
-		return nil, err
-	}
-	err = c.verify(ctx, merchant, answer)
+	answer, err := c.send(ctx, merchant, call, func(answer *upstream.Answer) error {
+		_, err := c.verify(ctx, merchant, answer.Header.Get(consts.WechatPaySerial), func(keys *keyring) error { return keys.validate(ctx, answer) })
+		if err != nil {
+			return notTrusted(answer, err)
+		}
+		return nil
+	})
 	switch {
+	case err != nil:
+		return nil, err
 	case apierror.Transient(answer.Status):
 		// It need not be verified: it only says that the call failed.
-		return nil, refusal(answer, err == nil)
-	case err != nil:
-		return nil, notTrusted(answer, err)
+		return nil, refusal(answer, merchant.keys.validate(ctx, answer) == nil)
+	case answer.Status >= http.StatusBadRequest && call.changes && call.distrusted.Load():
+		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d after an answer that was not trusted, so the request may have been carried out", answer.Status))
 	case answer.Status >= http.StatusBadRequest:
 		return nil, refusal(answer, true)
 	}
 	return answer, nil
 }
 
-// verify verifies the signature of an answer. If the answer names an unknown platform
-// certificate, it downloads the certificates first, unless the status is transient.
-func (c *Client) verify(ctx context.Context, merchant *Merchant, answer *upstream.Answer) error {
+// verify runs a check of a signature with the merchant's keys. If the check fails because
+// the key that serial names is unknown, verify gets the key and runs the check again: it
+// downloads the platform certificates or, if that is not possible, reads the merchant
+// again. It returns the merchant whose keys it used last.
+func (c *Client) verify(ctx context.Context, merchant *Merchant, serial string, check func(*keyring) error) (*Merchant, error) {
+	outdated, err := c.verifyAs(ctx, merchant, serial, check)
+	if outdated {
+		if current, changed := cached.Newer(ctx, c.merchants, merchant); changed {
+			_, err = c.verifyAs(ctx, current, serial, check)
+			return current, err
+		}
+	}
+	return merchant, err
+}
+
+// verifyAs is [Client.verify] without reading the merchant again, but reports whether that
+// may help.
+func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, serial string, check func(*keyring) error) (outdated bool, err error) {
+	err = check(merchant.keys)
+	switch {
+	case !errors.Is(err, errUnknownKey):
+		return false, err
+	case !merchant.keys.canDownload(serial):
+		return true, err
+	}
+	if failure := c.downloadFor(ctx, merchant, serial); failure != nil {
+		return mayBeOutdated(failure), &missingCertificates{failure}
+	}
+	return false, check(merchant.keys)
+}
+
+// missingCertificates reports an unknown key while the platform certificates can't be
+// downloaded.
+type missingCertificates struct{ failure error }
+
+func (e *missingCertificates) Error() string {
+	return fmt.Sprintf("%v, and the platform certificates can't be had: %v", errUnknownKey, e.failure)
+}
+
+// Unwrap does not return the failure: it is not that of the call.
+func (e *missingCertificates) Unwrap() error { return errUnknownKey }
+
+// downloadFor downloads platform certificates because one is unknown. For a minute after
+// a download that failed or did not bring the certificate that was needed, it does
+// nothing and returns the failure.
+func (c *Client) downloadFor(ctx context.Context, merchant *Merchant, serial string) error {
 	keys := merchant.keys
-	err := keys.validate(ctx, answer)
-	if !errors.Is(err, errUnknownKey) || apierror.Transient(answer.Status) ||
-		!keys.canDownload(answer.Header.Get(consts.WechatPaySerial)) || keys.downloadsPaused() {
-		return err
+	keys.downloading.Lock() // a hedge may be downloading
+	defer keys.downloading.Unlock()
+	if keys.has(ctx, serial) {
+		return nil
 	}
-	failure := c.download(ctx, merchant)
-	if failure == nil {
-		err = keys.validate(ctx, answer)
-	} else {
-		err = fmt.Errorf("%w, and the platform certificates can't be had: %v", errUnknownKey, failure)
+	if paused, failure := keys.downloadsPaused(); paused {
+		return failure
 	}
-	if err != nil {
-		keys.pauseDownloads(failure)
+	err := c.download(ctx, merchant)
+	if err != nil || !keys.has(ctx, serial) {
+		keys.pauseDownloads(err)
 	}
 	return err
 }
@@ -181,80 +229,85 @@ func (c *Client) prepare(ctx context.Context, merchant *Merchant) error {
 // decrypts them with the APIv3 key. The answer must be signed with one of them or with
 // the public key.
 func (c *Client) download(ctx context.Context, merchant *Merchant) error {
-	answer, err := c.send(ctx, merchant, http.MethodGet, "/v3/certificates", nil)
-	if err != nil {
+	keys := merchant.keys
+	answer, err := c.send(ctx, merchant, &call{method: http.MethodGet, path: "/v3/certificates"}, func(answer *upstream.Answer) error {
+		if answer.Status != http.StatusOK {
+			// The key may be one that only a list could bring.
+			if err := keys.validate(ctx, answer); err != nil && !errors.Is(err, errUnknownKey) {
+				return noList(answer)
+			}
+			return nil
+		}
+		certificates, err := keys.decrypt(answer.Body)
+		if errors.Is(err, errWrongAPIv3Key) {
+			return answer.Failed(apierror.APIv3KeyUnusable(err))
+		}
+		if err == nil {
+			err = keys.with(certificates).validate(ctx, answer)
+		}
+		if err != nil {
+			return notTrusted(answer, err)
+		}
+		keys.hold(certificates)
+		return nil
+	})
+	switch {
+	case err != nil:
 		return err
-	}
-	if apierror.Transient(answer.Status) {
+	case apierror.Transient(answer.Status):
 		return refusal(answer, false)
+	case answer.Status != http.StatusOK:
+		return noList(answer)
 	}
-	if answer.Status != http.StatusOK {
-		// The caller's request is not the reason, whatever the status is.
-		return answer.Failed(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
-	}
-	certificates, err := merchant.keys.decrypt(answer.Body)
-	if errors.Is(err, errWrongAPIv3Key) {
-		return answer.Failed(apierror.APIv3KeyUnusable(err))
-	}
-	if err == nil {
-		err = merchant.keys.with(certificates).validate(ctx, answer)
-	}
-	if err != nil {
-		return notTrusted(answer, err)
-	}
-	merchant.keys.hold(certificates)
 	return nil
 }
 
-// send signs and sends a request. Each attempt has its own signature, because a nonce
-// can be used only once. The answer is not verified yet; it is neither a redirect nor a
-// 401.
-func (c *Client) send(ctx context.Context, merchant *Merchant, method, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
-	client, err := core.NewClientWithDialSettings(ctx, &core.DialSettings{
-		HTTPClient: c.upstream.HTTP(),
-		Signer:     merchant.signer,
-		Validator:  unverified{merchant.keys},
-	})
-	if err != nil {
-		return nil, apierror.Config(err)
-	}
-	answer, err := c.upstream.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-		// core.Client.Request would encode the query again.
-		var result *core.APIResult
-		var err error
-		switch method {
-		case http.MethodGet:
-			result, err = client.Get(ctx, endpoint+path)
-		case http.MethodPatch:
-			result, err = client.Patch(ctx, endpoint+path, body)
+// noList returns the error for an answer to the download that is not a list. The caller's
+// request is not the reason, whatever the status is.
+func noList(answer *upstream.Answer) error {
+	return answer.Failed(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
+}
+
+// send signs and sends a request. Each attempt has its own signature, because a nonce can
+// be used only once. verify returns an [apierror.Error] if an answer can't be trusted; it
+// does not get those whose status alone says what to do next. The answer is neither a
+// redirect nor a 401.
+func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verify func(*upstream.Answer) error) (*upstream.Answer, error) {
+	answer, err := c.upstream.Do(ctx, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {
+		request, err := merchant.request(attempt, call.method, endpoint+call.path, call.body)
+		if err != nil {
+			return nil, apierror.Config(err)
+		}
+		answer, err := c.upstream.Send(request)
+		switch {
+		case errors.Is(err, upstream.ErrTooLarge):
+			err = apierror.InvalidResponse(err) // it can't be verified
+		case err != nil || answer.Status == http.StatusUnauthorized || apierror.Transient(answer.Status) || isRedirect(answer):
+			return answer, err
 		default:
-			result, err = client.Post(ctx, endpoint+path, body)
+			// Not within the attempt's time, because it may take a download.
+			err = verify(answer)
 		}
-		if result == nil || result.Response == nil {
-			return nil, err
+		if err != nil {
+			call.distrusted.Store(true)
+			return nil, fmt.Errorf("%w: %w", upstream.ErrUntrusted, err)
 		}
-		content, err := io.ReadAll(result.Response.Body)
-		return &upstream.Answer{Status: result.Response.StatusCode, Header: result.Response.Header, Body: content}, err
-	}, options...)
+		return answer, nil
+	}, call.options...)
 	switch {
 	case err != nil:
 		return nil, err
 	case answer.Status == http.StatusUnauthorized:
 		return nil, answer.Failed(apierror.SignatureRefused(errRefused))
-	case answer.Status < 200, 300 <= answer.Status && answer.Status < 400:
+	case isRedirect(answer):
 		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d, which is not followed", answer.Status))
 	}
 	return answer, nil
 }
 
-// unverified is a validator that accepts every answer, and names the key that WeChat
-// Pay should sign with. [Client.call] verifies answers instead of core.Client, which
-// verifies successes only and does not tell an unknown key from a wrong signature.
-type unverified struct{ *keyring }
-
-func (u unverified) Validate(context.Context, *http.Response) error { return nil }
-
-func (u unverified) GetAcceptSerial(ctx context.Context) (string, error) { return u.GetSerial(ctx) }
+func isRedirect(answer *upstream.Answer) bool {
+	return answer.Status < http.StatusOK || http.StatusMultipleChoices <= answer.Status && answer.Status < http.StatusBadRequest
+}
 
 // notTrusted returns the error for an answer whose verification failed.
 func notTrusted(answer *upstream.Answer, err error) error {

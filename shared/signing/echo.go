@@ -12,6 +12,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
@@ -101,13 +102,18 @@ func (c *Client) Echo(ctx context.Context, notifyURL string) (*Echo, error) {
 		return (&Echo{}).failed(StepSecret, apierror.Config(err), "")
 	}
 	e, err := c.echo(ctx, merchant, notifyURL)
-	if !mayBeOutdated(err) {
-		return e, err
+	if mayBeOutdated(err) {
+		cached.Newer(ctx, c.merchants, merchant)
 	}
-	if current, changed := c.refresh(ctx); changed {
+	if current, unread := c.merchants.Get(ctx); unread == nil && current != merchant {
 		return c.echo(ctx, current, notifyURL)
 	}
 	return e, err
+}
+
+func isLimited(err error) bool {
+	fault, ok := errors.AsType[*apierror.Error](err)
+	return ok && fault.Status == http.StatusTooManyRequests
 }
 
 // echo is [Client.Echo] as one merchant, without reading it again: the message must be
@@ -118,7 +124,7 @@ func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string)
 	if merchant.keys.apiv3Key != "" {
 		if err := c.download(ctx, merchant); err == nil {
 			e.passed(StepCertificates)
-		} else if errors.Is(err, errWrongAPIv3Key) || errors.Is(err, errRefused) || merchant.keys.publicKey == nil {
+		} else if errors.Is(err, errWrongAPIv3Key) || errors.Is(err, errRefused) || isLimited(err) || merchant.keys.publicKey == nil {
 			return e.withoutCertificates(err)
 		} else {
 			e.Skip(StepCertificates, "the public key serves without them: "+err.Error())
@@ -137,7 +143,7 @@ func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string)
 	if err != nil {
 		return e.failed(StepEncrypted, err, "")
 	}
-	answer, err := c.call(ctx, merchant, http.MethodPost, "/v3/security/echo", body)
+	answer, err := c.doAs(ctx, merchant, &call{method: http.MethodPost, path: "/v3/security/echo", body: body})
 	if err != nil {
 		return e.refused(err)
 	}

@@ -44,6 +44,8 @@ type keyring struct {
 	publicKey   *rsa.PublicKey
 	apiv3Key    string // empty: no platform certificates
 
+	downloading sync.Mutex // held by a download because of an unknown key
+
 	mu           sync.Mutex
 	certificates *core.CertificateMap // by serial number
 	downloadedAt time.Time
@@ -56,10 +58,10 @@ func (k *keyring) Verify(ctx context.Context, serial, message, signature string)
 	if k.publicKey != nil && serial == k.publicKeyID {
 		return verifiers.NewSHA256WithRSAPubkeyVerifier(k.publicKeyID, *k.publicKey).Verify(ctx, serial, message, signature)
 	}
-	certificates, _ := k.downloaded()
-	if _, ok := certificates.Get(ctx, serial); !ok {
+	if !k.has(ctx, serial) {
 		return fmt.Errorf("%w: %.64q", errUnknownKey, serial)
 	}
+	certificates, _ := k.downloaded()
 	return verifiers.NewSHA256WithRSAVerifier(certificates).Verify(ctx, serial, message, signature)
 }
 
@@ -100,7 +102,15 @@ func (k *keyring) wantsDownload() (wanted, required bool) {
 	case certificates.GetNewestSerial(context.Background()) == "":
 		return k.publicKey == nil, k.publicKey == nil
 	}
-	return age > certificateTTL && !k.downloadsPaused(), false
+	paused, _ := k.downloadsPaused()
+	return age > certificateTTL && !paused, false
+}
+
+// has reports whether a platform certificate is at hand.
+func (k *keyring) has(ctx context.Context, serial string) bool {
+	certificates, _ := k.downloaded()
+	_, ok := certificates.Get(ctx, serial)
+	return ok
 }
 
 // canDownload reports whether a download may bring the key with a serial number. Public
@@ -117,18 +127,11 @@ func (k *keyring) pauseDownloads(failure error) {
 	k.pausedAt, k.failure = wallclock.Now(), failure
 }
 
-// downloadsPaused reports whether downloads are paused.
-func (k *keyring) downloadsPaused() bool {
+// downloadsPaused reports whether downloads are paused, and the failure that paused them.
+func (k *keyring) downloadsPaused() (paused bool, failure error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return wallclock.Since(k.pausedAt) < downloadPause
-}
-
-// downloadFailure returns the failure of the download that last paused downloads.
-func (k *keyring) downloadFailure() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.failure
+	return wallclock.Since(k.pausedAt) < downloadPause, k.failure
 }
 
 // with returns a keyring with these certificates and the same public key.

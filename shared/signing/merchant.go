@@ -1,16 +1,21 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/credentials"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/signers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
+	"membercard/shared/cached"
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
@@ -22,13 +27,27 @@ type Merchant struct {
 	keys   *keyring
 }
 
-// Source provides the merchant. A cached secret implements it.
-type Source interface {
-	// Get returns the merchant, which may come from a cache.
-	Get(context.Context) (*Merchant, error)
-	// Refresh reads the merchant again and reports whether it changed.
-	Refresh(context.Context) (m *Merchant, changed bool, err error)
+// request makes a signed request. The URL and the body are signed and sent byte for byte.
+func (m *Merchant) request(ctx context.Context, method, url string, body []byte) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	credentials := credentials.WechatPayCredentials{Signer: m.signer}
+	authorization, err := credentials.GenerateAuthorizationHeader(ctx, method, request.URL.RequestURI(), string(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set(consts.Authorization, authorization)
+	request.Header.Set(consts.ContentType, consts.ApplicationJSON)
+	if serial, err := m.keys.GetSerial(ctx); err == nil { // there is none before the first download
+		request.Header.Set(consts.WechatPaySerial, serial)
+	}
+	return request, nil
 }
+
+// Source provides the merchant. A cached secret implements it.
+type Source = cached.Source[*Merchant]
 
 // secretDocument is the merchant's secret; see [ParseMerchant].
 type secretDocument struct {

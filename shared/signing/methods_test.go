@@ -40,8 +40,8 @@ func startAny(t *testing.T, r reply) (endpoint string, requests <-chan received)
 	return s.URL, calls
 }
 
-// call makes a call of a method.
-func call(t *testing.T, endpoint, method, path, body string) (*upstream.Answer, error) {
+// callBy makes a call of a method.
+func callBy(t *testing.T, endpoint, method, path, body string) (*upstream.Answer, error) {
 	t.Helper()
 	c := NewClient(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, upstream.New([]string{endpoint}))
 	switch method {
@@ -72,7 +72,7 @@ func TestWhatIsSignedIsSentByteForByte(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			endpoint, requests := startAny(t, ok(publicKeyID))
-			answer, err := call(t, endpoint, row.method, row.path, row.body)
+			answer, err := callBy(t, endpoint, row.method, row.path, row.body)
 			if err != nil || answer.Status != 200 || string(answer.Body) != token {
 				t.Fatalf("%+v, %v", answer, err)
 			}
@@ -98,7 +98,7 @@ func TestA204IsVerified(t *testing.T) {
 		for _, method := range []string{"GET", "PATCH", "POST"} {
 			t.Run(method+" with "+row.rule, func(t *testing.T) {
 				endpoint, _ := startAny(t, reply{status: 204, signed: row.signed})
-				answer, err := call(t, endpoint, method, "/v3/x", "{}")
+				answer, err := callBy(t, endpoint, method, "/v3/x", "{}")
 				if !row.ok {
 					fails(t, answer, err, 502, "INVALID_RESPONSE")
 					return

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -20,8 +19,8 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/strictjson"
-	"membercard/shared/telemetry"
 	"membercard/shared/validation"
 	"membercard/shared/wallclock"
 )
@@ -60,16 +59,12 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	if err != nil {
 		return nil, apierror.Config(err)
 	}
-	signed := signedRequest{header, body, header.Get(consts.WechatPaySerial)}
-	err = c.verifyAs(ctx, merchant, signed)
-	if mayBeOutdated(err) {
-		if current, changed := c.refresh(ctx); changed {
-			merchant = current
-			err = c.verifyAs(ctx, merchant, signed)
-		}
+	if _, required := merchant.keys.wantsDownload(); !required {
+		_ = c.prepare(ctx, merchant) // renews certificates that are too old
 	}
+	merchant, err = c.verify(ctx, merchant, header.Get(consts.WechatPaySerial), func(keys *keyring) error { return keys.validateRequest(ctx, header, body) })
 	if err != nil {
-		return nil, notVerified(err)
+		return nil, notVerified(merchant, err)
 	}
 	n, resource, err := parseNotification(body)
 	if err != nil {
@@ -77,7 +72,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	}
 	n.Resource, err = merchant.keys.open(resource)
 	if err != nil {
-		if current, changed := c.refresh(ctx); changed {
+		if current, changed := cached.Newer(ctx, c.merchants, merchant); changed {
 			n.Resource, err = current.keys.open(resource)
 		}
 	}
@@ -90,23 +85,18 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	return n, nil
 }
 
-// notVerified returns the error for a notification that was not verified. If the keys to
-// verify it are not available, it is a 500, so that WeChat Pay sends the notification
-// again. Everything else is the sender's fault.
-func notVerified(err error) error {
-	if e, ok := errors.AsType[*apierror.Error](err); ok {
-		e := *e
+// notVerified returns the error for a notification that was not verified. If the merchant
+// has no key at all because the download of the certificates failed, it is a 500, so that
+// WeChat Pay sends the notification again. Everything else is the sender's fault:
+// otherwise anybody could cause a 500 with an unknown serial number.
+func notVerified(merchant *Merchant, err error) error {
+	without, ok := errors.AsType[*missingCertificates](err)
+	if _, required := merchant.keys.wantsDownload(); ok && required {
+		e := *apierror.From(without.failure)
 		e.Status, e.RetryAfter = http.StatusInternalServerError, 0
 		return &e
 	}
 	return apierror.SignatureInvalid(err)
-}
-
-// signedRequest is a request whose signature has to be verified.
-type signedRequest struct {
-	header http.Header
-	body   []byte
-	serial string // names the key
 }
 
 const (
@@ -167,44 +157,13 @@ func isKeySerial(text string) bool {
 	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
 }
 
-// verifyAs verifies a request with the keys of one merchant. If the request names an
-// unknown platform certificate, the certificates are downloaded. A failed download is
-// the error only if there is no other key. Otherwise anybody could cause a 500 with an
-// unknown serial number.
-func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, r signedRequest) error {
-	keys := merchant.keys
-	if _, required := keys.wantsDownload(); !required {
-		_ = c.prepare(ctx, merchant) // renews certificates that are too old
-	}
-	err := keys.validateRequest(ctx, r)
-	if !errors.Is(err, errUnknownKey) || !keys.canDownload(r.serial) {
-		return err
-	}
-	failure := keys.downloadFailure()
-	if !keys.downloadsPaused() {
-		failure = c.download(ctx, merchant)
-		if failure == nil {
-			err = keys.validateRequest(ctx, r)
-		} else {
-			telemetry.Annotate(ctx, slog.String("certificates", failure.Error()))
-		}
-		if failure != nil || errors.Is(err, errUnknownKey) {
-			keys.pauseDownloads(failure)
-		}
-	}
-	if _, required := keys.wantsDownload(); required && failure != nil {
-		return failure
-	}
-	return err
-}
-
 // validateRequest verifies the signature of a request. It replaces the library's errors,
 // which quote headers.
-func (k *keyring) validateRequest(ctx context.Context, r signedRequest) error {
-	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: r.header, Body: io.NopCloser(bytes.NewReader(r.body))})
+func (k *keyring) validateRequest(ctx context.Context, header http.Header, body []byte) error {
+	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: header, Body: io.NopCloser(bytes.NewReader(body))})
 	switch {
 	case errors.Is(err, errUnknownKey):
-		return fmt.Errorf("%w: %s", errUnknownKey, r.serial)
+		return fmt.Errorf("%w: %s", errUnknownKey, header.Get(consts.WechatPaySerial))
 	case err != nil:
 		return errors.New("the signature is not that of the body, the timestamp and the nonce")
 	}

@@ -43,18 +43,15 @@ func (b *budget) allows(now time.Time) bool {
 	return b.tokens > fullBucket/2
 }
 
-// spend takes a token for a failure or a hedge.
-func (b *budget) spend(now time.Time) {
+// spend takes an amount for a failure or a hedge, or gives back what a success gains.
+func (b *budget) spend(amount int, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tokens = max(b.tokens-failureCost, 0)
-	b.spentAt = now
-}
-
-// succeeded gives back a tenth of a token.
-func (b *budget) succeeded() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.tokens = min(b.tokens+successGain, fullBucket)
-	b.recovery = firstRecovery
+	b.tokens = min(max(b.tokens-amount, 0), fullBucket)
+	switch {
+	case amount > 0:
+		b.spentAt = now
+	case amount < 0:
+		b.recovery = firstRecovery
+	}
 }

@@ -24,8 +24,11 @@ func TestBudget(t *testing.T) {
 		{"500, for a long time", "500", "500", 300, time.Second, 303},
 		{"refused", "refused", "refused", 30, 0, 33},
 		{"broken", "broken", "broken", 30, 0, 33},
-		// Two attempts a call: the third call has none left to repeat with.
-		{"429", "429", "429", 24, 0, 26},
+		{"429", "429", "429", 30, 0, 30},
+		// Each attempt takes half a token: five calls are made twice.
+		{"forged", "forged", "forged", 30, 0, 35},
+		{"forged, for a long time", "forged", "forged", 300, time.Second, 305},
+		{"forged, a call in a minute", "forged", "forged", 60, time.Minute, 67},
 		// The first call has two hedges and a retry, the second a hedge.
 		{"all hang", "hang", "hang", 30, 0, 34},
 		// All calls succeed, but late: after 0.9 tokens for each of the first 6,
@@ -69,27 +72,27 @@ func TestTheBudgetRecovers(t *testing.T) {
 	}
 	wants("at first", true)
 	for range 4 {
-		b.spend(now)
+		b.spend(failureCost, now)
 	}
 	wants("after 4 failures", true)
-	b.spend(now)
+	b.spend(failureCost, now)
 	wants("after 5 failures", false)
-	b.succeeded()
+	b.spend(-successGain, now)
 	wants("after a success", true)
 	for range 20 {
-		b.spend(now)
+		b.spend(failureCost, now)
 	}
 	for range 50 {
 		wants("empty, after up to 49 successes", false)
-		b.succeeded()
+		b.spend(-successGain, now)
 	}
 	wants("after 50 successes", false)
-	b.succeeded()
+	b.spend(-successGain, now)
 	wants("after 51 successes", true)
 
 	for _, recovery := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute} {
 		for range 20 {
-			b.spend(now)
+			b.spend(failureCost, now)
 		}
 		now = now.Add(recovery - time.Second)
 		wants(fmt.Sprint("just before ", recovery), false)
@@ -99,14 +102,14 @@ func TestTheBudgetRecovers(t *testing.T) {
 			t.Errorf("after %v there are %d tokens", recovery, b.tokens)
 		}
 	}
-	b.succeeded()
+	b.spend(-successGain, now)
 	for range 20 {
-		b.spend(now)
+		b.spend(failureCost, now)
 	}
 	now = now.Add(30 * time.Second)
 	wants("after a success it takes 30 s again", true)
 	for range 200 {
-		b.succeeded()
+		b.spend(-successGain, now)
 	}
 	if b.tokens != fullBucket {
 		t.Errorf("a full bucket has %d tokens", b.tokens)

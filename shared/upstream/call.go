@@ -23,13 +23,14 @@ type call struct {
 	endpoints []string // in the order in which this call tries them
 
 	attempts  int      // number of attempts begun
-	turn      int      // turn of the next attempt; see [call.endpoint]
+	turns     int      // number of endpoints that had their turn, counted through the rounds
 	limited   bool     // WeChat answered 429
+	repeated  bool     // an attempt was repeated because its answer was not trusted
 	failing   []string // endpoints that answered 5xx or incompletely
 	overtaken []string // endpoints that were slower than another one; see [ErrUnderWay]
 
-	answer   *Answer  // the last 429 or 5xx
-	err      error    // the last error
+	answer   *Answer  // the result so far; see [call.note]
+	err      error    // the last error, if there is no answer
 	failures []string // descriptions of the failed attempts, for the log record
 }
 
@@ -43,8 +44,7 @@ func (c *Client) newCall(send func(context.Context, string) (*Answer, error), op
 // attempt is the state of one attempt.
 type attempt struct {
 	endpoint string
-	turn     int  // see [call.endpoint]
-	hedge    bool // begun while another attempt was under way
+	hedge    bool // begun because another attempt was slow
 	once     bool // see [Once]
 	begun    time.Time
 	timer    *time.Timer // expires when the first byte is late
@@ -80,53 +80,56 @@ func (a *attempt) gotFirstByte() {
 	}
 }
 
-// try makes an attempt, and hedges while it is slow. It returns the first final outcome.
-// If there is none, it returns a failure for the retry policy: a 429 if there was one,
-// else the last failure. It returns false if there was no time for an attempt.
-func (c *call) try(ctx context.Context) (failure outcome, begun bool) {
+// try makes an attempt at an endpoint, and hedges while it is slow. It returns the first
+// outcome that ends the call. If there is none, it returns the last one, from which the
+// retry policy goes on. It returns false if there was no time for an attempt.
+func (c *call) try(ctx context.Context, endpoint string) (last outcome, begun bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the attempts that are still under way
 	outcomes, slow := make(chan outcome, maxAttempts), make(chan *attempt, maxAttempts)
-	underWay := map[int]*attempt{} // by turn
-	begin := func(hedge bool) {
-		if a := c.begin(ctx, hedge, outcomes, slow); a != nil {
-			underWay[a.turn] = a
+	underWay := map[*attempt]bool{}
+	begin := func(endpoint string, hedge bool) {
+		if a := c.begin(ctx, endpoint, hedge, outcomes, slow); a != nil {
+			underWay[a] = true
 		}
 	}
-	begin(false)
+	begin(endpoint, false)
 	for len(underWay) > 0 {
 		select {
 		case a := <-slow:
-			if underWay[a.turn] == a && c.mayHedge(a) {
-				begin(true)
+			if underWay[a] && c.mayHedge(a) {
+				begin(c.nextEndpoint(), true)
 			}
 		case o := <-outcomes:
-			delete(underWay, o.turn)
-			c.note(o, underWay)
-			if o.result() == final {
-				return o, true
+			last, begun = o, true
+			delete(underWay, o.attempt)
+			c.note(o, slices.Collect(maps.Keys(underWay)))
+			if o.follows().ends {
+				return last, begun
 			}
-			if failure.attempt == nil || failure.result() != limited {
-				failure = o
+			if o.kind == untrusted && len(underWay) > 0 {
+				// The further attempt does not wait for a slow one.
+				if endpoint, _, again := c.next(o); again {
+					begin(endpoint, false)
+				}
 			}
 		}
 	}
-	return failure, failure.attempt != nil
+	return last, begun
 }
 
-// begin starts the next attempt in its own goroutine, or returns nil if there is
-// no time for one.
-func (c *call) begin(ctx context.Context, hedge bool, outcomes chan<- outcome, slow chan<- *attempt) *attempt {
+// begin starts an attempt in its own goroutine, or returns nil if there is no time for
+// one.
+func (c *call) begin(ctx context.Context, endpoint string, hedge bool, outcomes chan<- outcome, slow chan<- *attempt) *attempt {
 	timeout := c.timeout(ctx)
 	if timeout < minAttempt {
 		return nil
 	}
 	if hedge {
-		c.client.budget.spend(wallclock.Now())
+		c.client.budget.spend(failureCost, wallclock.Now())
 	}
-	a := &attempt{endpoint: c.endpoint(), turn: c.turn, hedge: hedge, once: c.once, begun: time.Now()}
+	a := &attempt{endpoint: endpoint, hedge: hedge, once: c.once, begun: time.Now()}
 	c.attempts++
-	c.turn++
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, attemptKey{}, a), timeout)
 	a.timer = time.AfterFunc(hedgeDelay, func() {
 		if a.slow.CompareAndSwap(false, true) {
@@ -135,9 +138,9 @@ func (c *call) begin(ctx context.Context, hedge bool, outcomes chan<- outcome, s
 	})
 	go func() {
 		defer cancel()
-		answer, err := c.attempt(ctx, a.endpoint)
+		answer, err := c.attempt(ctx, endpoint)
 		a.timer.Stop()
-		outcomes <- outcome{a, answer, err}
+		outcomes <- outcome{a, answer, err, classify(a, answer, err)}
 	}()
 	return a
 }
@@ -146,29 +149,35 @@ func (c *call) begin(ctx context.Context, hedge bool, outcomes chan<- outcome, s
 func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, err error) {
 	defer apierror.Recover(ctx, &err) // a panic in a goroutine would end the process
 	answer, err = c.send(ctx, endpoint)
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // without the URL, whose query may contain a token
-	}
-	return answer, err
+	return answer, withoutURL(err)
 }
 
-// endpoint returns the endpoint of the next attempt. Turns count the endpoints from 0
-// and go on counting through the rounds.
-func (c *call) endpoint() string { return c.endpoints[c.turn%len(c.endpoints)] }
+// withoutURL returns an error of net/http without the URL, whose query may contain a token.
+func withoutURL(err error) error {
+	if wrapped, ok := err.(*url.Error); ok {
+		return wrapped.Err
+	}
+	return err
+}
+
+// nextEndpoint returns the endpoint whose turn it is.
+func (c *call) nextEndpoint() string {
+	c.turns++
+	return c.endpoints[(c.turns-1)%len(c.endpoints)]
+}
 
 // roundIsOver reports whether each endpoint has had its turn in the current round.
-func (c *call) roundIsOver() bool { return c.turn%len(c.endpoints) == 0 }
+func (c *call) roundIsOver() bool { return c.turns%len(c.endpoints) == 0 }
 
-// timeout returns the timeout of the next attempt. It is 3 s, but at most an equal
-// share of the time that is left for each endpoint that has not had its turn in this
-// round.
+// timeout returns the timeout of the next attempt. It is 3 s, but leaves an equal share
+// of the time that is left for each endpoint that has not had its turn in this round.
 func (c *call) timeout(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return attemptTimeout
 	}
-	waiting := len(c.endpoints) - c.turn%len(c.endpoints)
-	return min(attemptTimeout, time.Until(deadline)/time.Duration(waiting))
+	waiting := (len(c.endpoints) - c.turns%len(c.endpoints)) % len(c.endpoints)
+	return min(attemptTimeout, time.Until(deadline)/time.Duration(1+waiting))
 }
 
 // wait pauses before the next attempt. If that leaves no time for one, it returns
@@ -186,47 +195,50 @@ func wait(ctx context.Context, pause time.Duration) bool {
 }
 
 // note keeps an outcome for the call's result and its log record, and has the client
-// learn from it.
-func (c *call) note(o outcome, underWay map[int]*attempt) {
-	others := slices.Collect(maps.Values(underWay))
+// learn from it. others are the attempts that are still under way.
+func (c *call) note(o outcome, others []*attempt) {
 	c.learn(o, others)
-	host := hostOf(o.endpoint)
 	switch {
-	case o.result() == final:
+	case o.follows().ends:
+		c.answer, c.err = o.answer, o.err
+	case c.limited:
+		// The 429 is the result, unless another attempt ends the call.
+	case o.kind == limited:
+		c.answer, c.limited = o.answer, true
+	case o.kind == untrusted:
+		c.answer, c.err = nil, o.err
+	case o.err == nil:
+		c.answer = o.answer
+	default:
+		c.err = o.err // an answer of another attempt is worth more
+	}
+	host := strings.TrimPrefix(o.endpoint, "https://")
+	switch {
+	case o.kind == success:
 		for _, other := range others {
 			if other.slow.Load() {
-				c.failures = append(c.failures, hostOf(other.endpoint)+": slower than "+host)
+				c.failures = append(c.failures, strings.TrimPrefix(other.endpoint, "https://")+": slower than "+host)
 			}
 		}
 	case o.err == nil:
-		c.answer = o.answer
 		c.failures = append(c.failures, fmt.Sprintf("%s: status %d", host, o.answer.Status))
 	default:
-		c.err = o.err
 		c.failures = append(c.failures, host+": "+o.err.Error())
 	}
 }
 
-func hostOf(endpoint string) string { return strings.TrimPrefix(endpoint, "https://") }
-
-// end returns the call's result after a final outcome.
-func (o outcome) end() (*Answer, error) {
-	if fault, ok := errors.AsType[*apierror.Error](o.err); ok {
-		return nil, fault
-	}
-	if o.err != nil {
-		return nil, apierror.InvalidResponse(o.err) // errTooLarge
-	}
-	return o.answer, nil
-}
-
-// end returns the call's result if no outcome was final.
+// end returns the call's result.
 func (c *call) end() (*Answer, error) {
+	fault, isOurs := errors.AsType[*apierror.Error](c.err)
 	switch {
 	case c.answer != nil:
 		return c.answer, nil
+	case isOurs:
+		return nil, fault
 	case c.err == nil:
 		return nil, apierror.Timeout(ErrNoTime)
+	case errors.Is(c.err, ErrTooLarge):
+		return nil, apierror.InvalidResponse(c.err)
 	case timedOut(c.err):
 		return nil, apierror.Timeout(c.err)
 	}

@@ -23,8 +23,6 @@ const (
 	// firstBackoff is the maximum pause after the first round of the endpoints. It
 	// doubles with each round.
 	firstBackoff = 100 * time.Millisecond
-	// defaultRetryAfter is the pause after a 429 without Retry-After.
-	defaultRetryAfter = time.Second
 	// hedgeDelay is how long an attempt may wait for the first byte of the answer
 	// before a hedge begins. idleHedgeDelay is the same for a connection that was
 	// idle and may have died while the function was frozen.
@@ -32,56 +30,131 @@ const (
 	idleHedgeDelay = 500 * time.Millisecond
 )
 
-// result classifies the outcome of an attempt for the policy.
-type result int
+// kind classifies the outcome of an attempt.
+type kind int
 
 const (
-	// final ends the call: it is an answer other than 429 and 5xx, or an error that
-	// another attempt can't cure.
-	final result = iota
-	// limited is a 429. WeChat counts per merchant or account, so the other
-	// endpoints would answer the same.
+	// success is an answer other than 429 and 5xx. It may be a refusal.
+	success kind = iota
+	// limited is a 429. WeChat counts per merchant or account, so the other endpoints
+	// would answer the same, and the caller knows best when to come again.
 	limited
-	// failed is a 5xx, or no complete answer.
+	// untrusted is an answer that was not verified; see [ErrUntrusted].
+	untrusted
+	// failed is a 5xx, no complete answer, or a timeout that was too short to be the
+	// endpoint's fault.
 	failed
+	// unreachable is an endpoint that hung or could not be connected to.
+	unreachable
 	// stale is an idle connection that turned out to be closed, for instance after a
-	// freeze. That is not a failure of the endpoint. If the connection was used less
-	// than minIdle ago, it did not close because it was idle, and the result is failed.
+	// freeze. If it was used less than minIdle ago, it did not close because it was idle,
+	// and the kind is failed.
 	stale
+	// underWay is [ErrUnderWay].
+	underWay
+	// canceled is an attempt that ended on our side: the caller gave up, the answer was
+	// too large, or send returned an [apierror.Error].
+	canceled
 )
 
-// next is the retry policy. After an outcome that is not final it reports whether there
-// is another attempt, and after which pause, and gives the turn to its endpoint. The
-// first rule that applies counts.
-func (c *call) next(o outcome) (pause time.Duration, again bool) {
-	result := o.result()
+// consequences are what follows from an outcome.
+type consequences struct {
+	ends     bool // the call ends, and abandons attempts that are under way
+	answered bool // the endpoint works: its breaker closes, and those of endpoints that were slower open
+	trips    bool // the endpoint's breaker opens
+	fails    bool // the endpoint's breaker opens if that happens often while others answer
+	spends   int  // taken from the retry budget, in tenths of a token
+}
+
+// table has the consequences of each kind of outcome. An answer that is not trusted costs
+// half a failure: WeChat Pay signs a few answers wrongly on purpose, and a whole failure
+// would use up the budget if that is a tenth of them.
+var table = [...]consequences{
+	success:     {ends: true, answered: true, spends: -successGain},
+	limited:     {},
+	untrusted:   {spends: failureCost / 2},
+	failed:      {fails: true, spends: failureCost},
+	unreachable: {trips: true, spends: failureCost},
+	stale:       {},
+	underWay:    {answered: true},
+	canceled:    {ends: true},
+}
+
+// outcome is an attempt with its answer or error.
+type outcome struct {
+	*attempt
+	answer *Answer
+	err    error
+	kind   kind
+}
+
+func classify(a *attempt, answer *Answer, err error) kind {
+	_, isOurs := errors.AsType[*apierror.Error](err)
 	switch {
-	case c.once && !o.unread():
+	case errors.Is(err, ErrUntrusted):
+		return untrusted
+	case isOurs, errors.Is(err, ErrTooLarge), errors.Is(err, context.Canceled):
+		return canceled
+	case errors.Is(err, ErrUnderWay):
+		return underWay
+	case err == nil && answer.Status == http.StatusTooManyRequests:
+		return limited
+	case err == nil && answer.Status >= http.StatusInternalServerError:
+		return failed
+	case err == nil:
+		return success
+	case timedOut(err):
+		if time.Since(a.begun) >= hedgeDelay {
+			return unreachable
+		}
+	case !a.connected.Load():
+		return unreachable
+	case a.wasIdle.Load() && !a.answering.Load():
+		return stale
+	}
+	return failed
+}
+
+func timedOut(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+func (o outcome) follows() consequences { return table[o.kind] }
+
+// unsent reports whether it is certain that WeChat did not read the request, because
+// there was no connection or its TLS handshake failed.
+func (o outcome) unsent() bool { return o.err != nil && !o.connected.Load() }
+
+// next is the retry policy. After an outcome that does not end the call it reports whether
+// there is another attempt, at which endpoint, and after which pause. The first rule that
+// applies counts.
+func (c *call) next(o outcome) (endpoint string, pause time.Duration, again bool) {
+	switch {
+	case c.once && !o.unsent():
 		// WeChat may have done the operation, which must not be done twice.
-		return 0, false
-	case c.attempts == maxAttempts:
-		return 0, false
-	case c.limited:
-		// After a 429 there is one further attempt, whatever its outcome.
-		return 0, false
-	case result == stale:
+		return "", 0, false
+	case c.limited, c.attempts == maxAttempts:
+		return "", 0, false
+	case o.kind == stale:
 		// The same endpoint again, on a new connection.
-		c.turn = o.turn
-		return 0, true
-	case !c.client.budget.allows(wallclock.Now()):
-		return 0, false
-	case result == limited:
-		// The same endpoint again, after Retry-After and some jitter.
-		c.limited, c.turn = true, o.turn
-		retryAfter := max(o.answer.RetryAfter(), defaultRetryAfter)
-		return retryAfter + rand.N(retryAfter/4), true
+		return o.endpoint, 0, true
+	case o.kind == untrusted && c.repeated, !c.client.budget.allows(wallclock.Now()):
+		return "", 0, false
+	case o.kind == untrusted:
+		// The same endpoint once more: it is not at fault.
+		c.repeated = true
+		return o.endpoint, 0, true
 	case c.roundIsOver():
 		// Exponential backoff with full jitter, then the first endpoint again.
-		round := c.turn / len(c.endpoints)
-		return rand.N(firstBackoff << (round - 1)), true
+		round := c.turns / len(c.endpoints)
+		return c.nextEndpoint(), rand.N(firstBackoff << (round - 1)), true
 	default:
 		// The next endpoint, at once.
-		return 0, true
+		return c.nextEndpoint(), 0, true
 	}
 }
 
@@ -89,12 +162,7 @@ func (c *call) next(o outcome) (pause time.Duration, again bool) {
 // one that is slow to answer.
 func (c *call) mayHedge(slow *attempt) bool {
 	switch {
-	case c.once:
-		return false
-	case c.attempts == maxAttempts:
-		return false
-	case c.limited:
-		// After a 429 there is one further attempt, not two.
+	case c.once, c.limited, c.attempts == maxAttempts:
 		return false
 	case c.roundIsOver() && !(len(c.endpoints) == 1 && slow.wasIdle.Load()):
 		// No endpoint is left to hedge with. If there is only one, a hedge on a new
@@ -106,91 +174,34 @@ func (c *call) mayHedge(slow *attempt) bool {
 }
 
 // learn updates the budget and the circuit breakers with an outcome. others are the
-// attempts that are still under way. If the outcome is an answer, they are abandoned.
+// attempts that are still under way.
 func (c *call) learn(o outcome, others []*attempt) {
-	now := wallclock.Now()
-	switch result := o.result(); {
-	case result == stale, errors.Is(o.err, context.Canceled), result == final && o.err != nil:
-		// It says nothing about WeChat.
-	case result == final:
-		c.client.budget.succeeded()
-		if !slices.Contains(c.overtaken, o.endpoint) {
-			c.client.breakers.answered(o.endpoint)
-		}
-		for _, endpoint := range c.failing {
-			if endpoint != o.endpoint {
-				c.client.breakers.failedOver(endpoint, now)
-			}
-		}
-		c.overtake(others, o, now)
-	case errors.Is(o.err, ErrUnderWay):
-		c.client.breakers.answered(o.endpoint)
-		c.overtake(others, o, now)
-	case result == limited:
-		c.spend(o.attempt)
-		c.client.breakers.answered(o.endpoint)
-	case o.hung(), o.unread() && !timedOut(o.err):
-		c.spend(o.attempt)
-		c.client.breakers.trip(o.endpoint, now)
-	default:
-		c.spend(o.attempt)
+	now, follows, breakers := wallclock.Now(), o.follows(), c.client.breakers
+	if follows.spends < 0 || !o.hedge { // that of a hedge was spent when it began
+		c.client.budget.spend(follows.spends, now)
+	}
+	if follows.trips {
+		breakers.trip(o.endpoint, now)
+	}
+	if follows.fails {
 		c.failing = append(c.failing, o.endpoint)
 	}
-}
-
-// overtake opens the breakers of the endpoints of slow attempts, because another
-// endpoint answered first.
-func (c *call) overtake(slow []*attempt, first outcome, now time.Time) {
-	for _, other := range slow {
-		if other.slow.Load() && other.endpoint != first.endpoint {
-			c.overtaken = append(c.overtaken, other.endpoint)
-			c.client.breakers.trip(other.endpoint, now)
+	if !follows.answered {
+		return
+	}
+	if !slices.Contains(c.overtaken, o.endpoint) {
+		breakers.answered(o.endpoint)
+	}
+	for _, endpoint := range c.failing {
+		if endpoint != o.endpoint {
+			breakers.failedOver(endpoint, now)
 		}
 	}
-}
-
-// spend takes the token for an attempt that failed. That of a hedge was taken when it
-// began.
-func (c *call) spend(a *attempt) {
-	if !a.hedge {
-		c.client.budget.spend(wallclock.Now())
+	c.failing = nil
+	for _, other := range others {
+		if other.slow.Load() && other.endpoint != o.endpoint {
+			c.overtaken = append(c.overtaken, other.endpoint)
+			breakers.trip(other.endpoint, now)
+		}
 	}
-}
-
-// outcome is an attempt with its answer or error.
-type outcome struct {
-	*attempt
-	answer *Answer
-	err    error
-}
-
-func (o outcome) result() result {
-	_, isFinal := errors.AsType[*apierror.Error](o.err)
-	switch {
-	case isFinal, errors.Is(o.err, errTooLarge):
-		return final
-	case o.err == nil && o.answer.Status == http.StatusTooManyRequests:
-		return limited
-	case o.err == nil && o.answer.Status < http.StatusInternalServerError:
-		return final
-	case o.err != nil && o.wasIdle.Load() && !o.answering.Load() && !timedOut(o.err):
-		return stale
-	}
-	return failed
-}
-
-// unread reports whether it is certain that WeChat did not read the request, because
-// there was no connection or its TLS handshake failed.
-func (o outcome) unread() bool { return o.err != nil && !o.connected.Load() }
-
-// hung reports whether an attempt timed out after at least hedgeDelay. A shorter
-// timeout says nothing about the endpoint.
-func (o outcome) hung() bool { return timedOut(o.err) && time.Since(o.begun) >= hedgeDelay }
-
-func timedOut(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && timeout.Timeout()
 }

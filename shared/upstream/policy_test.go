@@ -2,10 +2,13 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,7 +26,9 @@ import (
 //
 //	200, 400, 429, 500   an answer with that status, after 10 ms
 //	429/5                a 429 with Retry-After: 5
-//	slow:900             200 after 900 ms
+//	slow:900, slow500:9  200 after 900 ms, 500 after 9 ms
+//	forged               an answer that is not trusted, after 10 ms
+//	forged:900           the same after 900 ms
 //	hang                 a connection, and then nothing
 //	blackhole            no connection, and no error
 //	refused              no connection
@@ -54,9 +59,16 @@ func play(ctx context.Context, word string) (*Answer, error) {
 	word, value, _ := strings.Cut(word, ":")
 	word, retryAfter, _ := strings.Cut(word, "/")
 	switch word {
-	case "slow":
+	case "slow", "slow429", "slow500":
 		ms, _ := strconv.Atoi(value)
-		return answer(time.Duration(ms)*time.Millisecond, 200, nil)
+		status, _ := strconv.Atoi(cmp.Or(strings.TrimPrefix(word, "slow"), "200"))
+		return answer(time.Duration(ms)*time.Millisecond, status, nil)
+	case "forged":
+		ms, _ := strconv.Atoi(cmp.Or(value, "10"))
+		if _, err := answer(time.Duration(ms)*time.Millisecond, 200, nil); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: %w", ErrUntrusted, apierror.InvalidResponse(io.EOF))
 	case "hang":
 		a.gotConnection(false)
 		return wait()
@@ -128,8 +140,9 @@ func (s *scripted) call(ctx context.Context, options ...Option) (result, asked s
 }
 
 const (
-	timeout     = "UPSTREAM_TIMEOUT"
-	unreachable = "UPSTREAM_UNREACHABLE"
+	noAnswer     = "UPSTREAM_TIMEOUT"
+	noConnection = "UPSTREAM_UNREACHABLE"
+	notTrusted   = "INVALID_RESPONSE"
 )
 
 // TestPolicy has a row for each rule: what the endpoints a and b do with the first
@@ -162,24 +175,38 @@ func TestPolicy(t *testing.T) {
 
 		// Then round again after a backoff, at most 4 attempts.
 		{"500 everywhere", "500", "500", 0, false, "500", "a b a b", ms(40), ms(140)},
-		{"refused everywhere", "refused", "refused", 0, false, unreachable, "a b a b", 0, ms(100)},
-		{"broken everywhere", "broken", "broken", 0, false, unreachable, "a b a b", 0, ms(100)},
+		{"refused everywhere", "refused", "refused", 0, false, noConnection, "a b a b", 0, ms(100)},
+		{"broken everywhere", "broken", "broken", 0, false, noConnection, "a b a b", 0, ms(100)},
 		{"the fourth attempt succeeds", "500", "500 200", 0, false, "200", "a b a b", ms(40), ms(140)},
 		{"one endpoint", "500", "", 0, false, "500", "a a a a", ms(40), ms(740)},
 		{"an answer is worth more than an error", "500", "refused", 0, false, "500", "a b a b", ms(20), ms(120)},
 
-		// 429: not failed over, at most one further attempt, after Retry-After.
-		{"429, then a success", "429 200", "200", 0, false, "200", "a a", ms(1020), ms(1270)},
-		{"429 twice", "429", "200", 0, false, "429", "a a", ms(1020), ms(1270)},
-		{"429 with Retry-After", "429/4 200", "200", 0, false, "200", "a a", ms(4020), ms(5020)},
-		{"429 with Retry-After, within the deadline", "429/4 200", "200", ms(6000), false, "200", "a a", ms(4020), ms(5020)},
-		{"429, and the deadline is before Retry-After", "429/10 200", "200", ms(6000), false, "429", "a", ms(10), ms(10)},
-		{"429, and no time for another attempt", "429 200", "200", ms(1000), false, "429", "a", ms(10), ms(10)},
-		{"429 after a failover", "500", "429", 0, false, "429", "a b b", ms(1030), ms(1280)},
-		{"429, then 500", "429 500", "200", 0, false, "500", "a a", ms(1020), ms(1270)},
-		{"429, then refused", "429 refused", "200", 0, false, "429", "a a", ms(1010), ms(1260)},
-		{"429, then it hangs, which is not hedged", "429 hang", "200", 0, false, "429", "a a", ms(4010), ms(4260)},
-		{"429, then a closed connection", "429 closed 200", "200", 0, false, "429", "a a", ms(1010), ms(1260)},
+		// 429: passed on at once.
+		{"429", "429 200", "200", 0, false, "429", "a", ms(10), ms(10)},
+		{"429 with Retry-After", "429/4 200", "200", 0, false, "429", "a", ms(10), ms(10)},
+		{"429 after a failover", "500", "429 200", 0, false, "429", "a b", ms(20), ms(20)},
+		{"429 of a hedge, and the slow one succeeds", "slow:900", "429", 0, false, "200", "a b", ms(900), ms(900)},
+		{"429 of the slow one, and the hedge succeeds", "slow429:900", "slow:500", 0, false, "200", "a b", ms(1300), ms(1300)},
+		{"429 of a hedge, and the slow one fails", "slow500:900", "429", 0, false, "429", "a b", ms(900), ms(900)},
+		{"429 of a hedge, and the slow one is forged", "forged:900 200", "429", 0, false, "429", "a b", ms(900), ms(900)},
+		{"429 of a hedge, and the slow one hangs", "hang", "429", 0, false, "429", "a b", ms(3000), ms(3000)},
+
+		// An answer that is not trusted: once more, at the same endpoint.
+		{"forged", "forged 200", "500", 0, false, "200", "a a", ms(20), ms(20)},
+		{"forged twice", "forged", "200", 0, false, notTrusted, "a a", ms(20), ms(20)},
+		{"forged, then 404", "forged 404", "200", 0, false, "404", "a a", ms(20), ms(20)},
+		{"forged, then 429", "forged 429", "200", 0, false, "429", "a a", ms(20), ms(20)},
+		{"forged, then 500", "forged 500", "200", 0, false, "200", "a a b", ms(30), ms(30)},
+		{"forged, then 500, then forged", "forged 500", "forged", 0, false, notTrusted, "a a b", ms(30), ms(30)},
+		{"500, then forged", "500", "forged 200", 0, false, "200", "a b b", ms(30), ms(30)},
+		{"500, then forged twice", "500", "forged", 0, false, notTrusted, "a b b", ms(30), ms(30)},
+		{"forged as the fourth", "500", "500 forged 200", 0, false, notTrusted, "a b a b", ms(40), ms(140)},
+		{"forged, at the only endpoint", "forged 200", "", 0, false, "200", "a a", ms(20), ms(20)},
+		{"forged does not beat a good answer", "slow:900", "forged", 0, false, "200", "a b b", ms(900), ms(900)},
+		{"a forged hedge does not wait for the slow one", "hang", "forged 200", 0, false, "200", "a b b", ms(820), ms(820)},
+		{"a forged slow one does not wait for the hedge", "forged:900 200", "hang", 0, false, "200", "a b a", ms(910), ms(910)},
+		{"forged, and the further attempt is slow, which is hedged", "forged slow:2000", "200", 0, false, "200", "a a b", ms(820), ms(820)},
+		{"forged, and no time for another attempt", "forged:60 200", "", ms(100), false, notTrusted, "a", ms(60), ms(60)},
 
 		// A slow first byte is hedged.
 		{"fast enough", "slow:799", "200", 0, false, "200", "a", ms(799), ms(799)},
@@ -187,7 +214,6 @@ func TestPolicy(t *testing.T) {
 		{"slow, and the hedge is slower", "slow:900", "slow:500", 0, false, "200", "a b", ms(900), ms(900)},
 		{"slow, and the hedge is refused", "slow:900", "refused", 0, false, "200", "a b", ms(900), ms(900)},
 		{"slow, and the hedge answers 500", "slow:900", "500", 0, false, "200", "a b", ms(900), ms(900)},
-		{"slow, and the hedge answers 429", "slow:900", "429", 0, false, "200", "a b", ms(900), ms(900)},
 		{"hangs", "hang", "200", 0, false, "200", "a b", ms(810), ms(810)},
 		{"hangs without a connection", "blackhole", "200", 0, false, "200", "a b", ms(810), ms(810)},
 		{"an idle connection is silent", "silent", "200", 0, false, "200", "a b", ms(510), ms(510)},
@@ -195,10 +221,10 @@ func TestPolicy(t *testing.T) {
 		{"the only endpoint is slow", "slow:900", "", 0, false, "200", "a", ms(900), ms(900)},
 
 		// Timeouts: 3 s an attempt, and a deadline is shared.
-		{"all hang", "hang", "hang", 0, false, timeout, "a b a b", ms(7600), ms(7700)},
-		{"all hang, with a deadline", "hang", "hang", ms(5000), false, timeout, "a b a b", ms(4900), ms(5000)},
-		{"the only endpoint hangs", "hang", "", ms(1000), false, timeout, "a", ms(1000), ms(1000)},
-		{"no time", "200", "200", minAttempt / 2, false, timeout, "", 0, 0},
+		{"all hang", "hang", "hang", 0, false, noAnswer, "a b a b", ms(7600), ms(7700)},
+		{"all hang, with a deadline", "hang", "hang", ms(5000), false, noAnswer, "a b a b", ms(4900), ms(5000)},
+		{"the only endpoint hangs", "hang", "", ms(1000), false, noAnswer, "a", ms(1000), ms(1000)},
+		{"no time", "200", "200", minAttempt / 2, false, noAnswer, "", 0, 0},
 
 		// An idle connection that was closed says nothing about its endpoint.
 		{"closed", "closed 200", "200", 0, false, "200", "a a", ms(10), ms(10)},
@@ -207,13 +233,15 @@ func TestPolicy(t *testing.T) {
 		// Once: again only where the request was not read, and no hedge.
 		{"once, a success", "200", "200", 0, true, "200", "a", ms(10), ms(10)},
 		{"once, refused", "refused", "200", 0, true, "200", "a b", ms(10), ms(10)},
-		{"once, refused everywhere", "refused", "refused", 0, true, unreachable, "a b a b", 0, ms(100)},
+		{"once, refused everywhere", "refused", "refused", 0, true, noConnection, "a b a b", 0, ms(100)},
 		{"once, no connection", "blackhole", "200", 0, true, "200", "a b", ms(3010), ms(3010)},
-		{"once, broken", "broken", "200", 0, true, unreachable, "a", 0, 0},
-		{"once, hangs", "hang", "200", 0, true, timeout, "a", ms(3000), ms(3000)},
+		{"once, broken", "broken", "200", 0, true, noConnection, "a", 0, 0},
+		{"once, hangs", "hang", "200", 0, true, noAnswer, "a", ms(3000), ms(3000)},
 		{"once, slow", "slow:2000", "200", 0, true, "200", "a", ms(2000), ms(2000)},
 		{"once, 500", "500", "200", 0, true, "500", "a", ms(10), ms(10)},
 		{"once, 429", "429", "200", 0, true, "429", "a", ms(10), ms(10)},
+		{"once, forged", "forged 200", "200", 0, true, notTrusted, "a", ms(10), ms(10)},
+		{"once, refused and then forged", "refused", "forged 200", 0, true, notTrusted, "a b", ms(10), ms(10)},
 		{"once, refused and then 500", "refused", "500", 0, true, "500", "a b", ms(10), ms(10)},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
@@ -310,8 +338,17 @@ func TestEndpointsAreRemembered(t *testing.T) {
 		{"a closed connection is no failure", "closed 200", "200", []call{
 			{0, false, "a a", fast}, {0, false, "a", fast},
 		}},
-		{"429 is no failure", "429 200", "200", []call{
-			{0, true, "a", fast}, {0, false, "a", fast},
+		{"429 is no failure", "429 429 429 429 200", "200", []call{
+			{0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},
+		}},
+		{"and does not bring an endpoint back", "hang 429 500", "200", []call{
+			{0, false, "a b", hedged}, {30 * time.Second, false, "a", fast}, {0, false, "b", fast},
+		}},
+		{"a forged answer is no failure", "forged 200 forged 200 forged 200", "200", []call{
+			{0, false, "a a", 2 * fast}, {0, false, "a a", 2 * fast}, {0, false, "a a", 2 * fast}, {0, false, "a", fast},
+		}},
+		{"and does not bring an endpoint back", "hang forged forged 500", "200", []call{
+			{0, false, "a b", hedged}, {30 * time.Second, false, "a a", 2 * fast}, {0, false, "b", fast},
 		}},
 		{"what must not be done twice makes no trial", "hang", "200", []call{
 			{0, false, "a b", hedged}, {30 * time.Second, true, "b", fast}, {0, false, "a b", hedged},
@@ -382,7 +419,7 @@ func TestWithoutBudgetThereIsNoTrial(t *testing.T) {
 		s.call(t.Context())
 		time.Sleep(openTime)
 		for range 6 {
-			s.budget.spend(time.Now())
+			s.budget.spend(failureCost, time.Now())
 		}
 		if _, attempts := s.call(t.Context()); attempts != "b" {
 			t.Errorf("attempts at %q", attempts)
@@ -509,6 +546,39 @@ func TestAHedgeThatIsSlowerIsNoFailure(t *testing.T) {
 		s := newScripted("slow:900", "slow:500")
 		if _, attempts := s.call(t.Context()); attempts != "a b" || len(s.breakers.openUntil) != 0 {
 			t.Errorf("attempts at %q, %v are behind", attempts, s.breakers.openUntil)
+		}
+	})
+}
+
+// TestWrongAnswersAreNotSeen: of a hundred calls with a random tenth of the answers wrong,
+// those fail that got two wrong ones in a row.
+func TestWrongAnswersAreNotSeen(t *testing.T) {
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			s := newScripted("", "200")
+			for n := range 100 {
+				wrong, again := random.IntN(10) == 0, random.IntN(10) == 0
+				s.scripts["a"] = script{map[bool]string{true: "forged", false: "200"}[wrong], map[bool]string{true: "forged", false: "200"}[again]}
+				result, attempts := s.call(t.Context())
+				if (result == notTrusted) != (wrong && again) || (attempts == "a a") != wrong {
+					t.Errorf("seed %d, call %d: %s after %q with %d tokens", seed, n+1, result, attempts, s.budget.tokens)
+				}
+			}
+		})
+	}
+}
+
+// TestA429CostsNothing: the next endpoint that fails is still failed over.
+func TestA429CostsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("429", "200")
+		for range 20 {
+			s.call(t.Context())
+		}
+		s.scripts["a"] = script{"500"}
+		if result, attempts := s.call(t.Context()); result != "200" || attempts != "a b" {
+			t.Errorf("%s after %q", result, attempts)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"membercard/shared/tlsdial"
@@ -31,8 +32,10 @@ const (
 	minIdle = 100 * time.Millisecond
 )
 
+// ErrTooLarge is the error of [Client.Send] for an answer over 1 MiB.
+var ErrTooLarge = errors.New("the answer is over 1 MiB")
+
 var (
-	errTooLarge = errors.New("the answer is over 1 MiB")
 	errBrokeOff = errors.New("the answer broke off")
 	errNoHTTP   = errors.New("the connection broke, or the answer is not HTTP")
 )
@@ -44,24 +47,51 @@ type transport struct {
 	kept   *http.Transport // keeps connections alive
 	single *http.Transport // opens a connection for each request; see [Once]
 
-	mu       sync.Mutex
-	lastUsed time.Time              // when a connection was last used, by the wall clock
-	opened   map[string]*connection // opened ahead of a request, by address
+	mu     sync.Mutex
+	opened map[string]*opening // ahead of a request, by address
 }
 
-// connection is a connection that is opened ahead of a request.
-type connection struct {
+// opening is a connection that is opened ahead of a request.
+type opening struct {
 	ready chan struct{} // closed when the fields below are set
-	conn  net.Conn
-	at    time.Time // when it was opened, by the wall clock
+	conn  *conn
 	err   error
 }
 
-// openedEarly marks a connection that was opened ahead of the request that got it.
-type openedEarly struct{ net.Conn }
+// conn is a connection that knows when it was last used. net/http knows it too, but not
+// by the wall clock.
+type conn struct {
+	net.Conn
+	lastUsed atomic.Int64 // Unix time in nanoseconds
+}
+
+func newConn(c net.Conn, err error) (*conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	used := &conn{Conn: c}
+	used.touch()
+	return used, nil
+}
+
+func (c *conn) Read(b []byte) (n int, err error) {
+	if n, err = c.Conn.Read(b); n > 0 {
+		c.touch()
+	}
+	return n, err
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	c.touch()
+	return c.Conn.Write(b)
+}
+
+func (c *conn) touch() { c.lastUsed.Store(wallclock.Now().UnixNano()) }
+
+func (c *conn) idle() time.Duration { return wallclock.Since(time.Unix(0, c.lastUsed.Load())) }
 
 func newTransport() *transport {
-	t := &transport{dialer: tlsdial.New(), opened: map[string]*connection{}}
+	t := &transport{dialer: tlsdial.New(), opened: map[string]*opening{}}
 	t.kept = t.httpTransport(t.dial)
 	t.single = t.httpTransport(t.dialer.DialContext)
 	t.single.DisableKeepAlives = true
@@ -93,8 +123,11 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			_, early := info.Conn.(openedEarly)
-			a.gotConnection((info.Reused || early) && t.idle() > minIdle)
+			idle := info.IdleTime // through a proxy; may be too short after a freeze
+			if c, ok := info.Conn.(*conn); ok {
+				idle = c.idle()
+			}
+			a.gotConnection(idle > minIdle)
 		},
 		GotFirstResponseByte: a.gotFirstByte,
 	})
@@ -109,11 +142,14 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		err = readWhole(response)
 	}
 	if err != nil {
+		if a.wasIdle.Load() && ctx.Err() == nil {
+			// The other idle connections have probably died as well.
+			t.kept.CloseIdleConnections()
+		}
 		return nil, loggable(ctx, err)
 	}
 	// Without a Location http.Client does not follow a redirect.
 	response.Header.Del("Location")
-	t.used()
 	return response, nil
 }
 
@@ -125,7 +161,7 @@ func loggable(ctx context.Context, err error) error {
 	}
 	_, isNet := errors.AsType[net.Error](err) // of the network, of TLS, of a name
 	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
-	if isNet || isCertificate || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errTooLarge) || errors.Is(err, errBrokeOff) {
+	if isNet || isCertificate || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrTooLarge) || errors.Is(err, errBrokeOff) {
 		return err
 	}
 	return errNoHTTP
@@ -140,7 +176,7 @@ func readWhole(response *http.Response) error {
 		return fmt.Errorf("%w: %w", errBrokeOff, err)
 	}
 	if len(body) > maxAnswer {
-		return errTooLarge
+		return ErrTooLarge
 	}
 	response.Body = io.NopCloser(strings.NewReader(string(body)))
 	return nil
@@ -160,49 +196,34 @@ func (t *transport) open(ctx context.Context, endpoint string) error {
 	if u.Port() == "" {
 		address = net.JoinHostPort(u.Hostname(), "443")
 	}
-	c := &connection{ready: make(chan struct{})}
+	o := &opening{ready: make(chan struct{})}
 	t.mu.Lock()
-	t.opened[address] = c
+	t.opened[address] = o
 	t.mu.Unlock()
-	c.conn, c.err = t.dialer.DialContext(ctx, "tcp", address)
-	c.at = wallclock.Now()
-	t.used()
-	close(c.ready)
-	return c.err
-}
-
-// idle returns the time since any connection was last used.
-func (t *transport) idle() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return wallclock.Since(t.lastUsed)
-}
-
-func (t *transport) used() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.lastUsed = wallclock.Now()
+	o.conn, o.err = newConn(t.dialer.DialContext(ctx, "tcp", address))
+	close(o.ready)
+	return o.err
 }
 
 // dial returns the connection that was opened ahead, if there is one, or else a new
 // one.
 func (t *transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	t.mu.Lock()
-	c := t.opened[address]
+	o := t.opened[address]
 	delete(t.opened, address)
 	t.mu.Unlock()
-	if c != nil {
+	if o != nil {
 		select {
-		case <-c.ready:
+		case <-o.ready:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if c.err == nil && wallclock.Since(c.at) <= maxIdle {
-			return openedEarly{c.conn}, nil
+		if o.err == nil && o.conn.idle() <= maxIdle {
+			return o.conn, nil
 		}
-		if c.err == nil {
-			c.conn.Close()
+		if o.err == nil {
+			o.conn.Close()
 		}
 	}
-	return t.dialer.DialContext(ctx, network, address)
+	return newConn(t.dialer.DialContext(ctx, network, address))
 }

@@ -7,11 +7,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"membercard/shared/wallclock"
 )
 
 func TestTheFirstRequestUsesTheConnectionOpenedAhead(t *testing.T) {
@@ -36,15 +35,14 @@ func TestARequestWaitsForTheConnectionThatIsBeingOpened(t *testing.T) {
 	s := serve(t, succeed)
 	c := client(t, s.URL)
 	address := strings.TrimPrefix(s.URL, "https://")
-	early := &connection{ready: make(chan struct{})}
+	early := &opening{ready: make(chan struct{})}
 	c.transport.opened[address] = early
 	done := make(chan error)
 	go func() {
 		_, _, err := post(t, t.Context(), c)
 		done <- err
 	}()
-	early.conn, early.err = c.transport.dialer.DialContext(t.Context(), "tcp", address)
-	early.at = wallclock.Now()
+	early.conn, early.err = newConn(c.transport.dialer.DialContext(t.Context(), "tcp", address))
 	close(early.ready)
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -59,7 +57,7 @@ func TestAConnectionOpenedTooLongAgoIsNotUsed(t *testing.T) {
 	c := client(t, s.URL)
 	c.Open(t.Context())
 	early := c.transport.opened[strings.TrimPrefix(s.URL, "https://")]
-	early.at = early.at.Add(-maxIdle - time.Second)
+	early.conn.lastUsed.Add(-int64(maxIdle + time.Second))
 	if _, record, err := post(t, t.Context(), c); err != nil || record["attempts"] != 1.0 {
 		t.Fatalf("%v, %v", err, record)
 	}
@@ -141,6 +139,93 @@ func TestAfterADeadConnectionTheSameEndpointGetsAnother(t *testing.T) {
 	})
 }
 
+// TestEachConnectionHasItsOwnLastUse: four connections are idle, and three of them die in a
+// freeze. The other one has been used since then, which says nothing about the three.
+func TestEachConnectionHasItsOwnLastUse(t *testing.T) {
+	const all = 4
+	var opened, dead sync.WaitGroup
+	opened.Add(all)
+	dead.Add(all - 1)
+	var mu sync.Mutex
+	died := map[string]bool{} // connections, by the client's address
+	first := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		mu.Lock()
+		switch {
+		case n <= all:
+			died[r.RemoteAddr] = true
+		case n == all+1:
+			delete(died, r.RemoteAddr)
+		}
+		isDead := died[r.RemoteAddr]
+		mu.Unlock()
+		switch {
+		case n <= all: // each one on a connection of its own
+			opened.Done()
+			opened.Wait()
+		case n == all+1:
+		case isDead:
+			dead.Done()
+			dead.Wait()
+			reset(w, r, n)
+			return
+		default:
+			dead.Wait()
+		}
+		succeed(w, r, n)
+	})
+	second := serve(t, succeed)
+	c := client(t, first.URL, second.URL)
+	call := func(calls int) {
+		t.Helper()
+		var group sync.WaitGroup
+		for range calls {
+			group.Go(func() {
+				if answer, _, err := post(t, within(t, 5*time.Second), c); err != nil || answer.Status != 200 {
+					t.Errorf("%+v, %v", answer, err)
+				}
+			})
+		}
+		group.Wait()
+	}
+	call(all)
+	time.Sleep(minIdle + 50*time.Millisecond)
+	call(1)
+	call(all)
+	second.asked(t, 0)
+	if c.budget.tokens != fullBucket || len(c.breakers.openUntil) > 0 {
+		t.Errorf("%d tokens are left, %v are behind", c.budget.tokens, c.breakers.openUntil)
+	}
+}
+
+// TestOneDeadConnectionIsEnough: the next attempt does not get another one that died too.
+func TestOneDeadConnectionIsEnough(t *testing.T) {
+	const all = 4
+	var opened sync.WaitGroup
+	opened.Add(all)
+	var old sync.Map // connections, by the client's address
+	s := serve(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		if n <= all {
+			old.Store(r.RemoteAddr, true)
+			opened.Done()
+			opened.Wait()
+		} else if _, dead := old.Load(r.RemoteAddr); dead {
+			reset(w, r, n)
+			return
+		}
+		succeed(w, r, n)
+	})
+	c := client(t, s.URL)
+	var group sync.WaitGroup
+	for range all {
+		group.Go(func() { _, _, _ = post(t, t.Context(), c) })
+	}
+	group.Wait()
+	time.Sleep(minIdle + 50*time.Millisecond)
+	if _, record, err := post(t, t.Context(), c); err != nil || record["attempts"] != 2.0 {
+		t.Errorf("%v, %v", err, record)
+	}
+}
+
 // Where a kept connection stays silent after a pause, another attempt is begun
 // beside it, and the first answer counts, whichever gives it.
 func TestSilenceAfterAPauseIsNotWaitedFor(t *testing.T) {
@@ -155,7 +240,7 @@ func TestSilenceAfterAPauseIsNotWaitedFor(t *testing.T) {
 	if _, _, err := post(t, t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	c.transport.lastUsed = c.transport.lastUsed.Add(-minIdle - time.Second)
+	time.Sleep(minIdle + 50*time.Millisecond)
 	answer, record, err := post(t, t.Context(), c)
 	if err != nil || string(answer.Body) != "whole" {
 		t.Fatalf("%+v, %v", answer, err)
@@ -185,7 +270,7 @@ func TestASlowAnswerAfterAPauseIsStillTaken(t *testing.T) {
 		if err != nil || string(answer.Body) != "whole" {
 			t.Fatalf("%+v, %v", answer, err)
 		}
-		c.transport.lastUsed = c.transport.lastUsed.Add(-minIdle - time.Second)
+		time.Sleep(minIdle + 50*time.Millisecond)
 	}
 	first.asked(t, 2)
 	second.asked(t, 1)
@@ -234,7 +319,7 @@ func TestANewConnectionIsUnderNoSuspicion(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Store(true)
-	c.transport.lastUsed = c.transport.lastUsed.Add(-minIdle - time.Second)
+	time.Sleep(minIdle + 50*time.Millisecond)
 	answer, record, err := post(t, t.Context(), c)
 	if err != nil || answer.Status != 200 || record["attempts"] != 1.0 {
 		t.Errorf("%+v, %v, failed attempts %v", answer, err, record["failed_attempts"])

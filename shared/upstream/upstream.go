@@ -5,8 +5,10 @@
 //   - Failover. After a connection failure, a truncated answer, a timeout or a 5xx
 //     the next endpoint is tried, then all of them again after an exponential
 //     backoff with full jitter. A call makes at most 4 attempts.
-//   - Rate limits. After a 429 there is at most one further attempt, at the same
-//     endpoint and after Retry-After.
+//   - Untrusted answers. After an answer that send does not trust there is one further
+//     attempt, at the same endpoint.
+//   - Rate limits. A 429 is returned at once. If another attempt is under way, its
+//     answer counts.
 //   - Hedging. If the first byte of an answer is late, the next endpoint is tried
 //     at the same time, and the first answer counts.
 //   - Retry budget. While every call fails, there are soon no more retries; see
@@ -23,6 +25,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -36,6 +39,11 @@ import (
 // ErrNoTime is the cause of a timeout if there was no time for a single attempt, so
 // that nothing was sent.
 var ErrNoTime = errors.New("no time was left to call WeChat")
+
+// ErrUntrusted is for a send function to return, around an [apierror.Error], if the
+// signature of an answer is not valid. If the further attempt does not succeed either,
+// the call's error is that [apierror.Error].
+var ErrUntrusted = errors.New("the answer is not trusted")
 
 // ErrUnderWay is for a send function to return if WeChat says that another attempt of
 // the same call has already done the operation. That attempt may still be under way,
@@ -124,7 +132,17 @@ func (c *Client) Open(ctx context.Context) {
 	call := c.newCall(func(ctx context.Context, endpoint string) (*Answer, error) {
 		return &Answer{Status: http.StatusOK}, c.transport.open(ctx, endpoint)
 	}, nil)
-	call.try(ctx)
+	call.try(ctx, call.nextEndpoint())
+}
+
+// Send makes a single attempt, as a part of a call; see [Client.Do].
+func (c *Client) Send(request *http.Request) (*Answer, error) {
+	response, err := c.HTTP().Do(request)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	body, err := io.ReadAll(response.Body) // it is at hand
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
 }
 
 // HTTP returns an HTTP client for single attempts. It follows no redirects, and fails
@@ -143,25 +161,25 @@ type Option int
 const Once Option = 1
 
 // Do makes a call. It calls send, which makes an attempt at an endpoint with
-// [Client.HTTP], until there is an answer other than 429 and 5xx or the rules of the
-// package allow no further attempt. If send returns an [apierror.Error], the call ends
-// with it. Hedges call send concurrently.
+// [Client.HTTP], until there is an answer other than a 5xx or the rules of the package
+// allow no further attempt. If send returns an [apierror.Error], the call ends with it,
+// except around [ErrUntrusted]. Hedges call send concurrently.
 //
-// If every attempt failed, Do returns the last 429 or 5xx. If there was none, the
-// error is an [apierror.Error]: UPSTREAM_TIMEOUT or UPSTREAM_UNREACHABLE.
+// If every attempt failed, Do returns the last 5xx. If there was none, the error is an
+// [apierror.Error]: UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, INVALID_RESPONSE or that of
+// an untrusted answer.
 func (c *Client) Do(ctx context.Context, send func(ctx context.Context, endpoint string) (*Answer, error), options ...Option) (*Answer, error) {
 	call := c.newCall(send, options)
 	defer func() { telemetry.Called(ctx, call.attempts, call.failures) }()
+	endpoint := call.nextEndpoint()
 	for {
-		outcome, begun := call.try(ctx)
-		if !begun {
+		last, begun := call.try(ctx, endpoint)
+		if !begun || last.follows().ends {
 			return call.end()
 		}
-		if outcome.result() == final {
-			return outcome.end()
-		}
-		pause, again := call.next(outcome)
-		if !again || !wait(ctx, pause) {
+		var pause time.Duration
+		var again bool
+		if endpoint, pause, again = call.next(last); !again || !wait(ctx, pause) {
 			return call.end()
 		}
 	}

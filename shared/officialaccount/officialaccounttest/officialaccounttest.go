@@ -54,8 +54,8 @@ func (s *Source) Get(ctx context.Context) (*officialaccount.Account, error) {
 }
 
 // Refresh implements [officialaccount.Source].
-func (s *Source) Refresh(context.Context) (*officialaccount.Account, bool, error) {
-	return account, false, nil
+func (s *Source) Refresh(context.Context, *officialaccount.Account) (*officialaccount.Account, error) {
+	return account, nil
 }
 
 // Asked returns how often the account was asked for.

@@ -226,6 +226,20 @@ func (f Operation) LogsNoQuotes(t *testing.T, event gatewaytest.Event, values ..
 	}
 }
 
+// DoubtsRefusals checks that a refusal after an answer that was not trusted is
+// INVALID_RESPONSE, because the operation may have been carried out before.
+func (f Operation) DoubtsRefusals(t *testing.T, event gatewaytest.Event) {
+	t.Helper()
+	endpoint, received := ForgedFirst(t, 400, `{"code":"INVALID_REQUEST","message":"m"}`)
+	o := f.Invoke(t, event, endpoint)
+	if o.Status != 502 || o.Error.Code != "INVALID_RESPONSE" {
+		t.Errorf("%d %s, want INVALID_RESPONSE", o.Status, o.Body)
+	}
+	if received() == "" || received() == "" || received() != "" {
+		t.Error("want 2 calls")
+	}
+}
+
 // fail sends a request that WeChat Pay answers with the given error.
 func (f Operation) fail(t *testing.T, event gatewaytest.Event, status int, code, message string) gatewaytest.Outcome {
 	t.Helper()

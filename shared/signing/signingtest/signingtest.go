@@ -46,8 +46,8 @@ func (s *Source) Get(context.Context) (*signing.Merchant, error) {
 }
 
 // Refresh implements [signing.Source].
-func (s *Source) Refresh(context.Context) (*signing.Merchant, bool, error) {
-	return s.Merchant, false, nil
+func (s *Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
+	return s.Merchant, nil
 }
 
 const publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
@@ -79,14 +79,31 @@ const RequestID = "08F78BB5AF0610D302"
 // returns the calls one by one, such as "POST /path body" or "GET /path?query", and
 // then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
-	return serve(t, func([]byte) (int, string) { return status, answer })
+	return serve(t, func([]byte) (int, string, string) { return status, answer, answer })
+}
+
+// ForgedFirst is [WeChatPay], but the first answer is a success with the signature of
+// another text.
+func ForgedFirst(t testing.TB, status int, answer string) (endpoint string, received func() string) {
+	calls := 0
+	return serve(t, func([]byte) (int, string, string) {
+		if calls++; calls == 1 {
+			return http.StatusOK, "{}", answer
+		}
+		return status, answer, answer
+	})
 }
 
 // Echo is [WeChatPay] for POST /v3/security/echo. It answers with the message that was
-// sent, in the clear and encrypted for [Merchant].
-func Echo(t testing.TB) (endpoint string, received func() string) {
+// sent, in the clear and encrypted for [Merchant], after it has answered limited calls with
+// 429.
+func Echo(t testing.TB, limited int) (endpoint string, received func() string) {
 	merchant, wechatpay := wechatpaytest.Keys()
-	return serve(t, func(body []byte) (int, string) {
+	return serve(t, func(body []byte) (int, string, string) {
+		if limited > 0 {
+			limited--
+			return http.StatusTooManyRequests, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`, ""
+		}
 		var sent map[string]string
 		if err := json.Unmarshal(body, &sent); err != nil {
 			t.Error(err)
@@ -99,18 +116,19 @@ func Echo(t testing.TB) (endpoint string, received func() string) {
 		if err != nil {
 			t.Error(err)
 		}
-		return http.StatusOK, `{"echo_message":"` + message + `","encrypted_echo_message":"` + encrypted + `"}`
+		answer := `{"echo_message":"` + message + `","encrypted_echo_message":"` + encrypted + `"}`
+		return http.StatusOK, answer, answer
 	})
 }
 
-func serve(t testing.TB, answers func(body []byte) (status int, answer string)) (endpoint string, received func() string) {
+func serve(t testing.TB, answers func(body []byte) (status int, answer, signed string)) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		calls <- strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " ")
-		status, answer := answers(body)
+		status, answer, signed := answers(body)
 		_, key := wechatpaytest.Keys()
-		wechatpaytest.Sign(w.Header(), answer, publicKeyID, key, time.Now())
+		wechatpaytest.Sign(w.Header(), signed, publicKeyID, key, time.Now())
 		w.Header().Set("Request-ID", RequestID)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer)
