@@ -43,13 +43,16 @@ func (r *request) validateJump() error {
 
 // mint returns a permission_token for a card:
 // POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens.
-func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
+func (j jump) mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	var body request
 	cardID := r.PathParameter("card_id")
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
 	if err := body.validate(cardID); err != nil {
+		return nil, err
+	}
+	if err := j.allow(r, &body); err != nil {
 		return nil, err
 	}
 	content, err := strictjson.Encode(body)

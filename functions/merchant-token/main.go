@@ -4,8 +4,9 @@
 package main
 
 import (
+	"membercard/shared/env"
 	"membercard/shared/gateway"
 	"membercard/shared/merchantclient"
 )
 
-func main() { gateway.Start(merchantclient.New, mint) }
+func main() { gateway.Start(merchantclient.New, allowedJumps(env.Log()).mint) }

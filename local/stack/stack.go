@@ -271,6 +271,9 @@ func (s *Stack) setParameters(cfg Config) error {
 		"MerchantSecretArn":        s.Secrets.Put(MerchantSecret, cfg.Merchant),
 		"OfficialAccountSecretArn": s.Secrets.Put(OfficialAccountSecret, cfg.Account),
 		"AllowedOrigins":           strings.Join(cfg.Origins, ","),
+		// The targets in the document's example, so that pages that log in can send it.
+		"JumpOrigins": strings.Join(append([]string{"https://w.url.cn"}, cfg.Origins...), ","),
+		"JumpAppIds":  "wxea9c30a90fs8d3fe",
 	}
 	if s.WeChatPay != nil {
 		s.parameters["WechatPayEndpoints"] = strings.Join(s.WeChatPay.Endpoints(), ",")
