@@ -1,7 +1,6 @@
 package journey_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -97,16 +96,5 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 	live.WeChatPay = nil
 	if _, err := journey.Open(t.Context(), &live, journey.Brand); err == nil {
 		t.Error("a card of the real WeChat was opened")
-	}
-}
-
-// The run that the documentation has the figures of, with few cards.
-func TestMany(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	err := journey.Many(t.Context(), &out, project, 20, 7)
-	t.Log(&out)
-	if err != nil {
-		t.Error(err)
 	}
 }

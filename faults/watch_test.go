@@ -1,6 +1,9 @@
-package chaos
+//go:build unix
 
-// This file observes what WeChat is asked for, and reads the functions' log.
+package faults
+
+// This file observes what WeChat is asked for and the bus takes, and reads the functions'
+// log.
 
 import (
 	"bytes"
@@ -11,16 +14,18 @@ import (
 	"sync"
 	"time"
 
+	"membercard/local/aws"
 	"membercard/local/stack"
 	"membercard/wechat/officialaccount"
 	"membercard/wechat/wechatpay"
 )
 
-// watch observes the sandboxes' requests and reads the functions' log, for which it is
-// an io.Writer.
+// watch observes the sandboxes' requests and the bus. It reads the functions' log, for
+// which it is an io.Writer.
 type watch struct {
 	mu       sync.Mutex
 	made     map[string]string // the request that each token was issued for
+	taken    map[string]bool   // notifications that the bus took, by ID
 	received []time.Time       // when WeChat received requests
 	private  []string          // texts that no log may contain
 	attempts map[string]int    // calls to WeChat in the log, by invocation
@@ -31,29 +36,34 @@ type watch struct {
 const phoneNumber = "13900000000"
 
 func newWatch() *watch {
-	return &watch{made: map[string]string{}, attempts: map[string]int{}, private: []string{openidPrefix, forgedToken, phoneNumber, stack.SecretAccessKey, stack.SessionToken}}
+	return &watch{made: map[string]string{}, taken: map[string]bool{}, attempts: map[string]int{},
+		private: []string{openidPrefix, forgedToken, phoneNumber, stack.SecretAccessKey, stack.SessionToken}}
 }
 
-// observe starts observing the stack's sandboxes, and searching the log for its secrets.
+// observe starts observing the stack, and searching the log for its secrets.
 func (w *watch) observe(s *stack.Stack) {
 	for _, secret := range []string{s.WeChatPay.MerchantSecret(wechatpay.Both), s.OfficialAccount.Secret(), s.OfficialAccount.LoginSecret()} {
 		w.keepPrivate(secret)
 	}
 	s.WeChatPay.Observe(func(q wechatpay.Request) {
-		var answer struct {
-			Permission string `json:"permission_token"`
-			Brand      string `json:"token"`
-		}
-		_ = json.Unmarshal(q.Answer, &answer) // others have neither
-		w.answered(map[string]string{answer.Permission: q.URI, answer.Brand: q.URI + string(q.Body)})
+		var a answer
+		_ = json.Unmarshal(q.Answer, &a) // others have no token
+		w.answered(map[string]string{a.PermissionToken: q.URI, a.Token: q.URI + string(q.Body)})
 	})
 	s.OfficialAccount.Observe(func(q officialaccount.Request) {
-		var answer struct {
+		var a struct {
 			AccessToken string `json:"access_token"`
 			SessionKey  string `json:"session_key"`
 		}
-		_ = json.Unmarshal(q.Answer, &answer) // others have neither
-		w.answered(map[string]string{answer.AccessToken: q.Path, answer.SessionKey: q.Path})
+		_ = json.Unmarshal(q.Answer, &a) // others have neither
+		w.answered(map[string]string{a.AccessToken: q.Path, a.SessionKey: q.Path})
+	})
+	s.Events.Subscribe(func(e aws.Event) {
+		var detail struct{ ID string }
+		_ = json.Unmarshal(e.Detail, &detail) // on an error the ID is empty
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.taken[detail.ID] = true
 	})
 }
 
@@ -70,40 +80,35 @@ func (w *watch) answered(made map[string]string) {
 	}
 }
 
-// keepPrivate adds the values of a secret to those that no log may contain. A value of
-// several lines, such as a PEM, may not even appear in part.
+// secretValues matches what no log may contain in the text of a secret.
+var secretValues = regexp.MustCompile(`"(?:private_key|apiv3_key|secret)" ?: ?"([^"]*)"`)
+
+// keepPrivate adds the keys of a secret to what no log may contain. A key of several
+// lines, such as a PEM, may not even appear in part.
 func (w *watch) keepPrivate(secret string) {
-	var values any
-	_ = json.Unmarshal([]byte(secret), &values) // a malformed secret has no values
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.collect("", values)
-}
-
-func (w *watch) collect(name string, value any) {
-	switch value := value.(type) {
-	case map[string]any:
-		for name, member := range value {
-			w.collect(name, member)
-		}
-	case string:
-		if name != "private_key" && name != "apiv3_key" && name != "secret" {
-			return
-		}
-		for line := range strings.Lines(value) {
-			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "-----") && len(line) >= 16 {
+	for _, value := range secretValues.FindAllStringSubmatch(secret, -1) {
+		for line := range strings.SplitSeq(value[1], `\n`) {
+			if len(line) >= 16 && !strings.HasPrefix(line, "-----") {
 				w.private = append(w.private, line)
 			}
 		}
 	}
 }
 
-// madeFor returns the request that a token was issued for.
-func (w *watch) madeFor(token string) (request string, ok bool) {
+// madeFor returns the request that a token was issued for, or "".
+func (w *watch) madeFor(token string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	request, ok = w.made[token]
-	return request, ok
+	return w.made[token]
+}
+
+// isTaken reports whether the bus took a notification.
+func (w *watch) isTaken(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.taken[id]
 }
 
 // words matches everything in a log that could be a token.
@@ -125,12 +130,9 @@ func (w *watch) read(line []byte) {
 		RequestID string `json:"requestId"`
 		Attempts  int    `json:"attempts"`
 	}
-	if len(line) == 0 {
-		return
-	}
 	// aws-lambda-go logs a function's error in this form, which is not JSON.
 	isError := bytes.Contains(line, []byte(` {"errorMessage":`))
-	if err := json.Unmarshal(line, &logged); err != nil && !isError {
+	if err := json.Unmarshal(line, &logged); err != nil && len(line) > 0 && !isError {
 		w.leak("a line is not JSON: %.200s", line)
 		return
 	}
