@@ -39,7 +39,7 @@ NEEDS = {
     "AWS::Lambda::Permission": actions("lambda", "AddPermission", "RemovePermission", "GetPolicy"),
     "AWS::Logs::LogGroup": actions("logs", "CreateLogGroup", "DescribeLogGroups", "DeleteLogGroup", "PutRetentionPolicy", "DeleteRetentionPolicy", *TAGS, "ListTagsForResource"),
     "AWS::Logs::QueryDefinition": actions("logs", "PutQueryDefinition", "DescribeQueryDefinitions", "DeleteQueryDefinition"),
-    "AWS::S3::Bucket": actions("s3", "CreateBucket", "DeleteBucket", "PutBucketVersioning", "GetBucketVersioning", "PutEncryptionConfiguration", "PutBucketPublicAccessBlock",
+    "AWS::S3::Bucket": actions("s3", "CreateBucket", "DeleteBucket", "PutBucketVersioning", "GetBucketVersioning", "PutLifecycleConfiguration", "PutEncryptionConfiguration", "PutBucketPublicAccessBlock",
                                "PutBucketOwnershipControls", "PutBucketNotification", "PutBucketTagging", "GetBucketLocation"),
     "AWS::SQS::Queue": actions("sqs", "CreateQueue", "DeleteQueue", "GetQueueAttributes", "GetQueueUrl", "SetQueueAttributes", "TagQueue", "UntagQueue", "ListQueueTags"),
     "AWS::SQS::QueuePolicy": actions("sqs", "SetQueueAttributes", "GetQueueAttributes"),

@@ -35,7 +35,9 @@ ROLES = {
     "CardSync": {
         **reads({"Ref": "OfficialAccountSecretArn"}),
         "sqs:SendMessage": [FAILED],
-        "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}],
+        "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}, {"Fn::Sub": "${CardPlanBucket.Arn}/card-sync.json"}],
+        "s3:PutObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/card-sync.json"}],
+        "s3:ListBucket": [{"Fn::GetAtt": ["CardPlanBucket", "Arn"]}],
     },
     "CardExt": {
         **reads({"Ref": "OfficialAccountSecretArn"}, {"Ref": "CardTicket"}),
@@ -332,6 +334,10 @@ def check_plan(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+    check([rule["Prefix"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == ["card-sync.json"], "of the plan every version is kept")
+    keys = re.compile(template["Parameters"]["CardPlanKey"]["AllowedPattern"])
+    for key, good in (("plan.json", True), ("a/plan.json", False), ("card-sync.json", False), ("service-modules.json", False), ("my-card-sync.json", True), ("*", False)):
+        check(bool(keys.search(key)) == good, f"CardPlanKey={key}")
     for key in ("", "key"):
         got = Deployment(template, SecretsKmsKeyArn=key).value(template["Resources"]["CardTicket"]["Properties"]["KmsKeyId"])
         check(got == (key or None), f"the card ticket is encrypted with {got}")

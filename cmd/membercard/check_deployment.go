@@ -264,7 +264,7 @@ func (a *app) checkSync(ctx context.Context, r *report, d *deployment) {
 	case bad != nil:
 		r.fail(name, bad)
 	case s.Error != nil && s.Error.Code == "PLAN_UNREADABLE":
-		r.fail(name, faultf("if there is no plan yet: membercard plan put FILE --at "+d.outputs["CardPlan"]+"; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
+		r.fail(name, faultf("membercard plan put FILE --at "+d.outputs["CardPlan"]+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
 	case s.Error != nil:
 		r.fail(name, faultf("membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"], "%s: %s", s.Error.Code, s.Error.Message))
 	default:
@@ -289,7 +289,7 @@ func (r *report) addDryRun(name string, s *syncReport) {
 	}
 	detail := "cards: " + strings.Join(counts, ", ")
 	if counts == nil {
-		detail = "the plan has no cards"
+		detail = "there is no plan yet, or it has no cards"
 	}
 	for i := range s.Cards {
 		if e := s.Cards[i].Error; e != nil {

@@ -10,48 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/invocation"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/plansync"
 )
-
-// plansAt returns the object plans/plan.json of the S3 at a URL, without retries.
-func plansAt(url string) planObject {
-	return planObject{bucket: "plans", key: "plan.json", client: s3.New(s3.Options{
-		BaseEndpoint: &url, UsePathStyle: true, Region: "eu-central-1", Retryer: aws.NopRetryer{},
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "a-secret-access-key"}, nil
-		}),
-	})}
-}
-
-// plansOf returns an object of an S3 that answers with a status and a body.
-func plansOf(t *testing.T, status int, body string) planObject {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/plans/plan.json" {
-			t.Errorf("%s %s", r.Method, r.URL)
-		}
-		if status == 0 {
-			panic(http.ErrAbortHandler)
-		}
-		w.Header().Set("X-Amz-Version-Id", "3HL4kqtJvjVBH40Nrjfkd")
-		if status != http.StatusOK {
-			w.Header().Set("Content-Type", "application/xml")
-		}
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body))
-	}))
-	t.Cleanup(s.Close)
-	return plansAt(s.URL)
-}
 
 // answered is what an invocation answers: a report, or an error.
 type answered struct {
-	report
-	Error *planError
+	plansync.Report
+	Error *struct {
+		Code, Message string
+		Faults        []struct{ Path, Issue string }
+	}
 }
 
 func invoke(t *testing.T, f invocation.Actions, event string) (a answered) {
@@ -111,7 +84,7 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(row.kind, func(t *testing.T) {
 			w := emptyCard(t)
-			f, _ := newFunction(&wechattest.Source{}, w.URL, plansOf(t, 200, plan))
+			f, _ := newFunction(&wechattest.Source{}, w.URL, newBucket(plan).start(t))
 			raw, err := f.Invoke(t.Context(), []byte(row.event))
 			if n := len(w.Received("/card/update")); n != row.updates {
 				t.Errorf("%d updates, want %d", n, row.updates)
@@ -142,7 +115,7 @@ func TestTheReport(t *testing.T) {
 		}
 		return shown(`"center_title":"old"`)
 	})
-	f, records := newFunction(&wechattest.Source{}, w.URL, planObject{})
+	f, records := newFunction(&wechattest.Source{}, w.URL, newBucket("").start(t))
 	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
 		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none"}]}}`))
 	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
@@ -169,13 +142,13 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 	for _, row := range []struct {
 		from  string
 		event string
-		plans planObject
+		plan  plansync.Object
 	}{
-		{"the event", `{"action":"sync","plan":` + bad + `}`, planObject{}},
-		{"S3", `{"action":"sync"}`, plansOf(t, 200, bad)},
+		{"the event", `{"action":"sync","plan":` + bad + `}`, newBucket("").start(t)},
+		{"S3", `{"action":"sync"}`, newBucket(bad).start(t)},
 	} {
 		from := &wechattest.Source{}
-		f, records := newFunction(from, gatewaytest.Nowhere, row.plans)
+		f, records := newFunction(from, gatewaytest.Nowhere, row.plan)
 		raw, err := f.Invoke(t.Context(), []byte(row.event))
 		var a answered
 		if err != nil || json.Unmarshal(raw, &a) != nil || a.Error == nil || a.Error.Code != "INVALID_PLAN" || a.Error.Message == "" {
@@ -203,30 +176,31 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 func TestAPlanThatCannotBeRead(t *testing.T) {
 	const most = 4 << 20
 	const empty = `{"cards":[]}`
-	xml := func(code string) string {
-		return `<?xml version="1.0" encoding="UTF-8"?><Error><Code>` + code + `</Code><Message>m</Message></Error>`
+	answers := func(status int, code string, header http.Header) plansync.Object {
+		return (&bucket{objects: map[string]string{"/plans/plan.json": code}, status: status, header: header}).start(t)
 	}
+	deleted := http.Header{"X-Amz-Delete-Marker": {"true"}}
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()
 	for _, row := range []struct {
 		what  string
-		plans planObject
+		plan  plansync.Object
 		tells string // "" is a plan that can be read
 	}{
-		{"of 4 MiB", plansOf(t, 200, empty+strings.Repeat(" ", most-len(empty))), ""},
-		{"over 4 MiB", plansOf(t, 200, empty+strings.Repeat(" ", most-len(empty)+1)), "4 MiB"},
-		{"not there", plansOf(t, 404, xml("NoSuchKey")), "NoSuchKey"},
-		{"without bucket", plansOf(t, 404, xml("NoSuchBucket")), "NoSuchBucket"},
-		{"not for this role", plansOf(t, 403, xml("AccessDenied")), "AccessDenied"},
-		{"of an S3 that is slow", plansOf(t, 503, xml("SlowDown")), "SlowDown"},
-		{"of an S3 that fails", plansOf(t, 500, "<html>"), ""},
-		{"of an S3 that breaks off", plansOf(t, 0, ""), "reached"},
-		{"of an S3 that is not there", plansAt(nowhere.URL), "reached"},
+		{"of 4 MiB", newBucket(empty + strings.Repeat(" ", most-len(empty))).start(t), ""},
+		{"over 4 MiB", newBucket(empty + strings.Repeat(" ", most-len(empty)+1)).start(t), "4 MiB"},
+		{"deleted", answers(404, "NoSuchKey", deleted), "deleted"},
+		{"without bucket", answers(404, "NoSuchBucket", nil), "NoSuchBucket"},
+		{"not for this role, or not there and the role may not list the bucket", answers(403, "AccessDenied", nil), "AccessDenied"},
+		{"of an S3 that is slow", answers(503, "SlowDown", nil), "SlowDown"},
+		{"of an S3 that fails", answers(500, "", nil), "S3"},
+		{"of an S3 that breaks off", answers(-1, "", nil), "reached"},
+		{"of an S3 that is not there", planAt(nowhere.URL), "reached"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			f, records := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, row.plans)
+			f, records := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, row.plan)
 			a := invoke(t, f, `{"action":"sync"}`)
-			if row.what == "of 4 MiB" {
+			if row.tells == "" {
 				if a.Error != nil || a.Cards == nil {
 					t.Errorf("%+v", a)
 				}
@@ -235,10 +209,25 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 			if a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" || !strings.Contains(a.Error.Message, row.tells) || a.Error.Faults != nil || a.Cards != nil {
 				t.Errorf("%+v, want PLAN_UNREADABLE with %q", a, row.tells)
 			}
-			if log := records.String(); !strings.Contains(log, "PLAN_UNREADABLE") || !strings.Contains(log, "CARD_PLAN_KEY") || strings.Contains(log, "a-secret-access-key") {
+			if log := records.String(); !strings.Contains(log, `"SyncFailures":1`) || !strings.Contains(log, "PLAN_UNREADABLE") || !strings.Contains(log, "CARD_PLAN_KEY") || strings.Contains(log, "a-secret-access-key") {
 				t.Errorf("the record is %s", log)
 			}
 		})
+	}
+}
+
+// Before the first plan there is nothing to do, which is no failure.
+func TestNoPlanYet(t *testing.T) {
+	for event, dryRun := range map[string]string{`{"action":"sync"}`: "false", `{"action":"sync","dry_run":true}`: "true"} {
+		b, from := newBucket(""), &wechattest.Source{}
+		f, records := newFunction(from, gatewaytest.Nowhere, b.start(t))
+		raw, err := f.Invoke(t.Context(), []byte(event))
+		if want := `{"updated":0,"unchanged":0,"not_applied":0,"failed":0,"deferred":0,"dry_run":` + dryRun + `,"cards":[]}`; err != nil || string(raw) != want {
+			t.Errorf("%s, %v, want %s", raw, err, want)
+		}
+		if record := records.All(t); len(record) != 1 || record[0]["level"] != "INFO" || record[0]["_aws"] != nil || from.Asked() != 0 || len(b.written()) != 0 {
+			t.Errorf("the record is %s", records)
+		}
 	}
 }
 
@@ -249,7 +238,7 @@ func TestAPlanThatBreaksOff(t *testing.T) {
 		_, _ = w.Write([]byte(`{"cards":[]}`))
 	}))
 	t.Cleanup(s.Close)
-	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, plansAt(s.URL))
+	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, planAt(s.URL))
 	if a := invoke(t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
 		t.Errorf("%+v", a)
 	}
@@ -263,18 +252,18 @@ func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
 // The runtime would end the process for a panic that reaches it.
 func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 	defect := func(context.Context, int) { panic("a defect") }
-	broken := plansAt(gatewaytest.Nowhere)
-	broken.client = s3.New(broken.client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
+	broken := planAt(gatewaytest.Nowhere)
+	broken.Client = s3.New(broken.Client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
 	for _, row := range []struct {
 		in, event string
 		from      *wechattest.Source
-		plans     planObject
+		plan      plansync.Object
 	}{
-		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, planObject{}},
+		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, newBucket("").start(t)},
 		{"reading the plan", `{"action":"sync"}`, &wechattest.Source{}, broken},
 	} {
 		t.Run(row.in, func(t *testing.T) {
-			f, records := newFunction(row.from, gatewaytest.Nowhere, row.plans)
+			f, records := newFunction(row.from, gatewaytest.Nowhere, row.plan)
 			defer func() {
 				if value := recover(); value != nil {
 					t.Errorf("it reaches the runtime: %v", value)
@@ -302,7 +291,7 @@ func TestActiveCampaignsAreApplied(t *testing.T) {
 		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
 	} {
 		w := emptyCard(t)
-		f, _ := newFunction(&wechattest.Source{}, w.URL, planObject{})
+		f, _ := newFunction(&wechattest.Source{}, w.URL, newBucket("").start(t))
 		invoke(t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
 		if came := w.Received("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
 			t.Errorf("%s: WeChat got %q", row.what, came)

@@ -6,19 +6,22 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardfields"
 	"membercard/shared/cardplan"
 	"membercard/shared/officialaccount"
+	"membercard/shared/plansync"
+	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 	"membercard/shared/wallclock"
 )
 
 const (
-	// minTimePerCard is the minimum time for a card. With less time left, it is deferred.
-	minTimePerCard = 1500 * time.Millisecond
+	// minTimeToUpdate is the minimum time left for an update to be sent.
+	minTimeToUpdate = time.Second
 	// resendInterval is the minimum time before an update is repeated that WeChat
 	// accepted but the card does not show.
 	resendInterval = 24 * time.Hour
@@ -27,7 +30,11 @@ const (
 // syncer updates cards to match the plan.
 type syncer struct {
 	wechat *officialaccount.Client
-	sent   map[string]change // by card_id
+	place  plansync.Object
+	log    *telemetry.Log
+
+	mu   sync.Mutex
+	sent map[string]change // by card_id
 }
 
 // change is an update that WeChat accepted but /card/get does not show.
@@ -36,129 +43,60 @@ type change struct {
 	at   time.Time
 }
 
-// report is the result of a sync.
-type report struct {
-	Updated    int          `json:"updated"`
-	Unchanged  int          `json:"unchanged"`
-	NotApplied int          `json:"not_applied"`
-	Failed     int          `json:"failed"`
-	Deferred   int          `json:"deferred"`
-	DryRun     bool         `json:"dry_run"`
-	Cards      []cardReport `json:"cards"`
-}
-
-type cardReport struct {
-	CardID     string          `json:"card_id"`
-	Status     string          `json:"status"`
-	Changed    []string        `json:"changed,omitempty"`     // fields that were, or with dry_run would be, changed
-	SendCheck  *bool           `json:"send_check,omitempty"`  // whether WeChat puts the change under review
-	CardStatus string          `json:"card_status,omitempty"` // status in /card/get, with not_applied
-	Error      *apierror.Error `json:"error,omitempty"`
-}
-
-// Statuses of a card in a report.
-const (
-	updated    = "updated"
-	unchanged  = "unchanged"
-	notApplied = "not_applied" // accepted by WeChat but not shown by /card/get, because it is in review
-	failed     = "failed"
-	deferred   = "deferred" // nothing was sent, because no time or quota was left
-)
-
 // inReview is the status of a card whose last change is under review. The card
 // can't be handed out meanwhile, and another update would go to review as well.
 const inReview = "CARD_STATUS_NOT_VERIFY"
 
-// sync applies the plan as of now, one card after the other, until ctx ends. A failed card
-// does not stop the others, but an error that every card would get ends the run. With
-// dryRun no update is sent.
-func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *report {
-	r := &report{DryRun: dryRun, Cards: make([]cardReport, len(p.Cards))}
-	for i := range p.Cards {
-		r.Cards[i] = cardReport{CardID: p.Cards[i].CardID, Status: deferred}
+// sync applies the plan as of now. It goes on where the last run ended; with dryRun it
+// begins with the plan's first card, and sends no update.
+func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *plansync.Report {
+	var began, ended place
+	if !dryRun {
+		began = s.readPlace(ctx)
 	}
-	for i := range p.Cards {
-		if !timeLeft(ctx, minTimePerCard) {
-			break
-		}
-		s.card(ctx, &p.Cards[i], now, dryRun, &r.Cards[i])
-		if endsRun(r.Cards[i].Error) {
-			break
-		}
+	var report *plansync.Report
+	report, ended.Next = plansync.Run(ctx, p, dryRun, began.Next, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
+		s.card(ctx, planned, now, dryRun, r)
+	})
+	if !dryRun {
+		s.writePlace(ctx, p, began, ended)
 	}
-	r.count()
-	return r
-}
-
-// count sets the numbers of cards by status.
-func (r *report) count() {
-	for _, c := range r.Cards {
-		switch c.Status {
-		case updated:
-			r.Updated++
-		case unchanged:
-			r.Unchanged++
-		case notApplied:
-			r.NotApplied++
-		case failed:
-			r.Failed++
-		case deferred:
-			r.Deferred++
-		}
-	}
-}
-
-// endsRun reports whether an error concerns the account and not a single card: no
-// quota left, no valid secret or access token, or an IP that is not allowed.
-func endsRun(e *apierror.Error) bool {
-	return e != nil && (e.Code == "CONFIG_ERROR" || slices.Contains([]int{45009, 40001, 40014, 42001, 40164}, e.Errcode))
-}
-
-func timeLeft(ctx context.Context, min time.Duration) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() == nil && (!ok || time.Until(deadline) > min)
+	return report
 }
 
 // card brings one card in line with the plan. r is its report, whose status is deferred.
-func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *cardReport) {
-	var panicked error
-	defer func() {
-		if panicked != nil {
-			r.fail(panicked)
-		}
-	}()
-	defer apierror.Recover(ctx, &panicked)
+func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *plansync.Card) {
 	wanted := planned.FieldsAt(now)
 	if len(wanted) == 0 {
-		r.Status = unchanged
+		r.Status = plansync.Unchanged
 		return
 	}
 	shown, err := s.get(ctx, planned.CardID)
 	if err != nil {
 		// A timeout because the invocation's own time ran out defers the card.
-		if apierror.From(err).Code != "UPSTREAM_TIMEOUT" || timeLeft(ctx, time.Second) {
-			r.fail(err)
+		if apierror.From(err).Code != "UPSTREAM_TIMEOUT" || plansync.TimeLeft(ctx, time.Second) {
+			r.Fail(err)
 		}
 		return
 	}
 	changes := shown.differing(wanted)
 	if len(changes) == 0 {
-		delete(s.sent, planned.CardID)
-		r.Status = unchanged
+		s.forget(planned.CardID)
+		r.Status = plansync.Unchanged
 		return
 	}
 	r.Changed = changes.Sorted()
 	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
 	switch {
 	case err != nil:
-		r.fail(err)
+		r.Fail(err)
 	case shown.cardType != cardfields.MemberCard && slices.ContainsFunc(r.Changed, cardfields.OfMemberCard):
-		r.fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
+		r.Fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
 	case shown.status == inReview || s.isSent(planned.CardID, body):
-		r.Status, r.CardStatus = notApplied, shown.status
+		r.Status, r.CardStatus = plansync.NotApplied, shown.status
 	case dryRun:
-		r.Status = updated
-	case !timeLeft(ctx, minTimePerCard):
+		r.Status = plansync.Updated
+	case !plansync.TimeLeft(ctx, minTimeToUpdate):
 		r.Changed = nil
 	default:
 		s.update(ctx, planned.CardID, body, wanted, r)
@@ -167,33 +105,29 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 
 // update sends an update of a card, and reads the card again to see whether it shows the
 // wanted fields.
-func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted cardfields.Fields, r *cardReport) {
+func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted cardfields.Fields, r *plansync.Card) {
 	answer, err := s.wechat.Post(ctx, "/card/update", body)
 	if errors.Is(err, upstream.ErrNoTime) {
 		r.Changed = nil
 		return
 	}
 	if err != nil {
-		r.fail(err)
+		r.Fail(err)
 		return
 	}
 	var accepted struct {
 		SendCheck bool `json:"send_check"`
 	}
 	_ = json.Unmarshal(answer.Body, &accepted) // without send_check there is no review
-	r.Status, r.SendCheck = updated, &accepted.SendCheck
+	r.Status, r.SendCheck = plansync.Updated, &accepted.SendCheck
 	shown, err := s.get(ctx, cardID)
 	if err != nil {
 		return // WeChat accepted the update; the next sync reads the card again
 	}
 	if missing := shown.differing(wanted); len(missing) > 0 {
 		s.remember(cardID, missing, shown.cardType)
-		r.Status, r.Changed, r.CardStatus = notApplied, missing.Sorted(), shown.status
+		r.Status, r.Changed, r.CardStatus = plansync.NotApplied, missing.Sorted(), shown.status
 	}
-}
-
-func (r *cardReport) fail(err error) {
-	r.Status, r.Error, r.Changed = failed, apierror.From(err), nil
 }
 
 // remember stores an update that WeChat accepted but does not show, so that this execution
@@ -204,13 +138,23 @@ func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType str
 	if err != nil {
 		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.sent == nil {
 		s.sent = map[string]change{}
 	}
 	s.sent[cardID] = change{string(body), wallclock.Now()}
 }
 
+func (s *syncer) forget(cardID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sent, cardID)
+}
+
 func (s *syncer) isSent(cardID string, body []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	c, ok := s.sent[cardID]
 	return ok && c.body == string(body) && wallclock.Since(c.at) < resendInterval
 }

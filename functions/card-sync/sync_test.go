@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"membercard/shared/cardplan"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/plansync"
+	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/wallclock"
 )
 
@@ -23,7 +28,7 @@ func planFor(t *testing.T, n int, fields string) *cardplan.Plan {
 	return mustParse(t, `{"cards":[`+strings.Join(cards, ",")+`]}`)
 }
 
-func statuses(r *report) string {
+func statuses(r *plansync.Report) string {
 	var list []string
 	for _, c := range r.Cards {
 		list = append(list, c.Status)
@@ -31,8 +36,9 @@ func statuses(r *report) string {
 	return strings.Join(list, " ")
 }
 
-func newSyncer(w *wechattest.WeChat) *syncer {
-	return &syncer{wechat: wechattest.Client(&wechattest.Source{}, w.URL)}
+func newSyncer(t *testing.T, from *wechattest.Source, w *wechattest.WeChat) *syncer {
+	log, _ := telemetrytest.New()
+	return &syncer{wechat: wechattest.Client(from, w.URL), place: newBucket("").start(t).Beside(plansync.CardSync), log: log}
 }
 
 // Whatever fails for one card, the others are updated.
@@ -52,7 +58,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 		{"base_info null", `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":null}}}`, "", "INVALID_RESPONSE", 0},
 		{"no JSON", `ok`, "", "INVALID_RESPONSE", 0},
 		{"a refused update", shown(``), `{"errcode":47001,"errmsg":"data format error"}`, "WECHAT_47001", 1},
-		{"a limit on the rate", shown(``), `{"errcode":45011,"errmsg":"api minute-quota reach limit"}`, "WECHAT_45011", 1},
+		{"busy", `{"errcode":-1,"errmsg":"system error"}`, "", "WECHAT_-1", 0},
 		{"a card that was upgraded", shown(``), `{"errcode":48001,"errmsg":"api unauthorized"}`, "WECHAT_48001", 1},
 		{"an update answered with something else", shown(``), `<html>`, "INVALID_RESPONSE", 1},
 		{"activate_url for a gift", `{"errcode":0,"errmsg":"ok","card":{"card_type":"GIFT","gift":{"base_info":{}}}}`, "", "PARAM_ERROR", 0},
@@ -61,7 +67,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 			updates := 0
 			w := wechattest.Start(t, func(c wechattest.Call) string {
 				switch {
-				case !strings.Contains(c.Body, `"p1"`):
+				case idOf(c) != "p1":
 					return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":{"base_info":{},"activate_url":"http://www.qq.com"}}}`
 				case c.Path == "/card/get":
 					return row.get
@@ -70,8 +76,8 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 				return row.update
 			})
 			const n = 60 // so many that the run could not end unnoticed
-			r := newSyncer(w).sync(t.Context(), planFor(t, n, `"activate_url":"http://www.qq.com"`), time.Now(), false)
-			if r.Cards[1].Status != failed || r.Failed != 1 || r.Unchanged != n-1 {
+			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, n, `"activate_url":"http://www.qq.com"`), time.Now(), false)
+			if r.Cards[1].Status != plansync.Failed || r.Failed != 1 || r.Unchanged != n-1 {
 				t.Fatalf("%s", statuses(r))
 			}
 			if e := r.Cards[1].Error; e == nil || e.Code != row.code || e.Message == "" || updates != row.updates {
@@ -84,20 +90,25 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 	}
 }
 
-// A failure that every card would have ends the run: that card failed, and the rest
-// are deferred.
+// An error that every card would get ends the run. No further card is begun, and the next
+// run begins with the card that got the error.
 func TestErrorsThatEndTheRun(t *testing.T) {
 	for errcode, code := range map[int]string{
-		45009: "WECHAT_45009", 40001: "WECHAT_40001", 40014: "WECHAT_40014", 42001: "WECHAT_42001", 40164: "WECHAT_40164",
+		45009: "WECHAT_45009", 45011: "WECHAT_45011", 45061: "WECHAT_45061",
+		40001: "WECHAT_40001", 40014: "WECHAT_40014", 42001: "WECHAT_42001", 40164: "WECHAT_40164",
 		40013: "CONFIG_ERROR", 40125: "CONFIG_ERROR",
 	} {
 		for _, refused := range []string{"/card/get", "/card/update"} {
 			t.Run(fmt.Sprintf("%d from %s", errcode, refused), func(t *testing.T) {
+				t.Parallel()
+				var mu sync.Mutex
 				current := map[string]string{}
 				w := wechattest.Start(t, func(c wechattest.Call) string {
-					card := c.Body[strings.Index(c.Body, `"p`):][:len(`"p0"`)]
+					mu.Lock()
+					defer mu.Unlock()
+					card := idOf(c)
 					switch {
-					case card == `"p2"` && c.Path == refused:
+					case card == "p2" && c.Path == refused:
 						return fmt.Sprintf(`{"errcode":%d,"errmsg":"no"}`, errcode)
 					case c.Path == "/card/update":
 						current[card] = `"center_title":"x"`
@@ -105,30 +116,46 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 					}
 					return shown(current[card])
 				})
-				r := newSyncer(w).sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
-				if got := statuses(r); got != "updated updated failed deferred deferred" || r.Updated != 2 || r.Failed != 1 || r.Deferred != 2 {
-					t.Errorf("%s: %+v", got, r)
+				const n = 300
+				b := newBucket("")
+				s := newSyncer(t, &wechattest.Source{}, w)
+				s.place = b.start(t).Beside(plansync.CardSync)
+				r := s.sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false)
+				if r.Cards[2].Status != plansync.Failed || r.Failed != 1 || r.Deferred < n/2 || r.Updated != n-1-r.Deferred {
+					t.Fatalf("%s", statuses(r))
 				}
 				if e := r.Cards[2].Error; e == nil || e.Code != code {
 					t.Errorf("%+v", e)
 				}
-				for _, body := range append(w.Received("/card/get"), w.Received("/card/update")...) {
-					if strings.Contains(body, `"p3"`) || strings.Contains(body, `"p4"`) {
-						t.Errorf("after the end of the run WeChat got %s", body)
+				for _, c := range w.Calls() {
+					if number, _ := strconv.Atoi(idOf(c)[1:]); r.Cards[number].Status == plansync.Deferred {
+						t.Errorf("%s: WeChat got %s %s", r.Cards[number].Status, c.Path, c.Body)
 					}
+				}
+				if puts, want := b.written(), fmt.Sprintf(`{"next":["p2","p%d"]}`, n-r.Deferred); len(puts) != 1 || puts[0] != want {
+					t.Errorf("written is %q, want %s", puts, want)
 				}
 			})
 		}
 	}
 }
 
+// idOf returns the card_id of a call.
+func idOf(c wechattest.Call) string {
+	var body struct {
+		CardID string `json:"card_id"`
+	}
+	_ = json.Unmarshal([]byte(c.Body), &body)
+	return body.CardID
+}
+
 // If no time is left, a card for which nothing was sent is deferred, not failed.
 func TestNoTimeLeft(t *testing.T) {
 	t.Run("to begin", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard-time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		w := emptyCard(t)
-		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -136,12 +163,12 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := emptyCard(t)
-		if r := newSyncer(w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
 	t.Run("to send the update", func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), minTimePerCard+500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
 		w := emptyCard(t)
 		// The account is asked for before each call. The second time, no time is left
@@ -153,7 +180,7 @@ func TestNoTimeLeft(t *testing.T) {
 				<-late.Done()
 			}
 		}}
-		s := &syncer{wechat: wechattest.Client(from, w.URL)}
+		s := newSyncer(t, from, w)
 		r := s.sync(ctx, planFor(t, 1, `"center_title":"x"`), time.Now(), false)
 		if len(w.Received("/card/update")) != 0 {
 			t.Fatalf("an update was sent: %s", statuses(r))
@@ -168,14 +195,14 @@ func TestNoTimeLeft(t *testing.T) {
 // has another value.
 func TestAChangeThatDoesNotShow(t *testing.T) {
 	w := emptyCard(t)
-	s := newSyncer(w)
-	sync := func(value, status string, updates int) {
+	s := newSyncer(t, &wechattest.Source{}, w)
+	synced := func(value, status string, updates int) {
 		t.Helper()
 		r := s.sync(t.Context(), planFor(t, 1, `"center_title":"`+value+`"`), time.Now(), false)
 		if r.Cards[0].Status != status || len(w.Received("/card/update")) != updates {
 			t.Errorf("%+v after %d updates, want %s after %d", r.Cards[0], len(w.Received("/card/update")), status, updates)
 		}
-		if status == notApplied && (r.NotApplied != 1 || !slices.Equal(r.Cards[0].Changed, []string{"center_title"}) || r.Cards[0].CardStatus != "CARD_STATUS_VERIFY_OK") {
+		if status == plansync.NotApplied && (r.NotApplied != 1 || !slices.Equal(r.Cards[0].Changed, []string{"center_title"}) || r.Cards[0].CardStatus != "CARD_STATUS_VERIFY_OK") {
 			t.Errorf("%+v", r.Cards[0])
 		}
 	}
@@ -185,15 +212,15 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 			s.sent[id] = c
 		}
 	}
-	sync("x", notApplied, 1)
-	sync("x", notApplied, 1)
+	synced("x", plansync.NotApplied, 1)
+	synced("x", plansync.NotApplied, 1)
 	later(23 * time.Hour)
-	sync("x", notApplied, 1)
+	synced("x", plansync.NotApplied, 1)
 	later(2 * time.Hour)
-	sync("x", notApplied, 2)
-	sync("y", notApplied, 3) // another change
-	sync("y", notApplied, 3)
-	sync("", unchanged, 3) // it shows, so nothing is left to remember
+	synced("x", plansync.NotApplied, 2)
+	synced("y", plansync.NotApplied, 3) // another change
+	synced("y", plansync.NotApplied, 3)
+	synced("", plansync.Unchanged, 3) // it shows, so nothing is left to remember
 	if len(s.sent) != 0 {
 		t.Errorf("%v is remembered since %v", s.sent, wallclock.Now())
 	}
@@ -202,7 +229,7 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 // A dry run does not count as sending.
 func TestADryRunRemembersNothing(t *testing.T) {
 	w := emptyCard(t)
-	s := newSyncer(w)
+	s := newSyncer(t, &wechattest.Source{}, w)
 	for range 2 {
 		if r := s.sync(t.Context(), planFor(t, 3, `"center_title":"x"`), time.Now(), true); r.Updated != 3 || !r.DryRun || r.Cards[0].SendCheck != nil {
 			t.Errorf("%+v", r)
@@ -227,8 +254,8 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 			}
 			return shown(`"center_title":"old"`)
 		})
-		r := newSyncer(w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
-		if c := r.Cards[0]; c.Status != updated || c.SendCheck == nil || *c.SendCheck != want || !slices.Equal(c.Changed, []string{"center_title"}) {
+		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		if c := r.Cards[0]; c.Status != plansync.Updated || c.SendCheck == nil || *c.SendCheck != want || !slices.Equal(c.Changed, []string{"center_title"}) {
 			t.Errorf("%s: %+v", answer, c)
 		}
 	}
@@ -244,7 +271,7 @@ func TestACardWithTextsThatPeopleTyped(t *testing.T) {
 			}
 			return shown("\"title\":\"\x14\xff\n\",\"center_title\":\"" + title + `"`)
 		})
-		r := newSyncer(w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
 		if n := len(w.Received("/card/update")); n != wantUpdates || r.Failed != 0 || r.Updated != wantUpdates {
 			t.Errorf("%q: %d updates, %+v", title, n, r)
 		}
@@ -259,7 +286,7 @@ func TestAPanicFailsOneCard(t *testing.T) {
 			panic(wechattest.AppSecret)
 		}
 	}}
-	s := &syncer{wechat: wechattest.Client(from, w.URL)}
+	s := newSyncer(t, from, w)
 	r := s.sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
 	if r.Failed != 1 || r.Unchanged != 4 {
 		t.Errorf("%s", statuses(r))

@@ -46,6 +46,13 @@ func newS3() *S3 {
 	return s
 }
 
+// CreateBucket creates a bucket, unless it exists.
+func (s *S3) CreateBucket(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bucket(name)
+}
+
 // Put stores body as the current version of an object, creating the object and
 // its bucket if there are none.
 func (s *S3) Put(bucket, key string, body []byte) {

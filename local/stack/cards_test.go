@@ -345,7 +345,7 @@ func TestThePlanInS3(t *testing.T) {
 		r.log.waitFor(t, code)
 		r.wantUpdates()
 	}
-	fails("PLAN_UNREADABLE", "NoSuch")
+	r.wantCounts(r.invoke(r.Functions[cardSync], nil), "0 0 0 0 0") // there is no plan yet
 	put(`{"cards":[{"card_id":"` + memberCard + `","fields":{"custom_url_name":"马上使用"}}]}`)
 	r.Plans.Fail(&aws.Fault{Status: 403, Code: "AccessDenied"})
 	fails("PLAN_UNREADABLE", "AccessDenied")
@@ -357,6 +357,8 @@ func TestThePlanInS3(t *testing.T) {
 	fails("INVALID_PLAN", "/cards/0/fields/custom_url")
 	put(strings.Repeat(" ", 4<<20+1))
 	fails("PLAN_UNREADABLE", "4 MiB")
+	r.Plans.Delete(env["CARD_PLAN_BUCKET"], env["CARD_PLAN_KEY"])
+	fails("PLAN_UNREADABLE", "deleted")
 	put(`{"cards":[]}`)
 	r.wantCounts(r.invoke(r.Functions[cardSync], nil), "0 0 0 0 0")
 	if pids := r.Functions[cardSync].PIDs(); len(pids) != 1 {
@@ -406,7 +408,9 @@ func TestQuota(t *testing.T) {
 	const before = 5
 	r.OfficialAccount.Quota(before)
 	rep := r.sync(plan)
-	r.wantCounts(rep, fmt.Sprintf("%d 0 0 1 %d", before, len(ids)-before-1))
+	if rep.Updated != before || rep.Failed < 1 || rep.Failed > 4 || rep.Deferred != len(ids)-before-rep.Failed {
+		t.Errorf("%s", rep.raw)
+	}
 	for _, c := range rep.Cards {
 		if c.Status == "failed" && c.Error.Code != "WECHAT_45009" {
 			t.Errorf("%+v", c)
@@ -517,6 +521,30 @@ func TestShortDeadline(t *testing.T) {
 	}
 	r.OfficialAccount.Heal()
 	r.wantCounts(r.invoke(f, map[string]any{"plan": map[string]any{"cards": plan}}), fmt.Sprintf("%d 0 0 0 0", len(plan)))
+}
+
+// A run that is a new instance's and manages a third of the plan goes on where the last one
+// ended: every card is read before any is read twice.
+func TestEveryCardGetsItsTurn(t *testing.T) {
+	r := startCards(t)
+	const cards = 120
+	plan := map[string]any{"plan": map[string]any{"cards": planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(cards)...)}}
+	r.wantCounts(r.invoke(r.Functions[cardSync], plan), fmt.Sprintf("%d 0 0 0 0", cards))
+	r.OfficialAccount.Break(0, sandbox.Slow(150*time.Millisecond), -1)
+	r.OfficialAccount.Break(1, sandbox.Slow(150*time.Millisecond), -1)
+	r.OfficialAccount.ClearRequests()
+	runs := 0
+	for ; len(r.received("/card/get")) < cards; runs++ {
+		rep := r.invoke(r.another(4*time.Second), plan)
+		if rep.Unchanged == 0 || rep.Deferred == 0 || rep.Unchanged+rep.Deferred != cards {
+			t.Fatalf("%s", rep.raw)
+		}
+	}
+	read := r.received("/card/get")[:cards]
+	slices.Sort(read)
+	if n := len(slices.Compact(read)); n != cards || runs < 3 {
+		t.Errorf("%d runs read %d of %d cards before they read one twice", runs, n, cards)
+	}
 }
 
 // A plan of 500 cards is applied over a few connections.

@@ -340,8 +340,11 @@ func (p *Project) createFunctions(s *Stack, cfg Config) error {
 	}
 	for _, f := range s.deployed.Functions {
 		maps.Copy(f.Environment, variables)
-		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" && cfg.Plan != "" {
-			s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
+		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" {
+			s.Plans.CreateBucket(bucket)
+			if cfg.Plan != "" {
+				s.Plans.PutFile(bucket, f.Environment["CARD_PLAN_KEY"], cfg.Plan)
+			}
 		}
 		if name := f.Environment["CARD_TICKET_SECRET_ID"]; name != "" {
 			s.Secrets.Put(name, "{}") // as the template creates it

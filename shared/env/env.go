@@ -29,6 +29,15 @@ func Required(name string) string {
 	return value
 }
 
+// Checked is [Required] for a variable whose value must pass a check.
+func Checked(name string, check func(value string) error) string {
+	value := Required(name)
+	if err := check(value); err != nil {
+		stop(fmt.Errorf("the environment variable %s: %w", name, err))
+	}
+	return value
+}
+
 // stop logs the cause and ends the process.
 func stop(cause error) {
 	Log().Failure(context.Background(), telemetry.OperatorErrors, "the function does not start", cause,

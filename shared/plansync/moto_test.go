@@ -1,4 +1,4 @@
-package main
+package plansync
 
 import (
 	"context"
@@ -19,17 +19,17 @@ import (
 func TestAPlanInMoto(t *testing.T) {
 	mototest.Use(t, "AWS_ENDPOINT_URL_S3")
 	client := s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
-	plans := planObject{client: client, bucket: "plans-" + strings.ToLower(rand.Text()), key: "plans/plan.json"}
-	bucket, key := &plans.bucket, &plans.key
+	plan := Object{Client: client, Bucket: "plans-" + strings.ToLower(rand.Text()), Key: "plans/plan.json"}
+	bucket, key := &plan.Bucket, &plan.Key
 	fails := func(tells string) {
 		t.Helper()
-		if document, err := plans.read(t.Context()); err == nil || !strings.Contains(err.Error(), tells) {
+		if document, err := plan.Read(t.Context(), maxPlan); err == nil || !strings.Contains(err.Error(), tells) {
 			t.Errorf("%q, %v, want %s", document, err, tells)
 		}
 	}
 	reads := func(want string) {
 		t.Helper()
-		if document, err := plans.read(t.Context()); err != nil || string(document) != want {
+		if document, err := plan.Read(t.Context(), maxPlan); err != nil || string(document) != want {
 			t.Errorf("%q, %v, want %q", document, err, want)
 		}
 	}
@@ -59,9 +59,10 @@ func TestAPlanInMoto(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	fails("NoSuchKey")
+	fails(ErrNoObject.Error())
 
-	for _, body := range []string{examplePlan, `{"cards":[]}`} {
+	const first = `{"cards":[{"card_id":"p"}]}`
+	for _, body := range []string{first, `{"cards":[]}`} {
 		id := put(body)
 		if aws.ToString(id) == "" {
 			t.Fatal("the bucket has no versions")
@@ -72,7 +73,7 @@ func TestAPlanInMoto(t *testing.T) {
 	if _, err := client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: bucket, Key: key, VersionId: versions[1].VersionId}); err != nil {
 		t.Fatal(err)
 	}
-	reads(examplePlan) // the last good version is back
+	reads(first) // the last good version is back
 
 	versions = append(versions, types.ObjectIdentifier{VersionId: put(strings.Repeat(" ", maxPlan+1))})
 	fails("4 MiB")
@@ -81,5 +82,15 @@ func TestAPlanInMoto(t *testing.T) {
 	} else {
 		versions = append(versions, types.ObjectIdentifier{VersionId: out.VersionId})
 	}
-	fails("NoSuchKey")
+	fails(ErrNoObject.Error()) // moto's GetObject, unlike AWS's, does not say that it was deleted
+
+	if err := plan.Write(t.Context(), []byte(first)); err != nil {
+		t.Error(err)
+	}
+	reads(first)
+	list, err := client.ListObjectVersions(t.Context(), &s3.ListObjectVersionsInput{Bucket: bucket})
+	if err != nil || len(list.Versions) != 3 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	versions = append(versions, types.ObjectIdentifier{VersionId: list.Versions[0].VersionId})
 }

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"membercard/shared/gateway/gatewaytest"
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/plansync"
+)
+
+// quota is a WeChat whose cards are as planned, and which answers a number of reads before
+// the day's quota is used up.
+type quota struct {
+	*wechattest.WeChat
+	mu   sync.Mutex
+	left int
+	read []string // card_ids
+}
+
+func startQuota(t *testing.T) *quota {
+	q := &quota{}
+	q.WeChat = wechattest.Start(t, func(c wechattest.Call) string {
+		time.Sleep(10 * time.Millisecond) // so that the first four calls are those of the first four cards
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.left--; q.left < 0 {
+			return `{"errcode":45009,"errmsg":"reach max api daily quota limit"}`
+		}
+		q.read = append(q.read, idOf(c))
+		return shown(`"center_title":"x"`)
+	})
+	return q
+}
+
+// reads sets the number of reads that are left, and returns the cards that were read since
+// the last call.
+func (q *quota) reads(left int) []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	read := q.read
+	q.left, q.read = left, nil
+	return read
+}
+
+// plan returns a plan for the cards p0 to p<n-1>.
+func plan(n int) string {
+	var cards []string
+	for i := range n {
+		cards = append(cards, fmt.Sprintf(`{"card_id":"p%d","fields":{"center_title":"x"}}`, i))
+	}
+	return `{"cards":[` + strings.Join(cards, ",") + `]}`
+}
+
+// Each run is that of a new instance and manages a third of the plan. Whether the plan is
+// the object's or the event's, every card is reached before any is read twice.
+func TestEveryCardGetsItsTurn(t *testing.T) {
+	const cards, perRun, rounds = 120, 37, 3
+	for event, b := range map[string]*bucket{
+		`{"action":"sync"}`:                            newBucket(plan(cards)),
+		`{"action":"sync","plan":` + plan(cards) + `}`: newBucket(""),
+	} {
+		q, at := startQuota(t), b.start(t)
+		var read []string
+		for len(read) < rounds*cards {
+			q.reads(perRun)
+			f, _ := newFunction(&wechattest.Source{}, q.URL, at)
+			a := invoke(t, f, event)
+			if a.Unchanged != perRun || a.Failed == 0 || a.Failed > 4 || a.Deferred == 0 {
+				t.Fatalf("%s", statuses(&a.Report))
+			}
+			for i, c := range a.Cards {
+				if c.CardID != fmt.Sprintf("p%d", i) {
+					t.Fatalf("card %d of the report is %s", i, c.CardID)
+				}
+			}
+			if n := len(b.written()); n != 1 {
+				t.Fatalf("the place was written %d times", n)
+			}
+			read = append(read, q.reads(0)...)
+		}
+		for round := range slices.Chunk(read[:rounds*cards], cards) {
+			slices.Sort(round)
+			if n := len(slices.Compact(round)); n != cards {
+				t.Errorf("of %d cards %d were read before one was read twice", cards, n)
+			}
+		}
+	}
+}
+
+func TestWhereARunBegins(t *testing.T) {
+	const object = "/plans/card-sync.json"
+	const all = 12
+	for _, row := range []struct {
+		what, event, kept string
+		first             string   // the card that is read first
+		reads             int      // of which WeChat answers so many
+		written           []string // afterwards
+	}{
+		{"a first run that reaches all", `{"action":"sync"}`, "", "p0", all, nil},
+		{"a first run that ends early", `{"action":"sync"}`, "", "p0", 0, []string{`{"next":["p0","p1","p2","p3","p4"]}`}},
+		{"a run that goes on, and catches up", `{"action":"sync"}`, `{"next":["p7"]}`, "p7", all, []string{`{}`}},
+		{"a run that goes on at the last card", `{"action":"sync"}`, `{"next":["p11"]}`, "p11", all, []string{`{}`}},
+		{"a run that gets no further", `{"action":"sync"}`, `{"next":["p7","p8","p9","p10","p11"]}`, "p7", 0, nil},
+		{"one that had caught up", `{"action":"sync"}`, `{}`, "p0", all, nil},
+		{"a dry run", `{"action":"sync","dry_run":true}`, `{"next":["p7"]}`, "p0", all, nil},
+		{"a dry run that ends early", `{"action":"sync","dry_run":true}`, `{"next":["p7"]}`, "p0", 0, nil},
+		{"a plan in the event", `{"action":"sync","plan":` + plan(8) + `}`, `{"next":["p7"]}`, "p7", 8, []string{`{}`}},
+		{"a plan in the event, of other cards", `{"action":"sync","plan":` + plan(7) + `}`, `{"next":["p7"]}`, "p0", 7, nil},
+		{"a card that is planned no more", `{"action":"sync"}`, `{"next":["gone"]}`, "p0", all, nil},
+		{"no JSON", `{"action":"sync"}`, `p7`, "p0", all, nil},
+		{"nothing", `{"action":"sync"}`, ` `, "p0", all, nil},
+		{"JSON of another shape", `{"action":"sync"}`, `{"next":"p7"}`, "p0", all, nil},
+		{"one card twice", `{"action":"sync"}`, `{"next":["p7","p7"]}`, "p7", all, []string{`{}`}},
+		{"an array", `{"action":"sync"}`, `["p7"]`, "p0", all, nil},
+		{"spoilt, and a run that ends early", `{"action":"sync"}`, `]`, "p0", 0, []string{`{"next":["p0","p1","p2","p3","p4"]}`}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
+			q, b := startQuota(t), newBucket(plan(all))
+			if row.kept != "" {
+				b.objects[object] = row.kept
+			}
+			q.reads(row.reads)
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+			a := invoke(t, f, row.event)
+			if a.Unchanged != row.reads {
+				t.Errorf("%s", statuses(&a.Report))
+			}
+			begun := q.Received("/card/get")[:4] // at the same time
+			if !slices.ContainsFunc(begun, func(body string) bool { return body == `{"card_id":"`+row.first+`"}` }) {
+				t.Errorf("the run begins with %q, want %s", begun, row.first)
+			}
+			if written := b.written(); !slices.Equal(written, row.written) {
+				t.Errorf("written is %q, want %q", written, row.written)
+			}
+			if row.reads > 0 && strings.Contains(records.String(), "ERROR") {
+				t.Errorf("the record is %s", records)
+			}
+		})
+	}
+}
+
+// A place that can't be read or written stops nothing, and is a failure that the operator
+// sees.
+func TestAPlaceThatCannotBeKept(t *testing.T) {
+	q, b := startQuota(t), newBucket(plan(12))
+	b.refuses = true
+	q.reads(5)
+	f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+	if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 5 {
+		t.Errorf("%s", statuses(&a.Report))
+	}
+	all := records.All(t)
+	if len(all) != 3 {
+		t.Fatalf("want three records:\n%s", records)
+	}
+	for _, record := range all[:2] {
+		if record["SyncFailures"] != 1.0 || !strings.Contains(fmt.Sprint(record["cause"]), "AccessDenied") || !strings.Contains(fmt.Sprint(record["cure"]), plansync.CardSync) {
+			t.Errorf("the record is %v", record)
+		}
+	}
+}
+
+// The place is in the plan's folder.
+func TestThePlaceIsBesideThePlan(t *testing.T) {
+	for key, want := range map[string]string{"plan.json": "card-sync.json", "a/plan.json": "a/card-sync.json", "a/b/c": "a/b/card-sync.json", "a//x": "a//card-sync.json"} {
+		at := planAt(gatewaytest.Nowhere)
+		at.Key = key
+		if got := at.Beside(plansync.CardSync); got.Key != want || got.Bucket != at.Bucket {
+			t.Errorf("%s: %+v", key, got)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package plansync
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"membercard/shared/awsconfig"
+	"membercard/shared/env"
+)
+
+// timeout limits reading or writing an object, with the SDK's retries.
+const timeout = 10 * time.Second
+
+// Names of the objects in the plan's folder in which the syncs keep what they have to
+// remember.
+const (
+	CardSync       = "card-sync.json"
+	ServiceModules = "service-modules.json"
+)
+
+// ErrNoObject reports that there is no object with the key, and that none was deleted.
+var ErrNoObject = errors.New("there is no such object")
+
+// Object is an object in S3.
+type Object struct {
+	Client      *s3.Client
+	Bucket, Key string
+}
+
+// Plan returns the object with the plan, from the environment variables CARD_PLAN_BUCKET
+// and CARD_PLAN_KEY.
+func Plan() Object {
+	return Object{
+		// An S3 at a configured endpoint has no hostname for each bucket.
+		Client: s3.NewFromConfig(awsconfig.Load(), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
+		Bucket: env.Required("CARD_PLAN_BUCKET"),
+		Key:    env.Checked("CARD_PLAN_KEY", checkPlanKey),
+	}
+}
+
+func checkPlanKey(key string) error {
+	if _, name := path.Split(key); slices.Contains([]string{CardSync, ServiceModules}, name) {
+		return fmt.Errorf("%s is where a sync keeps what it remembers, and can't be the plan", name)
+	}
+	return nil
+}
+
+// Beside returns an object in the same folder.
+func (o Object) Beside(name string) Object {
+	folder, _ := path.Split(o.Key)
+	o.Key = folder + name
+	return o
+}
+
+// Read returns the object's current version, of at most max bytes, a multiple of 1 MiB.
+// The error is [ErrNoObject] if there is no object, unless one was deleted. S3 says so only
+// to who may list the bucket (s3:ListBucket).
+func (o Object) Read(ctx context.Context, max int) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	out, err := o.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key})
+	if err != nil {
+		return nil, o.failure(err)
+	}
+	defer out.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(out.Body, int64(max)+1))
+	if err != nil {
+		return nil, errors.New("the connection to S3 broke")
+	}
+	if len(content) > max {
+		return nil, fmt.Errorf("it is larger than %d MiB", max>>20)
+	}
+	return content, nil
+}
+
+// Write makes content the object's current version.
+func (o Object) Write(ctx context.Context, content []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := o.Client.PutObject(ctx, &s3.PutObjectInput{Bucket: &o.Bucket, Key: &o.Key, Body: bytes.NewReader(content), ContentType: aws.String("application/json")})
+	if err != nil {
+		return o.failure(err)
+	}
+	return nil
+}
+
+func (o Object) failure(err error) error {
+	if _, ok := errors.AsType[*types.NoSuchKey](err); ok {
+		if answer, ok := errors.AsType[*awshttp.ResponseError](err); !ok || answer.Response.Header.Get("X-Amz-Delete-Marker") != "true" {
+			return ErrNoObject
+		}
+		return fmt.Errorf("%s in %s was deleted", o.Key, o.Bucket)
+	}
+	return fmt.Errorf("%s in %s: %w", o.Key, o.Bucket, awsconfig.Failure("S3", err))
+}
