@@ -289,7 +289,7 @@ func (r *report) addDryRun(name string, s *syncReport) {
 	}
 	detail := "cards: " + strings.Join(counts, ", ")
 	if counts == nil {
-		detail = "there is no plan yet, or it has no cards"
+		detail = "there is no plan yet, or it has no cards, so no card was compared"
 	}
 	for i := range s.Cards {
 		if e := s.Cards[i].Error; e != nil {
