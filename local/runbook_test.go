@@ -48,7 +48,12 @@ func newRehearsal(t *testing.T) *rehearsal {
 	t.Cleanup(func() { log.Close() })
 	s := stacktest.Start(t, project, stack.Config{Plan: "plan.json", QueueSpeed: queueSpeed, Log: log})
 	s.WeChatPay.Deliver(delivery())
-	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	published, err := discovery.Publish(s.URL, s.Discovery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { published.Close() })
+	s.Mux.Handle("GET "+discovery.Path, published)
 	page := httptest.NewServer(playground.Handler(s, s.Auth, "../examples"))
 	t.Cleanup(page.Close)
 	var environment []string

@@ -59,7 +59,11 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 		return explainInUse(err, "-addr")
 	}
 	defer s.Close()
-	handle(s)
+	if published, err := handle(s); err != nil {
+		fmt.Fprintln(says, "local: membercard --local does not work with this stack:", err)
+	} else {
+		defer published.Close()
+	}
 	if s.WeChatPay != nil {
 		s.WeChatPay.Deliver(delivery())
 	}
@@ -144,15 +148,21 @@ func readSecret[T any](path string, parse func([]byte) (T, error)) (string, erro
 	return string(content), nil
 }
 
-// handle adds the paths for command-line tools to the API's.
-func handle(s *stack.Stack) {
+// handle adds the paths for command-line tools to the API's. The caller closes what it
+// returns.
+func handle(s *stack.Stack) (io.Closer, error) {
 	s.Mux.HandleFunc("POST "+discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
-	if s.WeChatPay != nil && s.OfficialAccount != nil {
-		s.Mux.Handle("GET "+discovery.Path, s.Discovery())
-		s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
-		s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
+	if s.WeChatPay == nil || s.OfficialAccount == nil {
+		return io.NopCloser(nil), nil
 	}
+	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
+	published, err := discovery.Publish(s.URL, s.Discovery)
+	if err == nil {
+		s.Mux.Handle("GET "+discovery.Path, published)
+	}
+	return published, err
 }
 
 // delivery returns how the sandbox delivers notifications: 200 ms after a card is opened,

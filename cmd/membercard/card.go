@@ -32,7 +32,7 @@ EFFECTIVE, through the stack's own functions. Each step is shown, without person
 // openCard has the sandbox's customer open a card.
 func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	const name = "card"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+discovery.OpenPath+"?card="+kind, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.local.API+discovery.OpenPath+"?card="+kind, nil)
 	if err != nil {
 		r.fail(name, asFault(err))
 		return
@@ -41,7 +41,7 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	status := 0
 	a.during("the customer opens the card", func() {
 		var response *http.Response
-		if response, err = http.DefaultClient.Do(request); err == nil {
+		if response, err = discovery.Client().Do(request); err == nil {
 			defer response.Body.Close()
 			status = response.StatusCode
 			body, err = io.ReadAll(io.LimitReader(response.Body, 4<<20))

@@ -396,15 +396,16 @@ func TestAPipeThatIsClosed(t *testing.T) {
 // one of the local stack, which takes a minute for it.
 func TestACardWhoseEventsGoElsewhere(t *testing.T) {
 	own := "http://127.0.0.1:8080/wechatpay/notifications"
-	stack := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == discovery.Path {
-			discovery.Stack{CA: string(pay.CA()), Outputs: map[string]string{"NotificationUrl": own}}.ServeHTTP(w, r)
-			return
-		}
+	mux := http.NewServeMux()
+	stack := httptest.NewServer(mux)
+	mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"Missing": "the bus has no event MEMBERCARD.ACCEPT_CARD", "Steps": [
 			{"What": "token", "Name": "POST /x", "Status": 200}, {"What": "notification", "Name": "MEMBERCARD.ACCEPT_CARD"}]}`)
-	}))
+	})
 	defer stack.Close()
+	defer publish(mux, func() discovery.Stack {
+		return discovery.Stack{API: stack.URL, AWS: manager.discovery(), CA: string(pay.CA()), Outputs: map[string]string{"NotificationUrl": own}}
+	})()
 	o := tool(t, "card", "open", "merchant", "--json", "--local="+stack.URL)
 	if s := o.requireFailed(t, "card"); s.Cure != "have the sandbox notify this stack: membercard callback set "+own+" --local="+stack.URL {
 		t.Errorf("%+v", s)
@@ -450,15 +451,14 @@ func TestInterrupted(t *testing.T) {
 	defer hangs.Close()
 	at := hangs.Addr().String()
 	ended := make(chan struct{})
-	opens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == discovery.Path {
-			discovery.Stack{CA: string(pay.CA())}.ServeHTTP(w, r)
-			return
-		}
-		<-ended
-	}))
+	mux := http.NewServeMux()
+	opens := httptest.NewServer(mux)
+	mux.HandleFunc("POST "+discovery.OpenPath, func(http.ResponseWriter, *http.Request) { <-ended })
 	defer opens.Close()
 	defer close(ended)
+	defer publish(mux, func() discovery.Stack {
+		return discovery.Stack{API: opens.URL, AWS: manager.discovery(), CA: string(pay.CA())}
+	})()
 	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
 	for name, value := range map[string]string{"AWS_REGION": region, "AWS_ACCESS_KEY_ID": accessKeyID, "AWS_SECRET_ACCESS_KEY": secretAccessKey, "AWS_ENDPOINT_URL": "http://" + at} {
 		t.Setenv(name, value)

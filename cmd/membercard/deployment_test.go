@@ -32,10 +32,11 @@ func says(t *testing.T, s *stack.Stack, change func(*discovery.Stack)) string {
 		change(&said)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET "+discovery.Path, said)
 	mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	said.API = server.URL
+	t.Cleanup(publish(mux, func() discovery.Stack { return said }))
 	return "--local=" + server.URL
 }
 

@@ -44,11 +44,11 @@ func (a *app) follow(ctx context.Context, d *deployment, detailTypes ...string) 
 
 // followLocal follows the bus of the local stack.
 func (a *app) followLocal(ctx context.Context, detailTypes []string) (*follower, *fault) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(a.localURL, "/")+discovery.EventsPath, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.local.API+discovery.EventsPath, nil)
 	if err != nil {
 		return nil, asFault(err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := discovery.Client().Do(request)
 	if err != nil || response.StatusCode != http.StatusOK {
 		return nil, faultf("start the local stack anew: go run ./local", "the local stack at %s does not tell of its events", a.localURL)
 	}

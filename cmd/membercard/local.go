@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"io"
-	"net/http"
+	"errors"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -14,31 +13,31 @@ import (
 )
 
 // discover asks the local stack where its parts are, and trusts the authorities of
-// its sandboxes.
+// its sandboxes. It fails if the stack does not prove that it is this user's.
 func (a *app) discover(ctx context.Context) error {
 	const cure = "start it with: go run ./local; if it listens elsewhere, name that address with --local=URL"
 	if !strings.Contains(a.localURL, "://") {
 		a.localURL = "http://" + a.localURL // as -addr of go run ./local has it
 	}
-	within, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(within, http.MethodGet, strings.TrimSuffix(a.localURL, "/")+discovery.Path, nil)
-	if err != nil {
+	if _, err := url.Parse(a.localURL); err != nil {
 		return usagef("--local: %q is not a URL", a.localURL)
 	}
-	response, err := http.DefaultClient.Do(request)
-	if ctx.Err() != nil {
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	found, err := discovery.Find(within, a.localURL)
+	switch {
+	case ctx.Err() != nil:
 		return interrupted()
-	}
-	if err != nil {
+	case errors.Is(err, discovery.ErrNoAnswer):
 		return faultf(cure, "there is no local stack at %s", a.localURL)
-	}
-	defer response.Body.Close()
-	var found discovery.Stack
-	if response.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&found) != nil || found.CA == "" {
+	case errors.Is(err, discovery.ErrNotLoopback):
+		return faultf("name a stack that runs on this machine; keys are not sent to another", "%s can't be used by --local: %v", a.localURL, err)
+	case errors.Is(err, discovery.ErrNotProved):
+		return faultf("see what listens there; start the stack of this version as the same user, and name its own address", "%s can't be trusted with keys: %v", a.localURL, err)
+	case err != nil:
 		return faultf(cure, "what answers at %s is not a local stack with sandboxes (one that calls the real WeChat is not used by --local)", a.localURL)
 	}
-	a.local = &found
+	a.local = found
 	return a.trust(found.CA)
 }
 

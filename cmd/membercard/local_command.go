@@ -124,12 +124,12 @@ func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(a.localURL, "/")+discovery.EnrolPath, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.local.API+discovery.EnrolPath, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := discovery.Client().Do(request)
 	if err != nil {
 		return faultf("start it with: go run ./local", "the local stack does not answer any more")
 	}

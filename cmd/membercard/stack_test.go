@@ -77,7 +77,7 @@ func startStack(config stack.Config) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Mux.Handle("GET "+discovery.Path, s.Discovery())
+	ends = append(ends, publish(s.Mux, s.Discovery))
 	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
 	s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
 	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { // as go run ./local does

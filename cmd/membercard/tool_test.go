@@ -58,6 +58,7 @@ func serve(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
+	os.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	for _, variable := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
 		os.Setenv(variable, filepath.Join(dir, "none"))
 	}
@@ -84,23 +85,33 @@ func serve(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	os.Setenv("SSL_CERT_FILE", roots) // read at the first TLS connection
-	mux := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == discovery.EnrolPath {
-			(&stack.Stack{WeChatPay: pay}).ServeEnrol(w, r)
-			return
-		}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+discovery.EnrolPath, (&stack.Stack{WeChatPay: pay}).ServeEnrol)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	said.API = server.URL
+	defer publish(mux, func() discovery.Stack {
 		now := said
 		now.Files = pay.Files()
-		now.ServeHTTP(w, r)
-	}))
-	defer mux.Close()
-	local = "--local=" + mux.URL
+		return now
+	})()
+	local = "--local=" + server.URL
 	defer func() {
 		for _, end := range slices.Backward(ends) {
 			end()
 		}
 	}()
 	return m.Run(), nil
+}
+
+// publish serves the description of a stack, until the function that it returns is called.
+func publish(mux *http.ServeMux, describe func() discovery.Stack) (end func()) {
+	published, err := discovery.Publish(describe().API, describe)
+	if err != nil {
+		panic(err)
+	}
+	mux.Handle("GET "+discovery.Path, published)
+	return func() { _ = published.Close() }
 }
 
 // outcome is what became of a run of the tool.

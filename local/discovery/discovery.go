@@ -2,10 +2,7 @@
 // place of AWS and WeChat.
 package discovery
 
-import (
-	"encoding/json"
-	"net/http"
-)
+import "net/http"
 
 // Paths of the local stack beside those of its API.
 const (
@@ -75,14 +72,4 @@ type Secrets struct {
 	Merchant        string `json:"merchant"`
 	OfficialAccount string `json:"official_account"`
 	Login           string `json:"login"`
-}
-
-// ServeHTTP implements [http.Handler].
-func (s Stack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if RefusePage(w, r) {
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(s) // a client that left needs no answer
 }
