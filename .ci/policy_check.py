@@ -29,6 +29,7 @@ NEEDS = {
     "AWS::Events::Archive": actions("events", "CreateArchive", "DescribeArchive", "UpdateArchive", "DeleteArchive"),
     "AWS::Events::EventBus": actions("events", "CreateEventBus", "DescribeEventBus", "UpdateEventBus", "DeleteEventBus", *TAGS, "ListTagsForResource"),
     "AWS::Events::Rule": actions("events", "PutRule", "DescribeRule", "DeleteRule", "PutTargets", "RemoveTargets", "ListTargetsByRule", *TAGS, "ListTagsForResource"),
+    "AWS::IAM::ManagedPolicy": actions("iam", "CreatePolicy", "GetPolicy", "GetPolicyVersion", "CreatePolicyVersion", "DeletePolicyVersion", "ListPolicyVersions", "DeletePolicy"),
     "AWS::IAM::Role": actions("iam", "CreateRole", "GetRole", "DeleteRole", "UpdateRole", "UpdateAssumeRolePolicy", "TagRole", "UntagRole", "PutRolePolicy", "GetRolePolicy",
                               "DeleteRolePolicy", "AttachRolePolicy", "DetachRolePolicy", "ListRolePolicies", "ListAttachedRolePolicies", "PassRole"),
     "AWS::Lambda::EventInvokeConfig": actions("lambda", *(verb + "FunctionEventInvokeConfig" for verb in ("Put", "Get", "Update", "Delete"))),
