@@ -202,8 +202,11 @@ func foreign() *apierror.Error {
 // reportFailure logs that a card was not confirmed. WeChat's message is not logged: the
 // dead letter has it.
 func (b *batches) reportFailure(ctx context.Context, event message, refusal *apierror.Error) {
-	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", refusal, refusal.Cure,
-		slog.String("code", refusal.Code), telemetry.NotificationID("event_id", event.id), slog.String("wechat_request_id", refusal.RequestID))
+	attrs := []slog.Attr{slog.String("code", refusal.Code), telemetry.NotificationID("event_id", event.id), slog.String("wechat_request_id", refusal.RequestID)}
+	if refusal.Detail != nil {
+		attrs = append(attrs, slog.String("field", refusal.Detail.KnownField()))
+	}
+	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", refusal, refusal.Cure, attrs...)
 }
 
 // reportQueueFailure logs that a message could not be delayed, or not be sent to the

@@ -24,7 +24,7 @@ func (a Advice) Apply(err error) error {
 	for _, known := range a {
 		if known.Code == e.Code && strings.Contains(e.Message, known.Description) {
 			e.Solution = known.Solution
-			if e.Cure == lookUp {
+			if e.Cure == cureOf(e.Code) {
 				e.Cure = known.Solution
 			}
 			break

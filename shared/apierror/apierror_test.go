@@ -255,7 +255,7 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 	// The operator's cure is only replaced if it is no more than to look the code up.
-	for code, want := range map[string]string{"NO_AUTH": "have it opened", "OTHER": lookUp} {
+	for code, want := range map[string]string{"NO_AUTH": "have it opened", "OTHER": cureOf("OTHER")} {
 		if e := FromWeChat(Answer{Status: 403, Code: code}); advice.Apply(e) != e || e.Cure != want {
 			t.Errorf("%s: the cure is %q, want %q", code, e.Cure, want)
 		}

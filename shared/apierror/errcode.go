@@ -49,7 +49,7 @@ func FromErrcode(errcode int, errmsg string) *Error {
 		Message:  cmp.Or(errmsg, refused),
 		Solution: errcodeSolutions[errcode],
 		Cause:    fmt.Errorf("WeChat answered errcode %d", errcode),
-		Cure:     "look the errcode up in WeChat's list of return codes",
+		Cure:     cmp.Or(errcodeSolutions[errcode], "look the errcode up in WeChat's list of return codes; the caller has WeChat's message"),
 	}
 	switch {
 	case slices.Contains(AccountRefused, errcode):

@@ -17,6 +17,15 @@ var documented = [...]string{
 	"echo_message", "encrypted_echo_message", "notify_url",
 }
 
+// KnownField returns Field without the names at its end that may not be logged.
+func (d *Detail) KnownField() string {
+	if d.Foreign == 0 {
+		return d.Field
+	}
+	names := strings.Split(d.Field, "/")
+	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
+}
+
 // undocumented returns how many names at the end of a JSON pointer that WeChat sent may
 // not be logged. The first one is in no document. WeChat chooses the pointer, so it may
 // contain anything, such as a value of the request.

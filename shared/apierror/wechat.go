@@ -34,7 +34,7 @@ func FromWeChat(a Answer) *Error {
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
 		Cause:     a.cause(),
-		Cure:      lookUp,
+		Cure:      cureOf(a.Code),
 	}
 	switch {
 	case a.Detail != nil:
@@ -70,8 +70,25 @@ func (a Answer) cause() error {
 // refused is the message if WeChat sent none.
 const refused = "WeChat refused the request"
 
-// lookUp is the cure for a code without a more specific one.
-const lookUp = "look the code up in the operation's document, or give WeChat's support the request_id"
+// cureOf returns the cure for a code, for the operator, who does not have WeChat's message.
+// [Advice] has more specific ones.
+func cureOf(code string) string {
+	switch code {
+	case "PARAM_ERROR":
+		return "the caller has WeChat's message; if correct requests are refused, compare the field with the operation's document, which may have changed"
+	case "INVALID_REQUEST":
+		return "a rule of WeChat Pay forbids this request, or card and merchant number don't belong together; the caller has WeChat's message, and WeChat's support explains a refusal by the wechat_request_id"
+	case "NO_AUTH":
+		return "have WeChat Pay open the feature for the merchant number"
+	case "RULE_LIMIT":
+		return "a rule of WeChat Pay forbids it; the caller has WeChat's message, and WeChat's support explains a refusal by the wechat_request_id"
+	case "RESOURCE_NOT_EXISTS":
+		return "the caller has sent an ID that WeChat Pay does not know; if it is right, the card is another merchant number's"
+	case "NOT_FOUND":
+		return "if every call is refused, check that the endpoints are WeChat Pay's"
+	}
+	return "look the code up in the operation's document, or give WeChat's support the wechat_request_id; the caller has WeChat's message"
+}
 
 // solutions are the documented solutions for the error codes of all operations
 // (公共错误码). Those of a single operation are in its [Advice].

@@ -263,7 +263,7 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, err error
 	e := apierror.From(err)
 	attrs := []slog.Attr{slog.Int("status", e.Status), slog.String("wechat_request_id", e.RequestID)}
 	if e.Detail != nil {
-		attrs = append(attrs, slog.String("field", loggable(e.Detail)))
+		attrs = append(attrs, slog.String("field", e.Detail.KnownField()))
 	}
 	attrs = append(attrs, slog.String("cause", cause(e)))
 	if e.Cure != "" {
@@ -298,16 +298,6 @@ func cause(e *apierror.Error) string {
 		return "a field whose name the caller chose " + e.Detail.Issue
 	}
 	return e.Message
-}
-
-// loggable returns the pointer to the field at fault, without names that are in no
-// document.
-func loggable(d *apierror.Detail) string {
-	if d.Foreign == 0 {
-		return d.Field
-	}
-	names := strings.Split(d.Field, "/")
-	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
 }
 
 func render(status int, body []byte, requestID string, retryAfter time.Duration) ([]byte, error) {

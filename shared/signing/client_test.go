@@ -1000,3 +1000,28 @@ func FuzzDecrypt(f *testing.F) {
 		}
 	})
 }
+
+// TestNoErrorQuotesAHeader: whoever sent an answer or a notification chose the text of its
+// headers.
+func TestNoErrorQuotesAHeader(t *testing.T) {
+	const private = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	merchant := modes["both"]().merchant(t)
+	_, key := wechatpaytest.Keys()
+	for _, name := range []string{"Request-ID", "Wechatpay-Serial", "Wechatpay-Signature", "Wechatpay-Timestamp", "Wechatpay-Nonce"} {
+		header := http.Header{}
+		wechatpaytest.Sign(header, "{}", publicKeyID, key, time.Now())
+		header.Set(name, private)
+		body := "{}"
+		if name == "Request-ID" {
+			body = "[]" // the signature is wrong
+		}
+		for what, err := range map[string]error{
+			"an answer":      merchant.keys.validate(t.Context(), &upstream.Answer{Status: 200, Header: header, Body: []byte(body)}),
+			"a notification": merchant.keys.validateRequest(t.Context(), header, []byte(body)),
+		} {
+			if err == nil || strings.Contains(err.Error(), private) || strings.Contains(err.Error(), "request-id") {
+				t.Errorf("%s with %s: %v", what, name, err)
+			}
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/verifiers"
+	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/upstream"
@@ -59,7 +61,7 @@ func (k *keyring) Verify(ctx context.Context, serial, message, signature string)
 		return verifiers.NewSHA256WithRSAPubkeyVerifier(k.publicKeyID, *k.publicKey).Verify(ctx, serial, message, signature)
 	}
 	if !k.has(ctx, serial) {
-		return fmt.Errorf("%w: %.64q", errUnknownKey, serial)
+		return errUnknownKey
 	}
 	certificates, _ := k.downloaded()
 	return verifiers.NewSHA256WithRSAVerifier(certificates).Verify(ctx, serial, message, signature)
@@ -142,7 +144,28 @@ func (k *keyring) with(certificates *core.CertificateMap) *keyring {
 // validate verifies the signature of an answer, and that its timestamp is within 5
 // minutes of the clock.
 func (k *keyring) validate(ctx context.Context, answer *upstream.Answer) error {
-	return validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
+	err := validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
+	return inOwnWords(err, answer.Header)
+}
+
+// inOwnWords returns an error of the library that may be logged. The library's own errors
+// quote headers, and whoever sent them chose their text.
+func inOwnWords(err error, header http.Header) error {
+	serial := header.Get(consts.WechatPaySerial)
+	seconds, _ := strconv.ParseInt(header.Get(consts.WechatPayTimestamp), 10, 64)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errUnknownKey) && isKeySerial(serial):
+		return fmt.Errorf("%w: %s", errUnknownKey, serial)
+	case errors.Is(err, errUnknownKey):
+		return errUnknownKey
+	case header.Get(consts.WechatPaySignature) == "":
+		return errors.New("there is no signature")
+	case wallclock.Since(time.Unix(seconds, 0)).Abs() > maxClockSkew:
+		return errors.New("Wechatpay-Timestamp is missing, or off by more than 5 minutes")
+	}
+	return errors.New("the signature is not that of the body, the timestamp and the nonce")
 }
 
 // decrypt returns the certificates in an answer to GET /v3/certificates. Each is

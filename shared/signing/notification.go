@@ -157,17 +157,10 @@ func isKeySerial(text string) bool {
 	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
 }
 
-// validateRequest verifies the signature of a request. It replaces the library's errors,
-// which quote headers.
+// validateRequest verifies the signature of a request.
 func (k *keyring) validateRequest(ctx context.Context, header http.Header, body []byte) error {
 	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: header, Body: io.NopCloser(bytes.NewReader(body))})
-	switch {
-	case errors.Is(err, errUnknownKey):
-		return fmt.Errorf("%w: %s", errUnknownKey, header.Get(consts.WechatPaySerial))
-	case err != nil:
-		return errors.New("the signature is not that of the body, the timestamp and the nonce")
-	}
-	return nil
+	return inOwnWords(err, header)
 }
 
 // encryptedResource is the member resource of a notification.

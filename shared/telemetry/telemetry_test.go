@@ -86,6 +86,35 @@ func (r record) metrics(t *testing.T) map[string]string {
 	return metrics
 }
 
+// An ID and a type of another form may be personal data in the wrong place.
+func TestNotificationAttributes(t *testing.T) {
+	for _, row := range []struct {
+		text          string
+		isID, isEvent bool
+	}{
+		{"EV-2018022511223320873", true, false},
+		{"8d2c9f1e-4a7b-4c3d-9e0f-1a2b3c4d5e6f", true, false},
+		{strings.Repeat("A", 64), true, true},
+		{strings.Repeat("A", 65), false, true},
+		{strings.Repeat("A", 128), false, true},
+		{strings.Repeat("A", 129), false, false},
+		{"BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", false, true},
+		{"", false, false},
+		{"obLatj_openid", false, false},
+		{"EV-1 13900000000", false, false},
+		{"EV-1\n", false, false},
+		{"会员", false, false},
+		{"CREATE.13900000000", false, false},
+	} {
+		if id := NotificationID("id", row.text); id.Equal(slog.String("id", row.text)) != row.isID || !row.isID && !id.Equal(slog.Attr{}) {
+			t.Errorf("%q: %v", row.text, id)
+		}
+		if event := EventType("event_type", row.text); event.Equal(slog.String("event_type", row.text)) != row.isEvent || !row.isEvent && !event.Equal(slog.Attr{}) {
+			t.Errorf("%q: %v", row.text, event)
+		}
+	}
+}
+
 func TestARecordIsOneLineOfJSON(t *testing.T) {
 	var out bytes.Buffer
 	log := New(&out, "MemberCard", "brand-token")
