@@ -145,6 +145,7 @@ func (r *row) broken() (rules []string) {
 		calls, needed = r.attempts, requests
 	}
 	broken(float64(calls) > maxCalls*float64(needed)+float64(firstCalls*r.instances), "%d calls to WeChat for %d requests of %d instances", calls, requests, r.instances)
+	broken(r.noRetries && r.attempts > requests, "%d attempts for %d requests", r.attempts, requests)
 	broken(len(r.late) > 0 || r.recovered > r.limit(), "errors %v after the fault: %v", r.limit(), r.late)
 	if !*long {
 		return rules
@@ -229,6 +230,7 @@ func TestRules(t *testing.T) {
 			r.fails, w.attempts["15"] = true, 9
 			code(during...)(r, s, w)
 		}, "18 calls to WeChat for 10 requests"},
+		{"a retry", func(r *row, _ []sent, w *watch) { r.noRetries, w.attempts["15"] = true, 2 }, "11 attempts for 10 requests"},
 		{"slow afterwards", slow(21*time.Millisecond, 40, 50), "the median is 21ms, before it 10ms"},
 		{"slower afterwards by what other processes take", slow(20*time.Millisecond, 40, 50), ""},
 		{"a slow first call", slow(time.Second, 0, 1), ""},
