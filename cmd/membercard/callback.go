@@ -13,7 +13,6 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
 
@@ -62,10 +61,7 @@ func (a *app) callbackSet() *cobra.Command {
 				detail += " (before: " + before + ")"
 			}
 			if before != to {
-				body, err := strictjson.Encode(map[string]string{"notify_url": to})
-				if err == nil {
-					a.during("asking WeChat Pay", func() { _, err = client.Patch(ctx, callbackPath, body) })
-				}
+				a.during("asking WeChat Pay", func() { _, err = client.Patch(ctx, callbackPath, map[string]string{"notify_url": to}) })
 				if err != nil {
 					r.add(failedCall("callback URL set", err))
 					return

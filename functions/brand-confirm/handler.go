@@ -135,12 +135,8 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 
 // confirm makes the call, for a request with [signing.Client.PostChange], for a message with
 // [signing.Client.PostOnce].
-func confirm(ctx context.Context, post func(ctx context.Context, path string, body []byte) (*upstream.Answer, error), userCardCode string, body request) (*upstream.Answer, error) {
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", content)
+func confirm(ctx context.Context, post func(ctx context.Context, path string, body any) (*upstream.Answer, error), userCardCode string, body request) (*upstream.Answer, error) {
+	answer, err := post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", body)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

@@ -57,11 +57,7 @@ func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*
 			return nil, err
 		}
 	}
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := wechatpay.Post(ctx, path, content)
+	answer, err := wechatpay.Post(ctx, path, body)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

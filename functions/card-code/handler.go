@@ -7,7 +7,6 @@ import (
 
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -30,11 +29,7 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if err := validation.CheckPrivate("/body/encrypt_code", body.EncryptCode, validation.Required, validation.Alphanumeric(256, "+/=-_")); err != nil {
 		return nil, err
 	}
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := wechat.Post(ctx, "/card/code/decrypt", content)
+	answer, err := wechat.Post(ctx, "/card/code/decrypt", body)
 	if err != nil {
 		return nil, err
 	}

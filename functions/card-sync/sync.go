@@ -168,11 +168,7 @@ type shownCard struct {
 
 // get reads a card: POST /card/get.
 func (s *syncer) get(ctx context.Context, cardID string) (*shownCard, error) {
-	body, err := json.Marshal(map[string]string{"card_id": cardID})
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.wechat.Post(ctx, "/card/get", body)
+	answer, err := s.wechat.Post(ctx, "/card/get", map[string]string{"card_id": cardID})
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -37,11 +36,7 @@ func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request
 	if err := body.validate(cardID, code); err != nil {
 		return nil, err
 	}
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", content)
+	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", body)
 	if err != nil {
 		return nil, err
 	}

@@ -55,11 +55,7 @@ func (j jump) mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Re
 	if err := j.allow(r, &body); err != nil {
 		return nil, err
 	}
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", content)
+	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", body)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

@@ -51,12 +51,16 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// Post calls an operation such as /card/get with a JSON body. The answer has errcode 0.
+// Post calls an operation such as /card/get with a body, which [strictjson.Encode] encodes. The answer has errcode 0.
 // The error is an [apierror.Error]. If WeChat calls the access token invalid, it is
 // replaced and the call is repeated once. For an operation that must not be done twice,
 // such as /card/create, pass [upstream.Once].
-func (c *Client) Post(ctx context.Context, path string, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
-	answer, err := c.withToken(ctx, http.MethodPost, path, nil, body, options)
+func (c *Client) Post(ctx context.Context, path string, body any, options ...upstream.Option) (*upstream.Answer, error) {
+	content, err := strictjson.Encode(body)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.withToken(ctx, http.MethodPost, path, nil, content, options)
 	var errcode int
 	if err == nil && !strictjson.Member(answer.Body, "errcode", &errcode) {
 		return nil, answer.Invalid(errors.New("the answer has no errcode"))

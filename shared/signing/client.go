@@ -22,6 +22,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cached"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -59,8 +60,8 @@ func (c *Client) ReadKeys(ctx context.Context) {
 	}
 }
 
-// Post calls an operation of APIv3 with a JSON body. The path and the body are signed
-// and sent byte for byte. The answer is a success (2xx) with a valid signature, and has
+// Post calls an operation of APIv3 with a body, which [strictjson.Encode] encodes. The path
+// and the JSON are signed and sent byte for byte. The answer is a success (2xx) with a valid signature, and has
 // no body if its status is 204. The error is an [apierror.Error].
 //
 // If WeChat Pay refuses the signature, or encrypts the certificates with another APIv3
@@ -69,7 +70,7 @@ func (c *Client) ReadKeys(ctx context.Context) {
 // If an answer is signed with an unknown key, the certificates are downloaded, or the
 // merchant is read again, and the answer is verified once more. An answer that is still
 // not trusted is asked for once more.
-func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) Post(ctx context.Context, path string, body any) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body})
 }
 
@@ -77,13 +78,13 @@ func (c *Client) Post(ctx context.Context, path string, body []byte) (*upstream.
 // confirmation. WeChat Pay may refuse it a second time because it was done the first time.
 // So if the request was repeated because an answer was not trusted, a refusal is
 // INVALID_RESPONSE.
-func (c *Client) PostChange(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) PostChange(ctx context.Context, path string, body any) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, changes: true})
 }
 
 // PostOnce is [Client.Post] with [upstream.Once]. An answer that is not trusted is not
 // asked for again, because WeChat Pay may have carried out the request.
-func (c *Client) PostOnce(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) PostOnce(ctx context.Context, path string, body any) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, options: []upstream.Option{upstream.Once}})
 }
 
@@ -93,14 +94,14 @@ func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error)
 }
 
 // Patch is [Client.Post] for a PATCH operation.
-func (c *Client) Patch(ctx context.Context, path string, body []byte) (*upstream.Answer, error) {
+func (c *Client) Patch(ctx context.Context, path string, body any) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodPatch, path: path, body: body})
 }
 
 // call is a call of an operation.
 type call struct {
 	method, path string
-	body         []byte
+	body         any // encoded with [strictjson.Encode]; nil is none
 	options      []upstream.Option
 	changes      bool        // see [Client.PostChange]
 	distrusted   atomic.Bool // an answer was not trusted
@@ -273,8 +274,15 @@ func noList(answer *upstream.Answer) error {
 // does not get those whose status alone says what to do next. The answer is neither a
 // redirect nor a 401.
 func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verify func(*upstream.Answer) error) (*upstream.Answer, error) {
+	var body []byte
+	if call.body != nil {
+		var err error
+		if body, err = strictjson.Encode(call.body); err != nil {
+			return nil, err
+		}
+	}
 	answer, err := c.upstream.Do(ctx, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {
-		request, err := merchant.request(attempt, call.method, endpoint+call.path, call.body)
+		request, err := merchant.request(attempt, call.method, endpoint+call.path, body)
 		if err != nil {
 			return nil, apierror.Config(err)
 		}

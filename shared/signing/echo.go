@@ -13,7 +13,6 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cached"
-	"membercard/shared/strictjson"
 	"membercard/shared/upstream"
 )
 
@@ -135,14 +134,11 @@ func (c *Client) echo(ctx context.Context, merchant *Merchant, notifyURL string)
 	if err != nil {
 		return e.failed(StepEncrypted, apierror.Config(err), "")
 	}
-	body, err := strictjson.Encode(struct {
+	body := struct {
 		Message   string `json:"echo_message"`
 		Encrypted string `json:"encrypted_echo_message"`
 		NotifyURL string `json:"notify_url,omitempty"`
-	}{message, encrypted, notifyURL})
-	if err != nil {
-		return e.failed(StepEncrypted, err, "")
-	}
+	}{message, encrypted, notifyURL}
 	answer, err := c.doAs(ctx, merchant, &call{method: http.MethodPost, path: "/v3/security/echo", body: body})
 	if err != nil {
 		return e.refused(err)

@@ -348,8 +348,11 @@ func kindOf(t reflect.Type) (reflect.Kind, string) {
 }
 
 // Encode returns the compact JSON of a value. Unlike [json.Marshal] it does not
-// escape <, > and &.
+// escape <, > and &. A []byte is JSON already, and stays as it is.
 func Encode(value any) ([]byte, error) {
+	if text, ok := value.([]byte); ok {
+		return text, nil
+	}
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
