@@ -3,6 +3,7 @@ package contract
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
 	"regexp/syntax"
@@ -85,7 +86,7 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 		if len(value) > 0 && schema.Items != nil {
 			for rule, n := range map[string]int{"minItems": int(schema.MinItems), "maxItems": int(*cmp.Or(schema.MaxItems, new(uint64)))} {
 				if n > 0 {
-					try(rule, repeat(value[:1], n), repeat(value[:1], n-1), repeat(value[:1], n+1))
+					try(rule, repeat(value[0], schema.Items.Value.Required, n), repeat(value[0], schema.Items.Value.Required, n-1), repeat(value[0], schema.Items.Value.Required, n+1))
 				}
 			}
 			w.value(at+"/0", schema.Items, value[0], func(v any) bool { return send([]any{v}) })
@@ -93,7 +94,26 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 	}
 }
 
-func repeat(items []any, n int) any { return slices.Repeat(items, n) }
+// repeat returns n copies of an item. Those of an object have its required members only, and
+// a card_id of their own.
+func repeat(item any, required []string, n int) any {
+	items := slices.Repeat([]any{item}, n)
+	object, ok := item.(map[string]any)
+	for i := range items {
+		if !ok {
+			break
+		}
+		copied := map[string]any{}
+		for _, name := range required {
+			copied[name] = object[name]
+		}
+		if copied["card_id"] != nil {
+			copied["card_id"] = fmt.Sprintf("p%d", i)
+		}
+		items[i] = copied
+	}
+	return items
+}
 
 // example returns a value that a schema of a string, number or boolean allows.
 func example(schema *openapi3.Schema) any {

@@ -58,6 +58,9 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		if issue != "" && len(faults) < strictjson.MaxFaults {
 			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: foreign})
 		}
+		if len(faults) == strictjson.MaxFaults {
+			break
+		}
 	}
 	return faults
 }

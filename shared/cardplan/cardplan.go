@@ -2,9 +2,12 @@
 package cardplan
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"membercard/shared/cardfields"
@@ -58,58 +61,115 @@ func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
 }
 
 // Parse parses a plan, which is a JSON document. The error is [strictjson.Faults] with all
-// its faults.
+// its faults, at most [strictjson.MaxFaults].
+//
+// Whoever writes the plan decides how much memory its parts take, which can be many times
+// that of the document. So they are counted before they are decoded, the cards are decoded
+// one by one, and the first thousand faults are enough.
 func Parse(document []byte) (*Plan, error) {
-	var p Plan
-	var faults strictjson.Faults
-	if err := strictjson.DecodeAll(document, &p); err != nil && !errors.As(err, &faults) {
+	var counted struct {
+		Cards length `json:"cards"`
+	}
+	if json.Unmarshal(document, &counted) == nil && counted.Cards > maxCards {
+		return nil, strictjson.Faults{{Path: "/cards", Issue: fmt.Sprintf("must have at most %d cards", maxCards)}}
+	}
+	var encoded struct {
+		Cards []json.RawMessage `json:"cards"`
+	}
+	var c checker
+	if err := strictjson.DecodeAll(document, &encoded); err != nil && !errors.As(err, &c.faults) {
 		return nil, err
 	}
-	faults = append(faults, p.check(faults)...)
-	if len(faults) > 0 {
-		return nil, faults
+	// What is wrong within a card is found again with the card.
+	c.faults = slices.DeleteFunc(c.faults, func(f strictjson.Fault) bool { return strings.HasPrefix(f.Path, "/cards/") })
+	if len(c.faults) > 0 && c.faults[0].Path == "" {
+		return nil, c.faults
 	}
-	return &p, nil
-}
-
-// check returns the faults that decoding does not find. It skips places for which a fault
-// is already known.
-func (p *Plan) check(known strictjson.Faults) (faults strictjson.Faults) {
-	seen := map[string]bool{}
-	for _, fault := range known {
-		seen[fault.Path] = true
+	if encoded.Cards == nil {
+		c.add(strictjson.Fault{Path: "/cards", Issue: validation.Required("")})
 	}
-	if seen[""] {
-		return nil
-	}
-	add := func(more ...strictjson.Fault) {
-		for _, fault := range more {
-			if !seen[fault.Path] {
-				seen[fault.Path] = true
-				faults = append(faults, fault)
+	p := &Plan{Cards: make([]Card, len(encoded.Cards))}
+	places := make(map[string]int, len(encoded.Cards)) // indexes of cards by card_id
+	for i, card := range encoded.Cards {
+		if c.full() {
+			break
+		}
+		c.card(fmt.Sprintf("/cards/%d", i), card, &p.Cards[i])
+		if id := p.Cards[i].CardID; id != "" {
+			if first, again := places[id]; again {
+				c.add(strictjson.Fault{Path: fmt.Sprintf("/cards/%d/card_id", i), Value: id, Issue: fmt.Sprintf("is already planned at /cards/%d", first)})
+			} else {
+				places[id] = i
 			}
 		}
 	}
-	if p.Cards == nil {
-		add(strictjson.Fault{Path: "/cards", Issue: validation.Required("")})
+	if len(c.faults) > 0 {
+		return nil, c.faults[:min(len(c.faults), strictjson.MaxFaults)]
 	}
-	places := map[string]string{} // by card_id
-	for i := range p.Cards {
-		c, at := &p.Cards[i], fmt.Sprintf("/cards/%d", i)
-		issue := validation.Required(c.CardID)
-		if issue == "" {
-			issue = validation.CardID(c.CardID)
+	return p, nil
+}
+
+const (
+	maxCards     = 10_000 // of a plan
+	maxCampaigns = 1000   // of a card
+)
+
+// length is the number of values in an array, of the longest one if there is more than one
+// of a name. Counting them takes no memory.
+type length int
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (l *length) UnmarshalJSON(array []byte) error {
+	var values []struct{}
+	_ = json.Unmarshal(array, &values) // whatever the values are, they count
+	*l = max(*l, length(len(values)))
+	return nil
+}
+
+// checker collects the faults of a plan, one for each place.
+type checker struct {
+	faults strictjson.Faults
+	seen   map[string]bool // places of faults
+}
+
+func (c *checker) add(more ...strictjson.Fault) {
+	if c.seen == nil {
+		c.seen = map[string]bool{}
+		for _, fault := range c.faults {
+			c.seen[fault.Path] = true
 		}
-		if first, again := places[c.CardID]; again && issue == "" {
-			issue = "is already planned at " + first
-		}
-		places[c.CardID] = at
-		if issue != "" {
-			add(strictjson.Fault{Path: at + "/card_id", Value: c.CardID, Issue: issue})
-		}
-		add(c.check(at)...)
 	}
-	return faults
+	for _, fault := range more {
+		if !c.seen[fault.Path] && !c.full() {
+			c.seen[fault.Path] = true
+			c.faults = append(c.faults, fault)
+		}
+	}
+}
+
+func (c *checker) full() bool { return len(c.faults) >= strictjson.MaxFaults }
+
+// card decodes and checks the card at a place.
+func (c *checker) card(at string, encoded []byte, card *Card) {
+	var counted struct {
+		Campaigns length `json:"campaigns"`
+	}
+	if _ = json.Unmarshal(encoded, &counted); counted.Campaigns > maxCampaigns {
+		c.add(strictjson.Fault{Path: at + "/campaigns", Issue: fmt.Sprintf("must have at most %d campaigns", maxCampaigns)})
+		return
+	}
+	c.add(strictjson.DecodeValue(encoded, at, card)...)
+	if c.seen[at] {
+		return // it is no object
+	}
+	issue := validation.Required(card.CardID)
+	if issue == "" {
+		issue = validation.CardID(card.CardID)
+	}
+	if issue != "" {
+		c.add(strictjson.Fault{Path: at + "/card_id", Value: card.CardID, Issue: issue})
+	}
+	c.add(card.check(at)...)
 }
 
 func (c *Card) check(at string) (faults strictjson.Faults) {
@@ -124,7 +184,8 @@ func (c *Card) check(at string) (faults strictjson.Faults) {
 		faults = append(faults, c.Campaigns[i].Fields.Check(in(place))...)
 		changes = append(changes, c.Campaigns[i].from, c.Campaigns[i].until)
 	}
-	for _, change := range changes {
+	slices.SortFunc(changes, time.Time.Compare)
+	for _, change := range slices.CompactFunc(changes, time.Time.Equal) {
 		faults = append(faults, c.FieldsAt(change).CheckPairs(func(name string) string {
 			return in(c.origin(at, name, change))(name)
 		})...)
