@@ -100,13 +100,13 @@ type rig struct {
 
 	mu         sync.Mutex
 	sent       int
-	samples    []sent
+	exchanges  []exchange
 	timers     []*time.Timer
 	violations map[string]string // of the contract, by kind of answer; see [rig.checkContract]
 }
 
-// sent is one request as its caller sees it.
-type sent struct {
+// exchange is one request with its outcome, as its caller sees it.
+type exchange struct {
 	id    string // of the invocation
 	begun time.Time
 	took  time.Duration
@@ -185,7 +185,7 @@ func (s scenario) run(t *testing.T) {
 		s.finally(r)
 	}
 	r.stop()
-	row.evaluate(r.samples, r.watch)
+	row.evaluate(r.exchanges, r.watch)
 	t.Log(row)
 	for _, rule := range row.broken() {
 		t.Error(rule)
@@ -228,13 +228,13 @@ func (r *rig) arrive(ctx context.Context, load load, rate float64) {
 
 // send sends one request and records its outcome. As in Lambda, an instance handles one
 // request at a time, and new instances are started as needed.
-func (r *rig) send(ctx context.Context, load load) sent {
+func (r *rig) send(ctx context.Context, load load) exchange {
 	r.mu.Lock()
 	r.sent++
 	n := r.sent
 	r.mu.Unlock()
 	request := load(r, n)
-	s := sent{begun: time.Now()}
+	s := exchange{begun: time.Now()}
 	result, err := r.functions[request.function].Invoke(ctx, request.event)
 	s.took = time.Since(s.begun)
 	if err != nil {
@@ -245,7 +245,7 @@ func (r *rig) send(ctx context.Context, load load) sent {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.samples = append(r.samples, s)
+	r.exchanges = append(r.exchanges, s)
 	return s
 }
 
@@ -255,7 +255,7 @@ func (r *rig) lastFailure(after time.Time) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	last := after
-	for _, s := range r.samples {
+	for _, s := range r.exchanges {
 		if end := s.begun.Add(s.took); s.code != "" && end.After(last) {
 			last = end
 		}

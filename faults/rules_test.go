@@ -61,11 +61,11 @@ type row struct {
 }
 
 // evaluate computes the row's results from what was observed.
-func (r *row) evaluate(samples []sent, w *watch) {
+func (r *row) evaluate(exchanges []exchange, w *watch) {
 	r.errors, r.early, r.late, r.undue = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
-	slices.SortFunc(samples, func(a, b sent) int { return a.begun.Compare(b.begun) })
+	slices.SortFunc(exchanges, func(a, b exchange) int { return a.begun.Compare(b.begun) })
 	seen := map[int]bool{} // instances, since the fault began
-	for _, s := range samples {
+	for _, s := range exchanges {
 		if s.wrong != "" {
 			r.wrong = append(r.wrong, s.wrong)
 		}
@@ -110,7 +110,7 @@ func (r *row) evaluate(samples []sent, w *watch) {
 
 // count counts a request that began during the fault. first means that it is the
 // instance's first.
-func (r *row) count(s sent, first bool) {
+func (r *row) count(s exchange, first bool) {
 	r.took = append(r.took, s.took)
 	if s.code != "" {
 		r.errors[s.code]++
@@ -183,15 +183,15 @@ func TestRules(t *testing.T) {
 	defer func(was bool) { *long = was }(*long)
 	*long = true
 	// A request a second, before, during and after a fault of 10 s.
-	code := func(seconds ...int) func(*row, []sent, *watch) {
-		return func(_ *row, s []sent, _ *watch) {
+	code := func(seconds ...int) func(*row, []exchange, *watch) {
+		return func(_ *row, s []exchange, _ *watch) {
 			for _, second := range seconds {
 				s[second+10].code = "SYSTEM_ERROR"
 			}
 		}
 	}
-	slow := func(took time.Duration, from, until int) func(*row, []sent, *watch) {
-		return func(_ *row, s []sent, _ *watch) {
+	slow := func(took time.Duration, from, until int) func(*row, []exchange, *watch) {
+		return func(_ *row, s []exchange, _ *watch) {
 			for second := from; second < until; second++ {
 				s[second+10].took = took
 			}
@@ -201,49 +201,51 @@ func TestRules(t *testing.T) {
 	during := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 	for _, test := range []struct {
 		name   string
-		change func(*row, []sent, *watch)
+		change func(*row, []exchange, *watch)
 		want   string // the rule that is broken, "" if all hold
 	}{
 		{"nothing", code(), ""},
 		{"an allowed error", code(5), ""},
 		{"an allowed error soon after", code(20), ""},
-		{"a wrong answer", func(_ *row, s []sent, _ *watch) { s[15].wrong = "x" }, "wrong answers: 1, such as: x"},
-		{"a wrong answer before", func(_ *row, s []sent, _ *watch) { s[5].wrong = "x" }, "wrong answers"},
-		{"a leak", func(_ *row, _ []sent, w *watch) { w.leak("a token") }, "the log: a token"},
+		{"a wrong answer", func(_ *row, s []exchange, _ *watch) { s[15].wrong = "x" }, "wrong answers: 1, such as: x"},
+		{"a wrong answer before", func(_ *row, s []exchange, _ *watch) { s[5].wrong = "x" }, "wrong answers"},
+		{"a leak", func(_ *row, _ []exchange, w *watch) { w.leak("a token") }, "the log: a token"},
 		{"an error before", code(-5), "errors before the fault"},
-		{"another error", func(_ *row, s []sent, _ *watch) { s[15].code = "CONFIG_ERROR" }, "must not get: map[CONFIG_ERROR:1]"},
+		{"another error", func(_ *row, s []exchange, _ *watch) { s[15].code = "CONFIG_ERROR" }, "must not get: map[CONFIG_ERROR:1]"},
 		{"an error too late", code(45), "errors 30s after the fault: map[SYSTEM_ERROR:1]"},
-		{"the row's own recovery", func(r *row, s []sent, w *watch) { r.recovers = 38 * time.Second; code(45)(r, s, w) }, ""},
-		{"too many errors", func(r *row, s []sent, w *watch) { r.share = 0.1; code(4, 5)(r, s, w) }, "2 of 10 requests had no right answer"},
-		{"no requests", func(r *row, _ []sent, _ *watch) { r.begun, r.ended = r.begun.Add(time.Hour), r.ended.Add(time.Hour) }, "no requests"},
-		{"a success in an outage", func(r *row, _ []sent, _ *watch) { r.fails = true }, "10 requests succeeded"},
+		{"the row's own recovery", func(r *row, s []exchange, w *watch) { r.recovers = 38 * time.Second; code(45)(r, s, w) }, ""},
+		{"too many errors", func(r *row, s []exchange, w *watch) { r.share = 0.1; code(4, 5)(r, s, w) }, "2 of 10 requests had no right answer"},
+		{"no requests", func(r *row, _ []exchange, _ *watch) {
+			r.begun, r.ended = r.begun.Add(time.Hour), r.ended.Add(time.Hour)
+		}, "no requests"},
+		{"a success in an outage", func(r *row, _ []exchange, _ *watch) { r.fails = true }, "10 requests succeeded"},
 		{"no success", code(during...), "no request succeeded"},
-		{"calls that are not in the log", func(_ *row, _ []sent, w *watch) { w.received = append(w.received, make([]time.Time, 100)...) }, "WeChat received 160 requests"},
-		{"a log without calls", func(_ *row, _ []sent, w *watch) { clear(w.attempts) }, "the log has no calls"},
-		{"too many calls", func(_ *row, s []sent, w *watch) { // 12 and 5 are allowed
+		{"calls that are not in the log", func(_ *row, _ []exchange, w *watch) { w.received = append(w.received, make([]time.Time, 100)...) }, "WeChat received 160 requests"},
+		{"a log without calls", func(_ *row, _ []exchange, w *watch) { clear(w.attempts) }, "the log has no calls"},
+		{"too many calls", func(_ *row, s []exchange, w *watch) { // 12 and 5 are allowed
 			w.attempts["15"] = 9
 			for range 8 {
 				w.received = append(w.received, s[15].begun)
 			}
 		}, "18 calls to WeChat for 10 requests"},
-		{"too many calls in an outage", func(r *row, s []sent, w *watch) {
+		{"too many calls in an outage", func(r *row, s []exchange, w *watch) {
 			r.fails, w.attempts["15"] = true, 9
 			code(during...)(r, s, w)
 		}, "18 calls to WeChat for 10 requests"},
-		{"a retry", func(r *row, _ []sent, w *watch) { r.noRetries, w.attempts["15"] = true, 2 }, "11 attempts for 10 requests"},
+		{"a retry", func(r *row, _ []exchange, w *watch) { r.noRetries, w.attempts["15"] = true, 2 }, "11 attempts for 10 requests"},
 		{"slow afterwards", slow(21*time.Millisecond, 40, 50), "the median is 21ms, before it 10ms"},
 		{"slower afterwards by what other processes take", slow(20*time.Millisecond, 40, 50), ""},
 		{"a slow first call", slow(time.Second, 0, 1), ""},
 		{"a slow further call", slow(time.Second, 1, 2), "the p99 of further calls is 1s, normally it is 10ms"},
 	} {
 		r := &row{scenario: scenario{codes: []string{"SYSTEM_ERROR"}, settles: true}, until: begun, begun: begun, ended: begun.Add(10 * time.Second), healed: begun.Add(10 * time.Second)}
-		w, samples := newWatch(), []sent(nil)
+		w, exchanges := newWatch(), []exchange(nil)
 		for i := range 60 {
-			s := sent{id: fmt.Sprint(i), begun: begun.Add(time.Duration(i-10) * time.Second), took: 10 * time.Millisecond, pid: 1}
-			samples, w.received, w.attempts[s.id] = append(samples, s), append(w.received, s.begun), 1
+			s := exchange{id: fmt.Sprint(i), begun: begun.Add(time.Duration(i-10) * time.Second), took: 10 * time.Millisecond, pid: 1}
+			exchanges, w.received, w.attempts[s.id] = append(exchanges, s), append(w.received, s.begun), 1
 		}
-		test.change(r, samples, w)
-		r.evaluate(samples, w)
+		test.change(r, exchanges, w)
+		r.evaluate(exchanges, w)
 		if broken := strings.Join(r.broken(), "; "); !strings.Contains(broken, cmp.Or(test.want, broken)) || test.want == "" && broken != "" {
 			t.Errorf("%s: broken %q, want %q", test.name, broken, test.want)
 		}

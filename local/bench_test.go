@@ -23,7 +23,8 @@ import (
 const warmCalls = 20
 
 // againstVariable names another version to measure beside this one: a checkout, whose
-// functions are built, or the binary of one function.
+// functions are built, or the binary of one function. Its path is absolute, or relative to
+// the root of the repository.
 const againstVariable = "BENCH_AGAINST"
 
 // BenchmarkColdStart measures each function that requests wait for: from the start of its
@@ -76,6 +77,9 @@ func BenchmarkColdStart(b *testing.B) {
 				add("obvious", build("..", "local/testdata/obvious"), false)
 			}
 			if other := os.Getenv(againstVariable); other != "" {
+				if !filepath.IsAbs(other) {
+					other = filepath.Join("..", other)
+				}
 				info, err := os.Stat(other)
 				if err != nil {
 					b.Fatal(err)
