@@ -46,17 +46,17 @@ type Fields map[string]string
 func (f Fields) Check(pointer func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.Sorted() {
 		var issue string
-		var foreign int
+		var chosen int
 		switch {
 		case !slices.Contains(Names, name):
-			issue, foreign = "is not a field that can be changed here", 1
+			issue, chosen = "is not a field that can be changed here", 1
 		case strings.HasSuffix(name, "_url"):
 			issue = validation.WebURL(f[name])
 		case strings.HasSuffix(name, "_user_name"):
 			issue = userName(f[name])
 		}
 		if issue != "" && len(faults) < strictjson.MaxFaults {
-			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Foreign: foreign})
+			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Chosen: chosen})
 		}
 		if len(faults) == strictjson.MaxFaults {
 			break

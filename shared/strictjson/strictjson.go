@@ -20,9 +20,9 @@ type Fault struct {
 	Value any    // the value at Path, or nil
 	Issue string // what is wrong, as the predicate of a sentence about the field
 
-	// Foreign is the number of names at the end of Path that the sender chose. They
+	// Chosen is the number of names at the end of Path that the sender chose. They
 	// may be anything, such as an openid, and must not be logged.
-	Foreign int
+	Chosen int
 }
 
 // Faults are faults of a document, in document order.
@@ -151,10 +151,10 @@ func (w *walker) fault(value any, issue string) {
 	const maxPath = 1 << 10 // bytes, and one more name
 	var path strings.Builder
 	path.WriteString(w.path)
-	foreign := 0
+	chosen := 0
 	for _, s := range w.steps {
-		if s.chosen || foreign > 0 {
-			foreign++
+		if s.chosen || chosen > 0 {
+			chosen++
 		}
 		if path.Len() > maxPath {
 			path.WriteString("/…")
@@ -165,7 +165,7 @@ func (w *walker) fault(value any, issue string) {
 		}
 		path.WriteString("/" + Escape(s.name))
 	}
-	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Foreign: foreign})
+	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Chosen: chosen})
 }
 
 // value checks the next value against t.
