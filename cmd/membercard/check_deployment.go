@@ -140,7 +140,7 @@ func (a *app) checkKeys(ctx context.Context, r *report, d *deployment, notify bo
 		r.fail(name, bad)
 		return
 	}
-	var result signing.Echo
+	var result signing.SelfTest
 	if json.Unmarshal(answer, &result) != nil || !result.OK {
 		r.fail(name, faultf("deploy the template again", "its answer is not the documented one"))
 		return

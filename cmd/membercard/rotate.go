@@ -296,7 +296,7 @@ func (a *app) pay() (*upstream.Client, error) {
 }
 
 // echo runs WeChat Pay's self-test.
-func (a *app) echo(ctx context.Context, client *signing.Client) (echo *signing.Echo) {
-	a.during("asking WeChat Pay", func() { echo, _ = client.Echo(ctx, "") }) // the failed step has the error
+func (a *app) echo(ctx context.Context, client *signing.Client) (echo *signing.SelfTest) {
+	a.during("asking WeChat Pay", func() { echo, _ = client.SelfTest(ctx, "") }) // the failed step has the error
 	return echo
 }

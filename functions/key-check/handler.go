@@ -61,9 +61,9 @@ const minCheck = 2 * time.Second
 
 // selfTest runs the self-test. It waits out a 429, as long as there is time: nobody waits
 // for the answer, and a limit says nothing about the keys.
-func (h *handler) selfTest(ctx context.Context, notifyURL string) (*signing.Echo, error) {
+func (h *handler) selfTest(ctx context.Context, notifyURL string) (*signing.SelfTest, error) {
 	for {
-		result, err := h.wechatpay.Echo(ctx, notifyURL)
+		result, err := h.wechatpay.SelfTest(ctx, notifyURL)
 		limit, ok := errors.AsType[*apierror.Error](err)
 		if !ok || limit.Status != http.StatusTooManyRequests {
 			return result, err

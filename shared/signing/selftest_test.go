@@ -81,7 +81,7 @@ func (e echoed) reply(t *testing.T) func(string, []byte) reply {
 }
 
 // names are those of the steps; "-" marks a skipped one, "!" a failed one.
-func names(e *Echo) (names []string) {
+func names(e *SelfTest) (names []string) {
 	for _, step := range e.Steps {
 		switch {
 		case step.Cause != "":
@@ -96,10 +96,10 @@ func names(e *Echo) (names []string) {
 }
 
 // echo runs the self-test against WeChat Pay.
-func echo(t *testing.T, secret fields, answer echoed, list reply) (*wechatpay, *Echo, error) {
+func echo(t *testing.T, secret fields, answer echoed, list reply) (*wechatpay, *SelfTest, error) {
 	w := start(t, nil)
 	w.echo, w.list = answer.reply(t), always(list)
-	e, err := client(&versions{merchants: []*Merchant{secret.merchant(t)}}, w).Echo(t.Context(), answer.notifyURL)
+	e, err := client(&versions{merchants: []*Merchant{secret.merchant(t)}}, w).SelfTest(t.Context(), answer.notifyURL)
 	return w, e, err
 }
 
@@ -111,7 +111,7 @@ func upTo(last string, more ...string) []string {
 
 var noCertificates = reply{status: 404, body: `{"code":"RESOURCE_NOT_EXISTS","message":"无可用的平台证书"}`, signed: signature{serial: publicKeyID}}
 
-func TestEchoPasses(t *testing.T) {
+func TestSelfTestPasses(t *testing.T) {
 	all := certificates(cert{serial: certA})
 	for _, row := range []struct {
 		name   string
@@ -136,7 +136,7 @@ func TestEchoPasses(t *testing.T) {
 	}
 }
 
-func TestEchoNamesTheStepThatFailsAndTheCure(t *testing.T) {
+func TestSelfTestNamesTheStepThatFailsAndTheCure(t *testing.T) {
 	const newPublicKey = "PUB_KEY_ID_0119000000012026062400291234567890"
 	wrongKey := reply{status: 200, signed: signature{serial: certA}, body: listOf(encrypted(certA, cert{serial: certA}.pem(), strings.ToLower(apiv3Key)))}
 	for _, row := range []struct {
@@ -220,7 +220,7 @@ func TestOneFaultHasOneCure(t *testing.T) {
 			c := client(&versions{merchants: []*Merchant{modes[row.mode]().merchant(t)}}, w)
 			_, err := c.Post(t.Context(), operation, []byte(example))
 			called, ok := errors.AsType[*apierror.Error](err)
-			e, _ := c.Echo(t.Context(), "")
+			e, _ := c.SelfTest(t.Context(), "")
 			if tested := e.Failed(); !ok || tested == nil || called.Cure != tested.Cure || !strings.Contains(called.Cure, row.cure) {
 				t.Errorf("a call: %+v\nthe self-test: %+v", called, tested)
 			}
@@ -229,7 +229,7 @@ func TestOneFaultHasOneCure(t *testing.T) {
 }
 
 // requireFailed checks the failed step and the error.
-func requireFailed(t *testing.T, e *Echo, err error, code, cause, cure string) {
+func requireFailed(t *testing.T, e *SelfTest, err error, code, cause, cure string) {
 	t.Helper()
 	fault, ok := errors.AsType[*apierror.Error](err)
 	failed := e.Failed()
@@ -238,12 +238,12 @@ func requireFailed(t *testing.T, e *Echo, err error, code, cause, cure string) {
 	}
 }
 
-func TestEchoWithARevokedCertificate(t *testing.T) {
+func TestSelfTestWithARevokedCertificate(t *testing.T) {
 	for mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			w := start(t, nil)
 			w.accepts, w.echo = "7132D72A03E93CDDF8C03BBD1F37EEDF00000002", echoed{}.reply(t)
-			e, err := client(&versions{merchants: []*Merchant{modes[mode]().merchant(t)}}, w).Echo(t.Context(), "")
+			e, err := client(&versions{merchants: []*Merchant{modes[mode]().merchant(t)}}, w).SelfTest(t.Context(), "")
 			requireFailed(t, e, err, "SIGN_ERROR", "401", "revoked or replaced")
 			if want := upTo(StepAnswered, "!"+StepSignature); !slices.Equal(names(e), want) {
 				t.Errorf("%q, want %q", names(e), want)
@@ -252,15 +252,15 @@ func TestEchoWithARevokedCertificate(t *testing.T) {
 	}
 }
 
-func TestEchoWithoutASecretOrANetwork(t *testing.T) {
+func TestSelfTestWithoutASecretOrANetwork(t *testing.T) {
 	w := start(t, nil)
-	e, err := client(&versions{}, w).Echo(t.Context(), "")
+	e, err := client(&versions{}, w).SelfTest(t.Context(), "")
 	requireFailed(t, e, err, "CONFIG_ERROR", "apiv3_key does not have 32 bytes", "secret")
 	if want := []string{"!" + StepSecret}; !slices.Equal(names(e), want) {
 		t.Errorf("%q", names(e))
 	}
 	w.Close()
-	e, err = client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w).Echo(t.Context(), "")
+	e, err = client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w).SelfTest(t.Context(), "")
 	requireFailed(t, e, err, "UPSTREAM_UNREACHABLE", "refused", "internet")
 	if want := upTo(StepSecret, "!"+StepAnswered); !slices.Equal(names(e), want) {
 		t.Errorf("%q", names(e))
@@ -268,7 +268,7 @@ func TestEchoWithoutASecretOrANetwork(t *testing.T) {
 }
 
 // A secret that changed is read again, and the message encrypted with its keys.
-func TestEchoReadsARefusedSecretAgain(t *testing.T) {
+func TestSelfTestReadsARefusedSecretAgain(t *testing.T) {
 	const newID = "PUB_KEY_ID_0119000000012026062400291234567890"
 	w := start(t, nil)
 	w.echo = func(serial string, body []byte) reply {
@@ -276,7 +276,7 @@ func TestEchoReadsARefusedSecretAgain(t *testing.T) {
 	}
 	renewed := modes["public key"]().but("wechatpay_public_key_id", newID)
 	v := &versions{merchants: []*Merchant{modes["public key"]().merchant(t), renewed.merchant(t)}}
-	e, err := client(v, w).Echo(t.Context(), "")
+	e, err := client(v, w).SelfTest(t.Context(), "")
 	if err != nil || !e.OK || v.refreshes != 1 {
 		t.Errorf("%q, %v after %d refreshes", names(e), err, v.refreshes)
 	}
