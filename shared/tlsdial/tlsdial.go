@@ -59,23 +59,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 // dial verifies the server against the given roots, or if they are nil, against
 // the system's as crypto/x509 reads them.
 func (d *Dialer) dial(ctx context.Context, network, address string, roots *x509.CertPool) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	var plain net.Dialer
-	conn, err := plain.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
 	config := d.Config.Clone()
-	config.ServerName, config.RootCAs = host, roots
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
+	config.RootCAs = roots
+	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 }
 
 // rootStore holds the system's root certificates.
