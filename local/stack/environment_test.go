@@ -28,6 +28,8 @@ func TestAFunctionDoesNotStartWithoutItsEnvironment(t *testing.T) {
 		{"card-sync", account, ""},
 		{"card-sync", "CARD_PLAN_BUCKET", ""},
 		{"card-sync", "CARD_PLAN_KEY", ""},
+		{"card-sync", "CARD_PLAN_KEY", "card-sync.json"},
+		{"card-sync", "CARD_PLAN_KEY", "plans/service-modules.json"},
 		{"card-create", account, ""},
 		{"card-code", account, ""},
 		{"card-ext", account, ""},
