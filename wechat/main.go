@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -70,8 +71,7 @@ func run(ctx context.Context, out io.Writer, dir, notify string, mode wechatpay.
 			return err
 		}
 	}
-	fmt.Fprintf(out, "WeChat Pay:        %s\n", strings.Join(pay.Endpoints(), " "))
-	fmt.Fprintf(out, "official account:  %s\n", strings.Join(account.Endpoints(), " "))
+	fmt.Fprintf(out, "WeChat Pay:        %s\nofficial account:  %s\n", strings.Join(pay.Endpoints(), " "), strings.Join(account.Endpoints(), " "))
 	fmt.Fprintf(out, "proxy:             %s (as HTTPS_PROXY, for WeChat's own hosts)\n", proxy)
 	fmt.Fprintf(out, "a customer's card: curl -d token=TOKEN -d openid=OPENID %s/open\n", proxy)
 	<-ctx.Done()
@@ -80,21 +80,15 @@ func run(ctx context.Context, out io.Writer, dir, notify string, mode wechatpay.
 
 // files returns the files of -dir by name.
 func files(pay *wechatpay.Sandbox, account *officialaccount.Sandbox, proxy string, mode wechatpay.Mode) map[string]string {
-	var merchant struct {
-		MchID    string `json:"mchid"`
-		SerialNo string `json:"certificate_serial_no"`
-	}
-	type app struct{ AppID, Secret string }
-	var apps struct {
-		Account app `json:"official_account"`
-		Program app `json:"mini_program"`
-	}
+	var merchant map[string]string
+	var apps map[string]map[string]string
 	sandbox.MustUnmarshal([]byte(pay.MerchantSecret(mode)), &merchant)
 	sandbox.MustUnmarshal([]byte(account.LoginSecret()), &apps)
+	owner, program := apps["official_account"], apps["mini_program"]
 	index := sandbox.Must(json.MarshalIndent(map[string]any{
-		"wechatpay": pay.Endpoints(), "mchid": merchant.MchID, "certificate_serial_no": merchant.SerialNo,
-		"wechat": account.Endpoints(), "appid": apps.Account.AppID, "appsecret": apps.Account.Secret,
-		"mini_program_appid": apps.Program.AppID, "mini_program_appsecret": apps.Program.Secret,
+		"wechatpay": pay.Endpoints(), "mchid": merchant["mchid"], "certificate_serial_no": merchant["certificate_serial_no"],
+		"wechat": account.Endpoints(), "appid": owner["appid"], "appsecret": owner["secret"],
+		"mini_program_appid": program["appid"], "mini_program_appsecret": program["secret"],
 		"proxy": proxy,
 	}, "", "  "))
 	all := pay.Files()
@@ -114,16 +108,12 @@ func write(dir string, files map[string]string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	for name, text := range files {
-		if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		path := filepath.Join(dir, name)
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return err
 		}

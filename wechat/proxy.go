@@ -77,16 +77,9 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
-	// The first end of a direction ends the tunnel.
-	ended := make(chan struct{}, 2)
-	for _, way := range []struct {
-		to   io.Writer
-		from io.Reader
-	}{{server, read}, {client, server}} {
-		go func() {
-			_, _ = io.Copy(way.to, way.from) // an error ends it too
-			ended <- struct{}{}
-		}()
-	}
-	<-ended
+	go func() {
+		defer client.Close() // ends the other direction
+		_, _ = io.Copy(client, server)
+	}()
+	_, _ = io.Copy(server, read) // an error ends the tunnel, as the end of a side does
 }

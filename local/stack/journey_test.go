@@ -43,8 +43,10 @@ func TestBrandCardBecomesEffective(t *testing.T) {
 					t.Errorf("%s answered %d", a.Kind, a.Status)
 				}
 			}
-			if n := r.WeChatPay.LimitedConfirmations(); n != 0 {
-				t.Errorf("%d confirmations were too many in a second", n)
+			for _, call := range r.WeChatPay.Requests() {
+				if call.Status == 429 {
+					t.Errorf("too many in a second: %s", call.URI)
+				}
 			}
 		})
 	}

@@ -139,7 +139,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{"wrong signature", wechatpay.WrongSignature(), 502, "INVALID_RESPONSE", 2},
 		{"signature probe", wechatpay.SignatureProbe(), 502, "INVALID_RESPONSE", 2},
-		{"stale", wechatpay.Stale(), 502, "INVALID_RESPONSE", 2},
+		{"stale", wechatpay.Stamped(-6 * time.Minute), 502, "INVALID_RESPONSE", 2},
 		{"unknown key", wechatpay.UnknownKey(), 502, "INVALID_RESPONSE", 2}, // a public key can't be downloaded
 		{"no signature header", wechatpay.MissingHeader("Wechatpay-Signature"), 502, "INVALID_RESPONSE", 2},
 		{"no serial header", wechatpay.MissingHeader("Wechatpay-Serial"), 502, "INVALID_RESPONSE", 2},

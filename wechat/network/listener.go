@@ -6,8 +6,10 @@ package network
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -111,30 +113,18 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 
 // Delay makes each connection accepted from now on wait for d before its first byte is
 // read or written, as if the host were distant.
-func (l *Listener) Delay(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.delay = d
-}
+func (l *Listener) Delay(d time.Duration) { l.do(func() { l.delay = d }) }
 
 // Cut ends each connection accepted from now on with an RST, after points() bytes in both
 // directions together. So it may end during the handshake, a request or an answer. It
 // calls points once for each connection. A nil points ends that.
-func (l *Listener) Cut(points func() int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = points
-}
+func (l *Listener) Cut(points func() int) { l.do(func() { l.cut = points }) }
 
 // Drop ends all connections that are open now, including those with a request in
 // progress. It does not affect later ones.
 func (l *Listener) Drop(how Drop) {
-	l.mu.Lock()
-	conns := make([]*conn, 0, len(l.conns))
-	for c := range l.conns {
-		conns = append(conns, c)
-	}
-	l.mu.Unlock()
+	var conns []*conn
+	l.do(func() { conns = slices.Collect(maps.Keys(l.conns)) })
 	for _, c := range conns {
 		if c.dropped.Store(int32(how)); how == FIN {
 			c.Close()
@@ -163,18 +153,22 @@ func (l *Listener) Refuse(on bool) (err error) {
 }
 
 // Accepted returns the number of connections accepted so far.
-func (l *Listener) Accepted() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.accepted
+func (l *Listener) Accepted() (n int) {
+	l.do(func() { n = l.accepted })
+	return n
 }
 
 // Open returns the number of accepted connections that this side has not closed.
 // These include connections under [Reset] and [Silence].
-func (l *Listener) Open() int {
+func (l *Listener) Open() (n int) {
+	l.do(func() { n = len(l.conns) })
+	return n
+}
+
+func (l *Listener) do(f func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.conns)
+	f()
 }
 
 // conn is an accepted connection. It does not embed *net.TCPConn, whose ReadFrom
@@ -223,9 +217,7 @@ func (c *conn) Close() error {
 	err := net.ErrClosed
 	c.closing.Do(func() {
 		close(c.done)
-		c.listener.mu.Lock()
-		delete(c.listener.conns, c)
-		c.listener.mu.Unlock()
+		c.listener.do(func() { delete(c.listener.conns, c) })
 		err = c.Conn.Close()
 	})
 	return err

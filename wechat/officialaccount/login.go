@@ -1,8 +1,5 @@
 package officialaccount
 
-// This file has the apps that users log in to, and the codes that identify a user to an
-// app.
-
 import (
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,13 +13,11 @@ import (
 
 const codeTTL = 5 * time.Minute
 
-// app is the official account or the mini program.
 type app struct {
 	credentials
 	codes map[string]*code
 }
 
-// credentials identify an app.
 type credentials struct {
 	AppID  string `json:"appid"`
 	Secret string `json:"secret"`
@@ -38,7 +33,6 @@ func newSecret() string {
 	return hex.EncodeToString(b)
 }
 
-// check compares credentials in a request with c.
 func (c credentials) check(id, secret string) error {
 	switch {
 	case id == "":
@@ -80,28 +74,22 @@ func (a *app) newCode(openid string, now time.Time) string {
 }
 
 // LoginCode returns a new code for a user of the mini program, as wx.login does.
-func (s *Sandbox) LoginCode(openid string) (code string) {
-	s.Do(func() { code = s.program.newCode(openid, s.now()) })
-	return code
+func (s *Sandbox) LoginCode(openid string) string {
+	return sandbox.Get(s.Server, func() string { return s.program.newCode(openid, s.now()) })
 }
 
 // OAuthCode returns a new code for a user of the official account's pages, as in the
 // redirect to a page.
-func (s *Sandbox) OAuthCode(openid string) (code string) {
-	s.Do(func() { code = s.account.newCode(openid, s.now()) })
-	return code
+func (s *Sandbox) OAuthCode(openid string) string {
+	return sandbox.Get(s.Server, func() string { return s.account.newCode(openid, s.now()) })
 }
 
 // LoginSecret returns the apps' current credentials as a JSON object with mini_program and
 // official_account, each with appid and secret.
-func (s *Sandbox) LoginSecret() (secret string) {
-	s.Do(func() {
-		secret = string(sandbox.JSON(map[string]credentials{
-			"mini_program":     s.program.credentials,
-			"official_account": s.account.credentials,
-		}))
+func (s *Sandbox) LoginSecret() string {
+	return sandbox.Get(s.Server, func() string {
+		return string(sandbox.JSON(map[string]credentials{"mini_program": s.program.credentials, "official_account": s.account.credentials}))
 	})
-	return secret
 }
 
 // login uses up the code in the named query parameter.
@@ -151,4 +139,113 @@ func (s *Sandbox) pageLogin(r *Request) (any, error) {
 		"openid":        openid,
 		"scope":         "snsapi_base",
 	}, nil
+}
+
+const (
+	tokenTTL   = 2 * time.Hour    // of access tokens and tickets
+	overlap    = 5 * time.Minute  // in which a token and its successor are both valid
+	refreshGap = 30 * time.Second // minimum between forced refreshes
+)
+
+// Secret returns the JSON object of the account's current credentials: appid and
+// secret.
+func (s *Sandbox) Secret() string {
+	return sandbox.Get(s.Server, func() string { return string(sandbox.JSON(s.account.credentials)) })
+}
+
+// RotateSecret gives the account a new secret. The old one is refused with
+// 40125; access tokens remain valid.
+func (s *Sandbox) RotateSecret() { s.Do(func() { s.account.Secret = newSecret() }) }
+
+// Allow sets whether the caller's address is on the account's allow-list. By default it
+// is. If it is not, requests for access tokens are refused with 40164. Access tokens and
+// users' codes can be used from any address.
+func (s *Sandbox) Allow(on bool) { s.Do(func() { s.outside = !on }) }
+
+// RevokeToken revokes the current access token, which is then refused with 40001. The next
+// request for a token is answered with a new one.
+func (s *Sandbox) RevokeToken() {
+	s.Do(func() { s.tokens.current, s.tokens.previous = token{}, token{} })
+}
+
+// FreezeToken makes the current access token invalid. Requests for a token are still
+// answered with it unless they have force_refresh.
+func (s *Sandbox) FreezeToken() {
+	s.Do(func() {
+		s.tokens.normal(s.now())
+		s.tokens.current.dead, s.tokens.previous = true, token{}
+	})
+}
+
+// token is an access token or a ticket. The zero token is never valid.
+type token struct {
+	value   string
+	expires time.Time
+	dead    bool // invalid although it has not expired
+}
+
+func newToken(now time.Time) token {
+	return token{value: "90_" + sandbox.RandomText(127) + "-_", expires: now.Add(tokenTTL)}
+}
+
+func (t token) valid(value string, now time.Time) bool {
+	return value == t.value && !t.dead && now.Before(t.expires)
+}
+
+type tokens struct {
+	current, previous token
+	refreshed         time.Time // when a refresh was last forced
+}
+
+func (t *tokens) valid(value string, now time.Time) bool {
+	return t.current.valid(value, now) || t.previous.valid(value, now)
+}
+
+// normal returns the current token, after replacing it if it expires soon.
+func (t *tokens) normal(now time.Time) token {
+	if !now.Before(t.current.expires.Add(-overlap)) {
+		t.previous, t.current = t.current, newToken(now)
+	}
+	return t.current
+}
+
+// refresh returns a new token and revokes the others.
+func (t *tokens) refresh(now time.Time) (token, error) {
+	if now.Sub(t.refreshed) < refreshGap {
+		return token{}, refuse(45011, "api minute-quota reach limit mustslower retry next minute")
+	}
+	t.refreshed, t.previous, t.current = now, token{}, newToken(now)
+	return t.current, nil
+}
+
+func (s *Sandbox) stableToken(r *Request) (any, error) {
+	if r.Given["grant_type"] != "client_credential" {
+		return nil, refuse(40002, "invalid grant_type")
+	}
+	if err := s.account.check(r.Given["appid"], r.Given["secret"]); err != nil {
+		return nil, err
+	}
+	given := s.tokens.normal(r.Time)
+	if r.Given["force_refresh"] == "true" {
+		var err error
+		if given, err = s.tokens.refresh(r.Time); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{
+		"access_token": given.value,
+		"expires_in":   int(given.expires.Sub(r.Time).Seconds()), // seconds left
+	}, nil
+}
+
+func (s *Sandbox) getTicket(r *Request) (any, error) {
+	if r.Query.Get("type") != "wx_card" {
+		return nil, refuse(40097, "invalid args, type")
+	}
+	if !r.Time.Before(s.ticket.expires) {
+		s.ticket = token{value: "IpK_" + sandbox.RandomText(81) + "-", expires: r.Time.Add(tokenTTL)}
+	}
+	answer := ok("ticket", s.ticket.value)
+	answer["expires_in"] = int(s.ticket.expires.Sub(r.Time).Seconds()) // seconds left
+	return answer, nil
 }

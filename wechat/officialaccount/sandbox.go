@@ -1,20 +1,20 @@
-// Package officialaccount is a sandbox of WeChat's API for official accounts,
-// api.weixin.qq.com. It has the operations that [operations] lists, over TLS on two
-// endpoints of the loopback interface. It validates requests as strictly as WeChat and logs
-// them. It can inject the errors and faults that a client must handle.
+// Package officialaccount is a sandbox of WeChat's API for official accounts, with the
+// operations of [operations]. It validates requests as strictly as WeChat. It can inject
+// the errors and faults that a client must handle.
 //
-// Users log in to a mini program and to the official account's pages, which have the same
-// owner.
-//
-// The account has a card of each type. They are in cards.json. The membership card is
-// pbLatjvWOibDc5-TBnbUk1pD12o0; its links lead to a mini program.
+// Users log in to a mini program and to the official account's pages. The account has a
+// card of each type, see cards.json. The membership card's links lead to a mini program.
 package officialaccount
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -74,9 +74,7 @@ func start(now func() time.Time) (*Sandbox, error) {
 // missing or invalid access token still takes precedence. If several errors apply to a
 // call, the one that was set first is answered.
 func (s *Sandbox) Errcode(path, cardID string, errcode int, errmsg string, times int) {
-	if times != 0 {
-		s.Do(func() { s.errors = append(s.errors, injection{path, cardID, refusal{errcode, errmsg}, times}) })
-	}
+	s.Do(func() { s.errors = append(s.errors, injection{path, cardID, refusal{errcode, errmsg}, times}) })
 }
 
 // Heal ends the effects of Break, [Sandbox.Errcode] and [Sandbox.Ignore].
@@ -88,29 +86,22 @@ func (s *Sandbox) Heal() {
 	})
 }
 
-// injection is an error that was set with [Sandbox.Errcode].
 type injection struct {
 	path, cardID string
 	refusal      refusal
 	times        int // calls left; negative means no limit
 }
 
-// injected returns the injected error for a call, or nil, and counts it.
 func (s *Sandbox) injected(path, cardID string) error {
-	i := slices.IndexFunc(s.errors, func(e injection) bool {
-		return e.path == path && (e.cardID == "" || e.cardID == cardID)
-	})
-	if i < 0 {
-		return nil
+	for i, e := range s.errors {
+		if e.times != 0 && e.path == path && (e.cardID == "" || e.cardID == cardID) {
+			s.errors[i].times--
+			return &e.refusal
+		}
 	}
-	refused := s.errors[i].refusal
-	if s.errors[i].times--; s.errors[i].times == 0 {
-		s.errors = slices.Delete(s.errors, i, i+1)
-	}
-	return &refused
+	return nil
 }
 
-// refusal is an error answer.
 type refusal struct {
 	Errcode int    `json:"errcode"`
 	Errmsg  string `json:"errmsg"`
@@ -120,7 +111,6 @@ func (r *refusal) Error() string { return r.Errmsg }
 
 func refuse(errcode int, errmsg string) error { return &refusal{errcode, errmsg} }
 
-// malformed refuses data with the wrong form at the given place.
 func malformed(place string) error {
 	return refuse(47001, fmt.Sprintf("data format error hint: [%s]", place))
 }
@@ -156,4 +146,114 @@ func (s *Sandbox) serve(r *Request, a *sandbox.Answer) {
 	if strings.HasPrefix(r.Path, "/sns/") {
 		a.Header.Set("Content-Type", "text/plain") // as WeChat does, although it is JSON
 	}
+}
+
+type (
+	operation = sandbox.Operation[*Sandbox]
+	field     = sandbox.Field
+)
+
+// What authenticates the caller of an operation.
+const (
+	accessToken sandbox.Needs = iota // in the query
+	appSecret                        // with the appid, in the body
+	loginCode                        // with appid and secret, in the query
+)
+
+var cardID = field{Name: "card_id", Required: true}
+
+// operations are the operations. Each has the title of its document.
+var operations = []operation{
+	// 获取稳定版接口调用凭据
+	{Method: "POST", Path: "/cgi-bin/stable_token", Needs: appSecret, Serve: (*Sandbox).stableToken, Fields: []field{
+		{Name: "grant_type"}, {Name: "appid"}, {Name: "secret"}, {Name: "force_refresh", Kind: sandbox.Boolean},
+	}},
+	// 查看卡券详情
+	{Method: "POST", Path: "/card/get", Serve: (*Sandbox).getCard, Fields: []field{cardID}},
+	// 更改卡券信息
+	{Method: "POST", Path: "/card/update", Serve: (*Sandbox).updateCard, Fields: []field{cardID}},
+	// 创建卡券
+	{Method: "POST", Path: "/card/create", Serve: (*Sandbox).createCard, Fields: []field{{Name: "card", Kind: sandbox.Object, Required: true}}},
+	// Code解码
+	{Method: "POST", Path: "/card/code/decrypt", Serve: (*Sandbox).decryptCode, Fields: []field{{Name: "encrypt_code", Required: true}}},
+	// 获取api_ticket
+	{Method: "GET", Path: "/cgi-bin/ticket/getticket", Serve: (*Sandbox).getTicket},
+	// 小程序登录
+	{Method: "GET", Path: "/sns/jscode2session", Needs: loginCode, Serve: (*Sandbox).programLogin},
+	// 网页授权
+	{Method: "GET", Path: "/sns/oauth2/access_token", Needs: loginCode, Serve: (*Sandbox).pageLogin},
+}
+
+func (s *Sandbox) process(r *Request) (any, error) {
+	o, allowed := sandbox.Find(operations, r)
+	switch validity := s.validity(r); {
+	case allowed == nil:
+		return nil, refuse(40066, "invalid url")
+	case o == nil && allowed[0] == http.MethodPost:
+		return nil, refuse(43002, "require POST method")
+	case o == nil:
+		return nil, refuse(43001, "require GET method")
+	case r.Header.Get("User-Agent") == "":
+		return nil, refuse(40097, "invalid args, User-Agent missing")
+	case r.Method == http.MethodPost && len(r.Body) == 0:
+		return nil, refuse(44002, "empty post data")
+	case r.Method == http.MethodPost && mediaType(r) != "application/json":
+		return nil, malformed("Content-Type")
+	case o.Needs == appSecret && s.outside:
+		return nil, refuse(40164, "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist")
+	case o.Needs == accessToken && validity == "none":
+		return nil, refuse(41001, "access_token missing")
+	case o.Needs == accessToken && validity == "dead":
+		return nil, refuse(40001, "invalid credential, access_token is invalid or not latest")
+	}
+	var call struct {
+		CardID string `json:"card_id"`
+	}
+	_ = json.Unmarshal(r.Body, &call) // Parse reports errors
+	if err := s.injected(r.Path, call.CardID); err != nil {
+		return nil, err
+	}
+	if r.Path == "/card/update" && s.updateQuota >= 0 { // calls that are refused below count too
+		if s.updateQuota--; s.updateQuota < 0 {
+			s.updateQuota = 0
+			return nil, refuse(45009, "reach max api daily quota limit")
+		}
+	}
+	if err := r.Parse(o.Fields); err != nil {
+		return nil, err
+	}
+	return o.Serve(s, r)
+}
+
+func mediaType(r *Request) string {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // empty if it is malformed
+	return kind
+}
+
+func (s *Sandbox) validity(r *Request) string {
+	switch token := r.Query.Get("access_token"); {
+	case token == "":
+		return "none"
+	case s.tokens.valid(token, r.Time):
+		return "valid"
+	}
+	return "dead"
+}
+
+// redacted returns the query of a request for the log.
+func (s *Sandbox) redacted(r *Request) url.Values {
+	word := map[bool]string{true: "valid", false: "dead"}
+	query := maps.Clone(r.Query)
+	query.Set("access_token", s.validity(r))
+	secret := query.Get("secret")
+	for name, valid := range map[string]bool{
+		"secret":  secret == s.account.Secret || secret == s.program.Secret,
+		"js_code": s.program.codes[query.Get("js_code")].check(r.Time) == nil,
+		"code":    s.account.codes[query.Get("code")].check(r.Time) == nil,
+	} {
+		if query.Has(name) {
+			query.Set(name, word[valid])
+		}
+	}
+	return query
 }

@@ -1,11 +1,10 @@
 package sandbox
 
-// This file has answers and faults.
-
 import (
 	"bytes"
 	"crypto/tls"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,29 +21,25 @@ type Answer struct {
 	Finish  func(*Answer) // if not nil: changes the answer after the faults, as a signature does
 
 	other  string        // the URL of the same request at the other endpoint
-	delay  time.Duration // before the first byte
+	delay  time.Duration // before the first byte; forever means that nothing is sent
 	cut    bool          // send half of the body
-	hangs  bool          // send nothing
 	resets bool          // send an RST
 }
 
+const forever time.Duration = math.MaxInt64
+
+func (a *Answer) hangs() bool { return a.delay == forever }
+
 // sent returns the status that will be sent, or 0 if nothing will.
 func (a *Answer) sent() int {
-	if a.hangs || a.resets {
+	if a.resets || a.hangs() {
 		return 0
 	}
 	return a.Status
 }
 
 func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct{}) {
-	switch {
-	case a.hangs:
-		select {
-		case <-r.Context().Done():
-		case <-stop:
-		}
-		panic(http.ErrAbortHandler)
-	case a.resets:
+	if a.resets {
 		reset(w)
 		return
 	}
@@ -54,6 +49,9 @@ func (a *Answer) send(w http.ResponseWriter, r *http.Request, stop <-chan struct
 		case <-r.Context().Done():
 		case <-stop:
 		}
+	}
+	if a.hangs() {
+		panic(http.ErrAbortHandler)
 	}
 	h := w.Header()
 	if a.Status != http.StatusNoContent {
@@ -83,7 +81,7 @@ func reset(w http.ResponseWriter) {
 type Fault func(*Answer)
 
 // Hang sends nothing until the client or the server closes the connection.
-func Hang() Fault { return func(a *Answer) { a.hangs = true } }
+func Hang() Fault { return Slow(forever) }
 
 // Slow delays the answer by d.
 func Slow(d time.Duration) Fault { return func(a *Answer) { a.delay = d } }

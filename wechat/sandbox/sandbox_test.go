@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,7 +38,7 @@ func TestBreak(t *testing.T) {
 	}
 	s := start(t)
 	networktest.Close(t, s)
-	c := s.Client()
+	c := clientOf(s)
 	statuses := func(endpoint int) string {
 		var got []string
 		for range 4 {
@@ -73,7 +74,7 @@ func TestBreak(t *testing.T) {
 func TestLog(t *testing.T) {
 	s := start(t)
 	networktest.Close(t, s)
-	c := s.Client()
+	c := clientOf(s)
 	if _, err := c.Do(post(t, s, 0, strings.Repeat(" ", 1<<20+1))); err == nil || len(s.Requests()) != 0 {
 		t.Errorf("a body of over 1 MiB: %v", err)
 	}
@@ -96,7 +97,7 @@ func TestClose(t *testing.T) {
 	s.Break(1, Hang(), -1)
 	r, answered := post(t, s, 1, ""), make(chan error)
 	go func() {
-		_, err := s.Client().Do(r)
+		_, err := clientOf(s).Do(r)
 		answered <- err
 	}()
 	for len(s.Requests()) == 0 {
@@ -122,12 +123,23 @@ func TestTLS(t *testing.T) {
 		most uint16
 		ok   bool
 	}{{"api.mch.weixin.qq.com", 0, true}, {"api2.weixin.qq.com", tls.VersionTLS12, true}, {"localhost", tls.VersionTLS11, false}, {"pay.weixin.qq.com", 0, false}} {
-		c := s.Client()
+		c := clientOf(s)
 		config := c.Transport.(*http.Transport).TLSClientConfig
 		config.ServerName, config.MaxVersion = row.name, row.most
 		if _, err := c.Do(post(t, s, 0, "")); (err == nil) != row.ok {
 			t.Errorf("%s: %v", row.name, err)
 		}
 		c.CloseIdleConnections()
+	}
+}
+
+// clientOf returns a client that trusts a sandbox, and does not follow redirects.
+func clientOf(s *Server) *http.Client {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.CA())
+	return &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       time.Minute,
 	}
 }

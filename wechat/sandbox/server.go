@@ -4,11 +4,11 @@
 package sandbox
 
 import (
-	"cmp"
 	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,12 +26,11 @@ const (
 // Server serves a sandbox over TLS and HTTP/1.1. It is safe for concurrent use.
 type Server struct {
 	listeners [2]*network.Listener
-	servers   [2]*http.Server
+	server    http.Server
 	now       func() time.Time
 	handle    func(*Request, *Answer)
-
-	stop    chan struct{}  // closed by Close
-	serving sync.WaitGroup // servers and their requests
+	stop      chan struct{}  // closed by Close
+	serving   sync.WaitGroup // listeners and requests
 
 	mu       sync.Mutex // also guards the sandbox, see Do
 	closed   bool
@@ -79,42 +78,31 @@ type Authorization struct {
 // Body are set; it is called with the server's lock held.
 func Start(now func() time.Time, handle func(*Request, *Answer)) (*Server, error) {
 	s := &Server{now: now, handle: handle, stop: make(chan struct{})}
+	s.server = http.Server{
+		Handler:   http.HandlerFunc(s.serve),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{authority().leaf}, MinVersion: tls.VersionTLS12},
+		Protocols: new(http.Protocols),
+		ErrorLog:  log.New(io.Discard, "", 0), // injected faults would fill it
+	}
+	s.server.Protocols.SetHTTP1(true)
 	for i := range s.listeners {
 		l, err := network.Listen()
 		if err != nil {
-			for _, open := range s.listeners[:i] {
-				open.Close()
-			}
-			return nil, err
+			return nil, errors.Join(err, s.server.Close())
 		}
 		s.listeners[i] = l
-	}
-	for i, l := range s.listeners {
-		server := &http.Server{
-			Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(i, w, r) }),
-			TLSConfig: &tls.Config{Certificates: []tls.Certificate{authority().leaf}, MinVersion: tls.VersionTLS12},
-			Protocols: new(http.Protocols),
-			ErrorLog:  log.New(io.Discard, "", 0), // injected faults would fill it
-		}
-		server.Protocols.SetHTTP1(true)
-		s.servers[i] = server
-		s.serving.Go(func() { server.ServeTLS(l, "", "") })
+		s.serving.Go(func() { s.server.ServeTLS(l, "", "") })
 	}
 	return s, nil
 }
 
 // Close stops the server, closes its connections and waits for its handlers to return.
 func (s *Server) Close() error {
-	var closed bool
-	s.Do(func() { closed, s.closed = s.closed, true })
-	if closed {
+	if Get(s, func() (closed bool) { closed, s.closed = s.closed, true; return closed }) {
 		return http.ErrServerClosed
 	}
 	close(s.stop)
-	var err error
-	for _, server := range s.servers {
-		err = cmp.Or(err, server.Close())
-	}
+	err := s.server.Close()
 	s.serving.Wait()
 	// The servers do not close connections that were accepted during Close.
 	for _, l := range s.listeners {
@@ -130,6 +118,13 @@ func (s *Server) Do(f func()) {
 	f()
 }
 
+// Get returns the result of f, called with the server's lock held.
+func Get[T any](s *Server, f func() T) T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f()
+}
+
 // Endpoints returns the base URLs, https://127.0.0.1:port, of the primary and the
 // secondary endpoint.
 func (s *Server) Endpoints() []string { return []string{s.endpoint(0), s.endpoint(1)} }
@@ -138,17 +133,6 @@ func (s *Server) endpoint(i int) string { return "https://" + s.listeners[i].Add
 
 // Listener returns the listener of an endpoint, 0 or 1.
 func (s *Server) Listener(i int) *network.Listener { return s.listeners[i] }
-
-// Client returns a client that trusts the server, and does not follow redirects.
-func (s *Server) Client() *http.Client {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(authority().pem)
-	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       time.Minute,
-	}
-}
 
 // CA returns the certificate, in PEM, of the CA that issued the endpoints' TLS certificate.
 // All servers of a process have the same.
@@ -191,29 +175,24 @@ func (s *Server) Observe(f func(Request)) { s.Do(func() { s.observe = f }) }
 // Requests returns the newest requests received, at most 10,000, oldest first. A request
 // is logged before the first byte of its answer is sent.
 func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+	return Get(s, func() []Request { return slices.Clone(s.requests) })
 }
 
 // ClearRequests empties the log.
 func (s *Server) ClearRequests() { s.Do(func() { s.requests = nil }) }
 
-func (s *Server) serve(endpoint int, w http.ResponseWriter, r *http.Request) {
-	var closed bool
-	s.Do(func() {
-		if closed = s.closed; !closed {
-			s.serving.Add(1) // Close waits
-		}
-	})
-	if closed {
-		panic(http.ErrAbortHandler)
-	}
-	defer s.serving.Done()
-
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	s.Do(func() {
+		if err != nil || s.closed {
+			panic(http.ErrAbortHandler)
+		}
+		s.serving.Add(1) // Close waits
+	})
+	defer s.serving.Done()
+	endpoint := 0
+	if r.Context().Value(http.LocalAddrContextKey).(net.Addr).String() == s.listeners[1].Addr().String() {
+		endpoint = 1
 	}
 	a := &Answer{Status: http.StatusOK, Header: make(http.Header), other: s.endpoint(1-endpoint) + r.RequestURI}
 	s.Do(func() {

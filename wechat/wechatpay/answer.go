@@ -1,8 +1,5 @@
 package wechatpay
 
-// This file signs answers and notifications, and has the faults that concern the
-// signature or the encoding. Package sandbox has the others.
-
 import (
 	"bytes"
 	"compress/gzip"
@@ -86,9 +83,6 @@ func WrongSignature() sandbox.Fault { return fault(func(s *signing) { s.forged =
 // SignatureProbe sends a wrong signature that begins with WECHATPAY/SIGNTEST/, as WeChat
 // Pay does now and then to find out whether a merchant verifies signatures.
 func SignatureProbe() sandbox.Fault { return fault(func(s *signing) { s.probe = true }) }
-
-// Stale signs with a timestamp of 6 minutes ago.
-func Stale() sandbox.Fault { return Stamped(-6 * time.Minute) }
 
 // Stamped signs with a timestamp that is off by d.
 func Stamped(d time.Duration) sandbox.Fault {

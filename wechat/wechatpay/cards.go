@@ -1,7 +1,5 @@
 package wechatpay
 
-// This file has the users' cards, what users do with them, and the operations on them.
-
 import (
 	"cmp"
 	"encoding/json"
@@ -98,10 +96,9 @@ func (s *Sandbox) OpenCard(value, openid string) (opened UserCard, jump *Jump, e
 }
 
 func (s *Sandbox) open(t *token, openid string) (*UserCard, *Jump) {
-	c := s.newUserCard(t.merchant, t.brandID, t.cardID, openid)
-	s.cards = append(s.cards, c)
+	c := s.addCard(t.merchant, t.brandID, t.cardID, openid)
 	if t.brandID != "" {
-		s.notifyBrand(c, notification{event: brandCardCreated}, "用户开通会员卡通知")
+		s.notify(s.brandAddress, s.brandNotification(c, brandCardCreated, "用户开通会员卡通知"))
 		return c, nil
 	}
 	c.OuterStr = t.permission["outer_str"]
@@ -142,9 +139,10 @@ func (c *UserCard) jump(permission map[string]string) *Jump {
 // remains UNACTIVATED.
 func (s *Sandbox) Forge(brandID, cardID, openid string) (forged UserCard) {
 	s.Do(func() {
-		c := s.newUserCard(s.own(), brandID, cardID, openid)
-		s.cards = append(s.cards, c)
-		s.notifyBrand(c, notification{event: brandCardCreated, forged: true}, "用户开通会员卡通知")
+		c := s.addCard(s.own(), brandID, cardID, openid)
+		n := s.brandNotification(c, brandCardCreated, "用户开通会员卡通知")
+		n.forged = true
+		s.notify(s.brandAddress, n)
 		forged = *c
 	})
 	return forged
@@ -160,7 +158,7 @@ func (s *Sandbox) DeleteCard(code string) (deleted bool) {
 		}
 		c.State = Invalid
 		if c.BrandID != "" {
-			s.notifyBrand(c, notification{event: "BRAND_MEMBER_CARD_SP.USER_CARD.DELETE"}, "用户删除会员卡通知")
+			s.notify(s.brandAddress, s.brandNotification(c, "BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", "用户删除会员卡通知"))
 		} else {
 			s.notifyMerchant(c, "MEMBERCARD.USERCARD_MANAGE", "用户管理会员卡通知", map[string]string{"event_type": "USER_DELETE_MEMBERCARD"})
 		}
@@ -190,7 +188,6 @@ func (s *Sandbox) UserCard(code string) (c UserCard, ok bool) {
 	return c, ok
 }
 
-// findCard returns the first card for which is returns true, or nil.
 func (s *Sandbox) findCard(is func(*UserCard) bool) *UserCard {
 	i := slices.IndexFunc(s.cards, is)
 	if i < 0 {
@@ -199,25 +196,29 @@ func (s *Sandbox) findCard(is func(*UserCard) bool) *UserCard {
 	return s.cards[i]
 }
 
-func (s *Sandbox) newUserCard(m *merchant, brandID, cardID, openid string) *UserCard {
-	digits := 12
-	if brandID != "" {
-		digits = 24
-	}
-	return &UserCard{
-		BrandID: brandID, CardID: cardID, OpenID: openid, Code: sandbox.RandomDigits(digits), State: Unactivated, Opened: s.now(),
+func (s *Sandbox) brandCard(code string) *UserCard {
+	return s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
+}
+
+func (s *Sandbox) addCard(m *merchant, brandID, cardID, openid string) *UserCard {
+	c := &UserCard{
+		BrandID: brandID, CardID: cardID, OpenID: openid, Code: sandbox.RandomDigits(12), State: Unactivated, Opened: s.now(),
 		validDate: json.RawMessage(`{"type":"PERMANENT"}`), merchant: m,
 	}
+	if brandID != "" {
+		c.Code = sandbox.RandomDigits(24)
+	}
+	s.cards = append(s.cards, c)
+	return c
 }
 
-func (s *Sandbox) sampleCards() []*UserCard {
+func (s *Sandbox) addSampleCards() {
 	const cardID, openid = "pbLatjvWOibDc5-TBnbUk1pD12o0", "obLatjnx9gnqzS4myYGmLZ7LgLBA"
-	brand, merchant := s.newUserCard(s.own(), "1004", cardID, openid), s.newUserCard(s.own(), "", cardID, openid)
-	merchant.EncryptCode, merchant.ActivateTicket = sandbox.RandomBase64(33), sandbox.RandomBase64(64)
-	return []*UserCard{brand, merchant}
+	s.addCard(s.own(), "1004", cardID, openid)
+	c := s.addCard(s.own(), "", cardID, openid)
+	c.EncryptCode, c.ActivateTicket = sandbox.RandomBase64(33), sandbox.RandomBase64(64)
 }
 
-// unknownCard refuses a card, code or ticket that does not exist.
 func unknownCard() error {
 	return refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "用户会员卡不存在")
 }
@@ -230,7 +231,7 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
 		return nil, err
 	}
 	code, given := r.Segment("user_card_code"), r.Given
-	c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
+	c := s.brandCard(code)
 	switch {
 	case c == nil:
 		return nil, unknownCard()
@@ -287,7 +288,6 @@ func (s *Sandbox) checkPersonal(r *Request, pointer, name string, v any) (err er
 	return err
 }
 
-// merchantCard returns the merchant card that the path names.
 func (s *Sandbox) merchantCard(r *Request) (*UserCard, error) {
 	cardID, code := r.Segment("card_id"), r.Segment("code")
 	c := s.findCard(func(c *UserCard) bool {
@@ -311,7 +311,6 @@ func (s *Sandbox) activateCard(r *Request) (any, error) {
 	return nil, nil
 }
 
-// activate makes the user of a merchant card a member.
 func (s *Sandbox) activate(c *UserCard, membershipNumber string) {
 	c.State, c.MembershipNumber = Effective, membershipNumber
 	s.notifyMerchant(c, "MEMBERCARD.ACTIVATE_CARD", "会员卡激活通知",
@@ -337,19 +336,9 @@ func (s *Sandbox) activateInformation(r *Request) (any, error) {
 	if s.findCard(func(c *UserCard) bool { return c.ActivateTicket == ticket && c.State != Invalid }) == nil {
 		return nil, unknownCard()
 	}
-	type item struct {
-		Name      string   `json:"name"`
-		Value     string   `json:"value"`
-		ValueList []string `json:"value_list,omitempty"`
-	}
-	return map[string]any{
-		"nickname":       "张三",
-		"head_image_url": "https://wx.qlogo.cn/mmopen/sandbox/0",
-		"user_information": map[string]any{
-			"common_field_list": []item{{Name: "USER_FORM_INFO_FLAG_MOBILE", Value: "13900000000"}},
-			"custom_field_list": []item{{Name: "兴趣", ValueList: []string{"咖啡", "电影"}}},
-		},
-	}, nil
+	return json.RawMessage(`{"nickname":"张三","head_image_url":"https://wx.qlogo.cn/mmopen/sandbox/0","user_information":{` +
+		`"common_field_list":[{"name":"USER_FORM_INFO_FLAG_MOBILE","value":"13900000000"}],` +
+		`"custom_field_list":[{"name":"兴趣","value":"","value_list":["咖啡","电影"]}]}}`), nil
 }
 
 func (s *Sandbox) decryptCode(r *Request) (any, error) {

@@ -1,13 +1,16 @@
 package wechatpay
 
-// This file sends notifications, signed and encrypted, and retries them.
-
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"encoding/base64"
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -76,14 +79,10 @@ const (
 
 // Deliveries returns the newest attempts to deliver notifications, at most 10,000, in the
 // order in which they ended.
-func (s *Sandbox) Deliveries() (attempts []Attempt) {
-	s.Do(func() { attempts = slices.Clone(s.attempts) })
-	return attempts
+func (s *Sandbox) Deliveries() []Attempt {
+	return sandbox.Get(s.Server, func() []Attempt { return slices.Clone(s.attempts) })
 }
 
-const maxAttempts = 10_000 // kept in the log
-
-// notifier sends the notifications.
 type notifier struct {
 	local                         string // the address of NotifyAt
 	localHeader                   http.Header
@@ -107,9 +106,7 @@ func (n *notifier) start() {
 	}
 }
 
-// notification is a notification to be delivered.
 type notification struct {
-	to                   *merchant // whose APIv3 key encrypts it
 	url, id, event, code string
 	body                 []byte
 	forged               bool
@@ -118,68 +115,60 @@ type notification struct {
 
 const brandCardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 
-// notifyBrand sends a notification of a brand card.
-func (s *Sandbox) notifyBrand(c *UserCard, n notification, summary string) {
-	n.code, n.to = c.Code, c.merchant
-	s.notify(s.brandAddress, n, summary, "user_card", "user_card", c.notified())
-}
-
-// notified returns a brand card as it is in notifications.
-func (c *UserCard) notified() map[string]any {
+func (s *Sandbox) brandNotification(c *UserCard, event, summary string) *notification {
 	resource := c.resource()
 	resource["phone_number"] = "13900000000"
-	return resource
+	n := s.write(c.merchant, event, summary, "user_card", "user_card", resource)
+	n.code = c.Code
+	return n
 }
 
 // Notification returns a freshly signed notification that a brand card was opened, without
 // sending it. ok is false if there is no brand card with the code.
 func (s *Sandbox) Notification(code string) (header http.Header, body []byte, ok bool) {
 	s.Do(func() {
-		c := s.findCard(func(c *UserCard) bool { return c.BrandID != "" && c.Code == code })
-		if ok = c != nil; !ok {
-			return
+		if c := s.brandCard(code); c != nil {
+			n := s.brandNotification(c, brandCardCreated, "用户开通会员卡通知")
+			header, body, ok = n.sign(Regular, s.signingKey(publicKeyPrefix), s.now()), n.body, true
 		}
-		n := notification{event: brandCardCreated, to: c.merchant}
-		s.write(&n, "用户开通会员卡通知", "user_card", "user_card", c.notified())
-		header, body = n.sign(Regular, s.keyFor(&n), s.now()), n.body
 	})
 	return header, body, ok
 }
 
-// notifyMerchant sends a notification of a merchant card.
 func (s *Sandbox) notifyMerchant(c *UserCard, event, summary string, resource map[string]string) {
 	maps.Copy(resource, map[string]string{"event_time": rfc3339(s.now()), "openid": c.OpenID, "card_id": c.CardID, "code": c.Code})
 	if c.OuterStr != "" {
 		resource["outer_str"] = c.OuterStr
 	}
-	s.notify(s.merchantAddress, notification{event: event, code: c.Code, to: c.merchant}, summary, "membercard", "", resource)
+	n := s.write(c.merchant, event, summary, "membercard", "", resource)
+	n.code = c.Code
+	s.notify(s.merchantAddress, n)
 }
 
-// notify sends a notification to an address, unless that is empty.
-func (s *Sandbox) notify(address string, n notification, summary, originalType, associatedData string, resource any) {
-	if address == "" || s.ctx.Err() != nil {
-		return
-	}
-	n.url, n.delivery = address, s.delivery
-	s.write(&n, summary, originalType, associatedData, resource)
-	s.deliveries.Go(func() { s.deliver(&n) })
-}
-
-// write sets a notification's ID and body.
-func (s *Sandbox) write(n *notification, summary, originalType, associatedData string, resource any) {
+// write returns a notification for a merchant, whose APIv3 key encrypts the resource.
+func (s *Sandbox) write(to *merchant, event, summary, originalType, associatedData string, resource any) *notification {
 	id := sandbox.RandomText(32)
-	n.id = id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
-	n.body = sandbox.JSON(map[string]any{
-		"id":            n.id,
+	id = id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
+	return &notification{id: id, event: event, body: sandbox.JSON(map[string]any{
+		"id":            id,
 		"create_time":   rfc3339(s.now()),
-		"event_type":    n.event,
+		"event_type":    event,
 		"resource_type": "encrypt-resource",
 		"summary":       summary,
 		"resource": struct {
 			OriginalType string `json:"original_type"`
 			encrypted
-		}{originalType, encrypt(n.to.apiv3Key, string(sandbox.JSON(resource)), associatedData)},
-	})
+		}{originalType, encrypt(to.apiv3Key, string(sandbox.JSON(resource)), associatedData)},
+	})}
+}
+
+// notify sends a notification to an address, unless that is empty.
+func (s *Sandbox) notify(address string, n *notification) {
+	if address == "" || s.ctx.Err() != nil {
+		return
+	}
+	n.url, n.delivery = address, s.delivery
+	s.deliveries.Go(func() { s.deliver(n) })
 }
 
 // sign returns the header of an attempt to deliver a notification, signed with a key.
@@ -190,21 +179,10 @@ func (n *notification) sign(kind Kind, key signingKey, now time.Time) http.Heade
 		"Request-ID":   {sandbox.RandomText(32)}, // spelt so, as WeChat Pay does
 		"User-Agent":   {"Mozilla/4.0"},          // WeChat Pay's
 	}
-	signing := &signing{time: now, key: key, probe: kind == Probing}
-	signing.sign(header, n.body)
+	(&signing{time: now, key: key, probe: kind == Probing}).sign(header, n.body)
 	return header
 }
 
-// keyFor returns the key that signs a notification. A forged one names the right key.
-func (s *Sandbox) keyFor(n *notification) signingKey {
-	key := s.signingKey(publicKeyPrefix)
-	if n.forged {
-		key.key = s.unknown.key
-	}
-	return key
-}
-
-// deliver delivers a notification.
 func (s *Sandbox) deliver(n *notification) {
 	if !s.pause(n.delivery.Delay) {
 		return
@@ -247,21 +225,19 @@ func (s *Sandbox) troubles(t Trouble) (happens bool) {
 
 // attempt sends a notification, logs the attempt, and reports whether it succeeded.
 func (s *Sandbox) attempt(n *notification, a Attempt) (ok bool) {
-	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
 	var key signingKey
-	s.Do(func() { key = s.keyFor(n) })
+	s.Do(func() {
+		if key = s.signingKey(publicKeyPrefix); n.forged {
+			key.key = s.unknown.key // under the right key's name
+		}
+	})
+	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
 	a.Header = n.sign(a.Kind, key, a.Time)
 	a.Status = s.post(n, a.Header)
-	s.Do(func() {
-		if len(s.attempts) >= maxAttempts {
-			s.attempts = s.attempts[1:]
-		}
-		s.attempts = append(s.attempts, a)
-	})
+	s.Do(func() { s.attempts = append(s.attempts[max(0, len(s.attempts)-9_999):], a) })
 	return a.Status/100 == 2 && !a.Lost
 }
 
-// post sends a notification and returns the status of the answer, or 0.
 func (s *Sandbox) post(n *notification, header http.Header) int {
 	ctx, cancel := context.WithTimeout(s.ctx, n.delivery.Timeout)
 	defer cancel()
@@ -280,8 +256,59 @@ func (s *Sandbox) post(n *notification, header http.Header) int {
 		return 0
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)); err != nil {
+	if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != io.EOF && err != nil {
 		return 0
 	}
 	return resp.StatusCode
+}
+
+// NotifyAt sets the address of notifications of brand cards (the notify_url of their
+// templates) and of merchant cards (the callback address). If it is empty, which is the
+// default, none are sent. Unlike an address in a request, it may use http.
+func (s *Sandbox) NotifyAt(address string) {
+	s.Do(func() { s.local, s.brandAddress, s.merchantAddress = address, address, address })
+}
+
+// NotifyWith adds headers to requests to the address of [Sandbox.NotifyAt], which a proxy
+// in front of it may require. They are not in [Attempt.Header].
+func (s *Sandbox) NotifyWith(header http.Header) { s.Do(func() { s.localHeader = header }) }
+
+// checkAddress checks the notify_url of a request.
+func (s *Sandbox) checkAddress(address string) error {
+	u, err := url.Parse(address)
+	if address == "" || address == s.local ||
+		err == nil && u.Scheme == "https" && u.Host != "" && !u.ForceQuery && u.RawQuery == "" && u.Fragment == "" {
+		return nil
+	}
+	return &sandbox.Issue{Field: "/notify_url", Value: address, Text: "通知URL地址应为不携带参数的https地址", Location: "body"}
+}
+
+func (s *Sandbox) getCallback(r *Request) (any, error) {
+	return map[string]string{"notify_url": s.merchantAddress, "mchid": r.Authorization.MchID}, nil
+}
+
+func (s *Sandbox) setCallback(r *Request) (any, error) {
+	if err := s.checkAddress(r.Given["notify_url"]); err != nil {
+		return nil, err
+	}
+	s.merchantAddress = r.Given["notify_url"]
+	return s.getCallback(r)
+}
+
+func (s *Sandbox) echo(r *Request) (any, error) {
+	if err := s.checkAddress(r.Given["notify_url"]); err != nil {
+		return nil, err
+	}
+	signer, message := s.signer(r), map[string]string{"echo_message": r.Given["echo_message"]}
+	answer := map[string]string{"echo_message": message["echo_message"]}
+	if ciphertext := r.Given["encrypted_echo_message"]; ciphertext != "" {
+		plain, err := s.decrypt(r, "/encrypted_echo_message", ciphertext)
+		if err != nil {
+			return nil, err
+		}
+		back := sandbox.Must(rsa.EncryptOAEP(sha1.New(), rand.Reader, signer.key, plain, nil)) // no key is shorter than ours
+		answer["encrypted_echo_message"] = base64.StdEncoding.EncodeToString(back)
+	}
+	s.notify(r.Given["notify_url"], s.write(signer, "SECURITY_ECHO.SUCCESS", "回显成功", "security_echo", "", message))
+	return answer, nil
 }

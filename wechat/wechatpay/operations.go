@@ -1,7 +1,5 @@
 package wechatpay
 
-// This file lists the operations, and has those for certificates and tokens.
-
 import (
 	"net/http"
 	"strings"
@@ -115,7 +113,7 @@ func (s *Sandbox) listCertificates(r *Request) (any, error) {
 			SerialNo:    k.id,
 			Effective:   rfc3339(k.certificate.NotBefore),
 			Expire:      rfc3339(k.certificate.NotAfter),
-			Certificate: encrypt(signer.apiv3Key, certificatePEM(k.certificate.Raw), "certificate"),
+			Certificate: encrypt(signer.apiv3Key, encodePEM("CERTIFICATE", k.certificate.Raw), "certificate"),
 		})
 	}
 	return list, nil

@@ -1,23 +1,29 @@
-// Package wechatpay is a sandbox of WeChat Pay's APIv3. It has the operations that
-// [operations] lists, over TLS on two endpoints of the loopback interface, like
-// api.mch.weixin.qq.com and api2.mch.weixin.qq.com. It validates requests as strictly as
-// WeChat Pay, logs them and signs its answers. It sends signed and encrypted
-// notifications. It can inject the faults that a client must handle.
+// Package wechatpay is a sandbox of WeChat Pay's APIv3, with the operations of [operations].
+// It validates requests as strictly as WeChat Pay, signs its answers, and sends signed and
+// encrypted notifications. It can inject the faults that a client must handle.
 //
 // Every card template, brand and user exists, except that the values in [ReservedValues]
-// lead to the business errors of the documents. Users' cards are opened with
-// [Sandbox.OpenCard].
-//
-// The sandbox has its own merchant; [Sandbox.Enrol] registers others. All merchants share
-// the callback address and the cards.
+// lead to the business errors of the documents. All merchants share the callback address
+// and the cards.
 package wechatpay
 
 import (
+	"bytes"
+	"cmp"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"mime"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"membercard/wechat/sandbox"
@@ -39,8 +45,7 @@ const (
 // It is safe for concurrent use. Its fields are guarded by the server's lock.
 type Sandbox struct {
 	*sandbox.Server
-	now  func() time.Time
-	skew atomic.Int64 // nanoseconds that now is off
+	now func() time.Time
 
 	merchants    []*merchant
 	publicKeys   []signingKey // the last is in use
@@ -65,18 +70,17 @@ func Start() (*Sandbox, error) { return start(time.Now) }
 
 func start(now func() time.Time) (*Sandbox, error) {
 	s := &Sandbox{
-		signWith: Both, listed: true,
+		now: now, signWith: Both, listed: true,
 		limits: map[string]*limiter{brandTokens: {perSecond: 5}, confirmations: {perSecond: 5}},
-		tokens: make(map[string]*token),
+		tokens: make(map[string]*token), nonces: make(nonces),
 	}
-	s.now = func() time.Time { return now().Add(time.Duration(s.skew.Load())) }
 	s.notifier.start()
 	keys := firstKeys()
 	s.merchants = []*merchant{newMerchant(keys.merchant, sandbox.RandomText(32), now())}
 	s.publicKeys = []signingKey{newPublicKey(keys.public, now())}
 	s.certificates = []signingKey{newCertificate(keys.certificate, now().AddDate(-1, 0, 0))}
 	s.unknown = newPublicKey(keys.unknown, now())
-	s.cards = s.sampleCards()
+	s.addSampleCards()
 
 	var err error
 	s.Server, err = sandbox.Start(s.now, s.serve)
@@ -101,10 +105,6 @@ func (s *Sandbox) Keys(m Mode) { s.Do(func() { s.signWith, s.listed = m, m != Pu
 // signs. Notifications are signed with the public key.
 func (s *Sandbox) SignWith(m Mode) { s.Do(func() { s.signWith = m }) }
 
-// Skew sets the sandbox's clock off by d, for the validation of requests and the
-// signatures of answers.
-func (s *Sandbox) Skew(d time.Duration) { s.skew.Store(int64(d)) }
-
 // The limits of rates.
 const (
 	brandTokens   = "brand tokens"
@@ -121,12 +121,6 @@ func (s *Sandbox) LimitBrandTokens(perSecond int) {
 // LimitConfirmations is like [Sandbox.LimitBrandTokens], for confirmations of brand cards.
 func (s *Sandbox) LimitConfirmations(perSecond int) {
 	s.Do(func() { s.limits[confirmations].perSecond = perSecond })
-}
-
-// LimitedConfirmations returns how many confirmations of brand cards exceeded the limit.
-func (s *Sandbox) LimitedConfirmations() (n int) {
-	s.Do(func() { n = s.limits[confirmations].refused })
-	return n
 }
 
 // RefuseIf calls f for each authorized request before it takes effect, and refuses the
@@ -155,7 +149,6 @@ func (s *Sandbox) serve(r *Request, a *sandbox.Answer) {
 	a.Signing, a.Finish = signing, signing.finish
 }
 
-// process returns the answer to a request or its refusal. An answer of nil means 204.
 func (s *Sandbox) process(r *Request) (any, error) {
 	operation, allowed := sandbox.Find(operations, r)
 	var err error
@@ -165,46 +158,31 @@ func (s *Sandbox) process(r *Request) (any, error) {
 	case operation == nil:
 		err = &refusal{http.StatusMethodNotAllowed, strings.Join(allowed, ", "), "METHOD_NOT_ALLOWED", "不支持的请求方法" + r.Method, nil}
 	}
-	// All of these are done, so that the log always has the result of authorize.
-	for _, failed := range []error{checkHeader(r.Header), s.authorize(r), s.checkSerial(r.Header)} {
-		if err == nil {
-			err = failed
+	// cmp.Or calls all of them, so that the log always has the result of authorize.
+	if err = cmp.Or(err, checkHeader(r.Header), s.authorize(r), s.checkSerial(r.Header)); err != nil {
+		return nil, err
+	}
+	if s.refuseIf != nil {
+		if status, code, message := s.refuseIf(r); status != 0 {
+			return nil, refuse(status, code, message)
 		}
 	}
-	if err == nil && s.refuseIf != nil {
-		if status, code, message := s.refuseIf(r); status != 0 {
-			err = refuse(status, code, message)
-		}
+	if operation.Needs == serial && r.Header.Get("Wechatpay-Serial") == "" {
+		return nil, &sandbox.Issue{Field: "Wechatpay-Serial", Text: "HTTP header缺少微信支付平台证书序列号(Wechatpay-Serial)", Location: "header"}
+	}
+	if err = r.CheckSegments(segments); err == nil && r.Method != http.MethodGet && operation.Fields != nil {
+		err = checkBody(r)
 	}
 	if err == nil {
-		err = s.check(r, operation)
+		err = r.Parse(operation.Fields)
+	}
+	if err == nil && operation.Limit != "" {
+		err = s.limits[operation.Limit].take(r.Time)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return operation.Serve(s, r)
-}
-
-// check applies the rules that an operation has in the table.
-func (s *Sandbox) check(r *Request, o *operation) error {
-	if o.Needs == serial && r.Header.Get("Wechatpay-Serial") == "" {
-		return serialRequired()
-	}
-	if err := r.CheckSegments(segments); err != nil {
-		return err
-	}
-	if r.Method != http.MethodGet && o.Fields != nil {
-		if err := checkBody(r); err != nil {
-			return err
-		}
-	}
-	if err := r.Parse(o.Fields); err != nil {
-		return err
-	}
-	if o.Limit == "" {
-		return nil
-	}
-	return s.limits[o.Limit].take(r.Time)
 }
 
 // signingKey returns the key for the answer to a request with this Wechatpay-Serial.
@@ -215,7 +193,6 @@ func (s *Sandbox) signingKey(serial string) signingKey {
 	return s.certificates[len(s.certificates)-1]
 }
 
-// refusal is an error answer.
 type refusal struct {
 	status  int
 	allow   string         // the methods that a 405 allows
@@ -246,7 +223,6 @@ func asRefusal(err error) *refusal {
 type limiter struct {
 	perSecond int // 0 means no limit
 	recent    []time.Time
-	refused   int
 }
 
 // take counts a request, or refuses it if it exceeds the limit.
@@ -256,9 +232,135 @@ func (l *limiter) take(now time.Time) error {
 	}
 	l.recent = slices.DeleteFunc(l.recent, func(t time.Time) bool { return now.Sub(t) >= time.Second })
 	if len(l.recent) >= l.perSecond {
-		l.refused++
 		return refuse(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "请求频率超过限制，请稍后重试")
 	}
 	l.recent = append(l.recent, now)
+	return nil
+}
+
+const (
+	scheme  = "WECHATPAY2-SHA256-RSA2048"
+	maxSkew = 5 * time.Minute // between a request's timestamp and the sandbox's clock
+)
+
+func unauthorized(message string) error {
+	return refuse(http.StatusUnauthorized, "SIGN_ERROR", "Http头Authorization"+message)
+}
+
+// part is one of the five parts of the header Authorization, which are in any order:
+//
+//	WECHATPAY2-SHA256-RSA2048 mchid="…",nonce_str="…",signature="…",timestamp="…",serial_no="…"
+var part = regexp.MustCompile(`^(mchid|serial_no|nonce_str|timestamp|signature)="([^" ]+)"$`)
+
+func parseAuthorization(header []string) (a sandbox.Authorization, err error) {
+	malformed := unauthorized("值格式错误，请参考《微信支付商户REST API签名规则》")
+	if len(header) != 1 {
+		return a, malformed
+	}
+	name, rest, _ := strings.Cut(header[0], " ")
+	if name != scheme {
+		return a, unauthorized("认证类型不正确，应为" + scheme)
+	}
+	given := make(map[string]string)
+	parts := strings.Split(rest, ",")
+	for _, text := range parts {
+		if p := part.FindStringSubmatch(text); p != nil {
+			given[p[1]] = p[2]
+		}
+	}
+	if len(parts) != 5 || len(given) != 5 {
+		return a, malformed
+	}
+	return sandbox.Authorization{
+		MchID: given["mchid"], SerialNo: given["serial_no"], NonceStr: given["nonce_str"], Timestamp: given["timestamp"], Signature: given["signature"],
+	}, nil
+}
+
+// authorize checks that a merchant signed the request within maxSkew and that it is not a
+// replay. It sets r.Authorization and r.Verified.
+func (s *Sandbox) authorize(r *Request) (err error) {
+	if r.Authorization, err = parseAuthorization(r.Header["Authorization"]); err != nil {
+		return err
+	}
+	a := r.Authorization
+	signer, known := s.find(a.MchID, a.SerialNo, r.Time)
+	if !known {
+		return unauthorized("中的商户号mchid不存在")
+	}
+	if signer == nil {
+		return refuse(http.StatusUnauthorized, "SIGN_ERROR", "商户证书序列号有误。请使用签名私钥匹配的证书序列号")
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n", r.Method, r.URI, a.Timestamp, a.NonceStr, r.Body))
+	signature, err := base64.StdEncoding.Strict().DecodeString(a.Signature)
+	if err != nil || rsa.VerifyPKCS1v15(signer.key, crypto.SHA256, sum[:], signature) != nil {
+		return refuse(http.StatusUnauthorized, "SIGN_ERROR", "错误的签名，验签失败")
+	}
+	r.Verified = true
+
+	seconds, err := strconv.ParseUint(a.Timestamp, 10, 32)
+	if err != nil || r.Time.Sub(time.Unix(int64(seconds), 0)).Abs() > maxSkew {
+		return unauthorized("中的timestamp与当前时间相差超过5分钟")
+	}
+	if !s.nonces.add(a.NonceStr, a.Signature, r.Time) {
+		return unauthorized("中的nonce_str已被使用过")
+	}
+	return nil
+}
+
+// nonces has by nonce when it came first, and the signature with it.
+type nonces map[string]firstUse
+
+type firstUse struct {
+	at        time.Time
+	signature string
+}
+
+// add reports whether the nonce is new, or belongs to the same request: libraries send a
+// request again as it is.
+func (n nonces) add(nonce, signature string, now time.Time) bool {
+	old := func(_ string, u firstUse) bool { return now.Sub(u.at) > 2*maxSkew } // can't be replayed
+	if u, ok := n[nonce]; ok && !old(nonce, u) {
+		return u.signature == signature
+	}
+	if len(n)%10_000 == 9_999 {
+		maps.DeleteFunc(n, old)
+	}
+	n[nonce] = firstUse{now, signature}
+	return true
+}
+
+// checkHeader checks Accept and User-Agent. The documents require application/json; WeChat
+// Pay's own Go SDK sends */*.
+func checkHeader(h http.Header) error {
+	accept := strings.Join(h.Values("Accept"), ",")
+	if accept == "" || h.Get("User-Agent") == "" {
+		return refuse(http.StatusBadRequest, "PARAM_ERROR", "Http头缺少Accept或User-Agent")
+	}
+	if !strings.Contains(accept, "application/json") && !strings.Contains(accept, "*/*") && !strings.Contains(accept, "application/*") {
+		return invalidRequest("Http头Accept应为application/json")
+	}
+	return nil
+}
+
+// checkSerial refuses a request whose Wechatpay-Serial is not one of the sandbox's keys.
+func (s *Sandbox) checkSerial(h http.Header) error {
+	serial := h.Get("Wechatpay-Serial")
+	if serial == "" || s.keyNamed(serial) != nil {
+		return nil
+	}
+	return &sandbox.Issue{Field: "Wechatpay-Serial", Value: serial, Text: "平台证书序列号Wechatpay-Serial错误", Location: "header"}
+}
+
+// checkBody checks the Content-Type, and that the body has only characters of up to three
+// bytes in UTF-8, also where they are escaped.
+func checkBody(r *Request) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return invalidRequest("Http头Content-Type应为application/json")
+	}
+	var body any
+	_ = json.Unmarshal(r.Body, &body) // Parse refuses what is not JSON
+	if bytes.ContainsFunc(sandbox.JSON(body), func(c rune) bool { return c > 0xffff }) {
+		return &sandbox.Issue{Text: "请求报文只支持UTF-8编码的1至3字节的字符", Location: "body"}
+	}
 	return nil
 }
