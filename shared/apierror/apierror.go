@@ -47,9 +47,9 @@ type Detail struct {
 	Issue    string `json:"issue"`           // what is wrong, as the predicate of a sentence about the field
 	Location string `json:"location"`        // the first part of Field: "body", "path" or "query"
 
-	// Foreign is the number of names at the end of Field that are in no document,
+	// Undocumented is the number of names at the end of Field that are in no document,
 	// because the caller or WeChat chose them. They must not be logged.
-	Foreign int `json:"-"`
+	Undocumented int `json:"-"`
 }
 
 // Error returns the code and the cause, or the message if there is no cause. It is for

@@ -19,11 +19,11 @@ var documented = [...]string{
 
 // KnownField returns Field without the names at its end that may not be logged.
 func (d *Detail) KnownField() string {
-	if d.Foreign == 0 {
+	if d.Undocumented == 0 {
 		return d.Field
 	}
 	names := strings.Split(d.Field, "/")
-	return strings.Join(append(names[:len(names)-d.Foreign], "…"), "/")
+	return strings.Join(append(names[:len(names)-d.Undocumented], "…"), "/")
 }
 
 // undocumented returns how many names at the end of a JSON pointer that WeChat sent may

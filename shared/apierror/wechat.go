@@ -38,7 +38,7 @@ func FromWeChat(a Answer) *Error {
 	}
 	switch {
 	case a.Detail != nil:
-		a.Detail.Foreign = undocumented(a.Detail.Field)
+		a.Detail.Undocumented = undocumented(a.Detail.Field)
 		if strings.Contains(a.Detail.Field, "Wechatpay-Serial") { // the key that the request names
 			e.Cure = publicKeyCure
 		}

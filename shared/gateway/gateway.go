@@ -171,7 +171,7 @@ func (r *Request) Decode(into any) error {
 
 // Fault returns the PARAM_ERROR for a fault of the body.
 func Fault(f strictjson.Fault) error {
-	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Foreign: f.Chosen})
+	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Undocumented: f.Chosen})
 }
 
 // Response is a successful response.
@@ -294,7 +294,7 @@ func cause(e *apierror.Error) string {
 	switch {
 	case e.Cause != nil:
 		return e.Cause.Error()
-	case e.Detail != nil && e.Detail.Foreign > 0:
+	case e.Detail != nil && e.Detail.Undocumented > 0:
 		return "a field whose name the caller chose " + e.Detail.Issue
 	}
 	return e.Message

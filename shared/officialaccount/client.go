@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -109,29 +108,12 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	var attempts atomic.Int32
 	answer, err := wechat.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
 		repeated := attempts.Add(1) > 1
-		request, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
-		if err != nil {
-			return nil, errors.New("the request can't be made") // err contains the URL, and so the query
+		answer, err := send(ctx, wechat, method, endpoint+path, body)
+		if err == nil {
+			err = tryAgain(check(answer), repeated)
 		}
-		if body != nil {
-			request.Header.Set("Content-Type", "application/json")
-		}
-		response, err := wechat.HTTP().Do(request)
 		if err != nil {
 			return nil, err
-		}
-		content, err := io.ReadAll(response.Body)
-		if err != nil {
-			return nil, err
-		}
-		answer := &upstream.Answer{Status: response.StatusCode, Header: response.Header, Body: repair(content)}
-		switch refused := check(answer); {
-		case IsErrcode(refused, apierror.Busy):
-			return nil, &transient{refused, apierror.Busy, nil}
-		case repeated && IsErrcode(refused, apierror.LoginCodeUsed):
-			// An earlier attempt probably used the code. That attempt may still be under
-			// way, and will have the answer.
-			return nil, &transient{refused, apierror.LoginCodeUsed, upstream.ErrUnderWay}
 		}
 		return answer, nil
 	}, options...)
@@ -145,6 +127,36 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 		return nil, err
 	}
 	return answer, nil
+}
+
+// send makes one attempt.
+func send(ctx context.Context, wechat *upstream.Client, method, url string, body []byte) (*upstream.Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("the request can't be made") // err contains the URL, and so the query
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := wechat.Send(request)
+	if err != nil {
+		return nil, err
+	}
+	answer.Body = repair(answer.Body)
+	return answer, nil
+}
+
+// tryAgain returns an error if another attempt may succeed after a refusal, or nil.
+func tryAgain(refused error, repeated bool) error {
+	switch {
+	case IsErrcode(refused, apierror.Busy):
+		return &transient{refused, apierror.Busy, nil}
+	case repeated && IsErrcode(refused, apierror.LoginCodeUsed):
+		// An earlier attempt probably used the code. That attempt may still be under way,
+		// and will have the answer.
+		return &transient{refused, apierror.LoginCodeUsed, upstream.ErrUnderWay}
+	}
+	return nil
 }
 
 // withoutToken returns an error without WeChat's errmsg if that quotes the access token,
@@ -174,7 +186,7 @@ func (t *transient) Unwrap() error { return t.cause }
 func check(answer *upstream.Answer) error {
 	switch {
 	case apierror.Transient(answer.Status):
-		return answer.Failed(apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()}))
+		return answer.WithRequestID(apierror.FromWeChat(apierror.Answer{Status: answer.Status, RetryAfter: answer.RetryAfter()}))
 	case answer.Status != http.StatusOK:
 		return answer.Invalid(fmt.Errorf("WeChat answered status %d", answer.Status))
 	}
@@ -191,7 +203,7 @@ func check(answer *upstream.Answer) error {
 	}
 	var errmsg string
 	_ = json.Unmarshal(body["errmsg"], &errmsg) // the errcode alone is enough
-	return answer.Failed(apierror.FromErrcode(errcode, errmsg))
+	return answer.WithRequestID(apierror.FromErrcode(errcode, errmsg))
 }
 
 // Generated returns a member of an answer that WeChat generated, such as a token or a code.

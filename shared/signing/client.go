@@ -241,7 +241,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 		}
 		certificates, err := keys.decrypt(answer.Body)
 		if errors.Is(err, errWrongAPIv3Key) {
-			return answer.Failed(apierror.APIv3KeyUnusable(err))
+			return answer.WithRequestID(apierror.APIv3KeyUnusable(err))
 		}
 		if err == nil {
 			err = keys.with(certificates).validate(ctx, answer)
@@ -266,7 +266,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 // noList returns the error for an answer to the download that is not a list. The caller's
 // request is not the reason, whatever the status is.
 func noList(answer *upstream.Answer) error {
-	return answer.Failed(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
+	return answer.WithRequestID(apierror.NoCertificates(fmt.Errorf("WeChat Pay answered GET /v3/certificates with %d: the merchant may have no platform certificates", answer.Status)))
 }
 
 // send signs and sends a request. Each attempt has its own signature, because a nonce can
@@ -306,7 +306,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verif
 	case err != nil:
 		return nil, err
 	case answer.Status == http.StatusUnauthorized:
-		return nil, answer.Failed(apierror.SignatureRefused(errRefused))
+		return nil, answer.WithRequestID(apierror.SignatureRefused(errRefused))
 	case isRedirect(answer):
 		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d, which is not followed", answer.Status))
 	}
@@ -320,7 +320,7 @@ func isRedirect(answer *upstream.Answer) bool {
 // notTrusted returns the error for an answer whose verification failed.
 func notTrusted(answer *upstream.Answer, err error) error {
 	if errors.Is(err, errUnknownKey) {
-		return answer.Failed(apierror.UnknownKey(err))
+		return answer.WithRequestID(apierror.UnknownKey(err))
 	}
 	return answer.Invalid(err)
 }

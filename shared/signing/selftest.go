@@ -138,7 +138,7 @@ func (c *Client) selfTest(ctx context.Context, merchant *Merchant, notifyURL str
 	invalid := func(cause, cure string) error {
 		e := apierror.InvalidResponse(errors.New(cause))
 		e.Cure = cure
-		return answer.Failed(e)
+		return answer.WithRequestID(e)
 	}
 	const repeat = "the answer is signed by WeChat Pay, but it is not that of this self-test: repeat the check; if it lasts, give request_id to WeChat Pay's support"
 	var received string

@@ -81,14 +81,14 @@ func (a *Answer) RetryAfter() time.Duration {
 	return min(max(wait, 0), time.Hour)
 }
 
-// Failed returns e with the answer's Request-ID.
-func (a *Answer) Failed(e *apierror.Error) error {
+// WithRequestID returns e with the answer's Request-ID.
+func (a *Answer) WithRequestID(e *apierror.Error) error {
 	e.RequestID = a.RequestID()
 	return e
 }
 
 // Invalid returns the INVALID_RESPONSE error for an answer that can't be used.
-func (a *Answer) Invalid(cause error) error { return a.Failed(apierror.InvalidResponse(cause)) }
+func (a *Answer) Invalid(cause error) error { return a.WithRequestID(apierror.InvalidResponse(cause)) }
 
 // RequireObject returns the error of [Answer.Invalid] unless the answer is a JSON object.
 func (a *Answer) RequireObject() error {
