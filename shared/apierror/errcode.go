@@ -108,7 +108,7 @@ var errcodeSolutions = map[int]string{
 func addressIn(text string) string {
 	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == ' ' || c == ',' }) {
 		if address, err := netip.ParseAddr(word); err == nil {
-			return address.Unmap().String()
+			return address.Unmap().WithZone("").String() // a zone may be any text
 		}
 	}
 	return ""

@@ -68,6 +68,7 @@ func TestTheMessageNamesTheIPToAllow(t *testing.T) {
 		{"invalid ip 203.0.113.7, not in whitelist hint: [req_id]", "203.0.113.7"},
 		{"invalid ip ::ffff:203.0.113.7, not in whitelist", "203.0.113.7"},
 		{"invalid ip 2001:db8::7, not in whitelist", "2001:db8::7"},
+		{"invalid ip 2001:db8::7%obLatjnx9gnqzS4myYGmLZ7LgLBA, not in whitelist", "2001:db8::7"},
 		{"invalid ip, not in whitelist", ""},
 		{"", ""},
 	} {
