@@ -276,16 +276,12 @@ func (a *app) clock(ctx context.Context, r *report) error {
 	}
 	var answer *upstream.Answer
 	a.during("asking WeChat Pay", func() {
-		answer, err = wechat.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+		answer, err = wechat.Do(ctx, false, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
 			request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/", nil)
 			if err != nil {
 				return nil, err
 			}
-			response, err := wechat.HTTP().Do(request)
-			if err != nil {
-				return nil, err
-			}
-			return &upstream.Answer{Status: response.StatusCode, Header: response.Header}, response.Body.Close()
+			return wechat.Send(request)
 		})
 	})
 	if err != nil {

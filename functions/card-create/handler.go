@@ -12,7 +12,6 @@ import (
 	"membercard/shared/gateway"
 	"membercard/shared/officialaccount"
 	"membercard/shared/strictjson"
-	"membercard/shared/upstream"
 	"membercard/shared/validation"
 )
 
@@ -140,8 +139,8 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	// Once, because each call that WeChat carries out creates a card.
-	answer, err := wechat.Post(ctx, "/card/create", content, upstream.Once)
+	// Each call that WeChat carries out creates a card.
+	answer, err := wechat.PostOnce(ctx, "/card/create", content)
 	if err != nil {
 		return nil, unclearOutcome.Apply(err)
 	}

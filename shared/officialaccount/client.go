@@ -50,16 +50,25 @@ func (c *Client) Warm(ctx context.Context) {
 	both.Wait()
 }
 
-// Post calls an operation such as /card/get with a body, which [strictjson.Encode] encodes. The answer has errcode 0.
-// The error is an [apierror.Error]. If WeChat calls the access token invalid, it is
-// replaced and the call is repeated once. For an operation that must not be done twice,
-// such as /card/create, pass [upstream.Once].
-func (c *Client) Post(ctx context.Context, path string, body any, options ...upstream.Option) (*upstream.Answer, error) {
+// Post calls an operation such as /card/get with a body, which [strictjson.Encode] encodes.
+// The answer has errcode 0. The error is an [apierror.Error]. If WeChat calls the access
+// token invalid, it is replaced and the call is repeated once.
+func (c *Client) Post(ctx context.Context, path string, body any) (*upstream.Answer, error) {
+	return c.post(ctx, path, body, false)
+}
+
+// PostOnce is [Client.Post] for an operation that must not be done twice, such as
+// /card/create; see [upstream.Client.Do].
+func (c *Client) PostOnce(ctx context.Context, path string, body any) (*upstream.Answer, error) {
+	return c.post(ctx, path, body, true)
+}
+
+func (c *Client) post(ctx context.Context, path string, body any, once bool) (*upstream.Answer, error) {
 	content, err := strictjson.Encode(body)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.withToken(ctx, http.MethodPost, path, nil, content, options)
+	answer, err := c.withToken(ctx, http.MethodPost, path, nil, content, once)
 	var errcode int
 	if err == nil && !strictjson.Member(answer.Body, "errcode", &errcode) {
 		return nil, answer.Invalid(errors.New("the answer has no errcode"))
@@ -70,28 +79,28 @@ func (c *Client) Post(ctx context.Context, path string, body any, options ...ups
 // Get is [Client.Post] for an operation that takes its parameters in the query. Its
 // answer may have no errcode.
 func (c *Client) Get(ctx context.Context, path string, query url.Values) (*upstream.Answer, error) {
-	return c.withToken(ctx, http.MethodGet, path, query, nil, nil)
+	return c.withToken(ctx, http.MethodGet, path, query, nil, false)
 }
 
-func (c *Client) withToken(ctx context.Context, method, path string, query url.Values, body []byte, options []upstream.Option) (*upstream.Answer, error) {
+func (c *Client) withToken(ctx context.Context, method, path string, query url.Values, body []byte, once bool) (*upstream.Answer, error) {
 	token, err := c.use(ctx)
 	if err != nil {
 		return nil, err
 	}
-	call := func() (*upstream.Answer, error) {
+	try := func() (*upstream.Answer, error) {
 		with := url.Values{"access_token": {token}}
 		maps.Copy(with, query)
-		answer, err := Call(ctx, c.upstream, method, path, with, body, options...)
+		answer, err := call(ctx, c.upstream, method, path, with, body, once)
 		return answer, withoutToken(err, token)
 	}
-	answer, err := call()
+	answer, err := try()
 	if !IsErrcode(err, apierror.TokenInvalid...) {
 		return answer, err
 	}
 	if token, err = c.replace(ctx, token); err != nil {
 		return nil, err
 	}
-	return call()
+	return try()
 }
 
 // Call makes a call that needs no access token, or has it in its query. The answer is a
@@ -101,12 +110,16 @@ func (c *Client) withToken(ctx context.Context, method, path string, query url.V
 //
 // While WeChat is busy (errcode −1), the call is tried again. It is not tried again after
 // an errcode for a quota or a rate limit (45009, 45011).
-func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, options ...upstream.Option) (*upstream.Answer, error) {
+func Call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte) (*upstream.Answer, error) {
+	return call(ctx, wechat, method, path, query, body, false)
+}
+
+func call(ctx context.Context, wechat *upstream.Client, method, path string, query url.Values, body []byte, once bool) (*upstream.Answer, error) {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
 	var attempts atomic.Int32
-	answer, err := wechat.Do(ctx, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+	answer, err := wechat.Do(ctx, once, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
 		repeated := attempts.Add(1) > 1
 		answer, err := send(ctx, wechat, method, endpoint+path, body)
 		if err == nil {
@@ -116,7 +129,7 @@ func Call(ctx context.Context, wechat *upstream.Client, method, path string, que
 			return nil, err
 		}
 		return answer, nil
-	}, options...)
+	})
 	if again, ok := errors.AsType[*transient](err); ok {
 		return nil, again.refusal
 	}

@@ -758,7 +758,7 @@ func TestA429IsPassedOnAtOnce(t *testing.T) {
 	second.counts(t, nil, 0)
 }
 
-// TestOnce: with upstream.Once, WeChat carries out a request at most once.
+// TestOnce: with PostOnce, WeChat carries out a request at most once.
 func TestOnce(t *testing.T) {
 	for _, row := range []struct {
 		what   string
@@ -774,7 +774,7 @@ func TestOnce(t *testing.T) {
 	} {
 		first, second := start(t), start(t)
 		first.answer = func(int, string) reply { return row.answer }
-		_, err := newClient(newSource(), first, second).Post(t.Context(), operation, []byte(example), upstream.Once)
+		_, err := newClient(newSource(), first, second).PostOnce(t.Context(), operation, []byte(example))
 		if e, _ := errors.AsType[*apierror.Error](err); (e == nil) != (row.code == "") || e != nil && e.Code != row.code {
 			t.Errorf("%s: %v, want %s", row.what, err, row.code)
 		}
@@ -789,7 +789,7 @@ func TestOnce(t *testing.T) {
 			}
 			return says(good)
 		}
-		if _, err := newClient(newSource(), w).Post(t.Context(), operation, []byte(example), upstream.Once); err != nil {
+		if _, err := newClient(newSource(), w).PostOnce(t.Context(), operation, []byte(example)); err != nil {
 			t.Error(err)
 		}
 		w.counts(t, []bool{false, false}, 2)
@@ -797,7 +797,7 @@ func TestOnce(t *testing.T) {
 	t.Run("no connection", func(t *testing.T) {
 		down, up := start(t), start(t)
 		down.Close()
-		if _, err := newClient(newSource(), down, up).Post(t.Context(), operation, []byte(example), upstream.Once); err != nil {
+		if _, err := newClient(newSource(), down, up).PostOnce(t.Context(), operation, []byte(example)); err != nil {
 			t.Error(err)
 		}
 		up.counts(t, []bool{false}, 1)

@@ -82,10 +82,11 @@ func (c *Client) PostChange(ctx context.Context, path string, body any) (*upstre
 	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, changes: true})
 }
 
-// PostOnce is [Client.Post] with [upstream.Once]. An answer that is not trusted is not
-// asked for again, because WeChat Pay may have carried out the request.
+// PostOnce is [Client.Post] for an operation that must not be done twice; see
+// [upstream.Client.Do]. An answer that is not trusted is not asked for again, because WeChat
+// Pay may have carried out the request.
 func (c *Client) PostOnce(ctx context.Context, path string, body any) (*upstream.Answer, error) {
-	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, options: []upstream.Option{upstream.Once}})
+	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, once: true})
 }
 
 // Get is [Client.Post] for a GET operation. The path may include a query.
@@ -101,8 +102,8 @@ func (c *Client) Patch(ctx context.Context, path string, body any) (*upstream.An
 // call is a call of an operation.
 type call struct {
 	method, path string
-	body         any // encoded with [strictjson.Encode]; nil is none
-	options      []upstream.Option
+	body         any         // encoded with [strictjson.Encode]; nil is none
+	once         bool        // see [Client.PostOnce]
 	changes      bool        // see [Client.PostChange]
 	distrusted   atomic.Bool // an answer was not trusted
 }
@@ -239,7 +240,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 			}
 			return nil
 		}
-		certificates, err := keys.decrypt(answer.Body)
+		certificates, err := keys.decryptCertificates(answer.Body)
 		if errors.Is(err, errWrongAPIv3Key) {
 			return answer.WithRequestID(apierror.APIv3KeyUnusable(err))
 		}
@@ -281,7 +282,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verif
 			return nil, err
 		}
 	}
-	answer, err := c.upstream.Do(ctx, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {
+	answer, err := c.upstream.Do(ctx, call.once, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {
 		request, err := merchant.request(attempt, call.method, endpoint+call.path, body)
 		if err != nil {
 			return nil, apierror.Config(err)
@@ -301,7 +302,7 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verif
 			return nil, fmt.Errorf("%w: %w", upstream.ErrUntrusted, err)
 		}
 		return answer, nil
-	}, call.options...)
+	})
 	switch {
 	case err != nil:
 		return nil, err

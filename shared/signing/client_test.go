@@ -712,7 +712,7 @@ func TestThePublicKeyServesWhileCertificatesAreMissing(t *testing.T) {
 	w := start(t, always(ok(publicKeyID)))
 	w.list = always(noCertificates)
 	m := modes["both"]().merchant(t)
-	m.keys.hold(must2(m.keys.decrypt([]byte(certificates(cert{serial: certA}).body))))
+	m.keys.hold(must2(m.keys.decryptCertificates([]byte(certificates(cert{serial: certA}).body))))
 	m.keys.downloadedAt = time.Now().Add(-certificateTTL - time.Hour)
 	c := client(&versions{merchants: []*Merchant{m}}, w)
 	for range 2 {
@@ -826,7 +826,7 @@ func TestACallerIsNotBlamedForTheDownload(t *testing.T) {
 
 func TestAnExpiredCertificateIsLeftOut(t *testing.T) {
 	k := &keyring{apiv3Key: apiv3Key}
-	held, err := k.decrypt([]byte(certificates(cert{serial: certA, expires: -time.Second}, cert{serial: certB}).body))
+	held, err := k.decryptCertificates([]byte(certificates(cert{serial: certA, expires: -time.Second}, cert{serial: certB}).body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -918,7 +918,7 @@ func TestAnOutageIsNotMadeWorse(t *testing.T) {
 	}
 }
 
-// TestOnce: with upstream.Once, WeChat Pay carries out a request at most once.
+// TestOnce: with PostOnce, WeChat Pay carries out a request at most once.
 func TestOnce(t *testing.T) {
 	secret := modes["public key"]
 	const newSerial, newPublicKeyID = "2AAE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", publicKeyID + "1"
@@ -981,7 +981,7 @@ func FuzzDecrypt(f *testing.F) {
 	k := &keyring{apiv3Key: apiv3Key}
 	f.Fuzz(func(t *testing.T, body []byte, plaintext string) {
 		for _, list := range [][]byte{body, []byte(listOf(encrypted(certA, plaintext, apiv3Key)))} {
-			held, err := k.decrypt(list)
+			held, err := k.decryptCertificates(list)
 			if (held == nil) != (err != nil) {
 				t.Fatalf("%v beside %v", held, err)
 			}

@@ -168,10 +168,10 @@ func inOwnWords(err error, header http.Header) error {
 	return errors.New("the signature is not that of the body, the timestamp and the nonce")
 }
 
-// decrypt returns the certificates in an answer to GET /v3/certificates. Each is
+// decryptCertificates returns the certificates in an answer to GET /v3/certificates. Each is
 // encrypted with AES-256-GCM and the APIv3 key. Expired certificates, and those
 // with a key other than RSA, are left out.
-func (k *keyring) decrypt(body []byte) (*core.CertificateMap, error) {
+func (k *keyring) decryptCertificates(body []byte) (*core.CertificateMap, error) {
 	var list struct {
 		Data []struct {
 			SerialNo  string `json:"serial_no"`

@@ -70,10 +70,10 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	if err != nil {
 		return nil, apierror.NotificationMalformed(err)
 	}
-	n.Resource, err = merchant.keys.open(resource)
+	n.Resource, err = merchant.keys.decryptResource(resource)
 	if err != nil {
 		if current, changed := cached.Newer(ctx, c.merchants, merchant); changed {
-			n.Resource, err = current.keys.open(resource)
+			n.Resource, err = current.keys.decryptResource(resource)
 		}
 	}
 	if err != nil {
@@ -228,8 +228,8 @@ func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 	return &n, e, nil
 }
 
-// open decrypts the resource of a notification with apiv3_key.
-func (k *keyring) open(e encryptedResource) (json.RawMessage, error) {
+// decryptResource decrypts the resource of a notification with apiv3_key.
+func (k *keyring) decryptResource(e encryptedResource) (json.RawMessage, error) {
 	if k.apiv3Key == "" {
 		return nil, errors.New("the merchant's secret has no apiv3_key, and notifications can't be read without it")
 	}

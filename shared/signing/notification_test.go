@@ -472,7 +472,7 @@ func FuzzNotification(f *testing.F) {
 			t.Fatalf("%+v, %v", n, err)
 		}
 		if err == nil {
-			_, _ = keys.open(resource)
+			_, _ = keys.decryptResource(resource)
 		}
 	})
 }

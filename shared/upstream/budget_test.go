@@ -45,7 +45,7 @@ func TestBudget(t *testing.T) {
 				s := newScripted(row.a, row.b)
 				attempts := 0
 				for range row.calls {
-					s.call(t.Context())
+					s.call(t.Context(), false)
 					attempts += len(s.asked)
 					time.Sleep(row.pause)
 				}
@@ -126,22 +126,22 @@ func TestAfterAnOutage(t *testing.T) {
 		{"61 calls succeeded", func(t *testing.T, s *scripted) {
 			s.scripts["a"], s.scripts["b"] = script{"200"}, script{"200"}
 			for range 61 {
-				s.call(t.Context())
+				s.call(t.Context(), false)
 			}
 		}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScripted("500", "500")
 			for range 30 {
-				s.call(t.Context())
+				s.call(t.Context(), false)
 			}
 			s.scripts["b"] = script{"200"}
-			if result, _ := s.call(t.Context()); result != "500" {
+			if result, _ := s.call(t.Context(), false); result != "500" {
 				t.Errorf("%s right after the outage", result)
 			}
 			row.heals(t, s)
 			s.scripts["a"], s.scripts["b"] = script{"500"}, script{"200"}
-			if result, attempts := s.call(t.Context()); result != "200" || attempts != "a b" {
+			if result, attempts := s.call(t.Context(), false); result != "200" || attempts != "a b" {
 				t.Errorf("%s: %s after %q", row.what, result, attempts)
 			}
 		})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -19,7 +18,7 @@ import (
 type call struct {
 	client    *Client
 	send      func(ctx context.Context, endpoint string) (*Answer, error)
-	once      bool     // see [Once]
+	once      bool     // see [Client.Do]
 	endpoints []string // in the order in which this call tries them
 
 	attempts  int      // number of attempts begun
@@ -34,8 +33,8 @@ type call struct {
 	failures []string // descriptions of the failed attempts, for the log record
 }
 
-func (c *Client) newCall(send func(context.Context, string) (*Answer, error), options []Option) *call {
-	once, now := slices.Contains(options, Once), wallclock.Now()
+func (c *Client) newCall(once bool, send func(context.Context, string) (*Answer, error)) *call {
+	now := wallclock.Now()
 	// The trial of an endpoint is only made if a hedge can limit its cost.
 	trial := !once && c.budget.allows(now)
 	return &call{client: c, send: send, once: once, endpoints: c.breakers.order(now, trial)}
@@ -45,7 +44,7 @@ func (c *Client) newCall(send func(context.Context, string) (*Answer, error), op
 type attempt struct {
 	endpoint string
 	hedge    bool // begun because another attempt was slow
-	once     bool // see [Once]
+	once     bool // see [Client.Do]
 	begun    time.Time
 	timer    *time.Timer // expires when the first byte is late
 
@@ -148,16 +147,7 @@ func (c *call) begin(ctx context.Context, endpoint string, hedge bool, outcomes 
 // attempt sends the request.
 func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, err error) {
 	defer apierror.Recover(ctx, &err) // a panic in a goroutine would end the process
-	answer, err = c.send(ctx, endpoint)
-	return answer, withoutURL(err)
-}
-
-// withoutURL returns an error of net/http without the URL, whose query may contain a token.
-func withoutURL(err error) error {
-	if wrapped, ok := err.(*url.Error); ok {
-		return wrapped.Err
-	}
-	return err
+	return c.send(ctx, endpoint)
 }
 
 // nextEndpoint returns the endpoint whose turn it is.

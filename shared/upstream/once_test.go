@@ -156,14 +156,14 @@ func TestOnce(t *testing.T) {
 // create makes a call that must not be made twice, with a body that takes a while
 // to write. It is replayable as far as net/http is concerned.
 func create(ctx context.Context, c *Client) (*Answer, error) {
-	return c.Do(ctx, func(ctx context.Context, endpoint string) (*Answer, error) {
+	return c.Do(ctx, true, func(ctx context.Context, endpoint string) (*Answer, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/card/create", strings.NewReader(bigBody))
 		if err != nil {
 			return nil, err
 		}
 		request.Header.Set("Idempotency-Key", "net/http repeats a request with this")
-		return send(c, request)
-	}, Once)
+		return c.Send(request)
+	})
 }
 
 // TestOnceHasItsOwnConnection: none from before, which may be dead, and none that

@@ -119,9 +119,9 @@ func newScripted(scripts ...string) *scripted {
 }
 
 // call makes a call, and says what came of it, and which endpoints were tried.
-func (s *scripted) call(ctx context.Context, options ...Option) (result, asked string) {
+func (s *scripted) call(ctx context.Context, once bool) (result, asked string) {
 	s.asked = nil
-	answer, err := s.Do(ctx, func(ctx context.Context, endpoint string) (*Answer, error) {
+	answer, err := s.Do(ctx, once, func(ctx context.Context, endpoint string) (*Answer, error) {
 		s.mu.Lock()
 		s.asked = append(s.asked, endpoint)
 		words := s.scripts[endpoint]
@@ -130,7 +130,7 @@ func (s *scripted) call(ctx context.Context, options ...Option) (result, asked s
 		}
 		s.mu.Unlock()
 		return play(ctx, words[0])
-	}, options...)
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -256,12 +256,8 @@ func TestPolicy(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, row.left)
 					defer cancel()
 				}
-				var options []Option
-				if row.once {
-					options = append(options, Once)
-				}
 				begun := time.Now()
-				result, attempts := s.call(ctx, options...)
+				result, attempts := s.call(ctx, row.once)
 				took := time.Since(begun)
 				if result != row.result || attempts != row.attempts {
 					t.Errorf("%s after attempts at %q, want %s after %q", result, attempts, row.result, row.attempts)
@@ -365,12 +361,8 @@ func TestEndpointsAreRemembered(t *testing.T) {
 				s := newScripted(row.a, row.b)
 				for i, c := range row.calls {
 					time.Sleep(c.pause)
-					var options []Option
-					if c.once {
-						options = []Option{Once}
-					}
 					begun := time.Now()
-					_, attempts := s.call(t.Context(), options...)
+					_, attempts := s.call(t.Context(), c.once)
 					if took := time.Since(begun); attempts != c.attempts || took != c.took && c.took >= 0 {
 						t.Errorf("call %d: attempts at %q in %v, want %q in %v", i+1, attempts, took, c.attempts, c.took)
 					}
@@ -385,14 +377,14 @@ func TestEndpointsAreRemembered(t *testing.T) {
 func TestOneTrialAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("hang", "200")
-		s.call(t.Context())
+		s.call(t.Context(), false)
 		time.Sleep(openTime)
 		var all sync.WaitGroup
 		slow := 0
 		for range 5 {
 			all.Go(func() {
 				begun := time.Now()
-				_, err := s.Do(t.Context(), func(ctx context.Context, endpoint string) (*Answer, error) {
+				_, err := s.Do(t.Context(), false, func(ctx context.Context, endpoint string) (*Answer, error) {
 					return play(ctx, map[string]string{"a": "hang", "b": "200"}[endpoint])
 				})
 				if err != nil {
@@ -416,12 +408,12 @@ func TestOneTrialAtATime(t *testing.T) {
 func TestWithoutBudgetThereIsNoTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("hang", "200")
-		s.call(t.Context())
+		s.call(t.Context(), false)
 		time.Sleep(openTime)
 		for range 6 {
 			s.budget.spend(failureCost, time.Now())
 		}
-		if _, attempts := s.call(t.Context()); attempts != "b" {
+		if _, attempts := s.call(t.Context(), false); attempts != "b" {
 			t.Errorf("attempts at %q", attempts)
 		}
 	})
@@ -432,13 +424,13 @@ func TestThreeEndpointsThatHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("hang", "blackhole", "hang", "200")
 		begun := time.Now()
-		if result, attempts := s.call(t.Context()); result != "200" || attempts != "a b c d" {
+		if result, attempts := s.call(t.Context(), false); result != "200" || attempts != "a b c d" {
 			t.Errorf("%s after %q", result, attempts)
 		}
 		if took := time.Since(begun); took != 3*hedgeDelay+10*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
-		if _, attempts := s.call(t.Context()); attempts != "d" {
+		if _, attempts := s.call(t.Context(), false); attempts != "d" {
 			t.Errorf("then attempts at %q", attempts)
 		}
 	})
@@ -449,7 +441,7 @@ func TestTheLoserIsCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cancelled := make(chan time.Time, 1)
 		begun := time.Now()
-		_, err := New([]string{"a", "b"}).Do(t.Context(), func(ctx context.Context, endpoint string) (*Answer, error) {
+		_, err := New([]string{"a", "b"}).Do(t.Context(), false, func(ctx context.Context, endpoint string) (*Answer, error) {
 			if endpoint == "b" {
 				return play(ctx, "200")
 			}
@@ -471,7 +463,7 @@ func TestACancelledCallIsNoFailureOfTheEndpoint(t *testing.T) {
 		s := newScripted("blackhole", "200")
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
-		if result, attempts := s.call(ctx); result == "200" || attempts != "a" {
+		if result, attempts := s.call(ctx, false); result == "200" || attempts != "a" {
 			t.Errorf("%s after %q", result, attempts)
 		}
 		if s.budget.tokens != fullBucket || len(s.breakers.openUntil) != 0 {
@@ -484,7 +476,7 @@ func TestAnErrorOfTheCallerEndsTheCall(t *testing.T) {
 	want := apierror.Config(errors.New("none"))
 	for _, given := range []error{want, fmt.Errorf("wrapped: %w", want)} {
 		attempts := 0
-		answer, err := New([]string{"a", "b"}).Do(t.Context(), func(context.Context, string) (*Answer, error) {
+		answer, err := New([]string{"a", "b"}).Do(t.Context(), false, func(context.Context, string) (*Answer, error) {
 			attempts++
 			return nil, given
 		})
@@ -498,7 +490,7 @@ func TestAnErrorOfTheCallerEndsTheCall(t *testing.T) {
 func TestAPanicInAnAttempt(t *testing.T) {
 	var out bytes.Buffer
 	ctx, record := telemetry.New(&out, "MemberCard", "test").Begin(t.Context(), "")
-	_, err := New([]string{"a"}).Do(ctx, func(context.Context, string) (*Answer, error) { panic("at the disco") })
+	_, err := New([]string{"a"}).Do(ctx, false, func(context.Context, string) (*Answer, error) { panic("at the disco") })
 	record.End(ctx, slog.LevelError, "ended", "SYSTEM_ERROR")
 	if code(err) != "SYSTEM_ERROR" || strings.Contains(err.Error()+out.String(), "disco") || !strings.Contains(out.String(), "TestAPanicInAnAttempt") {
 		t.Errorf("%v, logged %s", err, out.String())
@@ -530,7 +522,7 @@ func TestAFailingEndpointDoesNotUseUpTheBudget(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newScripted(fault, "200")
 				for n := range 100 {
-					if result, attempts := s.call(t.Context()); result != "200" {
+					if result, attempts := s.call(t.Context(), false); result != "200" {
 						t.Fatalf("%s, call %d, one in %v: %s after %q", fault, n+1, pause, result, attempts)
 					}
 					time.Sleep(pause)
@@ -544,7 +536,7 @@ func TestAFailingEndpointDoesNotUseUpTheBudget(t *testing.T) {
 func TestAHedgeThatIsSlowerIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("slow:900", "slow:500")
-		if _, attempts := s.call(t.Context()); attempts != "a b" || len(s.breakers.openUntil) != 0 {
+		if _, attempts := s.call(t.Context(), false); attempts != "a b" || len(s.breakers.openUntil) != 0 {
 			t.Errorf("attempts at %q, %v are behind", attempts, s.breakers.openUntil)
 		}
 	})
@@ -560,7 +552,7 @@ func TestWrongAnswersAreNotSeen(t *testing.T) {
 			for n := range 100 {
 				wrong, again := random.IntN(10) == 0, random.IntN(10) == 0
 				s.scripts["a"] = script{map[bool]string{true: "forged", false: "200"}[wrong], map[bool]string{true: "forged", false: "200"}[again]}
-				result, attempts := s.call(t.Context())
+				result, attempts := s.call(t.Context(), false)
 				if (result == notTrusted) != (wrong && again) || (attempts == "a a") != wrong {
 					t.Errorf("seed %d, call %d: %s after %q with %d tokens", seed, n+1, result, attempts, s.budget.tokens)
 				}
@@ -574,10 +566,10 @@ func TestA429CostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScripted("429", "200")
 		for range 20 {
-			s.call(t.Context())
+			s.call(t.Context(), false)
 		}
 		s.scripts["a"] = script{"500"}
-		if result, attempts := s.call(t.Context()); result != "200" || attempts != "a b" {
+		if result, attempts := s.call(t.Context(), false); result != "200" || attempts != "a b" {
 			t.Errorf("%s after %q", result, attempts)
 		}
 	})

@@ -45,7 +45,7 @@ var (
 type transport struct {
 	dialer *tlsdial.Dialer
 	kept   *http.Transport // keeps connections alive
-	single *http.Transport // opens a connection for each request; see [Once]
+	single *http.Transport // opens a connection for each request; see [Client.Do]
 
 	mu     sync.Mutex
 	opened map[string]*opening // ahead of a request, by address

@@ -15,8 +15,8 @@
 //     budget.
 //   - Circuit breakers. An endpoint that hung or could not be reached goes behind
 //     the others for 30 s; then one call tries it again. See breakers.
-//   - [Once]. An operation that must not be done twice is only tried again if it is
-//     certain that WeChat did not read the request.
+//   - Once. An operation that must not be done twice is only tried again if it is
+//     certain that WeChat did not read the request; see [Client.Do].
 //
 // The rules are in policy.go. The package knows neither signatures nor the contents of
 // answers.
@@ -27,6 +27,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -129,47 +130,38 @@ func New(endpoints []string) *Client {
 func (c *Client) Open(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	call := c.newCall(func(ctx context.Context, endpoint string) (*Answer, error) {
+	call := c.newCall(false, func(ctx context.Context, endpoint string) (*Answer, error) {
 		return &Answer{Status: http.StatusOK}, c.transport.open(ctx, endpoint)
-	}, nil)
+	})
 	call.try(ctx, call.nextEndpoint())
 }
 
-// Send makes a single attempt, as a part of a call; see [Client.Do].
+// Send makes a single attempt, as a part of a call; see [Client.Do]. It follows no
+// redirects, and fails if an answer is incomplete or larger than 1 MiB.
 func (c *Client) Send(request *http.Request) (*Answer, error) {
-	response, err := c.HTTP().Do(request)
-	if err != nil {
-		return nil, withoutURL(err)
+	response, err := (&http.Client{Transport: c.transport}).Do(request)
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return nil, wrapped.Err // without the URL, whose query may contain a token
 	}
 	body, err := io.ReadAll(response.Body) // it is at hand
 	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
 }
 
-// HTTP returns an HTTP client for single attempts. It follows no redirects, and fails
-// if an answer is incomplete or larger than 1 MiB.
-func (c *Client) HTTP() *http.Client {
-	return &http.Client{Transport: c.transport}
-}
-
-// An Option changes how a call is made.
-type Option int
-
-// Once is for an operation that must not be done twice. An attempt is only repeated if
-// it is certain that WeChat did not read the request: there was no connection, or its
-// TLS handshake failed. There are no hedges. Each attempt has a connection of its own,
-// because if an older connection breaks, it is unknown whether WeChat read the request.
-const Once Option = 1
-
 // Do makes a call. It calls send, which makes an attempt at an endpoint with
-// [Client.HTTP], until there is an answer other than a 5xx or the rules of the package
+// [Client.Send], until there is an answer other than a 5xx or the rules of the package
 // allow no further attempt. If send returns an [apierror.Error], the call ends with it,
 // except around [ErrUntrusted]. Hedges call send concurrently.
+//
+// With once, the operation must not be done twice. An attempt is only repeated if it is
+// certain that WeChat did not read the request: there was no connection, or its TLS
+// handshake failed. There are no hedges. Each attempt has a connection of its own, because
+// if an older connection breaks, it is unknown whether WeChat read the request.
 //
 // If every attempt failed, Do returns the last 5xx. If there was none, the error is an
 // [apierror.Error]: UPSTREAM_TIMEOUT, UPSTREAM_UNREACHABLE, INVALID_RESPONSE or that of
 // an untrusted answer.
-func (c *Client) Do(ctx context.Context, send func(ctx context.Context, endpoint string) (*Answer, error), options ...Option) (*Answer, error) {
-	call := c.newCall(send, options)
+func (c *Client) Do(ctx context.Context, once bool, send func(ctx context.Context, endpoint string) (*Answer, error)) (*Answer, error) {
+	call := c.newCall(once, send)
 	defer func() { telemetry.Called(ctx, call.attempts, call.failures) }()
 	endpoint := call.nextEndpoint()
 	for {

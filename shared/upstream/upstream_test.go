@@ -124,33 +124,23 @@ func client(t *testing.T, endpoints ...string) *Client {
 	return c
 }
 
-// send sends a request as a part of a call.
-func send(c *Client, request *http.Request) (*Answer, error) {
-	response, err := c.HTTP().Do(request)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(response.Body)
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
-}
-
 // private stands in the query of each request, where a token may be.
 const private = "ACCESS-TOKEN"
 
 // post is a call as a caller makes it. It also checks what no error or record
 // may have in it, and returns the record.
-func post(t *testing.T, ctx context.Context, c *Client, options ...Option) (*Answer, map[string]any, error) {
+func post(t *testing.T, ctx context.Context, c *Client) (*Answer, map[string]any, error) {
 	t.Helper()
 	var out bytes.Buffer
 	ctx, record := telemetry.New(&out, "MemberCard", "test").Begin(ctx, "")
-	answer, err := c.Do(ctx, func(ctx context.Context, endpoint string) (*Answer, error) {
+	answer, err := c.Do(ctx, false, func(ctx context.Context, endpoint string) (*Answer, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/card/get?access_token="+private, strings.NewReader(`{"card_id":"p"}`))
 		if err != nil {
 			return nil, err
 		}
 		request.Header.Set("Accept", "*/*")
-		return send(c, request)
-	}, options...)
+		return c.Send(request)
+	})
 	record.End(ctx, slog.LevelInfo, "ended", "OK")
 	if err != nil {
 		if _, ok := errors.AsType[*apierror.Error](err); !ok {
