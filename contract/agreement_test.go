@@ -22,6 +22,7 @@ import (
 	"membercard/local/stack/stacktest"
 	"membercard/shared/cardfields"
 	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
 )
 
@@ -288,6 +289,11 @@ func deploy(t *testing.T) *deployed {
 	if err := d.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	for _, r := range d.contract.routes { // an instance that starts may call WeChat by itself
+		if documents := documents(r); len(documents) > 0 && r.path != notifications {
+			d.try(r.method, target(r, "", ""), encode(documents[0]))
+		}
+	}
 	return d
 }
 
@@ -393,6 +399,26 @@ func (d *deployed) tryNotifications(t *testing.T) {
 	document, _ := wechatpaytest.Document("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", wechatpaytest.Created, apiv3Key)
 	w.value("", d.contract.document.Components.Schemas["Notification"], document, send)
 	w.requireEdges(t)
+
+	// Each header alone, for another value of one makes the signature wrong.
+	r, _ := d.contract.find(http.MethodPost, &url.URL{Path: notifications})
+	for _, parameter := range r.operation.Parameters {
+		p := parameter.Value
+		for _, values := range w.edges(p.Schema.Value) {
+			for _, value := range values {
+				header := http.Header{}
+				wechatpaytest.Sign(header, "", keyID, wechatpay, time.Now())
+				header.Set(p.Name, value.(string))
+				fault := d.contract.checkValue(p.Schema, value)
+				if p.Name == "Wechatpay-Timestamp" && fault == nil || value == "" { // another time, or no header
+					continue
+				}
+				if err := signing.CheckHeaders(header); (err == nil) != (fault == nil) {
+					t.Errorf("%s: %q: %v; the contract says %v", p.Name, value, err, fault)
+				}
+			}
+		}
+	}
 }
 
 // unstatedInPlans are rules of plans that a schema cannot express.
