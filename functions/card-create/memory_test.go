@@ -46,7 +46,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		{"escapes", fill(`"n":"`, `\u0001`, `"`)},
 		{"unknown members", `{"card":{"card_type":"MEMBER_CARD"` + unknown.String() + `}}`},
 		{"members of WeChat's", fill(`"n":{"":0`+unknown.String()[:50_000]+`}`, " ", "")},
-		{"a long link", fill(`"base_info":{`+info+`},`+prerogative+`,"activate_url":"`, "卡", `"`)},
+		{"a long link", fill(`"activate_url":"`, "卡", `"`)},
 		{"what is no JSON", strings.Repeat("[", maxBody)},
 	} {
 		t.Run(row.what, func(t *testing.T) {
