@@ -19,9 +19,9 @@ func TestScale(t *testing.T) {
 	}
 	alarms := strings.Count(read("template.yaml"), "    Type: AWS::CloudWatch::Alarm\n")
 	for _, row := range []struct{ path, sets, computes string }{
-		{"template.yaml", "MaxValue: 10240\n    Default: 256\n", `\| 256 ?[(（]`},
-		{"template.yaml", "lets through to each route\n    Default: 100\n", `ThrottlingRateLimit.*100 .*\| 10 % \| \*\*100 %`},
-		{"template.yaml", `pre-auth-tokens": {ThrottlingRateLimit: 5, ThrottlingBurstLimit: 5}`, `\*\*× 2\*\* \| \*\*× 20\*\*`},
+		{"template.yaml", "MemorySize: {Type: Number, Default: 256,", `\| 256 ?[(（]`},
+		{"template.yaml", "ThrottlingRateLimit: {Type: Number, Default: 100,", `ThrottlingRateLimit.*100 .*\| 10 % \| \*\*100 %`},
+		{"template.yaml", "ThrottlingBurstLimit: {Type: Number, Default: 200,", `(at once|最初的 200 个)`},
 		{"template.yaml", "    Type: AWS::CloudWatch::Alarm\n", fmt.Sprintf(`\| %d \| %.2f \|\n`, alarms, 0.10*float64(alarms))},
 		{"shared/secret/secret.go", "cacheTTL = 5 * time.Minute\n", `300 (s\n|秒调用一次)`},
 		{"functions/brand-confirm/batches.go", "callInterval = 500 * time.Millisecond\n", `\*\*× 2.5\*\* \| \*\*× 25\*\*`},

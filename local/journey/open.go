@@ -44,7 +44,7 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 	}
 	path, body := preAuthTokens, brandBody(sampleOpenID)
 	if kind == Merchant {
-		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://shop.example/activate", "outer_str": "szwxtd"}`
+		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://w.url.cn/s/Ahz3p2C", "outer_str": "szwxtd"}`
 	}
 	token := Step{ID: Token, Time: time.Now(), What: Token, Name: "POST " + path, Status: http.StatusOK}
 	value, err := requestToken(ctx, s, path, body)
