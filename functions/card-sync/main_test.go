@@ -44,6 +44,7 @@ type bucket struct {
 	status  int               // of the answers for the plan, if not 0; -1 breaks the connection
 	header  http.Header       // of them
 	puts    []string          // bodies
+	deleted bool              // whether the other objects, where there are none, were deleted
 	refuses bool              // whether all but the plan is AccessDenied
 }
 
@@ -72,6 +73,9 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.objects[r.URL.Path] = string(body)
 		b.puts = append(b.puts, string(body))
 	case !ok:
+		if !isPlan && b.deleted {
+			w.Header().Set("X-Amz-Delete-Marker", "true")
+		}
 		refuse(http.StatusNotFound, "NoSuchKey")
 	default:
 		_, _ = io.WriteString(w, content)

@@ -22,7 +22,7 @@ type place struct {
 // can't be read, a run begins anywhere.
 func (s *syncer) readPlace(ctx context.Context) (found place) {
 	text, err := s.place.Read(ctx, 1<<20)
-	if err != nil && !errors.Is(err, plansync.ErrNoObject) {
+	if err != nil && !errors.Is(err, plansync.ErrNoObject) && !errors.Is(err, plansync.ErrDeleted) {
 		s.log.Failure(ctx, telemetry.SyncFailures, "the run does not go on where the last one ended", err, placeCure)
 	}
 	_ = json.Unmarshal(text, &found)

@@ -113,6 +113,7 @@ func TestWhereARunBegins(t *testing.T) {
 		{"a plan in the event, of other cards", `{"action":"sync","plan":` + plan(7) + `}`, `{"next":["p7"]}`, "p0", 7, nil},
 		{"a card that is planned no more", `{"action":"sync"}`, `{"next":["gone"]}`, "p0", all, nil},
 		{"no JSON", `{"action":"sync"}`, `p7`, "p0", all, nil},
+		{"deleted", `{"action":"sync"}`, "", "p0", all, nil},
 		{"nothing", `{"action":"sync"}`, ` `, "p0", all, nil},
 		{"JSON of another shape", `{"action":"sync"}`, `{"next":"p7"}`, "p0", all, nil},
 		{"one card twice", `{"action":"sync"}`, `{"next":["p7","p7"]}`, "p7", all, []string{`{}`}},
@@ -122,6 +123,7 @@ func TestWhereARunBegins(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
 			q, b := startQuota(t), newBucket(plan(all))
+			b.deleted = strings.HasPrefix(row.what, "deleted")
 			if row.kept != "" {
 				b.objects[object] = row.kept
 			}

@@ -32,6 +32,9 @@ const (
 // ErrNoObject reports that there is no object with the key, and that none was deleted.
 var ErrNoObject = errors.New("there is no such object")
 
+// ErrDeleted reports that an object was deleted.
+var ErrDeleted = errors.New("was deleted")
+
 // Object is an object in S3.
 type Object struct {
 	Client      *s3.Client
@@ -100,7 +103,7 @@ func (o Object) failure(err error) error {
 		if answer, ok := errors.AsType[*awshttp.ResponseError](err); !ok || answer.Response.Header.Get("X-Amz-Delete-Marker") != "true" {
 			return ErrNoObject
 		}
-		return fmt.Errorf("%s in %s was deleted", o.Key, o.Bucket)
+		return fmt.Errorf("%s in %s %w", o.Key, o.Bucket, ErrDeleted)
 	}
 	return fmt.Errorf("%s in %s: %w", o.Key, o.Bucket, awsconfig.Failure("S3", err))
 }
