@@ -19,13 +19,11 @@ type proxy struct {
 
 func newProxy(pay *wechatpay.Sandbox, account *officialaccount.Sandbox) *proxy {
 	p := &proxy{addresses: make(map[string]string)}
-	for _, service := range []struct {
-		hosts  []string
-		server *sandbox.Server
-	}{{sandbox.PayHosts, pay.Server}, {sandbox.AccountHosts, account.Server}} {
-		for i, host := range service.hosts {
-			p.addresses[host+":443"] = service.server.Listener(i % 2).Addr().String()
-		}
+	for i, host := range sandbox.PayHosts {
+		p.addresses[host+":443"] = pay.Listener(i % 2).Addr().String()
+	}
+	for i, host := range sandbox.AccountHosts {
+		p.addresses[host+":443"] = account.Listener(i).Addr().String()
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /open", func(w http.ResponseWriter, r *http.Request) {

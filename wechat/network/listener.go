@@ -159,7 +159,6 @@ func (l *Listener) Accepted() (n int) {
 }
 
 // Open returns the number of accepted connections that this side has not closed.
-// These include connections under [Reset] and [Silence].
 func (l *Listener) Open() (n int) {
 	l.do(func() { n = len(l.conns) })
 	return n
@@ -171,8 +170,7 @@ func (l *Listener) do(f func()) {
 	f()
 }
 
-// conn is an accepted connection. It does not embed *net.TCPConn, whose ReadFrom
-// would bypass Write.
+// conn does not embed *net.TCPConn, whose ReadFrom would bypass Write.
 type conn struct {
 	net.Conn
 	listener *Listener

@@ -135,11 +135,11 @@ func parseCreate(text string) (kind string, made map[string]any, err error) {
 			return "", nil, malformed("card." + name)
 		}
 	}
-	object := field{Name: kind, Kind: sandbox.Object, Required: true, Members: []field{baseInfo}}
+	object := sandbox.Field{Name: kind, Kind: "object", Required: true, Members: []sandbox.Field{baseInfo}}
 	if kind == "member_card" {
-		object.Members = append(object.Members, field{Name: "prerogative", Required: true})
+		object.Members = append(object.Members, sandbox.Field{Name: "prerogative", Required: true})
 	}
-	if _, err := sandbox.ParseObject([]byte(text), "body", "/card", []field{object}); err != nil {
+	if _, err := sandbox.ParseObject([]byte(text), "body", "/card", []sandbox.Field{object}); err != nil {
 		return "", nil, err
 	}
 	made = envelope[kind].(map[string]any)
@@ -147,11 +147,11 @@ func parseCreate(text string) (kind string, made map[string]any, err error) {
 }
 
 // baseInfo is what a new card must have.
-var baseInfo = field{Name: "base_info", Kind: sandbox.Object, Required: true, Members: []field{
+var baseInfo = sandbox.Field{Name: "base_info", Kind: "object", Required: true, Members: []sandbox.Field{
 	{Name: "logo_url", Required: true}, {Name: "brand_name", Required: true}, {Name: "code_type", Required: true},
 	{Name: "title", Required: true}, {Name: "color", Required: true}, {Name: "notice", Required: true}, {Name: "description", Required: true},
-	{Name: "sku", Kind: sandbox.Object, Required: true, Members: []field{{Name: "quantity", Kind: sandbox.Integer, Required: true}}},
-	{Name: "date_info", Kind: sandbox.Object, Required: true},
+	{Name: "sku", Kind: "object", Required: true, Members: []sandbox.Field{{Name: "quantity", Kind: "integer", Required: true}}},
+	{Name: "date_info", Kind: "object", Required: true},
 }}
 
 func parseUpdate(kind string, body []byte) (changes map[string]any, err error) {
@@ -187,10 +187,9 @@ func checkTypes(path, object string, given map[string]any, strict bool) error {
 	return nil
 }
 
-// Review sets whether updates go to review. By default they do not. An update that goes to
-// review is answered with send_check, and the card keeps its old values, with the status
-// CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews]. Updates of a card in review
-// always go to review.
+// Review sets whether updates go to review. By default only those of a card in review do.
+// An update that goes to review is answered with send_check, and the card keeps its old
+// values, with the status CARD_STATUS_NOT_VERIFY, until [Sandbox.ApproveReviews].
 func (s *Sandbox) Review(on bool) { s.Do(func() { s.review = on }) }
 
 // ApproveReviews applies all changes in review and sets the status of their cards to
@@ -214,13 +213,11 @@ func (s *Sandbox) ApproveReviews() {
 // until [Sandbox.Heal].
 func (s *Sandbox) Ignore(field string) { s.Do(func() { s.ignored[field] = true }) }
 
-// Quota sets how many calls of /card/update are left today. More are refused with 45009.
-// Calls that are refused for another reason count too. A negative n, the default, means no
-// limit.
+// Quota sets how many calls of /card/update, also refused ones, are left today. More are
+// refused with 45009. A negative n, the default, means no limit.
 func (s *Sandbox) Quota(n int) { s.Do(func() { s.updateQuota = n }) }
 
-// Card is a card as /card/get returns it, with values as encoding/json decodes
-// them.
+// Card is a card as /card/get returns it, with values as encoding/json decodes them.
 type Card struct {
 	ID       string
 	Type     string         // such as MEMBER_CARD

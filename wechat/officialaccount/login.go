@@ -78,8 +78,7 @@ func (s *Sandbox) LoginCode(openid string) string {
 	return sandbox.Get(s.Server, func() string { return s.program.newCode(openid, s.now()) })
 }
 
-// OAuthCode returns a new code for a user of the official account's pages, as in the
-// redirect to a page.
+// OAuthCode returns a new code for a user of the account's pages, as in the redirect to one.
 func (s *Sandbox) OAuthCode(openid string) string {
 	return sandbox.Get(s.Server, func() string { return s.account.newCode(openid, s.now()) })
 }
@@ -132,12 +131,9 @@ func (s *Sandbox) pageLogin(r *Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{
-		"access_token":  newToken(r.Time).value, // the user's, not the account's
-		"expires_in":    tokenTTL.Seconds(),
-		"refresh_token": newToken(r.Time).value,
-		"openid":        openid,
-		"scope":         "snsapi_base",
+	return map[string]any{ // the tokens are the user's, not the account's
+		"access_token": newToken(r.Time).value, "refresh_token": newToken(r.Time).value, "expires_in": tokenTTL.Seconds(),
+		"openid": openid, "scope": "snsapi_base",
 	}, nil
 }
 
@@ -147,8 +143,7 @@ const (
 	refreshGap = 30 * time.Second // minimum between forced refreshes
 )
 
-// Secret returns the JSON object of the account's current credentials: appid and
-// secret.
+// Secret returns the JSON object of the account's current credentials: appid and secret.
 func (s *Sandbox) Secret() string {
 	return sandbox.Get(s.Server, func() string { return string(sandbox.JSON(s.account.credentials)) })
 }
@@ -157,9 +152,8 @@ func (s *Sandbox) Secret() string {
 // 40125; access tokens remain valid.
 func (s *Sandbox) RotateSecret() { s.Do(func() { s.account.Secret = newSecret() }) }
 
-// Allow sets whether the caller's address is on the account's allow-list. By default it
-// is. If it is not, requests for access tokens are refused with 40164. Access tokens and
-// users' codes can be used from any address.
+// Allow sets whether the caller's address is on the account's allow-list, as by default.
+// If it is not, requests for access tokens are refused with 40164, but no others.
 func (s *Sandbox) Allow(on bool) { s.Do(func() { s.outside = !on }) }
 
 // RevokeToken revokes the current access token, which is then refused with 40001. The next
@@ -232,10 +226,7 @@ func (s *Sandbox) stableToken(r *Request) (any, error) {
 			return nil, err
 		}
 	}
-	return map[string]any{
-		"access_token": given.value,
-		"expires_in":   int(given.expires.Sub(r.Time).Seconds()), // seconds left
-	}, nil
+	return map[string]any{"access_token": given.value, "expires_in": int(given.expires.Sub(r.Time).Seconds())}, nil
 }
 
 func (s *Sandbox) getTicket(r *Request) (any, error) {
@@ -245,7 +236,5 @@ func (s *Sandbox) getTicket(r *Request) (any, error) {
 	if !r.Time.Before(s.ticket.expires) {
 		s.ticket = token{value: "IpK_" + sandbox.RandomText(81) + "-", expires: r.Time.Add(tokenTTL)}
 	}
-	answer := ok("ticket", s.ticket.value)
-	answer["expires_in"] = int(s.ticket.expires.Sub(r.Time).Seconds()) // seconds left
-	return answer, nil
+	return map[string]any{"errcode": 0, "errmsg": "ok", "ticket": s.ticket.value, "expires_in": int(s.ticket.expires.Sub(r.Time).Seconds())}, nil
 }

@@ -1,5 +1,5 @@
 // Package officialaccount is a sandbox of WeChat's API for official accounts, with the
-// operations of [operations]. It validates requests as strictly as WeChat. It can inject
+// operations of operations.json. It validates requests as strictly as WeChat. It can inject
 // the errors and faults that a client must handle.
 //
 // Users log in to a mini program and to the official account's pages. The account has a
@@ -8,14 +8,15 @@ package officialaccount
 
 import (
 	"crypto/rand"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"membercard/wechat/sandbox"
@@ -68,11 +69,10 @@ func start(now func() time.Time) (*Sandbox, error) {
 	return s, err
 }
 
-// Errcode answers the next calls of a path, such as /card/update, with an error. It
-// applies to as many calls as times, or, if times is negative, until [Sandbox.Heal]. If
-// cardID is not empty, it applies only to calls for that card. The calls have no effect. A
-// missing or invalid access token still takes precedence. If several errors apply to a
-// call, the one that was set first is answered.
+// Errcode answers the next calls of a path, such as /card/update, with an error: as many
+// as times, or, if times is negative, all until [Sandbox.Heal]. If cardID is not empty, only
+// calls for that card. The calls have no effect. A missing or invalid access token takes
+// precedence. Of several errors, the one that was set first is answered.
 func (s *Sandbox) Errcode(path, cardID string, errcode int, errmsg string, times int) {
 	s.Do(func() { s.errors = append(s.errors, injection{path, cardID, refusal{errcode, errmsg}, times}) })
 }
@@ -148,44 +148,26 @@ func (s *Sandbox) serve(r *Request, a *sandbox.Answer) {
 	}
 }
 
-type (
-	operation = sandbox.Operation[*Sandbox]
-	field     = sandbox.Field
-)
+//go:embed operations.json
+var table []byte
 
-// What authenticates the caller of an operation.
-const (
-	accessToken sandbox.Needs = iota // in the query
-	appSecret                        // with the appid, in the body
-	loginCode                        // with appid and secret, in the query
-)
+var api = sync.OnceValue(func() sandbox.API { return sandbox.ParseAPI(table) })
 
-var cardID = field{Name: "card_id", Required: true}
-
-// operations are the operations. Each has the title of its document.
-var operations = []operation{
-	// 获取稳定版接口调用凭据
-	{Method: "POST", Path: "/cgi-bin/stable_token", Needs: appSecret, Serve: (*Sandbox).stableToken, Fields: []field{
-		{Name: "grant_type"}, {Name: "appid"}, {Name: "secret"}, {Name: "force_refresh", Kind: sandbox.Boolean},
-	}},
-	// 查看卡券详情
-	{Method: "POST", Path: "/card/get", Serve: (*Sandbox).getCard, Fields: []field{cardID}},
-	// 更改卡券信息
-	{Method: "POST", Path: "/card/update", Serve: (*Sandbox).updateCard, Fields: []field{cardID}},
-	// 创建卡券
-	{Method: "POST", Path: "/card/create", Serve: (*Sandbox).createCard, Fields: []field{{Name: "card", Kind: sandbox.Object, Required: true}}},
-	// Code解码
-	{Method: "POST", Path: "/card/code/decrypt", Serve: (*Sandbox).decryptCode, Fields: []field{{Name: "encrypt_code", Required: true}}},
-	// 获取api_ticket
-	{Method: "GET", Path: "/cgi-bin/ticket/getticket", Serve: (*Sandbox).getTicket},
-	// 小程序登录
-	{Method: "GET", Path: "/sns/jscode2session", Needs: loginCode, Serve: (*Sandbox).programLogin},
-	// 网页授权
-	{Method: "GET", Path: "/sns/oauth2/access_token", Needs: loginCode, Serve: (*Sandbox).pageLogin},
+// operations are what the operations of operations.json do, by name.
+var operations = map[string]func(s *Sandbox, r *Request) (answer any, err error){
+	"stable-token":  (*Sandbox).stableToken,
+	"card-get":      (*Sandbox).getCard,
+	"card-update":   (*Sandbox).updateCard,
+	"card-create":   (*Sandbox).createCard,
+	"decrypt-code":  (*Sandbox).decryptCode,
+	"ticket":        (*Sandbox).getTicket,
+	"program-login": (*Sandbox).programLogin,
+	"page-login":    (*Sandbox).pageLogin,
 }
 
 func (s *Sandbox) process(r *Request) (any, error) {
-	o, allowed := sandbox.Find(operations, r)
+	api := api()
+	o, allowed := api.Find(r)
 	switch validity := s.validity(r); {
 	case allowed == nil:
 		return nil, refuse(40066, "invalid url")
@@ -197,13 +179,13 @@ func (s *Sandbox) process(r *Request) (any, error) {
 		return nil, refuse(40097, "invalid args, User-Agent missing")
 	case r.Method == http.MethodPost && len(r.Body) == 0:
 		return nil, refuse(44002, "empty post data")
-	case r.Method == http.MethodPost && mediaType(r) != "application/json":
+	case r.Method == http.MethodPost && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
 		return nil, malformed("Content-Type")
-	case o.Needs == appSecret && s.outside:
+	case o.Needs == "appsecret" && s.outside:
 		return nil, refuse(40164, "invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist")
-	case o.Needs == accessToken && validity == "none":
+	case o.Needs == "access_token" && validity == "none":
 		return nil, refuse(41001, "access_token missing")
-	case o.Needs == accessToken && validity == "dead":
+	case o.Needs == "access_token" && validity == "dead":
 		return nil, refuse(40001, "invalid credential, access_token is invalid or not latest")
 	}
 	var call struct {
@@ -219,15 +201,10 @@ func (s *Sandbox) process(r *Request) (any, error) {
 			return nil, refuse(45009, "reach max api daily quota limit")
 		}
 	}
-	if err := r.Parse(o.Fields); err != nil {
+	if _, err := api.Check(o, r); err != nil {
 		return nil, err
 	}
-	return o.Serve(s, r)
-}
-
-func mediaType(r *Request) string {
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // empty if it is malformed
-	return kind
+	return operations[o.Name](s, r)
 }
 
 func (s *Sandbox) validity(r *Request) string {

@@ -65,14 +65,11 @@ type Jump struct {
 	ExtraData map[string]string `json:"extra_data,omitempty"`
 }
 
-// OpenCard opens a card for a user, as the component does, and notifies the merchant. The
-// token is a permission_token, or a brand token, which is valid for one user and expires
-// after an hour. A token opens one card. The jump is nil unless the card was
-// pre-authorized with JUMP_ACTIVATE.
-//
-// A brand card is UNACTIVATED until the merchant confirms it. A merchant card is
-// UNACTIVATED until it is activated: by WeChat Pay at once for AUTO_ACTIVATE, otherwise by
-// the merchant.
+// OpenCard opens a card for a user, as the component does, and notifies the merchant. A
+// permission_token or a brand token opens one card; a brand token is valid for one user and
+// expires after an hour. A brand card is UNACTIVATED until the merchant confirms it, and a
+// merchant card until it is activated: by WeChat Pay at once for AUTO_ACTIVATE, otherwise by
+// the merchant. The jump is nil unless the card was pre-authorized with JUMP_ACTIVATE.
 func (s *Sandbox) OpenCard(value, openid string) (opened UserCard, jump *Jump, err error) {
 	s.Do(func() {
 		t := s.tokens[value]
@@ -119,24 +116,20 @@ func (c *UserCard) jump(permission map[string]string) *Jump {
 			"card_id": c.CardID, "code": c.Code, "openid": c.OpenID, "activate_ticket": c.ActivateTicket, "outer_str": c.OuterStr,
 		}}
 	}
-	page, fragment, _ := strings.Cut(permission["activate_url"], "#")
-	separator := "?"
-	if strings.Contains(page, "?") {
-		separator = "&"
-	}
+	page, fragment, found := strings.Cut(permission["activate_url"], "#")
+	separator := map[bool]string{false: "?", true: "&"}[strings.Contains(page, "?")]
 	// encrypt_code is not escaped, because the merchant must send it back unchanged.
 	page += separator + "card_id=" + url.QueryEscape(c.CardID) + "&encrypt_code=" + c.EncryptCode +
 		"&openid=" + url.QueryEscape(c.OpenID) + "&activate_ticket=" + url.QueryEscape(c.ActivateTicket) +
 		"&outer_str=" + url.QueryEscape(c.OuterStr)
-	if fragment != "" {
+	if found {
 		page += "#" + fragment
 	}
 	return &Jump{URL: page}
 }
 
 // Forge opens a brand card and sends the merchant a forged notification: it names WeChat
-// Pay's key but is signed with another one. The merchant should reject it, so that the card
-// remains UNACTIVATED.
+// Pay's key but is signed with another one.
 func (s *Sandbox) Forge(brandID, cardID, openid string) (forged UserCard) {
 	s.Do(func() {
 		c := s.addCard(s.own(), brandID, cardID, openid)
@@ -166,9 +159,8 @@ func (s *Sandbox) DeleteCard(code string) (deleted bool) {
 	return deleted
 }
 
-// UserCards returns all users' cards. The first two are samples that exist from the start
-// without a notification: an unconfirmed brand card, and a merchant card that can be
-// activated with the parameters of a jump.
+// UserCards returns all users' cards. The first two exist from the start: an unconfirmed
+// brand card, and a merchant card that can be activated with the parameters of a jump.
 func (s *Sandbox) UserCards() (cards []UserCard) {
 	s.Do(func() {
 		for _, c := range s.cards {
@@ -219,9 +211,7 @@ func (s *Sandbox) addSampleCards() {
 	c.EncryptCode, c.ActivateTicket = sandbox.RandomBase64(33), sandbox.RandomBase64(64)
 }
 
-func unknownCard() error {
-	return refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "用户会员卡不存在")
-}
+var errUnknownCard = refuse(http.StatusNotFound, "RESOURCE_NOT_EXISTS", "用户会员卡不存在")
 
 // confirmBrandCard confirms a card whose code WeChat Pay has allocated.
 func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
@@ -234,7 +224,7 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
 	c := s.brandCard(code)
 	switch {
 	case c == nil:
-		return nil, unknownCard()
+		return nil, errUnknownCard
 	case c.BrandID != given["brand_id"] || c.CardID != given["card_id"] || c.OpenID != given["openid"]:
 		return nil, invalidRequest("品牌ID、会员卡模板ID或用户标识与用户会员卡不匹配")
 	case c.Confirmations > 0:
@@ -243,8 +233,7 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
 	case c.State != Unactivated:
 		return nil, invalidRequest("用户会员卡已失效")
 	}
-	c.Confirmations, c.ConfirmState = 1, given["user_card_confirm_state"]
-	c.State = Effective
+	c.Confirmations, c.ConfirmState, c.State = 1, given["user_card_confirm_state"], Effective
 	if c.ConfirmState == "CREATE_CARD_FAIL" {
 		c.State = Invalid
 	}
@@ -257,11 +246,7 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
 // resource returns a brand card as WeChat Pay shows it to the merchant.
 func (c *UserCard) resource() map[string]any {
 	return map[string]any{
-		"user_card_code":         c.Code,
-		"card_id":                c.CardID,
-		"openid":                 c.OpenID,
-		"brand_id":               c.BrandID,
-		"card_type":              "NORMAL",
+		"user_card_code": c.Code, "card_id": c.CardID, "openid": c.OpenID, "brand_id": c.BrandID, "card_type": "NORMAL",
 		"valid_date_information": c.validDate,
 		"pickup_time":            rfc3339(c.Opened),
 		"user_card_state":        c.State,
@@ -294,7 +279,7 @@ func (s *Sandbox) merchantCard(r *Request) (*UserCard, error) {
 		return c.BrandID == "" && c.CardID == cardID && c.Code == code && c.State != Invalid
 	})
 	if c == nil {
-		return nil, unknownCard()
+		return nil, errUnknownCard
 	}
 	return c, nil
 }
@@ -334,7 +319,7 @@ func (s *Sandbox) confirmMerchantCard(r *Request) (any, error) {
 func (s *Sandbox) activateInformation(r *Request) (any, error) {
 	ticket := r.Segment("activate_ticket")
 	if s.findCard(func(c *UserCard) bool { return c.ActivateTicket == ticket && c.State != Invalid }) == nil {
-		return nil, unknownCard()
+		return nil, errUnknownCard
 	}
 	return json.RawMessage(`{"nickname":"张三","head_image_url":"https://wx.qlogo.cn/mmopen/sandbox/0","user_information":{` +
 		`"common_field_list":[{"name":"USER_FORM_INFO_FLAG_MOBILE","value":"13900000000"}],` +

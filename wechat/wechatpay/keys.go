@@ -136,9 +136,8 @@ func (s *Sandbox) RotatePublicKey() {
 	s.Do(func() { s.publicKeys = append(s.publicKeys, key) })
 }
 
-// RotateCertificate replaces the platform certificate in use. The old ones are
-// still listed. Answers are signed with the new one, also those to requests that
-// ask for an old one.
+// RotateCertificate replaces the platform certificate in use. The old ones are still
+// listed. Answers are signed with the new one, also where a request asks for an old one.
 func (s *Sandbox) RotateCertificate() {
 	key := newRSAKey()
 	s.Do(func() {
@@ -187,9 +186,8 @@ func (s *Sandbox) own() (newest *merchant) {
 }
 
 // MerchantSecret returns the own merchant's current secret as a JSON object. It has mchid,
-// certificate_serial_no and private_key (PKCS #8 in PEM); unless mode is Certificates,
-// wechatpay_public_key_id and wechatpay_public_key (PKIX in PEM); and unless mode is
-// PublicKeyOnly, apiv3_key (32 bytes).
+// certificate_serial_no and private_key; unless mode is Certificates,
+// wechatpay_public_key_id and wechatpay_public_key; unless it is PublicKeyOnly, apiv3_key.
 func (s *Sandbox) MerchantSecret(mode Mode) string {
 	files := s.Files()
 	secret := map[string]string{"mchid": mchID, "private_key": files["apiclient_key.pem"]}
@@ -204,10 +202,8 @@ func (s *Sandbox) MerchantSecret(mode Mode) string {
 	return string(sandbox.JSON(secret))
 }
 
-// Files returns the files that a merchant gets from WeChat Pay, by name:
-// apiclient_cert.pem and apiclient_key.pem from its certificate tool, pub_key.pem from the
-// merchant platform, and the key's ID and the APIv3 key, which are shown there, as
-// pub_key_id.txt and apiv3_key.txt.
+// Files returns the files that a merchant gets from WeChat Pay, by name, and two with what
+// the merchant platform shows: the public key's ID and the APIv3 key.
 func (s *Sandbox) Files() (files map[string]string) {
 	s.Do(func() {
 		own, public := s.own(), s.publicKeys[len(s.publicKeys)-1]

@@ -208,9 +208,10 @@ func (s *Sandbox) deliver(n *notification) {
 func (s *Sandbox) pause(d time.Duration) bool {
 	select {
 	case <-time.After(d):
+		return true
 	case <-s.ctx.Done():
+		return false
 	}
-	return s.ctx.Err() == nil
 }
 
 // troubles decides whether a trouble happens.
@@ -262,8 +263,7 @@ func (s *Sandbox) post(n *notification, header http.Header) int {
 	return resp.StatusCode
 }
 
-// NotifyAt sets the address of notifications of brand cards (the notify_url of their
-// templates) and of merchant cards (the callback address). If it is empty, which is the
+// NotifyAt sets the address of notifications of all cards. If it is empty, which is the
 // default, none are sent. Unlike an address in a request, it may use http.
 func (s *Sandbox) NotifyAt(address string) {
 	s.Do(func() { s.local, s.brandAddress, s.merchantAddress = address, address, address })

@@ -1,4 +1,4 @@
-// Package wechatpay is a sandbox of WeChat Pay's APIv3, with the operations of [operations].
+// Package wechatpay is a sandbox of WeChat Pay's APIv3, with the operations of operations.json.
 // It validates requests as strictly as WeChat Pay, signs its answers, and sends signed and
 // encrypted notifications. It can inject the faults that a client must handle.
 //
@@ -18,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"mime"
 	"net/http"
 	"regexp"
 	"slices"
@@ -111,9 +110,8 @@ const (
 	confirmations = "confirmations"
 )
 
-// LimitBrandTokens sets how many requests for brand tokens are allowed per second. More
-// are refused with 429 FREQUENCY_LIMITED. The default is WeChat Pay's limit, 5; 0 means no
-// limit.
+// LimitBrandTokens sets how many requests for brand tokens are allowed per second, by
+// default WeChat Pay's limit of 5. More are refused with 429. 0 means no limit.
 func (s *Sandbox) LimitBrandTokens(perSecond int) {
 	s.Do(func() { s.limits[brandTokens].perSecond = perSecond })
 }
@@ -150,7 +148,8 @@ func (s *Sandbox) serve(r *Request, a *sandbox.Answer) {
 }
 
 func (s *Sandbox) process(r *Request) (any, error) {
-	operation, allowed := sandbox.Find(operations, r)
+	api := api()
+	operation, allowed := api.Find(r)
 	var err error
 	switch {
 	case allowed == nil:
@@ -167,22 +166,27 @@ func (s *Sandbox) process(r *Request) (any, error) {
 			return nil, refuse(status, code, message)
 		}
 	}
-	if operation.Needs == serial && r.Header.Get("Wechatpay-Serial") == "" {
+	if operation.Needs == "Wechatpay-Serial" && r.Header.Get("Wechatpay-Serial") == "" {
 		return nil, &sandbox.Issue{Field: "Wechatpay-Serial", Text: "HTTP header缺少微信支付平台证书序列号(Wechatpay-Serial)", Location: "header"}
 	}
-	if err = r.CheckSegments(segments); err == nil && r.Method != http.MethodGet && operation.Fields != nil {
-		err = checkBody(r)
+	if operation.Fields != nil && r.Method != http.MethodGet {
+		if err := checkBody(r); err != nil {
+			return nil, err
+		}
 	}
-	if err == nil {
-		err = r.Parse(operation.Fields)
-	}
+	reserved, err := api.Check(operation, r)
 	if err == nil && operation.Limit != "" {
 		err = s.limits[operation.Limit].take(r.Time)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case reserved == nil:
+		return operations[operation.Name](s, r)
+	case reserved.Code == "PARAM_ERROR":
+		return nil, &sandbox.Issue{Field: "/" + reserved.Field, Value: reserved.Value, Text: reserved.Message, Location: "body"}
 	}
-	return operation.Serve(s, r)
+	return nil, refuse(reserved.Status, reserved.Code, reserved.Message)
 }
 
 // signingKey returns the key for the answer to a request with this Wechatpay-Serial.
@@ -227,11 +231,8 @@ type limiter struct {
 
 // take counts a request, or refuses it if it exceeds the limit.
 func (l *limiter) take(now time.Time) error {
-	if l.perSecond == 0 {
-		return nil
-	}
 	l.recent = slices.DeleteFunc(l.recent, func(t time.Time) bool { return now.Sub(t) >= time.Second })
-	if len(l.recent) >= l.perSecond {
+	if l.perSecond > 0 && len(l.recent) >= l.perSecond {
 		return refuse(http.StatusTooManyRequests, "FREQUENCY_LIMITED", "请求频率超过限制，请稍后重试")
 	}
 	l.recent = append(l.recent, now)
@@ -308,9 +309,9 @@ func (s *Sandbox) authorize(r *Request) (err error) {
 }
 
 // nonces has by nonce when it came first, and the signature with it.
-type nonces map[string]firstUse
+type nonces map[string]use
 
-type firstUse struct {
+type use struct {
 	at        time.Time
 	signature string
 }
@@ -318,14 +319,14 @@ type firstUse struct {
 // add reports whether the nonce is new, or belongs to the same request: libraries send a
 // request again as it is.
 func (n nonces) add(nonce, signature string, now time.Time) bool {
-	old := func(_ string, u firstUse) bool { return now.Sub(u.at) > 2*maxSkew } // can't be replayed
+	old := func(_ string, u use) bool { return now.Sub(u.at) > 2*maxSkew } // can't be replayed
 	if u, ok := n[nonce]; ok && !old(nonce, u) {
 		return u.signature == signature
 	}
 	if len(n)%10_000 == 9_999 {
 		maps.DeleteFunc(n, old)
 	}
-	n[nonce] = firstUse{now, signature}
+	n[nonce] = use{now, signature}
 	return true
 }
 
@@ -354,7 +355,7 @@ func (s *Sandbox) checkSerial(h http.Header) error {
 // checkBody checks the Content-Type, and that the body has only characters of up to three
 // bytes in UTF-8, also where they are escaped.
 func checkBody(r *Request) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
 		return invalidRequest("Http头Content-Type应为application/json")
 	}
 	var body any

@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -698,6 +699,21 @@ func TestKeysOfMerchants(t *testing.T) {
 		}
 		if resp.StatusCode != tt.status || resp.Header.Get("Wechatpay-Serial") != tt.id || tt.status == 404 && !bytes.Contains(body, []byte("RESOURCE_NOT_EXISTS")) {
 			t.Errorf("mode %d: %d %s, signed by %s", tt.mode, resp.StatusCode, body, resp.Header.Get("Wechatpay-Serial"))
+		}
+	}
+}
+
+// TestTable checks that everything that the table names exists.
+func TestTable(t *testing.T) {
+	s := newSandbox(t)
+	for _, o := range api().Operations {
+		if operations[o.Name] == nil || o.Limit != "" && s.limits[o.Limit] == nil || o.Needs != "" && o.Needs != "Wechatpay-Serial" {
+			t.Errorf("%+v", o)
+		}
+		for part := range strings.SplitSeq(o.Path, "/") {
+			if name := strings.Trim(part, "{}"); name != part && !slices.ContainsFunc(api().Segments, func(f sandbox.Field) bool { return f.Name == name }) {
+				t.Errorf("%s: {%s} has no rule", o.Path, name)
+			}
 		}
 	}
 }
