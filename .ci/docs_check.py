@@ -128,6 +128,12 @@ def check_links(path, pages, root):
     return faults
 
 
+def check_history(name, page):
+    """No command has a secret in it: a shell keeps its commands."""
+    for command in re.findall(r"^.*(?:--secret-string (?!file://)|(?:echo|printf)(?: %s)? ['\"]?[0-9A-Za-z]{32}\b).*$", page, re.M):
+        yield f"{name} puts a secret into the shell's history: {command.strip()}"
+
+
 def check(root):
     top, docs = ["README", "CONTRIBUTING", "SECURITY"], sorted((root / "docs").glob("*.md"))
     english = [*(root / f"{name}.md" for name in top), *docs]
@@ -141,6 +147,7 @@ def check(root):
             faults += compare(one.relative_to(root), pages[one], pages[other])
     for path in pages:
         faults += check_links(path, pages, root)
+        faults += check_history(path.relative_to(root), path.read_text(encoding="utf-8"))
     for readme, others in ((english[0], english[1:]), (chinese[0], chinese[1:])):
         if readme in pages:
             linked = {(root / link.partition("#")[0]).resolve() for link in pages[readme].links()}

@@ -3,15 +3,19 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+
+	"membercard/shared/tlsdial"
 )
 
 // aws returns the configuration for AWS, or for the local stack's.
@@ -26,7 +30,8 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 			}),
 		}, nil
 	}
-	c, err := config.LoadDefaultConfig(ctx, config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region), config.WithLogger(logging.Nop{}))
+	through := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.OnProxyConnectResponse = tlsdial.ProxyAnswer })
+	c, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(through), config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region), config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return c, faultf("list the profiles: aws configure list-profiles", "the AWS configuration can't be read: %v", err)
 	}
@@ -107,6 +112,9 @@ func unreachable(err error, service string) *fault {
 	if network, ok := errors.AsType[*url.Error](err); ok {
 		reason = network.Err.Error()
 	}
+	if strings.Contains(reason, "proxyconnect ") {
+		return faultf(proxyCure, "%s could not be reached: %s", service, reason)
+	}
 	return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached: %s", service, reason)
 }
 
@@ -180,10 +188,11 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 	return nil
 }
 
-// putSecret makes text the current version of a secret, which it creates if there is
-// none. The version before is kept as AWSPREVIOUS. If the secret has this text
-// already, nothing is written.
-func (a *app) putSecret(ctx context.Context, name, text string) (*stored, error) {
+// putSecret makes a text the current version of a secret, which it creates if there is
+// none. The version before is kept as AWSPREVIOUS. If the secret has this text already,
+// nothing is written. What is of another kind, or can't be read, is replaced only if replace
+// is set.
+func (a *app) putSecret(ctx context.Context, name string, text []byte, kind string, replace bool) (*stored, error) {
 	if bad := secretName(name); bad != nil {
 		return nil, bad
 	}
@@ -192,14 +201,23 @@ func (a *app) putSecret(ctx context.Context, name, text string) (*stored, error)
 		return nil, err
 	}
 	var s *stored
-	a.during("storing "+name, func() { s, err = putSecret(ctx, client, name, text) })
+	a.during("storing "+name, func() { s, err = putSecret(ctx, client, name, text, kind, replace) })
 	return s, err
 }
 
-func putSecret(ctx context.Context, client *secretsmanager.Client, name, text string) (*stored, error) {
-	// Whoever may write the secret may not be allowed to read it.
-	if now, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name}); err == nil && aws.ToString(now.SecretString) == text {
+func putSecret(ctx context.Context, client *secretsmanager.Client, name string, secret []byte, kind string, replace bool) (*stored, error) {
+	text := string(secret)
+	now, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
+	switch {
+	case err == nil && aws.ToString(now.SecretString) == text:
 		return &stored{ARN: aws.ToString(now.ARN), VersionID: aws.ToString(now.VersionId), Unchanged: true}, nil
+	case replace, isCode(err, "ResourceNotFoundException"):
+	case err != nil:
+		bad := asFault(awsFault(err, "secretsmanager:GetSecretValue", name))
+		bad.cure += "; --replace writes it without seeing what is there"
+		return nil, bad
+	case !mayBe(kind, append([]byte(aws.ToString(now.SecretString)), now.SecretBinary...)):
+		return nil, faultf("give another name, or replace it with --replace", "%s has something else than a %s secret", name, whose[kind])
 	}
 	put, err := client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &text})
 	if err == nil {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,15 +54,17 @@ func (a *app) secret(ctx context.Context, r *report, from *source, kind string) 
 	var text []byte
 	var err error
 	if from.file != "" {
-		f, bad := load(from.file)
-		if bad == nil && f.kind != aSecret && f.kind != aText {
-			bad = faultf("make the secret first: membercard secret "+kind+" --help", "%s is %s; the finished secret is wanted, a JSON object", from.file, f.kind)
+		raw, bad := readUpTo(from.file, maxFile)
+		if bad == nil {
+			if f := inspect(from.file, raw); f.kind != aSecret && f.kind != aText {
+				bad = faultf("make the secret first: membercard secret "+kind+" --help", "%s is %s; the finished secret is wanted, a JSON object", from.file, f.kind)
+			}
 		}
 		if bad != nil {
 			r.fail(name, bad)
 			return nil, nil
 		}
-		text, found.Detail, found.Notes = f.text, from.file, f.notes
+		text, found.Detail = raw, from.file // not mended: the functions do not mend it
 	} else if text, err = a.getSecret(ctx, from.id); err != nil {
 		if bad, ok := err.(*fault); ok {
 			r.fail(name, bad)
@@ -72,10 +77,10 @@ func (a *app) secret(ctx context.Context, r *report, from *source, kind string) 
 }
 
 // parse parses a secret of a kind as the functions do, and adds a step.
-func parse[T any](a *app, r *report, text []byte, parser func([]byte) (*T, error), kind string, from *source) *T {
+func parse[T any](a *app, r *report, text []byte, parser func([]byte) (T, error), kind string, from *source) (value T) {
 	const name = "secret is well-formed"
 	if text == nil {
-		return nil
+		return value
 	}
 	value, err := parser(text)
 	if err == nil {
@@ -84,24 +89,42 @@ func parse[T any](a *app, r *report, text []byte, parser func([]byte) (*T, error
 	}
 	if other := kindOf(text); other != "" {
 		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s secret; the %s is wanted", whose[other], whose[kind]))
-		return nil
+		return value
 	}
-	r.fail(name, faultf("make it anew: "+a.makeAnew(kind, from, text), "%v", err))
-	return nil
+	cure := "correct the key that the cause names"
+	if from != nil {
+		cure = "make it anew: " + a.makeAnew(kind, from, text)
+	}
+	r.fail(name, faultf(cure, "%v", err))
+	return value
+}
+
+// parsers are the functions' parsers of secrets.
+var parsers = map[string]func([]byte) (any, error){
+	ofMerchant: func(text []byte) (any, error) { return signing.ParseMerchant(text) },
+	ofAccount:  func(text []byte) (any, error) { return officialaccount.ParseAccount(text) },
+	ofLogin:    func(text []byte) (any, error) { return officialaccount.ParseLogin(text) },
 }
 
 // kindOf returns the kind that a secret is of, or "".
 func kindOf(text []byte) string {
-	if _, err := signing.ParseMerchant(text); err == nil {
-		return ofMerchant
-	}
-	if _, err := officialaccount.ParseAccount(text); err == nil {
-		return ofAccount
-	}
-	if _, err := officialaccount.ParseLogin(text); err == nil {
-		return ofLogin
+	for kind, parse := range parsers {
+		if _, err := parse(text); err == nil {
+			return kind
+		}
 	}
 	return ""
+}
+
+// mayBe reports whether a secret is of a kind, though it may be malformed, or is empty.
+func mayBe(kind string, text []byte) bool {
+	text, _ = mend(text)
+	var members map[string]json.RawMessage
+	if json.Unmarshal(text, &members) != nil {
+		return len(bytes.TrimSpace(text)) == 0
+	}
+	names := map[string][]string{ofMerchant: {"mchid", "private_key", "certificate_serial_no", "apiv3_key"}, ofAccount: {"appid"}, ofLogin: {"mini_program", "official_account"}}[kind]
+	return len(members) == 0 || slices.ContainsFunc(names, func(name string) bool { return members[name] != nil })
 }
 
 // fixed is a secret that does not change. It is a [signing.Source] and an
@@ -223,6 +246,9 @@ func (r *report) checkAccount(prefix string, account *officialaccount.Account) {
 	}
 }
 
+// proxyCure is the cure of a proxy that can't be reached, or lets nothing through.
+const proxyCure = "correct the proxy in HTTPS_PROXY, with its user and password if it answers 407; hosts in NO_PROXY are reached without it"
+
 // failedCall is the step of a call to WeChat that failed.
 func failedCall(name string, err error) step {
 	s := step{Name: name, Cause: err.Error()}
@@ -245,6 +271,8 @@ func (s *step) fromHere() {
 	case strings.Contains(s.Cause, " signal received"): // the cause of signal.NotifyContext
 		bad := interrupted()
 		s.Cause, s.Cure = bad.cause, bad.cure
+	case s.Cure == apierror.Unreachable(nil).Cure && strings.Contains(s.Cause, "proxyconnect "):
+		s.Cure = proxyCure
 	case s.Cure == apierror.Unreachable(nil).Cure && strings.Contains(s.Cause, "x509: "):
 		s.Cure = "see what answers in place of WeChat, maybe a proxy that opens TLS; or this machine has no root certificates (apt-get install ca-certificates)"
 	case s.Cure == apierror.Unreachable(nil).Cure:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
@@ -147,12 +146,7 @@ func mistakeIn(secret *merchantSecret) *fault {
 			return bad
 		}},
 		{"wechatpay_public_key_id", secret.PublicKeyID, "", func(*file) *fault { return publicKeyID(secret.PublicKeyID) }},
-		{"apiv3_key", secret.APIv3Key, "", func(f *file) *fault {
-			if around := len(secret.APIv3Key) - len(bytes.TrimSpace(f.text)); around > 0 && apiv3Key(string(bytes.TrimSpace(f.text))) == nil {
-				return faultf("leave them out", "there are blanks, line breaks or a byte order mark around it (bytes: %d)", around)
-			}
-			return apiv3Key(secret.APIv3Key)
-		}},
+		{"apiv3_key", secret.APIv3Key, "", func(*file) *fault { return apiv3Key(secret.APIv3Key) }},
 		{"certificate_serial_no", secret.CertificateSerialNo, "", func(*file) *fault {
 			if strings.Trim(secret.CertificateSerialNo, "0123456789abcdefABCDEF") == "" {
 				return nil
@@ -164,12 +158,10 @@ func mistakeIn(secret *merchantSecret) *fault {
 			continue
 		}
 		// A key is read as a file is, to say what is in it.
-		text, notes := mend([]byte(part.value))
-		f := &file{path: part.name, text: text}
-		f.recognize()
+		f := inspect(part.name, []byte(part.value))
 		bad := part.check(f)
 		if bad == nil && part.name != "" {
-			bad = notMended(notes)
+			bad = notMended(f.notes)
 		}
 		if bad != nil {
 			return faultf(bad.cure, "%s in the secret: %s", part.key, bad.cause)

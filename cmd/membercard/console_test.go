@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/shared/officialaccount"
+	"membercard/shared/signing"
 	"membercard/wechat/wechatpay"
 )
 
@@ -38,10 +40,6 @@ func TestStoringASecret(t *testing.T) {
 	stores(f, false, true)
 	f.but("apiv3-key-file", "-")
 	stores(f, false, false)
-	// Whoever may write it need not be allowed to read it.
-	manager.refuse("GetSecretValue", "AccessDeniedException")
-	stores(f, false, false)
-	manager.refuse("GetSecretValue", "")
 	for operation, name := range map[string]string{"PutSecretValue": "membercard/there", "CreateSecret": "membercard/new"} {
 		manager.aws.Secrets.Put("membercard/there", "{}")
 		manager.refuse(operation, "AccessDeniedException")
@@ -53,6 +51,103 @@ func TestStoringASecret(t *testing.T) {
 	}
 	if s := put("a name", f).requireFailed(t, "stored"); !strings.Contains(s.Cause, "ValidationException") {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A file with a secret is its user's alone, and nothing that is there is replaced.
+func TestASecretInAFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o := tool(t, given().args(t, "--out", "secret.json")...)
+	info := must(os.Stat("secret.json"))
+	if _, err := signing.ParseMerchant(must(os.ReadFile("secret.json"))); err != nil || o.code != exitOK || info.Mode().Perm() != 0o600 || !strings.Contains(o.out, "next: membercard check merchant --file secret.json") {
+		t.Errorf("%v, %v, %+v", err, info.Mode(), o)
+	}
+	o.requireNo(t, private(nil)...)
+	before := must(os.ReadFile("secret.json"))
+	if err := errors.Join(os.WriteFile("victim", nil, 0o600), os.Symlink("victim", "link"), os.Symlink("nothing", "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"secret.json", "link", "dangling"} {
+		if s := tool(t, given().args(t, "--json", "--out", path)...).requireFailed(t, "written"); !strings.Contains(s.Cause, "is not replaced") {
+			t.Errorf("%+v", s)
+		}
+	}
+	if s := tool(t, given().args(t, "--json", "--out", "no/such/folder")...).requireFailed(t, "written"); s.Cure == "" {
+		t.Errorf("%+v", s)
+	}
+	if _, err := os.Stat("nothing"); len(must(os.ReadFile("victim"))) > 0 || err == nil || !bytes.Equal(before, must(os.ReadFile("secret.json"))) {
+		t.Error("something was replaced")
+	}
+}
+
+// Standard output may be a file that others can read.
+func TestARedirectedSecret(t *testing.T) {
+	for mode, warns := range map[os.FileMode]bool{0o644: true, 0o640: true, 0o600: false} {
+		file := must(os.OpenFile(filepath.Join(t.TempDir(), "secret.json"), os.O_WRONLY|os.O_CREATE, mode))
+		defer file.Close()
+		if err := file.Chmod(mode); err != nil {
+			t.Fatal(err)
+		}
+		var errs strings.Builder
+		code := run(t.Context(), given().args(t), &console{in: strings.NewReader(""), out: file, err: &errs})
+		if said := strings.Contains(errs.String(), "others on this machine can read the file"); code != exitOK || said != warns || said != strings.Contains(errs.String(), "--out FILE") {
+			t.Errorf("%v: exit code %d: %s", mode, code, errs.String())
+		}
+	}
+}
+
+// What --put finds is replaced unasked only if it is a secret of this kind, though a broken one.
+func TestPutReplacesItsOwnKind(t *testing.T) {
+	merchant := pay.MerchantSecret(wechatpay.Both)
+	for _, row := range []struct {
+		name, there string
+		replaces    bool
+	}{
+		{"nothing yet", "{}", true},
+		{"another merchant's", change(t, merchant, "mchid", "1900000009"), true},
+		{"a broken one", change(t, merchant, "private_key", "-"), true},
+		{"one with a byte order mark", "\ufeff" + merchant, true},
+		{"the official account's", account.Secret(), false},
+		{"the login secret", account.LoginSecret(), false},
+		{"a card ticket", `{"ticket":"x","expires_at":"2026-11-01T10:00:00+08:00"}`, false},
+		{"a database's", `{"username":"u","password":"p"}`, false},
+		{"a text", "hello", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			manager.aws.Secrets.Put("membercard/kind", row.there)
+			before, args := manager.writes(), given().args(t, "--json", "--put", "membercard/kind", local)
+			if o := tool(t, args...); row.replaces {
+				o.requirePassed(t)
+			} else if s := o.requireFailed(t, "stored"); !strings.Contains(s.Cause, "something else than a merchant's secret") || !strings.Contains(s.Cure, "--replace") || manager.writes() != before {
+				t.Errorf("%+v", s)
+			}
+			tool(t, append(args, "--replace")...).requirePassed(t)
+		})
+	}
+	t.Run("what can't be read", func(t *testing.T) {
+		manager.refuse("GetSecretValue", "AccessDeniedException")
+		defer manager.refuse("GetSecretValue", "")
+		args := given().args(t, "--json", "--put", "membercard/kind", local)
+		if s := tool(t, args...).requireFailed(t, "stored"); !strings.Contains(s.Cure, "--replace writes it without seeing what is there") {
+			t.Errorf("%+v", s)
+		}
+		tool(t, append(args, "--replace")...).requirePassed(t)
+	})
+}
+
+// A proxy that lets nothing through is named, whoever is called.
+func TestAProxyThatRefuses(t *testing.T) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
+	defer proxy.Close()
+	binary := buildTool(t) // net/http reads the environment once a process
+	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
+	for _, args := range [][]string{{"--file", secret}, {"--secret-id", "x"}} {
+		c := exec.Command(binary, append(args, "check", "merchant", "--json")...)
+		c.Env = append(os.Environ(), "HTTPS_PROXY=http://operator:password@"+strings.TrimPrefix(proxy.URL, "http://"), "NO_PROXY=", "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_MAX_ATTEMPTS=1")
+		text, _ := c.Output()
+		if said := string(text); !strings.Contains(said, "the proxy "+strings.TrimPrefix(proxy.URL, "http://")+" answered 407 Proxy Authentication Required") || !strings.Contains(said, proxyCure) || strings.Contains(said, "password@") {
+			t.Errorf("%q: %s", args, said)
+		}
 	}
 }
 

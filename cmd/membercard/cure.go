@@ -51,7 +51,7 @@ func (a *app) read(from *source) string {
 // another than the one that was meant.
 func (a *app) put(kind string, from *source) string {
 	if from.file != "" {
-		return a.where() + " >" + kind + ".json"
+		return " --out " + kind + ".json" + a.where()
 	}
 	return " --put " + quote(from.id) + a.where()
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -48,28 +49,26 @@ type file struct {
 	der          kind
 }
 
-// load reads a file and finds out what is in it. It fails if there is nothing.
+// load reads one of WeChat's files and finds out what is in it. A byte order mark and
+// Windows line breaks are mended. It fails if there is nothing.
 func load(path string) (*file, *fault) {
-	text, notes, err := read(path)
-	if err != nil {
-		return nil, err
+	raw, bad := readUpTo(path, maxFile)
+	if bad != nil {
+		return nil, bad
 	}
-	f := &file{path: path, text: text, notes: notes}
-	f.recognize()
+	f := inspect(path, raw)
+	if len(bytes.TrimSpace(f.text)) == 0 {
+		return nil, empty(path)
+	}
 	return f, nil
 }
 
-// read reads one of WeChat's files. A byte order mark and Windows line breaks are
-// mended.
-func read(path string) (text []byte, notes []string, f *fault) {
-	if text, f = readUpTo(path, maxFile); f != nil {
-		return nil, nil, f
-	}
-	text, notes = mend(text)
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, nil, empty(path)
-	}
-	return text, notes, nil
+// inspect finds out what is in the text of a file.
+func inspect(path string, raw []byte) *file {
+	f := &file{path: path}
+	f.text, f.notes = mend(raw)
+	f.recognize()
+	return f
 }
 
 // isContent reports whether what was given for a name looks like a key, a secret or other
@@ -123,10 +122,14 @@ func mend(text []byte) (mended []byte, notes []string) {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
 		text, notes = text[3:], append(notes, noteBOM)
-	case bytes.HasPrefix(text, []byte("\xff\xfe")) && len(text)%2 == 0:
+	case len(text)%2 == 0 && (bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))):
+		var order binary.ByteOrder = binary.LittleEndian
+		if text[0] == 0xfe {
+			order = binary.BigEndian
+		}
 		units := make([]uint16, 0, len(text)/2)
 		for i := 2; i < len(text); i += 2 {
-			units = append(units, uint16(text[i])|uint16(text[i+1])<<8)
+			units = append(units, order.Uint16(text[i:]))
 		}
 		text, notes = []byte(string(utf16.Decode(units))), append(notes, noteUTF16)
 	}
@@ -179,8 +182,8 @@ func (f *file) recognize() {
 	}
 }
 
-// take takes one block of a PEM file. Of several kinds a certificate and a key may
-// be in one file; what comes first names it.
+// take takes one block of a PEM file, which may have a certificate and its key in either
+// order. What comes first names the file, unless its key has a passphrase.
 func (f *file) take(block *pem.Block) {
 	found := aBrokenPEM
 	switch block.Type {
@@ -221,7 +224,7 @@ func (f *file) take(block *pem.Block) {
 	case "EC PARAMETERS":
 		return
 	}
-	if f.kind == "" || f.kind == aBrokenPEM {
+	if f.kind == "" || f.kind == aBrokenPEM || found == anEncryptedKey {
 		f.kind = found
 	}
 }
@@ -290,7 +293,7 @@ func (f *file) wrong(wanted kind, name string) *fault {
 func (f *file) rsaKey(name string) (*rsa.PrivateKey, *fault) {
 	key, ok := f.key.(*rsa.PrivateKey)
 	switch {
-	case f.kind != aKey:
+	case f.key == nil:
 		return nil, f.wrong(aKey, name)
 	case !ok:
 		return nil, faultf("give apiclient_key.pem, which belongs to apiclient_cert.pem", "%s is not an RSA key, which WeChat Pay's are", f.path)

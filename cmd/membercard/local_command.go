@@ -44,17 +44,7 @@ func (a *app) localFiles(ctx context.Context, dir string) error {
 		return faultf("name a folder that you may write to", "%s can't be made", dir)
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		path := filepath.Join(dir, filepath.Base(name))
-		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // real files are not replaced
-		if err == nil {
-			_, err = file.WriteString(files[name])
-			err = errors.Join(err, file.Close())
-		}
-		if err != nil {
-			r.fail(name, faultf("name a new folder", "%s can't be written: there is a file of this name, or the folder is not yours", path))
-			continue
-		}
-		r.add(step{Name: name, OK: true, Detail: path})
+		r.create(name, filepath.Join(dir, filepath.Base(name)), files[name])
 	}
 	in := func(name string) string { return quote(filepath.Join(dir, name)) }
 	at := "--local=" + a.localURL
@@ -143,11 +133,28 @@ func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
 		return faultf("start it anew from this version: go run ./local", "the local stack can't enrol merchants; it answered %d", response.StatusCode)
 	}
 	for name, content := range map[string]string{sandboxKey: answer.PublicKey, sandboxKeyID: answer.PublicKeyID + "\n"} {
-		if err := os.WriteFile(name, []byte(content), 0o644); err != nil { // both are public
+		if err := overwrite(name, content); err != nil {
 			return faultf("go to a folder that you may write to", "%s can't be written to this folder", name)
 		}
 	}
 	return nil
+}
+
+// overwrite replaces a file in this folder by one that only its user can read. A link of
+// this name is replaced, too, and not followed.
+func overwrite(name, content string) error {
+	file, err := os.CreateTemp(".", name+"-*")
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(content)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(file.Name(), name)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(file.Name()))
+	}
+	return err
 }
 
 // afterEnrolment are the commands that lead on to a token.

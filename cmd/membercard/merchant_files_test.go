@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,7 +142,7 @@ func TestMistakesInTheSecret(t *testing.T) {
 	merchantFolder(t)
 	text := func(path string) string { return string(must(os.ReadFile(path))) }
 	whole := tool(t, append(secretFrom(t), local)...).out
-	tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", "\ufeff"+strings.ReplaceAll(whole, ",", ",\r\n"))).requirePassed(t)
+	tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", strings.ReplaceAll(whole, ",", ",\r\n"))).requirePassed(t)
 	crlf := tool(t, "check", "merchant", "--json", local, "--file", write(t, "s.json", change(t, whole, "private_key", strings.ReplaceAll(text("apiclient_key.pem"), "\n", "\r\n")))).requirePassed(t)
 	if notes := strings.Join(crlf.Steps[1].Notes, "; "); notes != "private_key has Windows line breaks (CRLF), which do no harm" {
 		t.Errorf("notes: %s", notes)
@@ -162,8 +163,10 @@ func TestMistakesInTheSecret(t *testing.T) {
 		{"a byte order mark before the public key", change(t, whole, "wechatpay_public_key", "\ufeff"+text(sandboxKey)), wellFormed, "wechatpay_public_key in the secret: it begins with a byte order mark", "leave the files as they are"},
 		{"a byte order mark and no key", change(t, whole, "private_key", "\ufeff"), wellFormed, "no PEM file", "give apiclient_key.pem"},
 		{`"\n" in the key instead of line breaks`, change(t, whole, "private_key", strings.ReplaceAll(text("apiclient_key.pem"), "\n", `\n`)), wellFormed, `it has "\n" instead of line breaks`, "leave the files as they are"},
-		{"a line break after the APIv3 key", change(t, whole, "apiv3_key", apiv3Text+"\r\n"), wellFormed, "around it", "leave them out"},
-		{"a byte order mark before the APIv3 key", change(t, whole, "apiv3_key", "\ufeff"+apiv3Text), wellFormed, "byte order mark around it", "leave them out"},
+		{"a line break after the APIv3 key", change(t, whole, "apiv3_key", apiv3Text+"\r\n"), wellFormed, "apiv3_key in the secret: it must not have a blank, line break or other invisible character: U+000D is at its end", "APIv3密钥"},
+		{"a byte order mark before the APIv3 key", change(t, whole, "apiv3_key", "\ufeff"+apiv3Text), wellFormed, "U+FEFF is at its beginning", "APIv3密钥"},
+		{"a byte order mark before the secret", "\ufeff" + whole, wellFormed, "it begins with a byte-order mark", "membercard secret merchant"},
+		{"a zero-width space in the public-key ID", change(t, whole, "wechatpay_public_key_id", theirID[:20]+"\u200b"+theirID[20:]), wellFormed, "U+200B is within", "微信支付公钥"},
 		{"a key with a passphrase", change(t, whole, "private_key", text("locked.pem")), wellFormed, "has a passphrase", "openssl pkey -in apiclient_key.pem"},
 		{"the certificate as the key", change(t, whole, "private_key", text("apiclient_cert.pem")), wellFormed, "is a certificate", "apiclient_key.pem"},
 		{"the merchant's own public key", change(t, whole, "wechatpay_public_key", text("own_public.pem")), wellFormed, "the merchant's own public key", "微信支付公钥"},
@@ -431,6 +434,15 @@ func TestLocalEnrol(t *testing.T) {
 			}
 		})
 	}
+	// What enrol writes is the user's alone, and does not go through a link.
+	if err := errors.Join(os.WriteFile("victim", []byte("theirs"), 0o644), os.Remove(sandboxKey), os.Symlink("victim", sandboxKey)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if info := must(os.Lstat(sandboxKey)); info.Mode() != 0o600 || string(must(os.ReadFile("victim"))) != "theirs" {
+			t.Errorf("%v", info.Mode())
+		}
+	}()
 	tool(t, "local", "enrol", "--json", local, "--cert", "own/apiclient_cert.pem", "--apiv3-key-file", "own/apiv3_key.txt").requirePassed(t)
 	manager.aws.Secrets.Put("membercard/merchant", pay.MerchantSecret(wechatpay.Both))
 	tool(t, "check", "merchant", "--json", local).requirePassed(t) // which still is the sandbox's own

@@ -36,6 +36,8 @@ openssl pkey -in apiclient_key.pem -aes256 -passout pass:secret -out locked.pem 
 		t.Errorf("%+v", right)
 	}
 	tool(t, secret("apiclient_cert.pem", "pkcs1.pem", "pub_key.pem")...).requirePassed(t)
+	sh("openssl pkcs12 -legacy -in apiclient_cert.p12 -nodes -passin pass:1900000001 -out both.pem")
+	tool(t, secret("both.pem", "both.pem", "pub_key.pem")...).requirePassed(t)
 	tool(t, secret("apiclient_cert.pem", "apiclient_key.pem", "own.pem")...).requireFailed(t, "WeChat Pay's public key")
 
 	for _, row := range []struct {

@@ -110,7 +110,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 		r.after = append(r.after, "nothing was written; the secret has the old certificate")
 		return nil
 	}
-	if !r.store(a.putSecret(ctx, id, string(renewed))) {
+	if !r.store(a.putSecret(ctx, id, renewed, ofMerchant, false)) {
 		return nil
 	}
 	r.after = append(r.after,

@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -13,40 +17,49 @@ import (
 
 // destination is where a secret is written.
 type destination struct {
-	name  string // in Secrets Manager
-	print bool
-	next  string // line for a reader once it is written
+	name    string // in Secrets Manager
+	replace bool   // also a secret of another kind
+	file    string
+	print   bool
+	next    string // line for a reader once it is written
 }
 
 func (d *destination) flags(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&d.name, "put", "", "store it in Secrets Manager under this `NAME` or ARN; the version before is kept as AWSPREVIOUS")
+	cmd.Flags().BoolVar(&d.replace, "replace", false, "with --put: replace what is no secret of this kind, too")
+	cmd.Flags().StringVar(&d.file, "out", "", "write it to a new `FILE` that only you can read")
 	cmd.Flags().BoolVar(&d.print, "print", false, "print it, keys and all, even on a terminal")
-	cmd.MarkFlagsMutuallyExclusive("put", "print")
+	cmd.MarkFlagsMutuallyExclusive("put", "out", "print")
+	_ = cmd.MarkFlagFilename("out", "json") // there is such a flag
 	return cmd
 }
 
-// finish prints the report of a secret and, if nothing is wrong with it, writes the
-// secret: to Secrets Manager, or to standard output, but not unasked to a terminal.
-func (a *app) finish(ctx context.Context, r *report, d *destination, secret any) error {
+// finish checks a secret as the functions do and prints the report. If nothing is wrong, it
+// writes the secret: to Secrets Manager, to a file, or to standard output, but not unasked
+// to a terminal.
+func (a *app) finish(ctx context.Context, r *report, d *destination, kind string, secret any) error {
 	if d.print && a.json {
 		return usagef("--print and --json both want standard output")
-	}
-	if r.failed() > 0 {
-		r.after = append(r.after, "nothing was written")
-		return a.print(a.reportTo(d), r)
 	}
 	text, err := strictjson.Encode(secret)
 	if err != nil {
 		return err
 	}
+	if r.failed() == 0 {
+		parse(a, r, text, parsers[kind], kind, nil)
+	}
+	written := true
 	switch {
+	case r.failed() > 0:
+		r.after, written = append(r.after, "nothing was written"), false
 	case d.name != "":
-		if r.store(a.putSecret(ctx, d.name, string(text))) && d.next != "" {
-			r.after = append(r.after, d.next)
-		}
+		written = r.store(a.putSecret(ctx, d.name, text, kind, d.replace))
+	case d.file != "":
+		written = r.create("written", d.file, string(text)+"\n")
 	case a.json, a.outIsTerminal && !d.print:
-		r.after = append(r.after, "nothing was written: --put NAME stores the secret in Secrets Manager, > FILE writes it to a file, --print prints it here")
+		r.after, written = append(r.after, "nothing was written: --put NAME stores the secret in Secrets Manager, --out FILE writes it to a file, --print prints it here"), false
 	default:
+		r.readable(a.stdout.Writer)
 		if d.next != "" {
 			r.after = append(r.after, d.next)
 		}
@@ -56,7 +69,42 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, secret any)
 		_, err := fmt.Fprintf(a.out, "%s\n", text)
 		return err
 	}
-	return a.print(a.out, r)
+	if written && d.next != "" {
+		r.after = append(r.after, d.next)
+	}
+	return a.print(a.reportTo(d), r)
+}
+
+// create writes a new file that only its user can read, and adds a step. What is there,
+// also a link, is neither replaced nor followed.
+func (r *report) create(name, path, content string) bool {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		r.fail(name, faultf("name a new file", "%s is there already, and is not replaced", path))
+		return false
+	}
+	if err == nil {
+		_, err = file.WriteString(content)
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		r.fail(name, faultf("name a file in a folder that you may write to, with room in it", "%s can't be written", path))
+		return false
+	}
+	r.add(step{Name: name, OK: true, Detail: path})
+	return true
+}
+
+// readable warns of standard output that is a file which others can read, as a shell's
+// > makes it.
+func (r *report) readable(out io.Writer) {
+	file, ok := out.(*os.File)
+	if !ok || runtime.GOOS == "windows" {
+		return
+	}
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		r.add(step{Name: "written", OK: true, Warning: "others on this machine can read the file (" + info.Mode().String() + ")", Cure: "chmod 600 on it; --out FILE makes one that only you can read"})
+	}
 }
 
 // store adds what became of a secret in Secrets Manager, and reports whether it is
@@ -80,7 +128,7 @@ func (r *report) store(put *stored, err error) bool {
 
 // reportTo is where the report goes if standard output is for the secret.
 func (a *app) reportTo(d *destination) io.Writer {
-	if d.name == "" && !a.json && (d.print || !a.outIsTerminal) {
+	if d.name == "" && d.file == "" && !a.json && (d.print || !a.outIsTerminal) {
 		return a.err
 	}
 	return a.out
@@ -89,8 +137,11 @@ func (a *app) reportTo(d *destination) io.Writer {
 // secretValue returns a secret from a file, or asks for it on the terminal.
 func (a *app) secretValue(ctx context.Context, path, prompt string) (value string, notes []string, f *fault) {
 	if path != "" {
-		text, notes, f := read(path)
-		return string(bytes.TrimSpace(text)), notes, f
+		f, bad := load(path)
+		if bad != nil {
+			return "", nil, bad
+		}
+		return string(bytes.TrimSpace(f.text)), f.notes, nil
 	}
 	if !a.asks() {
 		return "", nil, nil

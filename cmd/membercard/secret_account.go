@@ -21,7 +21,7 @@ func (a *app) secretOfficialAccount() *cobra.Command {
 			r.AppID = given.appID
 		}
 		secret := a.account(ctx, r, given, "official account")
-		return a.finish(ctx, r, &to, secret)
+		return a.finish(ctx, r, &to, ofAccount, secret)
 	})
 	cmd.Long = `Make the official account's secret. The AppSecret is read from a file, or asked for on
 a terminal.`
@@ -45,7 +45,7 @@ func (a *app) secretLogin() *cobra.Command {
 		if account.appID != "" {
 			secret.OfficialAccount = a.account(ctx, r, account, "official account")
 		}
-		return a.finish(ctx, r, &to, secret)
+		return a.finish(ctx, r, &to, ofLogin, secret)
 	})
 	cmd.Long = `Make the secret of the apps that users log in to: a mini program, an official account,
 or both. AppSecrets are read from files, or asked for on a terminal.`

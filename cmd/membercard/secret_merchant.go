@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 )
 
 // expiresSoon is how long before its end a certificate is warned of.
@@ -42,7 +42,7 @@ func (a *app) secretMerchant() *cobra.Command {
 	cmd := command("merchant", "Make the merchant's secret", func(ctx context.Context) error {
 		r, secret := a.merchant(ctx, &files, time.Now())
 		to.next = "next: " + a.proof(&to) + " proves what files can't: that the certificate is in force, and the keys are this merchant's"
-		return a.finish(ctx, r, &to, secret)
+		return a.finish(ctx, r, &to, ofMerchant, secret)
 	})
 	cmd.Long = `Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
 merchant platform. The merchant number and the serial number are read from the
@@ -89,9 +89,6 @@ func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time)
 	if a.local != nil && secret.PublicKey != "" {
 		a.sandboxSigns(r, secret)
 	}
-	if r.failed() == 0 {
-		r.wellFormed(secret)
-	}
 	return r, secret
 }
 
@@ -110,19 +107,6 @@ func (r *report) pair(files *merchantFiles, now time.Time) (*x509.Certificate, *
 	return certificate, key
 }
 
-// wellFormed checks the secret as the functions do.
-func (r *report) wellFormed(secret *merchantSecret) {
-	text, err := strictjson.Encode(secret)
-	if err == nil {
-		_, err = signing.ParseMerchant(text)
-	}
-	if err != nil {
-		r.fail("secret is well-formed", faultf("correct the key that the cause names", "%v", err))
-		return
-	}
-	r.add(step{Name: "secret is well-formed", OK: true})
-}
-
 // certificate checks the merchant API certificate.
 func (r *report) certificate(path string, now time.Time) *x509.Certificate {
 	const renew = "have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书"
@@ -134,17 +118,18 @@ func (r *report) certificate(path string, now time.Time) *x509.Certificate {
 		r.fail(stepCertificate, bad)
 		return nil
 	}
-	c := f.certificates[0]
+	// The certificates of its issuers may stand before or after it.
+	c := f.certificates[max(0, slices.IndexFunc(f.certificates, isMerchants))]
 	cn, notes := c.Subject.CommonName, f.notes
-	if len(f.certificates) > 1 {
-		notes = append(notes, fmt.Sprintf("the first of the file's %d certificates is used", len(f.certificates)))
+	if n := len(f.certificates); n > 1 {
+		notes = append(notes, fmt.Sprintf("of the file's %d certificates this one is used", n))
 	}
 	switch {
 	case strings.HasPrefix(cn, "Tenpay.com sign"):
 		bad = faultf("give apiclient_cert.pem; with --apiv3-key-file the functions download the platform certificates themselves", "%s is a platform certificate of WeChat Pay (CN %q); the merchant's is wanted", path, cn)
 	case strings.HasPrefix(cn, "Tenpay.com"):
 		bad = faultf("give apiclient_cert.pem", "%s is a certificate of WeChat Pay's own authority (CN %q); the merchant's is wanted", path, clip(cn))
-	case cn == "" || len(cn) > 32 || strings.Trim(cn, "0123456789") != "":
+	case !isMerchants(c):
 		bad = faultf("give apiclient_cert.pem", "%s is not a merchant's certificate: its subject's CN is %q; a merchant number is expected", path, clip(cn))
 	case now.After(c.NotAfter):
 		bad = faultf(renew, "the certificate in %s expired on %s", path, day(c.NotAfter))
@@ -164,6 +149,12 @@ func (r *report) certificate(path string, now time.Time) *x509.Certificate {
 	}
 	r.add(s)
 	return c
+}
+
+// isMerchants reports whether a certificate's subject is a merchant.
+func isMerchants(c *x509.Certificate) bool {
+	cn := c.Subject.CommonName
+	return cn != "" && len(cn) <= 32 && strings.Trim(cn, "0123456789") == ""
 }
 
 // privateKey checks the private key of the merchant API certificate.
@@ -229,13 +220,13 @@ func (f *file) wechatPaysKey(certificate *x509.Certificate, own *rsa.PrivateKey)
 	}
 	key, ok := f.publicKey.(*rsa.PublicKey)
 	switch {
-	case f.kind == aCertificate && strings.HasPrefix(f.certificates[0].Subject.CommonName, "Tenpay.com sign"):
+	case f.publicKey == nil && f.kind == aCertificate && strings.HasPrefix(f.certificates[0].Subject.CommonName, "Tenpay.com sign"):
 		return nil, faultf(download+"; a merchant without one gives --apiv3-key-file instead, and the functions download the platform certificates", "%s is a platform certificate; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
-	case f.kind == aCertificate && certificate != nil && f.certificates[0].Equal(certificate):
+	case f.publicKey == nil && f.kind == aCertificate && certificate != nil && f.certificates[0].Equal(certificate):
 		return nil, faultf(download, "%s is the merchant's own certificate; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
-	case f.kind == aKey:
+	case f.publicKey == nil && f.kind == aKey:
 		return nil, faultf(download, "%s is a private key; WeChat Pay's public key (pub_key.pem) is wanted", f.path)
-	case f.kind != aPublicKey:
+	case f.publicKey == nil:
 		return nil, f.wrong(aPublicKey, "pub_key.pem")
 	case !ok || key.N.BitLen() < 2048:
 		return nil, faultf(download, "%s is not an RSA key of 2048 bits, which WeChat Pay's is", f.path)
@@ -250,7 +241,8 @@ func (f *file) wechatPaysKey(certificate *x509.Certificate, own *rsa.PrivateKey)
 func publicKeyID(id string) *fault {
 	const prefix = "PUB_KEY_ID_"
 	const cure = "copy it from beside the key (账户中心 → API安全 → 微信支付公钥): PUB_KEY_ID_ and digits"
-	digits, ok := strings.CutPrefix(id, prefix)
+	rest, ok := strings.CutPrefix(id, prefix)
+	issue := signing.PublicKeyID(id)
 	switch {
 	case len(id) == 40 && strings.Trim(id, "0123456789abcdefABCDEF") == "":
 		return faultf(cure, "the public-key ID is a certificate's serial number")
@@ -258,8 +250,10 @@ func publicKeyID(id string) *fault {
 		return faultf(cure, "the public-key ID must be in capitals")
 	case !ok && id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "":
 		return faultf("--public-key-id "+prefix+id, "the public-key ID lacks its beginning, %s", prefix)
-	case !ok || digits == "" || strings.Trim(digits, "0123456789") != "" || len(id) > 64:
-		return faultf(cure, "it does not look like a public-key ID")
+	case issue != "":
+		return faultf(cure, "it does not look like a public-key ID: it %s", issue)
+	case strings.Trim(rest, "xX") == "":
+		return faultf(cure, "it does not look like a public-key ID: it is an example's")
 	}
 	return nil
 }
@@ -298,15 +292,13 @@ func onlyHex(key string) bool {
 	return strings.Trim(key, "0123456789abcdef") == "" || strings.Trim(key, "0123456789ABCDEF") == ""
 }
 
-// apiv3Key checks what an APIv3 key looks like.
+// apiv3Key checks an APIv3 key.
 func apiv3Key(key string) *fault {
-	switch {
-	case strings.HasPrefix(key, "-----BEGIN"):
+	if strings.HasPrefix(key, "-----BEGIN") {
 		return faultf("give the file that has the APIv3 key; if it is lost, "+setAPIv3Key, "it is a PEM file; the APIv3 key is a text of 32 characters")
-	case len(key) != 32:
-		return faultf("copy it again; if it is lost, "+setAPIv3Key, "it has %d characters; an APIv3 key has 32", len(key))
-	case strings.Trim(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "":
-		return faultf(setAPIv3Key, "it has other characters than letters and digits")
+	}
+	if issue := signing.APIv3Key(key); issue != "" {
+		return faultf("copy it again; if it is lost, "+setAPIv3Key, "it %s", issue)
 	}
 	return nil
 }
@@ -334,9 +326,9 @@ func clip(s string) string {
 
 // proof is the command that checks the secret with WeChat Pay.
 func (a *app) proof(to *destination) string {
-	from := &source{id: to.name}
-	if to.name == "" {
-		from = &source{file: "FILE"}
+	from := &source{id: to.name, file: to.file}
+	if to.name == "" && to.file == "" {
+		from.file = "FILE"
 	}
 	return "membercard check merchant" + a.read(from) + a.where()
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"os"
@@ -78,13 +79,14 @@ func private(f files) []string {
 func TestSecretMerchant(t *testing.T) {
 	want, _ := merchantNow(wechatpay.Both)
 	_, key := merchantNow(wechatpay.Both)
-	utf16le := func(s string) string {
-		b := []byte{0xff, 0xfe}
-		for _, u := range utf16.Encode([]rune(s)) {
-			b = append(b, byte(u), byte(u>>8))
+	inUTF16 := func(order binary.AppendByteOrder, s string) string {
+		var b []byte
+		for _, u := range utf16.Encode([]rune("\ufeff" + s)) {
+			b = order.AppendUint16(b, u)
 		}
 		return string(b)
 	}
+	bags := "Bag Attributes\n    localKeyID: 01 02 \nKey Attributes: <No Attributes>\n"
 	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 	for _, row := range []struct {
 		name  string
@@ -94,13 +96,17 @@ func TestSecretMerchant(t *testing.T) {
 		{"all files", given(), ""},
 		{"Windows line breaks", given().but("cert", crlf(given()["cert"])).but("key", crlf(given()["key"])).but("public-key", crlf(given()["public-key"])), "CRLF"},
 		{"byte order marks", given().but("cert", "\ufeff"+given()["cert"]).but("key", "\ufeff"+given()["key"]).but("apiv3-key-file", "\ufeff"+want.APIv3Key), "byte order mark"},
-		{"UTF-16", given().but("key", utf16le(given()["key"])), "UTF-16"},
+		{"UTF-16", given().but("key", inUTF16(binary.LittleEndian, given()["key"])), "UTF-16"},
+		{"UTF-16 in the other order", given().but("key", inUTF16(binary.BigEndian, given()["key"])).but("apiv3-key-file", inUTF16(binary.BigEndian, want.APIv3Key)), "UTF-16"},
+		{"the certificate before the key in one file", given().but("cert", given()["cert"]+bags+given()["key"]).but("key", bags+given()["cert"]+bags+given()["key"]), ""},
+		{"the key before the certificate in one file", given().but("cert", bags+given()["key"]+given()["cert"]).but("key", given()["key"]+bags+given()["cert"]), ""},
+		{"the authority's certificate first", given().but("cert", merchantCertificate().but(func(c *issued) { c.cn = "Tenpay.com Root CA" }).pem()+given()["cert"]), "of the file's 2"},
 		{`"\n" instead of line breaks`, given().but("key", strings.ReplaceAll(given()["key"], "\n", `\n`)), `"\n" was replaced`},
 		{"a line break after the APIv3 key", given().but("apiv3-key-file", want.APIv3Key+"\r\n"), ""},
 		{"a key in PKCS#1", given().but("key", armour("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key))), "PKCS#8"},
 		{"a public key in PKCS#1", given().but("public-key", pkcs1(want.PublicKey)), "PKIX"},
 		{"text before the certificate", given().but("cert", "Bag Attributes\n    friendlyName: x\n"+given()["cert"]), ""},
-		{"two certificates", given().but("cert", given()["cert"]+merchantCertificate().but(func(c *issued) { c.cn = "Tenpay.com Root CA" }).pem()), "the first of the file's 2"},
+		{"two certificates", given().but("cert", given()["cert"]+merchantCertificate().but(func(c *issued) { c.cn = "Tenpay.com Root CA" }).pem()), "of the file's 2"},
 		{"blanks around the ID", given().but("public-key-id", " "+want.PublicKeyID+" "), ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -231,6 +237,8 @@ func TestSecretMerchantNamesTheMistake(t *testing.T) {
 		{"a serial number as the ID", given().but("public-key-id", want.CertificateSerialNo), idStep, "a certificate's serial number", "微信支付公钥"},
 		{"an ID in lower case", given().but("public-key-id", strings.ToLower(want.PublicKeyID)), idStep, "in capitals", "微信支付公钥"},
 		{"an ID without its beginning", given().but("public-key-id", strings.TrimPrefix(want.PublicKeyID, "PUB_KEY_ID_")), idStep, "lacks its beginning", "PUB_KEY_ID_" + strings.TrimPrefix(want.PublicKeyID, "PUB_KEY_ID_")},
+		{"a zero-width space in the ID", given().but("public-key-id", want.PublicKeyID+"\u200b"), idStep, "invisible character: U+200B is at its end", "微信支付公钥"},
+		{"a key with a passphrase beside the certificate", given().but("key", given()["cert"]+armour("ENCRYPTED PRIVATE KEY", []byte("x"))), keyStep, "has a passphrase", "openssl pkey -in"},
 		{"only the ID's beginning", given().but("public-key-id", "PUB_KEY_ID_"), idStep, "does not look like", "微信支付公钥"},
 		{"the private key as the ID", given().but("public-key-id", want.PrivateKey), idStep, "does not look like", "微信支付公钥"},
 		{"the APIv3 key as the ID", given().but("public-key-id", want.APIv3Key), idStep, "does not look like", "微信支付公钥"},
@@ -238,7 +246,7 @@ func TestSecretMerchantNamesTheMistake(t *testing.T) {
 
 		{"a short APIv3 key", given().but("apiv3-key-file", "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0"), apiStep, "has 31 characters", "APIv3密钥"},
 		{"a PEM file as the APIv3 key", given().but("apiv3-key-file", given()["key"]), apiStep, "is a PEM file", "APIv3密钥"},
-		{"an APIv3 key with a blank in it", given().but("apiv3-key-file", "Kq7vXw2Zr9Tb4Nc6 Ym1Lp8Hd3Jf5Gs0"), apiStep, "other characters", "APIv3密钥"},
+		{"an APIv3 key with a blank in it", given().but("apiv3-key-file", "Kq7vXw2Zr9Tb4Nc6 Ym1Lp8Hd3Jf5Gs0"), apiStep, "must not have a blank", "APIv3密钥"},
 		{"no APIv3 key in the file", given().but("apiv3-key-file", "\n"), apiStep, "is empty", "copy it anew"},
 		{"neither a public key nor an APIv3 key", given().but("public-key", "-").but("public-key-id", "-").but("apiv3-key-file", "-"), "something to verify answers with", "neither", "--public-key pub_key.pem"},
 	} {

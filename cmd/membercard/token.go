@@ -21,11 +21,11 @@ func (a *app) tokenMerchant() *cobra.Command {
 		}
 		body := []byte(`{"activate_type":"AUTO_ACTIVATE"}`)
 		if bodyFile != "" {
-			text, _, bad := read(bodyFile)
+			f, bad := load(bodyFile)
 			if bad != nil {
 				return bad
 			}
-			if body = text; !json.Valid(body) {
+			if body = f.text; !json.Valid(body) {
 				return faultf("correct it", "%s is not JSON", bodyFile)
 			}
 		}

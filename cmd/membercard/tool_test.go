@@ -58,7 +58,6 @@ func serve(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	os.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	for _, variable := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
 		os.Setenv(variable, filepath.Join(dir, "none"))
 	}

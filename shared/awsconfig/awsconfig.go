@@ -26,11 +26,12 @@ func Load() aws.Config {
 		Credentials:   aws.CredentialsProviderFunc(credentials),
 		ConfigSources: []any{endpoints{}},
 		HTTPClient: &http.Client{Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialTLSContext:      tlsdial.New().DialContext,
-			TLSHandshakeTimeout: 5 * time.Second,
-			IdleConnTimeout:     30 * time.Second,
-			Protocols:           http1(),
+			Proxy:                  http.ProxyFromEnvironment,
+			OnProxyConnectResponse: tlsdial.ProxyAnswer,
+			DialTLSContext:         tlsdial.New().DialContext,
+			TLSHandshakeTimeout:    5 * time.Second,
+			IdleConnTimeout:        30 * time.Second,
+			Protocols:              http1(),
 		}},
 	}
 }

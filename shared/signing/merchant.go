@@ -118,7 +118,7 @@ func APIv3Key(key string) (issue string) {
 		return issue
 	}
 	if len(key) != 32 {
-		return fmt.Sprintf("must have 32 characters, and has %d", len(key))
+		return fmt.Sprintf("has %d characters; an APIv3 key has 32", len(key))
 	}
 	return ""
 }

@@ -13,7 +13,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -62,6 +65,16 @@ func (d *Dialer) dial(ctx context.Context, network, address string, roots *x509.
 	config := d.Config.Clone()
 	config.RootCAs = roots
 	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+}
+
+// ProxyAnswer is an [http.Transport.OnProxyConnectResponse]. If a proxy refuses the
+// connection, its error names the proxy and the status, such as 407. The error of net/http
+// alone has only the status's text.
+func ProxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: fmt.Errorf("the proxy %s answered %d %s", proxy.Host, answer.StatusCode, http.StatusText(answer.StatusCode))}
 }
 
 // rootStore holds the system's root certificates.

@@ -100,10 +100,11 @@ func newTransport() *transport {
 
 func (t *transport) httpTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
 	h := &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		DialTLSContext:  dial,
-		TLSClientConfig: t.dialer.Config,
-		IdleConnTimeout: maxIdle,
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: tlsdial.ProxyAnswer,
+		DialTLSContext:         dial,
+		TLSClientConfig:        t.dialer.Config,
+		IdleConnTimeout:        maxIdle,
 		// A sync has a few requests at a time.
 		MaxIdleConnsPerHost: 8,
 		// An answer has a dozen headers.
