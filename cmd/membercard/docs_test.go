@@ -29,7 +29,9 @@ func TestDocumentedCommands(t *testing.T) {
 	p := must(project())
 	binary := must(p.Build(t.Context(), "cmd/membercard"))
 	bin, work := t.TempDir(), t.TempDir()
-	secret, key := merchantNow(wechatpay.Both) // of another sandbox: this stack does not know the merchant
+	secret, _ := merchantNow(wechatpay.Both)
+	key := another() // of a merchant that the sandbox does not know
+	secret.MchID, secret.PrivateKey = ownMchID, keyPEM(key)
 	for name, content := range map[string]string{"apiclient_cert.pem": certificateFor(secret, key).pem(), "apiclient_key.pem": secret.PrivateKey, "apiv3_key.txt": secret.APIv3Key, "appsecret.txt": "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"} {
 		if err := os.WriteFile(filepath.Join(work, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
