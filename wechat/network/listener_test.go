@@ -4,8 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
@@ -260,58 +258,5 @@ func TestClose(t *testing.T) {
 		if err := l.Refuse(false); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("refusing %t: Refuse after Close: %v", refusing, err)
 		}
-	}
-}
-
-// TestTLS uses the listener for an HTTPS server: a request on a silent connection
-// fails, and the next one opens a new connection.
-func TestTLS(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		how     Drop
-		timeout time.Duration // of the request after the drop
-	}{
-		{"Reset", Reset, time.Minute},
-		{"Silence", Silence, moment},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l, err := Listen()
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				io.Copy(w, r.Body)
-			}))
-			server.Listener.Close()
-			server.Listener = l
-			server.StartTLS()
-			defer server.Close()
-			client := server.Client()
-			defer client.CloseIdleConnections()
-
-			post := func(timeout time.Duration) error {
-				client.Timeout = timeout
-				resp, err := client.Post(server.URL, "text/plain", strings.NewReader("hello"))
-				if err != nil {
-					return err
-				}
-				defer resp.Body.Close()
-				_, err = io.Copy(io.Discard, resp.Body)
-				return err
-			}
-			if err := post(time.Minute); err != nil {
-				t.Fatal(err)
-			}
-			l.Drop(tt.how)
-			if err := post(tt.timeout); err == nil {
-				t.Error("the request after was answered")
-			}
-			if err := post(time.Minute); err != nil {
-				t.Errorf("the request after that: %v", err)
-			}
-			if n := l.Accepted(); n != 2 {
-				t.Errorf("%d accepted, want 2", n)
-			}
-		})
 	}
 }

@@ -394,15 +394,6 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestFreezeFirst freezes a token before the first request for one.
-func TestFreezeFirst(t *testing.T) {
-	c := newSandbox(t)
-	c.FreezeToken()
-	if got := c.do(t, get(member)); got.Errcode != 40001 {
-		t.Errorf("%+v", got)
-	}
-}
-
 // TestForcedRefresh forces refreshes with 30 s between them, and less.
 func TestForcedRefresh(t *testing.T) {
 	c := newSandbox(t)
@@ -458,17 +449,6 @@ func TestCredentials(t *testing.T) {
 	made.token = c.tokens.current.value
 	if got := c.do(t, made); got.Errcode != 0 {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestSecret(t *testing.T) {
-	c := newSandbox(t)
-	var secret map[string]string
-	if err := json.Unmarshal([]byte(c.Secret()), &secret); err != nil {
-		t.Fatal(err)
-	}
-	if len(secret) != 2 || len(secret["appid"]) != 18 || len(secret["secret"]) != 32 {
-		t.Errorf("%v", secret)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestEnrolRefuses(t *testing.T) {
 		apiv3Key    string
 		want        string
 	}{
-		{"no PEM", []byte("hello"), enrolledAPIv3Key, "not in PEM"},
+		{"no PEM", []byte("hello"), enrolledAPIv3Key, "not a certificate in PEM"},
 		{"damaged", []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), enrolledAPIv3Key, "malformed"},
 		{"a web server's", issue("www.example.com", serial, key, time.Hour), enrolledAPIv3Key, "not a merchant's certificate"},
 		{"expired", issue(enrolledMchID, serial, key, -time.Minute), enrolledAPIv3Key, "not a merchant's certificate"},

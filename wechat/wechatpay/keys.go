@@ -274,7 +274,7 @@ func (s *Sandbox) Enrol(certificate []byte, apiv3Key string) (publicKey, id stri
 func enrolment(certificate []byte, apiv3Key string, now time.Time) (*merchant, error) {
 	block, _ := pem.Decode(certificate)
 	if block == nil {
-		return nil, errors.New("the certificate is not in PEM")
+		return nil, errors.New("the certificate is not a certificate in PEM")
 	}
 	c, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {

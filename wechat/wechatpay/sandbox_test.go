@@ -155,65 +155,6 @@ func post(c *core.Client, url, body string) (map[string]string, error) {
 	return answer, core.UnMarshalResponse(result.Response, &answer)
 }
 
-func TestLibrary(t *testing.T) {
-	s := newSandbox(t)
-	for _, mode := range []struct {
-		name string
-		mode Mode
-	}{{"public key", PublicKey}, {"certificates", Certificates}, {"both", Both}} {
-		c := libraryClient(t, s, mode.mode)
-		for _, endpoint := range s.Endpoints() {
-			for _, tt := range []struct{ path, body string }{
-				{permissionPath, permissionBody},
-				{brandPath, brandBody},
-				{newBrandPath, brandBody},
-			} {
-				t.Run(mode.name+tt.path, func(t *testing.T) {
-					seen := make(map[string]bool)
-					for range 2 {
-						answer, err := post(c, endpoint+tt.path, tt.body)
-						if err != nil {
-							t.Fatal(err)
-						}
-						token, most := answer["token"], 32
-						if tt.path == permissionPath {
-							token, most = answer["permission_token"], 1024
-						}
-						if token == "" || len(token) > most || seen[token] {
-							t.Errorf("token %q", token)
-						}
-						seen[token] = true
-						if tt.path == permissionPath {
-							continue
-						}
-						const form = "2020-05-20T13:29:35.120+08:00" // the document's example
-						expires, err := time.Parse(time.RFC3339, answer["expire_time"])
-						if err != nil || len(answer["expire_time"]) != len(form) || !strings.HasSuffix(answer["expire_time"], "+08:00") {
-							t.Errorf("expire_time %q: %v", answer["expire_time"], err)
-						}
-						if d := expires.Sub(s.now()); d > time.Hour || d < time.Hour-time.Second {
-							t.Errorf("expires after %v", d)
-						}
-					}
-				})
-			}
-		}
-	}
-	for _, r := range s.Requests() {
-		if !r.Verified || r.Refusal != "" || r.Status != 200 {
-			t.Errorf("%s %s: verified %t, refusal %q, status %d", r.Method, r.URI, r.Verified, r.Refusal, r.Status)
-		}
-	}
-}
-
-func TestLibraryError(t *testing.T) {
-	s := newSandbox(t)
-	_, err := post(libraryClient(t, s, PublicKey), s.Endpoints()[0]+brandPath, strings.Replace(brandBody, "1004", "9999", 1))
-	if !core.IsAPIError(err, "INVALID_REQUEST") {
-		t.Error(err)
-	}
-}
-
 // TestKeys checks which clients accept the answers after a rotation of keys.
 func TestKeys(t *testing.T) {
 	s := newSandbox(t)
@@ -289,25 +230,6 @@ func TestCertificates(t *testing.T) {
 			t.Errorf("newest is %s, used is %s", got, used)
 		}
 		s.RotateCertificate()
-	}
-}
-
-func TestMerchantSecret(t *testing.T) {
-	s := newSandbox(t)
-	for _, tt := range []struct {
-		mode                Mode
-		publicKey, apiv3Key bool
-	}{{PublicKey, true, true}, {Certificates, false, true}, {Both, true, true}, {PublicKeyOnly, true, false}} {
-		m := secretOf(t, s, tt.mode)
-		if m.MchID != mchID || len(m.SerialNo) != 40 || strings.Trim(m.SerialNo, "0123456789ABCDEF") != "" {
-			t.Errorf("mode %d: mchid %q, serial number %q", tt.mode, m.MchID, m.SerialNo)
-		}
-		if got := strings.HasPrefix(m.PublicKeyID, "PUB_KEY_ID_") && m.PublicKey != ""; got != tt.publicKey {
-			t.Errorf("mode %d: public key %q %q", tt.mode, m.PublicKeyID, m.PublicKey)
-		}
-		if got := len(m.APIv3Key) == 32; got != tt.apiv3Key {
-			t.Errorf("mode %d: APIv3 key %q", tt.mode, m.APIv3Key)
-		}
 	}
 }
 
@@ -575,30 +497,6 @@ func checkAnswers(t *testing.T, s *Sandbox, rows []row) {
 	}
 }
 
-func TestReservedValues(t *testing.T) {
-	s := newSandbox(t)
-	hc := clientOf(s)
-	for _, v := range ReservedValues() {
-		body := map[string]string{"brand_id": "1004", "card_id": "p", "openid": "o"}
-		c := call{}
-		if v.Operation == PermissionTokens {
-			c.path, c.body = "/v3/marketing/membercard-open/cards/"+v.Value+"/permission-tokens", permissionBody
-		} else {
-			body[v.Field] = v.Value
-			c.body = string(sandbox.JSON(body))
-		}
-		resp, answer, err := do(hc, c.request(t, s, 1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got struct{ Code, Message string }
-		json.Unmarshal(answer, &got)
-		if resp.StatusCode != v.Status || got.Code != v.Code || got.Message != v.Message {
-			t.Errorf("%+v: %d %s", v, resp.StatusCode, answer)
-		}
-	}
-}
-
 func TestLimit(t *testing.T) {
 	start := time.Now()
 	for _, tt := range []struct {
@@ -621,37 +519,6 @@ func TestLimit(t *testing.T) {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
-	}
-}
-
-// TestBrandTokenLimit counts both endpoints and both paths, and brand tokens
-// only.
-func TestBrandTokenLimit(t *testing.T) {
-	s := newSandbox(t)
-	s.LimitBrandTokens(2)
-	hc := clientOf(s)
-	for i, tt := range []struct {
-		endpoint int
-		path     string
-		status   int
-	}{
-		{0, brandPath, 200},
-		{1, newBrandPath, 200},
-		{0, newBrandPath, 429},
-		{1, brandPath, 429},
-		{0, permissionPath, 200},
-	} {
-		c := call{path: tt.path}
-		if tt.path == permissionPath {
-			c.body = permissionBody
-		}
-		resp, body, err := do(hc, c.request(t, s, tt.endpoint))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp.StatusCode != tt.status || tt.status == 429 && !bytes.Contains(body, []byte(`"FREQUENCY_LIMITED"`)) {
-			t.Errorf("request %d: %d %s, want %d", i, resp.StatusCode, body, tt.status)
-		}
 	}
 }
 
