@@ -300,7 +300,12 @@ func TestDownloadFails(t *testing.T) {
 	r.WeChatPay.SignWith(wechatpay.Certificates)
 	r.want(r.mint(), 200, "")
 	r.WeChatPay.RotateCertificate()
-	r.WeChatPay.Break(0, wechatpay.Unsigned(), 1)
+	r.WeChatPay.RefuseIf(func(q *wechatpay.Request) (int, string, string) {
+		if q.URI == "/v3/certificates" {
+			return 403, "NO_AUTH", "x"
+		}
+		return 0, "", ""
+	})
 	r.want(r.mint(), 502, "INVALID_RESPONSE")
 	r.WeChatPay.SignWith(wechatpay.PublicKey)
 	r.want(r.mint(), 200, "")
