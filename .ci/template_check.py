@@ -120,10 +120,8 @@ OPEN_LIMIT = {"POST /wechatpay/notifications": {"ThrottlingRateLimit": 1000, "Th
 AWS_METRICS = {
     ("AWS/ApiGateway", "5xx"),
     ("AWS/ApiGateway", "Latency"),
-    ("AWS/Lambda", "Duration"),
     ("AWS/Lambda", "Invocations"),
     ("AWS/Lambda", "Throttles"),
-    ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
 }
 # The most lines that an operation's block may have in template.yaml.
@@ -189,7 +187,7 @@ class Deployment:
         node = self.value(node)
         if isinstance(node, dict):
             (key, argument), = node.items()
-            return self.text(argument) if key == "Fn::Sub" else argument[0].join(map(self.text, argument[1]))
+            return self.text(argument) if key == "Fn::Sub" else argument[0].join(map(self.text, filter(self.value, argument[1])))
         return "${%s}" % node if node in self.template["Resources"] else node
 
     def holds(self, condition):
@@ -362,9 +360,7 @@ def check_blocks():
 
 def check_plan(template):
     function = template["Resources"]["CardSyncFunction"]["Properties"]
-    for reserve, want in (("ENABLED", 1), ("DISABLED", None)):
-        got = Deployment(template, SyncReservedConcurrency=reserve).value(function["ReservedConcurrentExecutions"])
-        check(got == want, f"with SyncReservedConcurrency={reserve} card-sync reserves {got}")
+    check("ReservedConcurrentExecutions" not in json.dumps(template), "a new account's limit of 10 leaves nothing to reserve")
     check(function["Timeout"] > 15, "a sync has more time than a request")
     bucket = template["Resources"]["CardPlanBucket"]["Properties"]
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
@@ -383,7 +379,7 @@ def check_notifications(template):
     """Where notifications go, who confirms cards, and that all of it is encrypted."""
     resources = {name: resource["Properties"] for name, resource in template["Resources"].items()}
     queues = of_type(template, "AWS::SQS::Queue")
-    check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations"}, f"queues are {sorted(queues)}")
+    check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations", "UndeliveredEvents"}, f"queues are {sorted(queues)}")
     check(resources["FailedInvocations"]["SqsManagedSseEnabled"] is True, "FailedInvocations is encrypted; it has no personal data")
     for key in ("", "key"):
         deployment = Deployment(template, MerchantSecretArn="m", EventsKmsKeyArn=key)
@@ -440,34 +436,55 @@ def emitted():
 
 
 def check_alarms(template):
-    """Every alarm watches a metric that exists, has a section in the runbook, and is in one composite alarm."""
+    """Every alarm watches a metric that exists, has a section in the runbook, and notifies by itself."""
     with open("docs/runbook.md", encoding="utf-8") as file:
         sections = set(re.findall(r"^## (\w+)$", file.read(), flags=re.MULTILINE))
     alarms = of_type(template, "AWS::CloudWatch::Alarm")
-    functions = {f"{name}Function" for name in FUNCTIONS}
-    composites = of_type(template, "AWS::CloudWatch::CompositeAlarm")
+    check(not of_type(template, "AWS::CloudWatch::CompositeAlarm"), "a composite alarm that is on is silent about a second fault")
     for name, alarm in alarms.items():
         properties = alarm["Properties"]
-        metric, namespace = properties["MetricName"], properties["Namespace"]
-        if isinstance(namespace, dict):
-            check(namespace == template["Resources"]["MerchantTokenFunction"]["Properties"]["Environment"]["Variables"]["METRICS_NAMESPACE"], f"{name}: namespace {namespace}")
-            check(metric in emitted(), f"{name}: no function emits {metric}")
-        else:
-            check((namespace, metric) in AWS_METRICS, f"{name}: AWS has no {namespace} {metric}")
+        metrics = [properties] if "MetricName" in properties else [Deployment(template, MerchantSecretArn="m", OfficialAccountSecretArn="o", FrontendAuth="WECHAT").value(m).get("MetricStat", {}).get("Metric") for m in properties["Metrics"]]
+        for watched in filter(None, metrics):
+            metric, namespace = watched["MetricName"], watched["Namespace"]
+            if isinstance(namespace, dict):
+                check(namespace == template["Resources"]["MerchantTokenFunction"]["Properties"]["Environment"]["Variables"]["METRICS_NAMESPACE"], f"{name}: namespace {namespace}")
+                check(metric in emitted(), f"{name}: no function emits {metric}")
+            else:
+                check((namespace, metric) in AWS_METRICS, f"{name}: AWS has no {namespace} {metric}")
+            for dimension in watched.get("Dimensions", []):
+                for reference in references(Deployment(template, MerchantSecretArn="m", OfficialAccountSecretArn="o"), dimension["Value"]):
+                    check(reference in template["Resources"], f"{name}: watches {reference}")
         check(name in sections, f"{name}: has no section in docs/runbook.md")
         check(f"docs/runbook.md#{name.lower()}" in properties["AlarmDescription"], f"{name}: its description leads to the runbook")
-        check("AlarmActions" not in properties, f"{name}: notifies only through a composite alarm")
-        check(sum(f'ALARM(\\"${{{name}}}\\")' in json.dumps(c) for c in composites.values()) == 1, f"{name}: is in one composite alarm")
-        for dimension in properties.get("Dimensions", []):
-            for reference in references(Deployment(template, MerchantSecretArn="m", OfficialAccountSecretArn="o"), dimension["Value"]):
-                check(reference in template["Resources"] or reference in functions, f"{name}: watches {reference}")
+        for topic, want in (("", []), ("arn", ["arn"])):
+            got = [action for action in map(Deployment(template, AlarmTopicArn=topic).value, properties["AlarmActions"]) if action]
+            check(got == want, f"{name}: notifies {got}")
+        # When a stack is made every alarm becomes OK: whoever is notified of that is notified of nothing.
+        check("OKActions" not in properties, f"{name}: a fresh stack is quiet")
+        check(("InsufficientDataActions" in properties) == (properties["TreatMissingData"] == "missing"), f"{name}: notifies when data is missing")
     for metric in emitted():
-        check(any(a["Properties"]["MetricName"] == metric for a in alarms.values()), f"no alarm watches {metric}")
+        check(any(a["Properties"].get("MetricName") == metric for a in alarms.values()), f"no alarm watches {metric}")
     check(sections - {"Codes"} >= set(alarms), "sections without an alarm")
-    for topic, want in (("", None), ("arn", ["arn"])):
-        for name, composite in composites.items():
-            check(Deployment(template, AlarmTopicArn=topic).value(composite["Properties"]["AlarmActions"]) in (want, [{"Ref": "AlarmTopicArn"}] if want else None), f"{name}: notifies")
+    check_periods(template)
     check_dashboard(template)
+
+
+def check_periods(template):
+    """An alarm of what runs on a schedule looks back further than the schedule's rate, by less than the rate itself."""
+    unit = {"minutes": 60, "hour": 3600, "hours": 3600, "day": 86400}
+    for parameter, alarm in (("KeyCheckRate", "KeyCheckAlarm"), ("SyncRate", "SyncFailuresAlarm")):
+        for rate in template["Parameters"][parameter]["AllowedValues"]:
+            number, name = rate.removeprefix("rate(").removesuffix(")").split()
+            seconds = int(number) * unit[name]
+            period = Deployment(template, **{parameter: rate}).value(template["Resources"][alarm]["Properties"]["Period"])
+            check(seconds < period <= 2 * seconds and period % 60 == 0, f"{alarm}: with {rate} its period is {period}")
+            if parameter == "SyncRate":
+                overdue = Deployment(template, SyncRate=rate).value(template["Resources"]["SyncOverdueAlarm"]["Properties"]["Period"])
+                check(overdue >= 3 * seconds, f"SyncOverdueAlarm: with {rate} its period is {overdue}")
+    queue = template["Resources"]["ConfirmQueue"]["Properties"]
+    with open("functions/brand-confirm/queue.go", encoding="utf-8") as file:
+        receives = int(re.search(r"maxReceives = (\d+)", file.read())[1])
+    check(queue["RedrivePolicy"]["maxReceiveCount"] == receives, f"brand-confirm makes a dead letter after {receives} times")
 
 
 def check_dashboard(template):
@@ -476,6 +493,7 @@ def check_dashboard(template):
     check("SEARCH" not in body, "the dashboard searches")
     for parameters in ({"MerchantSecretArn": "m"}, {"OfficialAccountSecretArn": "o"}, {"MerchantSecretArn": "m", "OfficialAccountSecretArn": "o", "FrontendAuth": "WECHAT"}):
         deployment = Deployment(template, **parameters)
+        check(len(re.findall(r"\.Arn}", deployment.text(parts["Alarms"]))) == sum(map(deployment.exists, of_type(template, "AWS::CloudWatch::Alarm"))), f"{parameters}: the dashboard has every alarm")
         text = re.sub(r"\$\{(\w+)\}", lambda name: deployment.text(parts[name[1]]) if name[1] in parts else name[0], body)
         widgets = {widget["properties"]["title"]: widget["properties"] for widget in json.loads(text)["widgets"]}
         check(len(widgets) >= 9, f"{parameters}: the dashboard has {sorted(widgets)}")

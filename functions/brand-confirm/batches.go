@@ -90,6 +90,8 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	defer cancel()
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	var counts [outcomes]int
+	var age time.Duration // of the oldest card that is not done
+	repeated := false     // a card was tried before
 	for _, m := range messages {
 		result := deferred
 		if b.timeout(ctx) >= minCallTime {
@@ -98,7 +100,9 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 		counts[result]++
 		if result == kept || result == deferred {
 			response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
+			age = max(age, ageOf(m))
 		}
+		repeated = repeated || received(m) > 1
 	}
 	level, code := slog.LevelInfo, "OK"
 	if len(response.BatchItemFailures) > 0 || counts[deadLettered] > 0 {
@@ -108,13 +112,16 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	for result, n := range counts {
 		attrs = append(attrs, slog.Int(outcomeNames[result], n))
 	}
+	if len(response.BatchItemFailures) > 0 || repeated {
+		record.Measure(telemetry.ConfirmAge, int(age/time.Second))
+	}
 	record.End(ctx, level, "batch confirmed", code, attrs...)
 	return response
 }
 
 // settle confirms the card of a message, and moves the message on if that fails. After a
 // failure that may be temporary (429, 5xx, no answer, an unreadable secret) the message
-// is tried again later. Any other refusal is final.
+// is tried again later, maxReceives times in all. Any other refusal is final.
 func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	event := parseMessage(m.Body)
 	err := b.try(ctx, event)
@@ -122,8 +129,8 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 		return confirmed
 	}
 	refusal := apierror.From(err)
-	temporary := apierror.Transient(refusal.Status)
-	if !temporary && isConfirmedAlready(refusal) {
+	temporary := apierror.Transient(refusal.Status) && received(m) < maxReceives
+	if !apierror.Transient(refusal.Status) && isConfirmedAlready(refusal) {
 		return confirmedBefore
 	}
 	b.reportFailure(ctx, event, refusal)
@@ -206,7 +213,11 @@ func (b *batches) reportFailure(ctx context.Context, event message, refusal *api
 	if refusal.Detail != nil {
 		attrs = append(attrs, slog.String("field", refusal.Detail.KnownField()))
 	}
-	b.log.Failure(ctx, refusal.Metric(), "a card is not confirmed", refusal, refusal.Cure, attrs...)
+	metric := refusal.Metric()
+	if metric == telemetry.Throttled {
+		metric = "" // nobody waits for the answer
+	}
+	b.log.Failure(ctx, metric, "a card is not confirmed", refusal, refusal.Cure, attrs...)
 }
 
 // reportQueueFailure logs that a message could not be delayed, or not be sent to the

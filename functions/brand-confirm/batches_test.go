@@ -162,15 +162,16 @@ func (s *sqsServer) config() aws.Config {
 }
 
 // batch is the event of messages with these bodies, which were received for the nth
-// time.
-func batch(t *testing.T, received int, bodies ...string) []byte {
+// time. The first was sent at the given time, the others just now.
+func batch(t *testing.T, received int, sent time.Time, bodies ...string) []byte {
 	t.Helper()
 	var e events.SQSEvent
 	for i, body := range bodies {
 		e.Records = append(e.Records, events.SQSMessage{
 			MessageId: fmt.Sprint("message-", i), ReceiptHandle: fmt.Sprint("receipt-", i), Body: body, EventSource: "aws:sqs",
-			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(received)},
+			Attributes: map[string]string{"ApproximateReceiveCount": fmt.Sprint(received), "SentTimestamp": fmt.Sprint(sent.UnixMilli())},
 		})
+		sent = time.Now()
 	}
 	payload, err := json.Marshal(e)
 	if err != nil {
@@ -239,7 +240,7 @@ func (r result) requireFailure(t *testing.T, code, event string) {
 func TestABatchIsConfirmed(t *testing.T) {
 	w := startWeChatPay(t, success)
 	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0,
-		batch(t, 1, createdEvent(), event("MEMBERCARDSP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "478515832665000000000002", 1))))
+		batch(t, 1, time.Now(), createdEvent(), event("MEMBERCARDSP.USER_CARD.CREATE", strings.Replace(resource, userCardCode, "478515832665000000000002", 1))))
 	want := []string{"POST " + path + userCardCode + "/confirm " + confirmation, "POST " + path + "478515832665000000000002/confirm " + confirmation}
 	if !slices.Equal(w.calls, want) {
 		t.Errorf("WeChat got %q, want %q", w.calls, want)
@@ -282,7 +283,7 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 				t.Parallel()
 				s := startSQS(t)
 				w := startWeChatPay(t, row.answer)
-				r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, createdEvent()))
+				r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
 				if len(w.calls) != 1 {
 					t.Errorf("%d calls, want 1: the queue repeats them", len(w.calls))
 				}
@@ -308,6 +309,45 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 	}
 }
 
+// TestTheAgeOfACard has a row for each batch: what WeChat Pay answers, how often and how
+// long ago the messages came, and the metric ConfirmAge of the batch's record. A card that
+// is confirmed at once writes none.
+func TestTheAgeOfACard(t *testing.T) {
+	busy := answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}
+	refused := answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}
+	for _, row := range []struct {
+		rule     string
+		answers  []answer // the last one for all further calls
+		received int
+		age      time.Duration // of the first message; that of the second is 0
+		messages int
+		want     any // seconds, or nil
+	}{
+		{"confirmed at once", []answer{success}, 1, time.Second, 1, nil},
+		{"not confirmed", []answer{busy}, 1, 90 * time.Second, 1, 90.0},
+		{"not confirmed for an hour", []answer{busy}, 8, time.Hour, 1, 3600.0},
+		{"confirmed after retries", []answer{success}, 2, time.Hour, 1, 0.0},
+		{"the older one of two is confirmed", []answer{success, busy}, 2, time.Hour, 2, 0.0},
+		{"the younger one of two is confirmed", []answer{busy, success}, 2, time.Hour, 2, 3600.0},
+		{"refused after retries: a dead letter has an alarm of its own", []answer{refused}, 3, time.Hour, 1, 0.0},
+		{"received for the last time: a dead letter too", []answer{busy}, maxReceives, 6 * time.Hour, 1, 0.0},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			t.Parallel()
+			s, w := startSQS(t), startWeChatPay(t, row.answers...)
+			sent := time.Now().Add(-row.age)
+			bodies := slices.Repeat([]string{createdEvent()}, row.messages)
+			r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, row.received, sent, bodies...))
+			if got := r.records[len(r.records)-1]["ConfirmAge"]; got != row.want && !(row.want != nil && got == row.want.(float64)+1) { // the clock goes on
+				t.Errorf("ConfirmAge is %v, want %v: %s", got, row.want, r.log)
+			}
+			if row.received == maxReceives && len(s.letters) != 1 {
+				t.Errorf("dead letters: %v", s.letters)
+			}
+		})
+	}
+}
+
 func TestAMessageIsKeptWithoutAnAnswer(t *testing.T) {
 	for _, row := range []struct {
 		rule     string
@@ -319,7 +359,7 @@ func TestAMessageIsKeptWithoutAnAnswer(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			s := startSQS(t)
-			r := invoke(t, t.Context(), gatewaytest.Nowhere, row.merchant, newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			r := invoke(t, t.Context(), gatewaytest.Nowhere, row.merchant, newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
 			r.requireFailure(t, row.code, eventID)
 			r.requireCounts(t, map[string]float64{"kept": 1})
 			if !slices.Equal(r.kept, []string{"message-0"}) || len(s.delays) != 1 || len(s.letters) > 0 {
@@ -362,7 +402,7 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 		t.Run(row.fault, func(t *testing.T) {
 			s := startSQS(t)
 			w := startWeChatPay(t, success)
-			r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, row.body))
+			r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), row.body))
 			r.requireFailure(t, row.code, row.event)
 			r.requireCounts(t, map[string]float64{"dead_lettered": 1})
 			if len(r.kept) > 0 || len(w.calls) > 0 || len(s.letters) != 1 || s.letters[0].body != row.body || s.letters[0].code != row.code || s.letters[0].message == "" {
@@ -375,7 +415,7 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 func TestAFailedMessageDoesNotStopTheOthers(t *testing.T) {
 	s := startSQS(t)
 	w := startWeChatPay(t, success, answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}, answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, success)
-	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent(), createdEvent(), createdEvent(), `{}`, createdEvent()))
+	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent(), createdEvent(), createdEvent(), `{}`, createdEvent()))
 	r.requireCounts(t, map[string]float64{"confirmed": 2, "confirmed_before": 1, "dead_lettered": 2})
 	if last := r.records[len(r.records)-1]; len(r.kept) > 0 || last["level"] != "WARN" || last["Code"] != "CONFIRMATIONS_FAILED" || last["messages"] != 5.0 {
 		t.Errorf("kept %q: %s", r.kept, r.log)
@@ -391,7 +431,7 @@ func TestAMessageIsKeptIfSQSFails(t *testing.T) {
 			t.Parallel()
 			s := startSQS(t)
 			s.refuses = true
-			r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
 			r.requireCounts(t, map[string]float64{"kept": 1})
 			if !slices.Equal(r.kept, []string{"message-0"}) || len(r.records) != 3 || r.records[1]["cause"] != "SQS answered AccessDenied" {
 				t.Errorf("kept %q: %s", r.kept, r.log)
@@ -411,7 +451,7 @@ func TestTheDelayGrows(t *testing.T) {
 		{3, "", 2 * time.Minute, 3 * time.Minute},
 		{7, "", 32 * time.Minute, 48 * time.Minute},
 		{8, "", 40 * time.Minute, time.Hour},
-		{1000, "", 40 * time.Minute, time.Hour},
+		{maxReceives - 1, "", 40 * time.Minute, time.Hour},
 		{1, "600", 10 * time.Minute, 10 * time.Minute},
 		{1, "5", 30 * time.Second, 45 * time.Second},
 	} {
@@ -421,7 +461,7 @@ func TestTheDelayGrows(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			w := startWeChatPay(t, answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`, retryAfter: row.retryAfter})
-			invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, row.received, createdEvent()))
+			invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, row.received, time.Now(), createdEvent()))
 			if got := s.delays["receipt-0"]; got < row.from || got > row.to {
 				t.Errorf("%v, want %v to %v", got, row.from, row.to)
 			}
@@ -431,7 +471,7 @@ func TestTheDelayGrows(t *testing.T) {
 
 func TestCallsKeepTheirInterval(t *testing.T) {
 	w := startWeChatPay(t, success)
-	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(aws.Config{}, "", ""), callInterval, batch(t, 1, createdEvent(), createdEvent(), createdEvent()))
+	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(aws.Config{}, "", ""), callInterval, batch(t, 1, time.Now(), createdEvent(), createdEvent(), createdEvent()))
 	end := time.Now()
 	if len(w.times) != 3 || len(r.kept) > 0 {
 		t.Fatalf("%d calls, kept %q", len(w.times), r.kept)
@@ -453,7 +493,7 @@ func TestAMessageWithoutAnAnswerInTimeIsDelayed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), answerTime+queueTimeout+minCallTime+200*time.Millisecond)
 	defer cancel()
 	s := startSQS(t)
-	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent(), createdEvent()))
+	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent(), createdEvent()))
 	r.requireFailure(t, "UPSTREAM_TIMEOUT", eventID)
 	r.requireCounts(t, map[string]float64{"kept": 1, "deferred": 1})
 	if !slices.Equal(r.kept, []string{"message-0", "message-1"}) || len(s.delays) != 1 {
@@ -466,7 +506,7 @@ func TestMessagesAreDeferredWithoutTime(t *testing.T) {
 	defer cancel()
 	s := startSQS(t)
 	w := startWeChatPay(t, success)
-	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), callInterval, batch(t, 1, createdEvent(), createdEvent()))
+	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), callInterval, batch(t, 1, time.Now(), createdEvent(), createdEvent()))
 	r.requireCounts(t, map[string]float64{"deferred": 2})
 	if !slices.Equal(r.kept, []string{"message-0", "message-1"}) || len(w.calls) > 0 || len(s.delays) > 0 || len(s.letters) > 0 {
 		t.Errorf("kept %q, calls %q", r.kept, w.calls)
@@ -508,7 +548,7 @@ func TestTheCureOfARefusal(t *testing.T) {
 	} {
 		t.Run(row.code+" "+row.message, func(t *testing.T) {
 			refusal := answer{status: row.status, body: fmt.Sprintf(`{"code":%q,"message":%q}`, row.code, row.message)}
-			got := invoke(t, t.Context(), startWeChatPay(t, refusal).URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0, batch(t, 1, createdEvent()))
+			got := invoke(t, t.Context(), startWeChatPay(t, refusal).URL, signingtest.Merchant(t), newQueue(startSQS(t).config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
 			got.requireFailure(t, row.code, eventID)
 			if cure, _ := got.records[0]["cure"].(string); !strings.Contains(cure, row.cure) || strings.Contains(got.log, row.message) {
 				t.Errorf("%s, want the cure %q and not WeChat's message", got.log, row.cure)

@@ -16,6 +16,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/awsconfig"
 	"membercard/shared/strictjson"
+	"membercard/shared/wallclock"
 )
 
 const (
@@ -23,6 +24,9 @@ const (
 	// of that as jitter, but by at most maxDelay.
 	minDelay = 30 * time.Second
 	maxDelay = time.Hour
+	// maxReceives is how often a message is received before it is a dead letter: the
+	// queue's maxReceiveCount in template.yaml.
+	maxReceives = 12
 	// queueTimeout limits a request to SQS with its retries.
 	queueTimeout = 2 * time.Second
 )
@@ -48,18 +52,32 @@ func (q *queue) delay(ctx context.Context, m events.SQSMessage, retryAfter time.
 	if q.url == "" {
 		return nil
 	}
-	received, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	_, err := q.client.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
 		QueueUrl:          &q.url,
 		ReceiptHandle:     &m.ReceiptHandle,
-		VisibilityTimeout: int32(max(backoff(received), retryAfter) / time.Second),
+		VisibilityTimeout: int32(max(backoff(received(m)), retryAfter) / time.Second),
 	})
 	if err != nil {
 		return awsconfig.Failure("SQS", err)
 	}
 	return nil
+}
+
+// received returns how often SQS has delivered a message, this time included.
+func received(m events.SQSMessage) int {
+	n, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
+	return n
+}
+
+// ageOf returns the time since a message was sent to the queue.
+func ageOf(m events.SQSMessage) time.Duration {
+	sent, err := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64) // milliseconds
+	if err != nil {
+		return 0
+	}
+	return max(wallclock.Since(time.UnixMilli(sent)), 0)
 }
 
 // backoff returns the delay of a message that was received the given number of times.

@@ -66,10 +66,17 @@ func (r *Report) end(ctx context.Context, record *telemetry.Record) {
 		slog.Int("updated", r.Updated), slog.Int("unchanged", r.Unchanged), slog.Int("not_applied", r.NotApplied),
 		slog.Int("failed", r.Failed), slog.Int("deferred", r.Deferred), slog.Bool("dry_run", r.DryRun),
 	}
-	if r.Failed > 0 {
+	switch {
+	case r.Failed > 0:
 		level, code = slog.LevelError, "CARDS_FAILED"
 		record.Count(telemetry.SyncFailures)
 		attrs = append(attrs, slog.Any("failures", r.failures()))
+	case r.Deferred > 0 && r.Deferred == len(r.Cards):
+		// A long plan defers cards and gets on. This run did not, and the next may not either.
+		level, code = slog.LevelError, "NO_CARD_REACHED"
+		record.Count(telemetry.SyncFailures)
+		attrs = append(attrs, slog.String("cause", "the run's time was up before one card was done"),
+			slog.String("cure", "look at the latency of WeChat (failed_attempts) and at the function's timeout"))
 	}
 	record.End(ctx, level, "synced", code, attrs...)
 }

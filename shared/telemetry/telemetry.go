@@ -19,14 +19,15 @@ import (
 	"time"
 )
 
-// Metrics. Their unit is Count.
+// Metrics. Their unit is Count, but for ConfirmAge.
 const (
 	// OperatorErrors are errors that the operator has to correct: the configuration,
 	// the signature, a missing card ticket, a bug. See [apierror.Error.Metric].
 	OperatorErrors = "OperatorErrors"
 	// UpstreamErrors are calls that WeChat did not answer, or not as documented.
 	UpstreamErrors = "UpstreamErrors"
-	// Throttled are calls that WeChat refused because of a quota or a rate limit.
+	// Throttled are callers' requests that WeChat refused because of a quota or a rate
+	// limit. What has no caller (the queue, a sync) waits and has alarms of its own.
 	Throttled = "Throttled"
 	// SecretFailures are reads of a secret that failed, or brought one that could not
 	// be parsed. Requests may still succeed with the cached value.
@@ -37,6 +38,10 @@ const (
 	TicketFailures = "TicketFailures"
 	// SyncFailures are syncs in which a card failed, or whose plan could not be used.
 	SyncFailures = "SyncFailures"
+	// ConfirmAge is how long the oldest card of a batch has waited for its confirmation,
+	// in seconds. It is written after a failed confirmation, and as 0 when a card is done
+	// that had failed before. SQS's own metric forgets messages that are tried again.
+	ConfirmAge = "ConfirmAge"
 )
 
 // Log writes records.
@@ -77,7 +82,7 @@ func (l *Log) Failure(ctx context.Context, metric, message string, cause error, 
 	if r := recordOf(ctx); r != nil {
 		attrs = append(attrs, slog.String("requestId", r.requestID))
 	}
-	l.write(ctx, slog.LevelError, message, attrs, metric)
+	l.write(ctx, slog.LevelError, message, attrs, metric, 1)
 }
 
 // Record collects the attributes of one invocation. [Record.End] writes it.
@@ -87,7 +92,8 @@ type Record struct {
 	start     time.Time
 
 	mu       sync.Mutex
-	metric   string // "" if the record counts none
+	metric   string // "" if the record has none
+	value    int    // of the metric
 	attrs    []slog.Attr
 	attempts int
 	failed   []string
@@ -163,10 +169,13 @@ func Panicked(ctx context.Context, stack []byte) {
 
 // Count makes the record count the given metric once, or none if metric is "". It
 // replaces a metric that was set before.
-func (r *Record) Count(metric string) {
+func (r *Record) Count(metric string) { r.Measure(metric, 1) }
+
+// Measure is [Record.Count] for a metric with a value.
+func (r *Record) Measure(metric string, value int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.metric = metric
+	r.metric, r.value = metric, value
 }
 
 // End writes the record. code is "OK" or an error code.
@@ -187,16 +196,20 @@ func (r *Record) End(ctx context.Context, level slog.Level, message, code string
 		slog.String("Code", code),
 		slog.Float64("Latency", float64(time.Since(r.start).Microseconds())/1000), // milliseconds
 	)
-	r.log.write(ctx, level, message, attrs, r.metric)
+	r.log.write(ctx, level, message, attrs, r.metric, r.value)
 }
 
-// write writes a record, which counts the given metric unless that is "".
-func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, metric string) {
+// write writes a record, which has the given metric unless that is "".
+func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs []slog.Attr, metric string, value int) {
 	attrs = append(attrs, slog.String("Function", l.function))
 	if metric != "" {
-		attrs = append(attrs, slog.Int(metric, 1), slog.Any("_aws", embedded{
+		unit := "Count"
+		if metric == ConfirmAge {
+			unit = "Seconds"
+		}
+		attrs = append(attrs, slog.Int(metric, value), slog.Any("_aws", embedded{
 			Timestamp: time.Now().UnixMilli(),
-			Metrics:   []directive{{l.namespace, [][]string{{}}, []definition{{metric, "Count"}}}},
+			Metrics:   []directive{{l.namespace, [][]string{{}}, []definition{{metric, unit}}}},
 		}))
 	}
 	l.slog.LogAttrs(ctx, level, message, attrs...)
