@@ -3,13 +3,9 @@ its resources takes to make, change and delete, and nothing else. What a resourc
 takes is from AWS's documentation; no policy was tried in AWS."""
 
 import json
-import os
 import sys
 
-os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-
-from samtranslator.translator.transform import transform  # noqa: E402
-from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+from deployment import Deployment, as_list, check, parsed, summary, transformed
 
 
 def actions(service, *names):
@@ -61,60 +57,17 @@ MORE = {
 # IAM's limit of a managed policy, without white space.
 MAX_POLICY = 6144
 
-checks = failures = 0
-
-
-def check(holds, what):
-    global checks, failures
-    checks += 1
-    if not holds:
-        failures += 1
-        print(f"FAIL {what}")
-
-
-def resource_types():
-    with open("template.yaml", encoding="utf-8") as file:
-        source = yaml_parse(file)
-    for resource in source["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            resource["Properties"]["CodeUri"] = "s3://bucket/key"
-
-    class NoManagedPolicies:
-        def load(self):
-            return {}
-
-    return {resource["Type"] for resource in transform(source, {}, NoManagedPolicies())["Resources"].values()}
-
-
-def rendered(node):
-    """The policy with conditions true and with an account of twelve digits, to be measured."""
-    if isinstance(node, list):
-        return [rendered(item) for item in node]
-    if isinstance(node, dict):
-        if "Fn::If" in node:
-            return rendered(node["Fn::If"][1])
-        if "Fn::Sub" in node:
-            values = {"AWS::Partition": "aws-cn", "AWS::AccountId": "123456789012", "Prefix": "membercard"}
-            text = node["Fn::Sub"]
-            for name, value in values.items():
-                text = text.replace("${%s}" % name, value)
-            return text
-        if "Ref" in node:
-            return ["arn:aws-cn:kms:cn-north-1:123456789012:key/00000000-0000-0000-0000-000000000000"]
-        return {key: rendered(value) for key, value in node.items()}
-    return node
-
-
-with open("deploy/deployer.yaml", encoding="utf-8") as file:
-    policy = rendered(yaml_parse(file)["Resources"]["DeployerPolicy"]["Properties"]["PolicyDocument"])
+KEY = "arn:aws-cn:kms:cn-north-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+deployer = Deployment(parsed("deploy/deployer.yaml"), KmsKeyArns=[KEY], **{"AWS::Partition": "aws-cn"})
+policy = deployer.value(deployer.template["Resources"]["DeployerPolicy"]["Properties"]["PolicyDocument"])
 granted = set()
 for statement in policy["Statement"]:
-    listed = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    listed = as_list(statement["Action"])
     check(len(listed) == len(set(listed)), f"{statement['Sid']}: an action twice")
     check(not any("*" in action for action in listed), f"{statement['Sid']}: a wildcard")
     check(statement["Resource"] != "*" or statement["Sid"] == "NoResource", f"{statement['Sid']}: on everything")
     granted |= set(listed)
-kinds = resource_types()
+kinds = {resource["Type"] for resource in transformed()["Resources"].values()}
 check(kinds == set(NEEDS), f"resource types that are new or gone: {sorted(kinds ^ set(NEEDS))}")
 for what, needed in {**NEEDS, **MORE}.items():
     check(needed <= granted, f"{what} needs {sorted(needed - granted)}")
@@ -122,5 +75,4 @@ surplus = granted - set().union(*NEEDS.values(), *MORE.values())
 check(not surplus, f"nothing needs {sorted(surplus)}")
 size = len("".join(json.dumps(policy, separators=(",", ":")).split()))
 check(size <= MAX_POLICY, f"the policy has {size} characters; IAM takes {MAX_POLICY}")
-print(f"policy ({size} of {MAX_POLICY} characters): {checks - failures} passed, {failures} failed")
-sys.exit(1 if failures or not checks else 0)
+sys.exit(summary(f"policy ({size} of {MAX_POLICY} characters)"))
