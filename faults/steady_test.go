@@ -42,7 +42,7 @@ func TestOneInstance(t *testing.T) {
 	}{
 		{requests / 5, func() {}, none},
 		{requests, func() {}, none},
-		{50, func() { r.WeChatPay.Break(0, sandbox.Truncated(), always) }, none},
+		{50, func() { down(r.WeChatPay.Listener(0)) }, none},
 		{requests, func() {
 			r.breakBoth(r.sometimes(0.1, sandbox.Reset(), sandbox.Truncated(), sandbox.Oversized(), wechatpay.WrongSignature()))
 		}, []string{"UPSTREAM_UNREACHABLE", "INVALID_RESPONSE"}},

@@ -171,11 +171,21 @@ type Stack struct {
 
 // Start starts the stack. Its functions start with the first requests.
 func (p *Project) Start(cfg Config) (*Stack, error) {
+	p.readSources()
 	s := &Stack{Functions: map[string]*lambda.Function{}, Configs: map[string]lambda.Config{}, byLogicalID: map[string]*lambda.Function{}}
 	if err := p.start(s, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// readSources lists the folders of the functions' sources. go test takes a result from its
+// cache if nothing changed that the test has opened, and does not see what the compiler
+// opened.
+func (p *Project) readSources() {
+	for _, folder := range []string{"functions", "shared"} {
+		_ = filepath.WalkDir(filepath.Join(p.root, folder), func(string, fs.DirEntry, error) error { return nil })
+	}
 }
 
 func (p *Project) start(s *Stack, cfg Config) error {
