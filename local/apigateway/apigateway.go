@@ -6,8 +6,6 @@
 //   - The path is percent-decoded once, before it is matched, and ends at a decoded
 //     question mark. So %2F separates segments, and rawPath and the path parameters
 //     of an event are decoded. The query is not decoded.
-//   - The request line and the headers are limited to 10,240 bytes; a larger request
-//     is answered 431.
 //   - A request over its route's throttling limit is answered 429, before the authorizer
 //     is called.
 //   - A request for which there is no route is answered 404. A trailing slash matters.
@@ -48,8 +46,7 @@ import (
 )
 
 const (
-	maxHeaderSize      = 10240    // bytes of the request line and the headers
-	maxBodySize        = 10 << 20 // bytes
+	maxBodySize        = 6 << 20 // bytes, Lambda's limit
 	integrationTimeout = 30 * time.Second
 )
 
@@ -157,10 +154,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		w = newCORSWriter(w, r, g.cors)
 	}
-	if headerSize(r) > maxHeaderSize {
-		message(w, http.StatusRequestHeaderFieldsTooLarge, "Request Header Fields Too Large")
-		return
-	}
 	for _, route := range g.routes {
 		params, ok := Match(route.path, decodedPath(r))
 		switch {
@@ -180,18 +173,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func decodedPath(r *http.Request) string {
 	path, _, _ := strings.Cut(r.URL.Path, "?")
 	return path
-}
-
-// headerSize returns the bytes of the request line and the headers.
-func headerSize(r *http.Request) int {
-	const separators = len(": ") + len("\r\n")
-	size := len(r.Method) + len(r.RequestURI) + len(r.Proto) + separators + len("Host") + len(r.Host) + separators
-	for name, values := range r.Header {
-		for _, value := range values {
-			size += len(name) + len(value) + separators
-		}
-	}
-	return size
 }
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, params map[string]string, requestID string) {
@@ -219,8 +200,6 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	defer cancel()
 	res, err := route.Function.Invoke(ctx, event)
 	switch {
-	case errors.Is(err, lambda.ErrRequestTooLarge): // Lambda's limit is lower than the gateway's
-		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 	case err != nil: // timeout, or throttled
 		message(w, http.StatusServiceUnavailable, "Service Unavailable")
 	case res.FunctionError != nil:
@@ -336,15 +315,6 @@ func respond(w http.ResponseWriter, payload []byte) {
 	}
 	for name, value := range res.Headers {
 		header.Set(name, value)
-	}
-	for name, values := range res.MultiValueHeaders {
-		header.Del(name)
-		for _, value := range values {
-			header.Add(name, value)
-		}
-	}
-	for _, cookie := range res.Cookies {
-		header.Add("Set-Cookie", cookie)
 	}
 	header.Del("Content-Length") // computed from the body
 	w.WriteHeader(res.StatusCode)

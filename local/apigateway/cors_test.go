@@ -99,7 +99,7 @@ func TestCORS(t *testing.T) {
 		{Key: "POST /ask", Function: f, Authorizer: ask(t, 0, "X-Login")},
 	}
 	marked := map[string]string{"Allow-Origin": shop, "Expose-Headers": "retry-after,x-id"}
-	own := answer(`{"statusCode":200,"headers":{"access-control-allow-origin":"*","Access-Control-Max-Age":"1","x-id":"7"},"multiValueHeaders":{"access-control-expose-headers":["x"]}}`)
+	own := answer(`{"statusCode":200,"headers":{"access-control-allow-origin":"*","Access-Control-Max-Age":"1","x-id":"7","access-control-expose-headers":"x"}}`)
 	tests := []struct {
 		name         string
 		cors         *template.CORS

@@ -4,42 +4,14 @@ package lambda
 // ones, but none of this process's.
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
 	"membercard/local/uuid"
 )
-
-// maxEnvironmentSize is Lambda's limit for the variables, in bytes of JSON.
-const maxEnvironmentSize = 4096
-
-// checkEnvironment fails if Lambda would refuse vars.
-func checkEnvironment(vars map[string]string) error {
-	valid := regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`)
-	reserved := reservedVariables(Config{}, "", "")
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if _, ok := reserved[name]; ok {
-			return fmt.Errorf("environment variable %s is reserved", name)
-		}
-		if !valid.MatchString(name) {
-			return fmt.Errorf("environment variable %q is not named in letters, digits and _", name)
-		}
-	}
-	measured, err := json.Marshal(vars)
-	if err != nil {
-		return err
-	}
-	if len(measured) > maxEnvironmentSize {
-		return fmt.Errorf("environment variables take %d bytes of %d", len(measured), maxEnvironmentSize)
-	}
-	return nil
-}
 
 // environment returns an instance's variables in the form KEY=value. The configuration
 // overrides variables that are not reserved.

@@ -2,8 +2,8 @@
 // that have only Lambda's environment and get their events from a Runtime API on the
 // loopback interface.
 //
-// It follows Lambda's rules for initialization, concurrency, timeouts and sizes. It does
-// not limit memory, and it does not freeze processes between events.
+// It follows Lambda's rules for initialization, concurrency and timeouts. It does not limit
+// memory and sizes, and it does not freeze processes between events.
 package lambda
 
 // This file has the pool of a function's instances and their invocation.
@@ -28,10 +28,6 @@ const (
 	initLimit = 10 * time.Second
 
 	defaultMaxInstances = 100
-
-	// Lambda's limits for a synchronous invocation, in bytes.
-	maxRequestSize  = 6 << 20
-	maxResponseSize = 6<<20 + 100
 )
 
 var (
@@ -40,8 +36,6 @@ var (
 	ErrThrottled = errors.New("lambda: rate exceeded: every instance is busy")
 	// ErrClosed reports that the function was closed.
 	ErrClosed = errors.New("lambda: function is closed")
-	// ErrRequestTooLarge reports a payload of more than 6 MB.
-	ErrRequestTooLarge = fmt.Errorf("lambda: request must be smaller than %d bytes", maxRequestSize)
 
 	errUndelivered = errors.New("lambda: instance ended before it took the event")
 )
@@ -50,7 +44,7 @@ var (
 type Config struct {
 	Name        string            // function name
 	Binary      string            // path of the bootstrap executable
-	Environment map[string]string // the function's own variables, 4 KB at most
+	Environment map[string]string // the function's own variables
 	Timeout     time.Duration     // of one invocation
 	MemorySize  int               // MB; not enforced
 
@@ -92,8 +86,7 @@ type Result struct {
 }
 
 // A FunctionError is an error that the function returned, or an error of Lambda's:
-// Runtime.InvalidEntrypoint, Runtime.ExitError, Sandbox.Timedout or
-// Function.ResponseSizeTooLarge.
+// Runtime.InvalidEntrypoint, Runtime.ExitError or Sandbox.Timedout.
 type FunctionError struct {
 	Type    string `json:"errorType"`
 	Message string `json:"errorMessage"`
@@ -101,12 +94,8 @@ type FunctionError struct {
 
 func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
-// New returns the function that cfg describes, without starting a process. It fails
-// if Lambda would refuse the configuration.
+// New returns the function that cfg describes, without starting a process.
 func New(cfg Config) (*Function, error) {
-	if err := checkEnvironment(cfg.Environment); err != nil {
-		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
-	}
 	binary, err := filepath.Abs(cfg.Binary)
 	if err != nil {
 		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
@@ -122,16 +111,12 @@ func New(cfg Config) (*Function, error) {
 
 // Invoke sends payload to an idle or a new instance, and returns when the instance is
 // ready for the next event, has ended or has exceeded its timeout. If the function fails,
-// the Result has the error. Invoke itself fails with [ErrThrottled], [ErrClosed],
-// [ErrRequestTooLarge] or the error of ctx. As in AWS, the invocation continues when ctx
-// ends.
+// the Result has the error. Invoke itself fails with [ErrThrottled], [ErrClosed] or the
+// error of ctx. As in AWS, the invocation continues when ctx ends.
 //
 // Unlike Lambda, which retries a failed initialization once, Invoke reports it at once.
 // The next call of Invoke initializes a new instance.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) {
-	if len(payload) > maxRequestSize {
-		return nil, ErrRequestTooLarge
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

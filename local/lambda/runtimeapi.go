@@ -3,7 +3,6 @@ package lambda
 // This file serves the Lambda Runtime API, 2018-06-01, to one instance.
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/rand"
 	"encoding/json"
@@ -85,20 +84,8 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 }
 
 func (inst *instance) serveResponse(w http.ResponseWriter, r *http.Request) {
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(io.LimitReader(r.Body, maxResponseSize+1)); err != nil {
-		return // the runtime closed the connection
-	}
-	if body.Len() <= maxResponseSize {
-		inst.accept(w, r, &answer{payload: body.Bytes()})
-		return
-	}
-	// The runtime reads the refusal only after it has sent the whole body.
-	_, _ = io.Copy(io.Discard, r.Body)
-	err := &FunctionError{"Function.ResponseSizeTooLarge",
-		fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponseSize)}
-	if inst.record(w, r, &answer{err.payload(), err}) {
-		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Message)
+	if payload, err := io.ReadAll(r.Body); err == nil { // or the runtime closed the connection
+		inst.accept(w, r, &answer{payload: payload})
 	}
 }
 
@@ -126,34 +113,23 @@ func (inst *instance) serveInitError(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
 }
 
-// accept records the answer and confirms it.
+// accept records a as the answer to the event in r's path, and confirms it. It refuses the
+// request if the event is not in progress or already has an answer.
 func (inst *instance) accept(w http.ResponseWriter, r *http.Request, a *answer) {
-	if inst.record(w, r, a) {
-		reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
-	}
-}
-
-// record records a as the answer to the event in r's path. It refuses the request if the
-// event is not in progress or already has an answer.
-func (inst *instance) record(w http.ResponseWriter, r *http.Request, a *answer) bool {
 	inst.mu.Lock()
 	defer inst.mu.Unlock()
-	switch inv := inst.current; {
-	case inv == nil || inv.id != r.PathValue("id"):
+	if inv := inst.current; inv == nil || inv.id != r.PathValue("id") || inv.answer != nil {
 		refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
-	case inv.answer != nil:
-		refuse(w, http.StatusForbidden, "InvalidStateTransition", "the event has an answer")
-	default:
-		inv.answer = a
-		return true
+		return
 	}
-	return false
+	inst.current.answer = a
+	reply(w, http.StatusAccepted, map[string]string{"status": "OK"})
 }
 
 // readError reads an error reported by the runtime. The error's type is in the body or in
 // a header.
 func readError(r *http.Request) (payload []byte, failure *FunctionError, ok bool) {
-	payload, err := io.ReadAll(io.LimitReader(r.Body, maxResponseSize))
+	payload, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, nil, false
 	}

@@ -52,7 +52,6 @@ func handle(_ context.Context, event json.RawMessage) (any, error) {
 	var order struct {
 		Do     string
 		Addr   string
-		Size   int
 		Answer json.RawMessage
 		Body   string
 
@@ -82,8 +81,6 @@ func handle(_ context.Context, event json.RawMessage) (any, error) {
 		os.Stderr.WriteString("to stderr\n")
 	case "panic":
 		panic("as ordered")
-	case "size":
-		return strings.Repeat("x", order.Size-len(`""`)), nil
 	case "wait": // until the other end closes
 		conn, err := net.Dial("tcp", order.Addr)
 		if err != nil {
