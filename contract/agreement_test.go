@@ -124,9 +124,15 @@ func documents(r route) (documents []any) {
 		card, baseInfo := map[string]any{}, map[string]any{}
 		card["base_info"] = baseInfo
 		for _, name := range cardfields.Names {
+			object := cardfields.Object(name)
 			switch {
 			case !cardfields.OfMemberCard(name):
 				baseInfo[name] = linkValue(name)
+			case cardType == cardfields.MemberCard && object != "":
+				if card[object] == nil {
+					card[object] = map[string]any{}
+				}
+				card[object].(map[string]any)[name[len(object)+1:]] = linkValue(name)
 			case cardType == cardfields.MemberCard:
 				card[name] = linkValue(name)
 			}
@@ -151,10 +157,12 @@ func documents(r route) (documents []any) {
 // linkValue returns a value of a field of a card.
 func linkValue(name string) string {
 	switch {
-	case strings.HasSuffix(name, "_url"):
+	case strings.HasSuffix(name, "_url"), strings.HasSuffix(name, ".url"):
 		return "https://example.com/"
 	case strings.HasSuffix(name, "_user_name"):
 		return "gh_86a091e50ad4@app"
+	case strings.HasSuffix(name, ".name_type"):
+		return "FIELD_NAME_TYPE_LEVEL"
 	}
 	return "x"
 }
@@ -218,6 +226,12 @@ func combined() []struct {
 		{cardUpdate, card(`{"activate_app_brand_user_name":"gh_1@app"}`), false},
 		{cardUpdate, card(`{"activate_app_brand_user_name":"gh_1@app","activate_app_brand_pass":""}`), false},
 		{cardUpdate, card(`{"activate_app_brand_user_name":"","activate_app_brand_pass":""}`), true},
+		{cardUpdate, card(`{"custom_cell1":{},"activate_url":""}`), false},
+		{cardUpdate, card(`{"custom_cell1":{"app_brand_user_name":"gh_1@app","app_brand_pass":""}}`), false},
+		{cardUpdate, card(`{"custom_field3":{"app_brand_user_name":"","app_brand_pass":""}}`), true},
+		{cardUpdate, card(`{"bonus_app_brand_pass":"p"}`), false},
+		{cardUpdate, `{"card_id":"p","cash":{"base_info":{"center_title":"x"},"custom_cell1":{"url":""}}}`, false},
+		{cardUpdate, info(`{"custom_cell1.url":""}`), false},
 		{cardUpdate, info(`{"activate_url":""}`), false},
 		{cardUpdate, info(`{"custom_app_brand_pass":"p"}`), false},
 		{cardUpdate, info(`{"custom_app_brand_user_name":"gh_1@app"}`), false},
@@ -246,6 +260,13 @@ func combined() []struct {
 		{cardCreate, made(`,"activate_url":""`, ""), false},
 		{cardCreate, made("", `,"activate_app_brand_pass":"p"`), false},
 		{cardCreate, made("", `,"promotion_url":"http://x.cn"`), false},
+		{cardCreate, made("", `,"custom_cell2":{"app_brand_pass":"p"}`), false},
+		{cardCreate, made("", `,"custom_cell2":{"name":"1234567890123456"}`), false},
+		{cardCreate, made("", `,"custom_cell2":[]`), false},
+		{cardCreate, made("", `,"custom_field1":{"more":null,"url":""}`), true},
+		{cardCreate, coupon("CASH", "cash", `,"bonus_url":"http://x.cn"`), false},
+		{cardCreate, coupon("CASH", "cash", `,"custom_cell1":{"url":""}`), false},
+		{cardCreate, made(`,"custom_cell1":{"more":""}`, ""), false},
 
 		{strings.Replace(brandConfirm, "478515832665", "1%2F2", 1), `{}`, false},
 

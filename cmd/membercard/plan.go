@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
+	"membercard/shared/cardfields"
 	"membercard/shared/cardplan"
 	"membercard/shared/strictjson"
 )
@@ -280,7 +281,38 @@ func (r *report) parsePlan(text []byte) *cardplan.Plan {
 		campaigns += len(p.Cards[i].Campaigns)
 	}
 	r.add(step{Name: "plan is valid", OK: true, Detail: fmt.Sprintf("cards: %d, campaigns: %d", len(p.Cards), campaigns)})
+	r.warn("lengths", "may be too long, if WeChat counts bytes", "shorten them (a Chinese character has 3 bytes), or look at the cards after the sync", longInBytes(p))
 	return p
+}
+
+// warn adds a warning of places in a plan, if there are any.
+func (r *report) warn(name, what, cure string, places []string) {
+	const most = 20
+	if len(places) == 0 {
+		return
+	}
+	list := strings.Join(places[:min(len(places), most)], ", ")
+	if more := len(places) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	r.add(step{Name: name, OK: true, Warning: what + ": " + list, Cure: cure})
+}
+
+// longInBytes returns the places of fields that have more bytes than characters are allowed.
+func longInBytes(p *cardplan.Plan) (places []string) {
+	add := func(at string, fields cardfields.Fields) {
+		for _, name := range fields.LongInBytes() {
+			places = append(places, at+"/fields/"+name)
+		}
+	}
+	for i := range p.Cards {
+		at := fmt.Sprintf("/cards/%d", i)
+		add(at, p.Cards[i].Fields)
+		for j := range p.Cards[i].Campaigns {
+			add(fmt.Sprintf("%s/campaigns/%d", at, j), p.Cards[i].Campaigns[j].Fields)
+		}
+	}
+	return places
 }
 
 // s3 returns a client of S3, or nil if the report says why not.

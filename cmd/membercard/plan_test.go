@@ -62,6 +62,37 @@ func TestPlanValidate(t *testing.T) {
 	}
 }
 
+// What may be wrong is a warning, and the plan is valid.
+func TestPlanWarnings(t *testing.T) {
+	card := func(members string) string { return `{"cards":[{"card_id":"p",` + members + `}]}` }
+	const jan1, jan2 = `"from":"2027-01-01T00:00:00Z"`, `"until":"2027-01-02T00:00:00Z"`
+	for _, row := range []struct {
+		what, plan string
+		warnings   []string // the name of a step, and what it says
+	}{
+		{"nothing", examplePlan, nil},
+		{"15 bytes", card(`"fields":{"custom_url_name":"五个中文字"}`), nil},
+		{"18 bytes for 15 characters", card(`"fields":{"custom_url_name":"六个中文汉字"}`), []string{"lengths /cards/0/fields/custom_url_name"}},
+		{"19 bytes for 18 characters", card(`"fields":{"custom_cell1.tips":"六个中文汉字x"}`), []string{"lengths /cards/0/fields/custom_cell1.tips"}},
+		{"a long link of a campaign", card(`"fields":{"center_url":""},"campaigns":[{` + jan1 + `,` + jan2 + `,"fields":{"center_url":"https://example.com/` + strings.Repeat("卡", 40) + `"}}]`), []string{"lengths /cards/0/campaigns/0/fields/center_url"}},
+		{"a path, which has no limit", card(`"fields":{"custom_app_brand_user_name":"gh_x@app","custom_app_brand_pass":"` + strings.Repeat("卡", 400) + `"}`), nil},
+		{"two fields", card(`"fields":{"center_title":"六个中文汉字x","center_sub_title":"八个中文汉字汉字x"}`), []string{"lengths /cards/0/fields/center_title, /cards/0/fields/center_sub_title"}},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			var got []string
+			for _, s := range tool(t, "plan", "validate", "--json", write(t, "plan.json", row.plan)).requirePassed(t).Steps {
+				if s.Warning != "" {
+					_, places, _ := strings.Cut(s.Warning, ": ")
+					got = append(got, s.Name+" "+places)
+				}
+			}
+			if !slices.Equal(got, row.warnings) {
+				t.Errorf("%q, want %q", got, row.warnings)
+			}
+		})
+	}
+}
+
 func TestTimeline(t *testing.T) {
 	p, err := cardplan.Parse([]byte(`{"cards":[
 		{"card_id":"a","campaigns":[

@@ -83,9 +83,17 @@ func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
 		faults = append(faults, required(card, path, "prerogative", &text)...)
 	}
 
-	own, wrong := fieldsOf(card, path)
+	for _, name := range cardfields.Objects {
+		if _, sent := card[name]; sent && cardType != cardfields.MemberCard {
+			faults = append(faults, strictjson.Fault{Path: path + "/" + name, Issue: "is a field of membership cards only"})
+		}
+		if _, sent := baseInfo[name]; sent {
+			faults = append(faults, strictjson.Fault{Path: infoPath + "/" + name, Issue: "belongs to member_card itself"})
+		}
+	}
+	own, wrong := cardfields.Of(card, path)
 	faults = append(faults, wrong...)
-	ofInfo, wrong := fieldsOf(baseInfo, infoPath)
+	ofInfo, wrong := cardfields.Of(baseInfo, infoPath)
 	faults = append(faults, wrong...)
 	return append(faults, cardfields.CheckCard(path, cardType, own, ofInfo)...)
 }
@@ -97,22 +105,6 @@ func required(members object, path, name string, into any) strictjson.Faults {
 		return strictjson.Faults{{Path: path + "/" + name, Issue: "is required"}}
 	}
 	return strictjson.DecodeValue(value, path+"/"+name, into)
-}
-
-// fieldsOf returns the members of the object at path that are card fields.
-func fieldsOf(members object, path string) (cardfields.Fields, strictjson.Faults) {
-	fields, faults := cardfields.Fields{}, strictjson.Faults(nil)
-	for _, name := range cardfields.Names {
-		if value, sent := members[name]; sent {
-			var text *string // may be empty
-			if wrong := strictjson.DecodeValue(value, path+"/"+name, &text); len(wrong) > 0 {
-				faults = append(faults, wrong...)
-			} else {
-				fields[name] = *text
-			}
-		}
-	}
-	return fields, faults
 }
 
 // unclearOutcome is the advice for errors after which WeChat may have created the card.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -28,12 +29,24 @@ func TestTheFieldsAreTheContracts(t *testing.T) {
 	want := strings.Fields(`custom_url_name custom_url custom_url_sub_title custom_app_brand_user_name custom_app_brand_pass
 		center_title center_sub_title center_url center_app_brand_user_name center_app_brand_pass
 		promotion_url_name promotion_url promotion_url_sub_title promotion_app_brand_user_name promotion_app_brand_pass
-		activate_url activate_app_brand_user_name activate_app_brand_pass`)
+		activate_url activate_app_brand_user_name activate_app_brand_pass
+		bonus_url bonus_app_brand_user_name bonus_app_brand_pass
+		balance_url balance_app_brand_user_name balance_app_brand_pass`)
+	for i := range 3 {
+		for _, member := range strings.Fields("name_type name url app_brand_user_name app_brand_pass") {
+			want = append(want, fmt.Sprintf("custom_field%d.%s", i+1, member))
+		}
+	}
+	for i := range 2 {
+		for _, member := range strings.Fields("name tips url app_brand_user_name app_brand_pass") {
+			want = append(want, fmt.Sprintf("custom_cell%d.%s", i+1, member))
+		}
+	}
 	if !slices.Equal(cardfields.Names, want) {
 		t.Errorf("fields are %v", cardfields.Names)
 	}
-	for _, name := range want {
-		if got := cardfields.OfMemberCard(name); got != strings.HasPrefix(name, "activate") {
+	for i, name := range want {
+		if got := cardfields.OfMemberCard(name); got != (i >= 15) {
 			t.Errorf("%s is of member_card itself: %v", name, got)
 		}
 	}

@@ -86,12 +86,13 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 		return
 	}
 	r.Changed = changes.Sorted()
-	body, err := changes.UpdateRequest(planned.CardID, shown.cardType)
+	ofMembers := slices.IndexFunc(r.Changed, cardfields.OfMemberCard)
+	body, err := shown.update(planned.CardID, wanted)
 	switch {
 	case err != nil:
 		r.Fail(err)
-	case shown.cardType != cardfields.MemberCard && slices.ContainsFunc(r.Changed, cardfields.OfMemberCard):
-		r.Fail(&apierror.Error{Code: "PARAM_ERROR", Message: "activate_* are fields of membership cards only; this card is a " + shown.cardType})
+	case shown.cardType != cardfields.MemberCard && ofMembers >= 0:
+		r.Fail(&apierror.Error{Code: "PARAM_ERROR", Message: r.Changed[ofMembers] + " is a field of membership cards only; this card is a " + shown.cardType})
 	case shown.status == inReview || s.isSent(planned.CardID, body):
 		r.Status, r.CardStatus = plansync.NotApplied, shown.status
 	case dryRun:
@@ -125,7 +126,7 @@ func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted 
 		return // WeChat accepted the update; the next sync reads the card again
 	}
 	if missing := shown.differing(wanted); len(missing) > 0 {
-		s.remember(cardID, missing, shown.cardType)
+		s.remember(cardID, shown, wanted)
 		r.Status, r.Changed, r.CardStatus = plansync.NotApplied, missing.Sorted(), shown.status
 	}
 }
@@ -133,8 +134,8 @@ func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted 
 // remember stores an update that WeChat accepted but does not show, so that this execution
 // environment does not send it again soon. A new environment has only the card's status
 // to go by.
-func (s *syncer) remember(cardID string, missing cardfields.Fields, cardType string) {
-	body, err := missing.UpdateRequest(cardID, cardType)
+func (s *syncer) remember(cardID string, shown *shownCard, wanted cardfields.Fields) {
+	body, err := shown.update(cardID, wanted)
 	if err != nil {
 		return
 	}
@@ -164,6 +165,7 @@ type shownCard struct {
 	cardType string // lower case
 	status   string // CARD_STATUS_…
 	fields   cardfields.Fields
+	object   map[string]json.RawMessage // the whole object of its type
 }
 
 // get reads a card: POST /card/get.
@@ -181,20 +183,24 @@ func (s *syncer) get(ctx context.Context, cardID string) (*shownCard, error) {
 	}
 	c := &shownCard{cardType: strings.ToLower(cardType), fields: cardfields.Fields{}}
 	var object, baseInfo map[string]any
-	var hasInfo bool
-	if slices.Contains(cardfields.CardTypes, c.cardType) && json.Unmarshal(document.Card[c.cardType], &object) == nil {
-		baseInfo, hasInfo = object["base_info"].(map[string]any)
+	if text := document.Card[c.cardType]; slices.Contains(cardfields.CardTypes, c.cardType) && json.Unmarshal(text, &object) == nil {
+		baseInfo, _ = object["base_info"].(map[string]any)
+		_ = json.Unmarshal(text, &c.object)
 	}
-	if !hasInfo {
+	if baseInfo == nil {
 		return nil, answer.Invalid(errors.New("the answer has no base_info of the card's type"))
 	}
 	c.status, _ = baseInfo["status"].(string)
 	for _, name := range cardfields.Names {
-		from := baseInfo
+		from, member := baseInfo, name
 		if cardfields.OfMemberCard(name) {
 			from = object
 		}
-		c.fields[name], _ = from[name].(string)
+		if inner := cardfields.Object(name); inner != "" {
+			from, _ = object[inner].(map[string]any)
+			member = name[len(inner)+1:]
+		}
+		c.fields[name], _ = from[member].(string)
 	}
 	return c, nil
 }
@@ -209,4 +215,20 @@ func (c *shownCard) differing(wanted cardfields.Fields) cardfields.Fields {
 		}
 	}
 	return f
+}
+
+// update returns the update that makes the card show the wanted fields. It has those that
+// differ, and the whole of an object in which one differs.
+func (c *shownCard) update(cardID string, wanted cardfields.Fields) ([]byte, error) {
+	changes := c.differing(wanted)
+	objects := map[string]bool{}
+	for name := range changes {
+		objects[cardfields.Object(name)] = true
+	}
+	for name, value := range wanted {
+		if object := cardfields.Object(name); object != "" && objects[object] {
+			changes[name] = value
+		}
+	}
+	return changes.UpdateRequest(cardID, c.cardType, c.object)
 }

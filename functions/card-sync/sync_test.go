@@ -261,6 +261,52 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 	}
 }
 
+// WeChat may replace an object of member_card, so an update has it whole.
+func TestAnObjectIsSentWhole(t *testing.T) {
+	for _, row := range []struct{ what, shown, fields, changed, update string }{
+		{"a link, beside what the card shows",
+			`"custom_cell1":{"name":"n","tips":"old","url":"https://old.example/","other":[12345678901234567890,{"a":"x"}]}`,
+			`"custom_cell1.url":"https://new.example/"`, "custom_cell1.url",
+			`"custom_cell1":{"name":"n","other":[12345678901234567890,{"a":"x"}],"tips":"old","url":"https://new.example/"}`},
+		{"all that the plan has of it", `"custom_cell1":{"name":"n","tips":"t","url":"https://old.example/"}`,
+			`"custom_cell1.tips":"t","custom_cell1.url":"https://new.example/","custom_cell1.app_brand_user_name":"","custom_cell1.app_brand_pass":""`, "custom_cell1.url",
+			`"custom_cell1":{"app_brand_pass":"","app_brand_user_name":"","name":"n","tips":"t","url":"https://new.example/"}`},
+		{"the objects that differ only", `"custom_cell1":{"name":"n"},"custom_field2":{"name_type":"FIELD_NAME_TYPE_LEVEL","url":"https://old.example/"}`,
+			`"custom_cell1.name":"n","custom_field2.url":""`, "custom_field2.url", `"custom_field2":{"name_type":"FIELD_NAME_TYPE_LEVEL","url":""}`},
+		{"an object that the card does not have", ``, `"custom_cell2.name":"n","bonus_url":"https://bonus.example/"`, "bonus_url custom_cell2.name", `"bonus_url":"https://bonus.example/","custom_cell2":{"name":"n"}`},
+		{"an object that is none", `"custom_cell2":"x"`, `"custom_cell2.name":"n"`, "custom_cell2.name", `"custom_cell2":{"name":"n"}`},
+		{"nothing that differs", `"custom_cell1":{"name":"n","url":"https://old.example/"},"balance_url":"https://b.example/"`,
+			`"custom_cell1.name":"n","custom_cell1.app_brand_user_name":"","custom_cell1.app_brand_pass":"","balance_url":"https://b.example/"`, "", ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			card := map[string]json.RawMessage{}
+			replace := func(members string) {
+				if err := json.Unmarshal([]byte(`{`+members+`}`), &card); err != nil {
+					t.Fatal(err)
+				}
+			}
+			replace(`"base_info":{}`)
+			replace(row.shown)
+			w := wechattest.Start(t, func(c wechattest.Call) string {
+				if c.Path == "/card/update" {
+					replace(row.update)
+					return taken
+				}
+				text, _ := json.Marshal(card)
+				return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":` + string(text) + `}}`
+			})
+			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, row.fields), time.Now(), false)
+			var want []string
+			if row.update != "" {
+				want = []string{`{"card_id":"p0","member_card":{` + row.update + `}}`}
+			}
+			if got := w.Received("/card/update"); !slices.Equal(got, want) || strings.Join(r.Cards[0].Changed, " ") != row.changed || r.NotApplied+r.Failed > 0 {
+				t.Errorf("WeChat got %q, want %q; the report is %+v", got, want, r.Cards[0])
+			}
+		})
+	}
+}
+
 // What people typed into a card does not stop its sync.
 func TestACardWithTextsThatPeopleTyped(t *testing.T) {
 	for title, wantUpdates := range map[string]int{"x": 0, "x\x14": 1, "x\n": 1, "x\xff": 1} {

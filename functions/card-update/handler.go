@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 
 	"membercard/shared/cardfields"
@@ -15,28 +16,23 @@ import (
 // is the card's type.
 type request struct {
 	CardID        string `json:"card_id"`
-	Groupon       *card  `json:"groupon"`
-	Cash          *card  `json:"cash"`
-	Discount      *card  `json:"discount"`
-	Gift          *card  `json:"gift"`
-	GeneralCoupon *card  `json:"general_coupon"`
-	MemberCard    *card  `json:"member_card"`
-	ScenicTicket  *card  `json:"scenic_ticket"`
-	MovieTicket   *card  `json:"movie_ticket"`
-	BoardingPass  *card  `json:"boarding_pass"`
-	MeetingTicket *card  `json:"meeting_ticket"`
+	Groupon       object `json:"groupon"`
+	Cash          object `json:"cash"`
+	Discount      object `json:"discount"`
+	Gift          object `json:"gift"`
+	GeneralCoupon object `json:"general_coupon"`
+	MemberCard    object `json:"member_card"`
+	ScenicTicket  object `json:"scenic_ticket"`
+	MovieTicket   object `json:"movie_ticket"`
+	BoardingPass  object `json:"boarding_pass"`
+	MeetingTicket object `json:"meeting_ticket"`
 }
 
-type card struct {
-	BaseInfo                 cardfields.Fields `json:"base_info"`
-	ActivateURL              *string           `json:"activate_url"`
-	ActivateAppBrandUserName *string           `json:"activate_app_brand_user_name"`
-	ActivateAppBrandPass     *string           `json:"activate_app_brand_pass"`
-}
+type object = map[string]json.RawMessage
 
 // card returns the only card object of the request and its type.
-func (r *request) card() (cardType string, sent *card, err error) {
-	objects := []*card{
+func (r *request) card() (cardType string, sent object, err error) {
+	objects := []object{
 		r.Groupon, r.Cash, r.Discount, r.Gift, r.GeneralCoupon,
 		r.MemberCard, r.ScenicTicket, r.MovieTicket, r.BoardingPass, r.MeetingTicket,
 	}
@@ -64,20 +60,18 @@ func (r *request) validate() (cardType string, changes cardfields.Fields, err er
 	if err != nil {
 		return "", nil, err
 	}
-	changes = cardfields.Fields{}
-	for name, value := range map[string]*string{
-		"activate_url":                 sent.ActivateURL,
-		"activate_app_brand_user_name": sent.ActivateAppBrandUserName,
-		"activate_app_brand_pass":      sent.ActivateAppBrandPass,
-	} {
-		if value != nil {
-			changes[name] = *value
-		}
+	path := "/" + cardType
+	var baseInfo cardfields.Fields
+	var faults strictjson.Faults
+	if value, ok := sent["base_info"]; ok {
+		faults = strictjson.DecodeValue(value, path+"/base_info", &baseInfo)
+		delete(sent, "base_info")
 	}
-	faults := cardfields.CheckCard("/"+cardType, cardType, changes, sent.BaseInfo)
-	maps.Copy(changes, sent.BaseInfo)
+	changes, wrong := cardfields.OnlyOf(sent, path)
+	faults = append(append(faults, wrong...), cardfields.CheckCard(path, cardType, changes, baseInfo)...)
+	maps.Copy(changes, baseInfo)
 	if len(changes) == 0 {
-		faults = append(faults, strictjson.Fault{Path: "/" + cardType, Issue: "must have a field to change"})
+		faults = append(faults, strictjson.Fault{Path: path, Issue: "must have a field to change"})
 	}
 	if len(faults) > 0 {
 		return "", nil, gateway.Fault(faults[0])
@@ -95,7 +89,7 @@ func update(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	content, err := changes.UpdateRequest(body.CardID, cardType)
+	content, err := changes.UpdateRequest(body.CardID, cardType, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -46,6 +46,13 @@ const (
 	activatePair = `"activate_app_brand_user_name":"gh_86a091e50ad4@app","activate_app_brand_pass":"API/cardPage"`
 )
 
+const objectPair = `"app_brand_user_name":"gh_86a091e50ad4@app","app_brand_pass":"API/cardPage"`
+
+func han(n int) string { return strings.Repeat("卡", n) }
+
+// link returns a URL of n characters.
+func link(n int) string { return "https://example.com/" + han(n-20) }
+
 // WeChat gets exactly the fields that were sent, so nothing else changes.
 func TestWeChatGetsTheFieldsThatWereSent(t *testing.T) {
 	type row struct{ rule, body string }
@@ -65,6 +72,12 @@ func TestWeChatGetsTheFieldsThatWereSent(t *testing.T) {
 		{"two pairs, one cleared", inBaseInfo(pair + `,"center_app_brand_user_name":"","center_app_brand_pass":""`)},
 		{"characters that JSON can spell in two ways", inBaseInfo(`"custom_url_name":"\u7acb\u5373<&>\u2028\ud83c\udf89\"\\"`)},
 		{"an ID in capitals, with _ and -", inBaseInfo(`"custom_app_brand_user_name":"gh_A-b_9@app","custom_app_brand_pass":"p"`)},
+		{"the points", inCard("member_card", `"bonus_url":"http://www.qq.com","bonus_app_brand_user_name":"gh_86a091e50ad4@app","bonus_app_brand_pass":"p"`)},
+		{"the balance", inCard("member_card", `"balance_url":"","balance_app_brand_user_name":"","balance_app_brand_pass":""`)},
+		{"a field within its object", inCard("member_card", `"custom_field1":{"name_type":"FIELD_NAME_TYPE_SET_POINTS","name":"等级","url":"http://www.qq.com",`+objectPair+`}`)},
+		{"cells within their objects", inCard("member_card", `"custom_cell1":{"name":"使用入口","tips":"激活后显示","url":"http://www.qq.com"},"custom_cell2":{`+objectPair+`}`)},
+		{"an empty pair clears within its object", inCard("member_card", `"custom_field3":{"name_type":"","app_brand_user_name":"","app_brand_pass":""}`)},
+		{"texts as long as may be", inCard("member_card", `"custom_cell1":{"name":"`+han(15)+`","tips":"`+han(18)+`","url":"`+link(128)+`"},"base_info":{"custom_url_name":"`+han(15)+`","promotion_url_sub_title":"`+han(18)+`","center_title":"`+han(18)+`","center_sub_title":"`+han(24)+`","center_url":"`+link(128)+`"}`)},
 		{"card_id of 32", `{"card_id":"` + strings.Repeat("p", 32) + `","cash":{"base_info":{` + pair + `}}}`},
 	}
 	for _, cardType := range []string{"groupon", "cash", "discount", "gift", "general_coupon", "member_card", "scenic_ticket", "movie_ticket", "boarding_pass", "meeting_ticket"} {
@@ -119,7 +132,7 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"a name with a slash", inBaseInfo(`"a/b":"x"`), info + "a~1b", "can be changed here"},
 		{"a name with a tilde", inBaseInfo(`"a~b":"x"`), info + "a~0b", "can be changed here"},
 		{"another field of member_card", inCard("member_card", `"prerogative":"x"`), card + "prerogative", "not a field"},
-		{"a field of base_info in the card itself", inCard("member_card", `"custom_url":"http://www.qq.com"`), card + "custom_url", "not a field"},
+		{"a field of base_info in the card itself", inCard("member_card", `"custom_url":"http://www.qq.com"`), card + "custom_url", "belongs to base_info"},
 		{"a field null", inBaseInfo(`"custom_url":null`), info + "custom_url", "null"},
 		{"a field as a number", inBaseInfo(`"custom_url_name":1`), info + "custom_url_name", "a string"},
 		{"a field as an object", inBaseInfo(`"custom_url_name":{"a":1}`), info + "custom_url_name", "a string"},
@@ -158,6 +171,36 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"activate_url of another card", inCard("groupon", `"activate_url":"http://www.qq.com"`), "/body/groupon/activate_url", "membership cards only"},
 		{"a mini program to activate another card in", inCard("cash", activatePair), "/body/cash/activate_app_brand_user_name", "membership cards only"},
 		{"activate_url in another card's base_info", inCard("gift", `"base_info":{"activate_url":"http://www.qq.com"}`), "/body/gift/base_info/activate_url", ""},
+
+		{"points of another card", inCard("groupon", `"bonus_url":"http://www.qq.com"`), "/body/groupon/bonus_url", "membership cards only"},
+		{"a cell of another card", inCard("cash", `"custom_cell1":{"url":"http://www.qq.com"}`), "/body/cash/custom_cell1/url", "membership cards only"},
+		{"a cell in base_info", inBaseInfo(`"custom_cell1":{}`), info + "custom_cell1", "a string"},
+		{"a cell by the plan's name", inCard("member_card", `"custom_cell1.url":"http://www.qq.com"`), card + "custom_cell1.url", "not a field"},
+		{"a cell null", inCard("member_card", `"custom_cell1":null`), card + "custom_cell1", "null"},
+		{"a cell as a string", inCard("member_card", `"custom_cell1":"x"`), card + "custom_cell1", "an object"},
+		{"an empty cell", inCard("member_card", `"custom_cell1":{}`), card + "custom_cell1", "a field to change"},
+		{"an empty cell beside a field", inCard("member_card", `"custom_cell1":{},"activate_url":""`), card + "custom_cell1", "a field to change"},
+		{"another member of a cell", inCard("member_card", `"custom_cell1":{"name_type":"x"}`), card + "custom_cell1/name_type", "not a field"},
+		{"a third cell", inCard("member_card", `"custom_cell3":{"url":""}`), card + "custom_cell3", "not a field"},
+		{"a fourth field", inCard("member_card", `"custom_field4":{"url":""}`), card + "custom_field4", "not a field"},
+		{"a cell's member null", inCard("member_card", `"custom_cell2":{"url":null}`), card + "custom_cell2/url", "null"},
+		{"a cell's member twice", inCard("member_card", `"custom_cell2":{"url":"","url":""}`), card + "custom_cell2/url", "twice"},
+		{"a cell's relative link", inCard("member_card", `"custom_cell2":{"url":"x"}`), card + "custom_cell2/url", "http or https"},
+		{"half a pair within a cell", inCard("member_card", `"custom_cell2":{"app_brand_pass":"x"}`), card + "custom_cell2/app_brand_user_name", "together with custom_cell2.app_brand_pass"},
+		{"the halves of a pair in two objects", inCard("member_card", `"custom_cell1":{"app_brand_user_name":"gh_x@app"},"custom_cell2":{"app_brand_pass":"x"}`), card + "custom_cell1/app_brand_pass", "together"},
+		{"half a pair of points", inCard("member_card", `"bonus_app_brand_pass":"x"`), card + "bonus_app_brand_user_name", "together"},
+		{"a name_type of another kind", inCard("member_card", `"custom_field1":{"name_type":"LEVEL"}`), card + "custom_field1/name_type", "FIELD_NAME_TYPE_"},
+		{"a name_type in lower case", inCard("member_card", `"custom_field1":{"name_type":"FIELD_NAME_TYPE_level"}`), card + "custom_field1/name_type", "FIELD_NAME_TYPE_"},
+		{"a name_type without a name", inCard("member_card", `"custom_field1":{"name_type":"FIELD_NAME_TYPE_"}`), card + "custom_field1/name_type", "FIELD_NAME_TYPE_"},
+		{"a name of 16", inCard("member_card", `"custom_field1":{"name":"`+han(16)+`"}`), card + "custom_field1/name", "at most 15"},
+		{"tips of 19", inCard("member_card", `"custom_cell1":{"tips":"`+han(19)+`"}`), card + "custom_cell1/tips", "at most 18"},
+		{"custom_url_name of 16", inBaseInfo(`"custom_url_name":"` + han(16) + `"`), info + "custom_url_name", "at most 15"},
+		{"promotion_url_name of 16", inBaseInfo(`"promotion_url_name":"1234567890123456"`), info + "promotion_url_name", "at most 15"},
+		{"custom_url_sub_title of 19", inBaseInfo(`"custom_url_sub_title":"` + han(19) + `"`), info + "custom_url_sub_title", "at most 18"},
+		{"center_title of 19", inBaseInfo(`"center_title":"` + han(19) + `"`), info + "center_title", "at most 18"},
+		{"center_sub_title of 25", inBaseInfo(`"center_sub_title":"` + han(25) + `"`), info + "center_sub_title", "at most 24"},
+		{"a link of 129", inBaseInfo(`"center_url":"` + link(129) + `"`), info + "center_url", "at most 128"},
+		{"a link to activate with of 129", inCard("member_card", `"activate_url":"`+link(129)+`"`), card + "activate_url", "at most 128"},
 
 		{"the first of several faults", `{"card_id":"p/q","member_card":{"base_info":{"custom_url":"x"}}}`, "/body/card_id", "1 to 32"},
 		{"an unknown member", `{"appid":"x",` + example[1:], "/body/appid", "not a field"},
@@ -235,7 +278,7 @@ func FuzzRequest(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s: %v", body, err)
 			}
-			sent, err := changes.UpdateRequest(r.CardID, cardType)
+			sent, err := changes.UpdateRequest(r.CardID, cardType, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,8 @@
 package cardfields
 
 import (
+	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,22 +22,65 @@ var CardTypes = []string{
 // MemberCard is the type of a membership card.
 const MemberCard = "member_card"
 
-// Names lists the fields in the order of the documents.
-var Names = []string{
-	"custom_url_name", "custom_url", "custom_url_sub_title", "custom_app_brand_user_name", "custom_app_brand_pass",
-	"center_title", "center_sub_title", "center_url", "center_app_brand_user_name", "center_app_brand_pass",
-	"promotion_url_name", "promotion_url", "promotion_url_sub_title", "promotion_app_brand_user_name", "promotion_app_brand_pass",
-	"activate_url", "activate_app_brand_user_name", "activate_app_brand_pass",
-}
+// ofBaseInfo and ofMemberCard are the fields of base_info, and those of the object
+// member_card, which only membership cards have. In the name of a field within an object of
+// member_card, such as custom_cell1.url, the object comes before the dot.
+var (
+	ofBaseInfo = []string{
+		"custom_url_name", "custom_url", "custom_url_sub_title", "custom_app_brand_user_name", "custom_app_brand_pass",
+		"center_title", "center_sub_title", "center_url", "center_app_brand_user_name", "center_app_brand_pass",
+		"promotion_url_name", "promotion_url", "promotion_url_sub_title", "promotion_app_brand_user_name", "promotion_app_brand_pass",
+	}
+	ofMemberCard = []string{
+		"activate_url", "activate_app_brand_user_name", "activate_app_brand_pass",
+		"bonus_url", "bonus_app_brand_user_name", "bonus_app_brand_pass",
+		"balance_url", "balance_app_brand_user_name", "balance_app_brand_pass",
+		"custom_field1.name_type", "custom_field1.name", "custom_field1.url", "custom_field1.app_brand_user_name", "custom_field1.app_brand_pass",
+		"custom_field2.name_type", "custom_field2.name", "custom_field2.url", "custom_field2.app_brand_user_name", "custom_field2.app_brand_pass",
+		"custom_field3.name_type", "custom_field3.name", "custom_field3.url", "custom_field3.app_brand_user_name", "custom_field3.app_brand_pass",
+		"custom_cell1.name", "custom_cell1.tips", "custom_cell1.url", "custom_cell1.app_brand_user_name", "custom_cell1.app_brand_pass",
+		"custom_cell2.name", "custom_cell2.tips", "custom_cell2.url", "custom_cell2.app_brand_user_name", "custom_cell2.app_brand_pass",
+	}
+)
 
-// entries are the prefixes of the fields' names. Each stands for a place of a card that
-// can have a link.
-var entries = []string{"custom", "center", "promotion", "activate"}
+// Names lists the fields in the order of the documents.
+var Names = slices.Concat(ofBaseInfo, ofMemberCard)
 
 // OfMemberCard reports whether a field belongs to the object member_card, which only
 // membership cards have. All other fields belong to base_info.
-func OfMemberCard(name string) bool {
-	return strings.HasPrefix(name, "activate_") && slices.Contains(Names, name)
+func OfMemberCard(name string) bool { return slices.Contains(ofMemberCard, name) }
+
+// Objects lists the objects of member_card that have fields.
+var Objects = []string{"custom_field1", "custom_field2", "custom_field3", "custom_cell1", "custom_cell2"}
+
+// Object returns the object of member_card that a field is in, such as custom_cell1, or ""
+// if the field is not in such an object.
+func Object(name string) string {
+	object, _, within := strings.Cut(name, ".")
+	if !within {
+		return ""
+	}
+	return object
+}
+
+// maxLength returns the length of a field's value that WeChat's pages give, or 0 if they
+// give none. They do not state the unit; their examples fit bytes of UTF-8.
+func maxLength(name string) int {
+	switch {
+	case name == "center_sub_title":
+		return 24
+	case name == "center_title", strings.HasSuffix(name, "_sub_title"), strings.HasSuffix(name, ".tips"):
+		return 18
+	case strings.HasSuffix(name, "_url_name"), strings.HasSuffix(name, ".name"):
+		return 15
+	case isURL(name):
+		return 128
+	}
+	return 0
+}
+
+func isURL(name string) bool {
+	return strings.HasSuffix(name, "_url") || strings.HasSuffix(name, ".url")
 }
 
 // Fields are the values of fields by name. An empty value clears a field. A field that is
@@ -50,10 +95,15 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		switch {
 		case !slices.Contains(Names, name):
 			issue, chosen = "is not a field that can be changed here", 1
-		case strings.HasSuffix(name, "_url"):
+		case isURL(name):
 			issue = validation.WebURL(f[name])
 		case strings.HasSuffix(name, "_user_name"):
 			issue = userName(f[name])
+		case strings.HasSuffix(name, ".name_type"):
+			issue = nameType(f[name])
+		}
+		if n := maxLength(name); issue == "" && n > 0 {
+			issue = validation.MaxLength(n)(f[name])
 		}
 		if issue != "" && len(faults) < strictjson.MaxFaults {
 			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Chosen: chosen})
@@ -76,20 +126,44 @@ func userName(value string) string {
 	return ""
 }
 
-// HasPairOf reports whether the fields include the given *_app_brand_user_name or
-// *_app_brand_pass, or the other one of the same entry.
+// nameType is the rule for name_type, one of WeChat's names of a field.
+func nameType(value string) string {
+	name, hasPrefix := strings.CutPrefix(value, "FIELD_NAME_TYPE_")
+	if value != "" && (!hasPrefix || name == "" || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "") {
+		return "must be FIELD_NAME_TYPE_ followed by capital letters or _, like FIELD_NAME_TYPE_LEVEL"
+	}
+	return ""
+}
+
+// LongInBytes returns the names of the fields whose values have as many characters as
+// WeChat's pages allow or fewer, but more bytes, and so may be refused by WeChat.
+func (f Fields) LongInBytes() (names []string) {
+	for _, name := range f.Sorted() {
+		if n := maxLength(name); n > 0 && len(f[name]) > n {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// HasPairOf reports whether the fields include the given *app_brand_user_name or
+// *app_brand_pass, or the other one of the same entry.
 func (f Fields) HasPairOf(name string) bool {
-	entry, _, _ := strings.Cut(name, "_app_brand_")
-	_, user := f[entry+"_app_brand_user_name"]
-	_, pass := f[entry+"_app_brand_pass"]
+	entry, _, _ := strings.Cut(name, "app_brand_")
+	_, user := f[entry+"app_brand_user_name"]
+	_, pass := f[entry+"app_brand_pass"]
 	return user || pass
 }
 
 // CheckPairs returns the faults of entries that have a mini program without a
 // page, or a page without a mini program.
 func (f Fields) CheckPairs(pointer func(name string) string) (faults strictjson.Faults) {
-	for _, entry := range entries {
-		user, pass := entry+"_app_brand_user_name", entry+"_app_brand_pass"
+	for _, user := range Names {
+		entry, isUser := strings.CutSuffix(user, "app_brand_user_name")
+		if !isUser {
+			continue
+		}
+		pass := entry + "app_brand_pass"
 		for _, pair := range [][2]string{{user, pass}, {pass, user}} {
 			value, sent := f[pair[0]]
 			other, otherSent := f[pair[1]]
@@ -108,8 +182,8 @@ func (f Fields) CheckPairs(pointer func(name string) string) (faults strictjson.
 // whose key is cardType, and baseInfo those of its base_info. path is the JSON pointer of
 // the card's object.
 func CheckCard(path, cardType string, own, baseInfo Fields) (faults strictjson.Faults) {
-	inCard := func(name string) string { return path + "/" + name }
-	inBaseInfo := func(name string) string { return path + "/base_info/" + name }
+	inCard := func(name string) string { return path + "/" + strings.Replace(name, ".", "/", 1) }
+	inBaseInfo := func(name string) string { return inCard("base_info/" + name) }
 	for _, name := range own.Sorted() {
 		switch {
 		case !OfMemberCard(name):
@@ -145,14 +219,82 @@ func (f Fields) Sorted() []string {
 	return append(known, unknown...)
 }
 
+// Of returns the fields among the members of a card's object, or of its base_info, at a
+// JSON pointer. Other members are left out.
+func Of(members map[string]json.RawMessage, path string) (fields Fields, faults strictjson.Faults) {
+	fields = Fields{}
+	objects := map[string]map[string]json.RawMessage{"": members}
+	for _, name := range Names {
+		object, member := Object(name), name
+		at := path
+		if object != "" {
+			at, member = path+"/"+object, name[len(object)+1:]
+		}
+		if _, read := objects[object]; !read {
+			var inner map[string]json.RawMessage
+			if value, sent := members[object]; sent {
+				faults = append(faults, strictjson.DecodeValue(value, at, &inner)...)
+			}
+			objects[object] = inner
+		}
+		if value, sent := objects[object][member]; sent {
+			var text *string // may be empty
+			if wrong := strictjson.DecodeValue(value, at+"/"+member, &text); len(wrong) > 0 {
+				faults = append(faults, wrong...)
+			} else {
+				fields[name] = *text
+			}
+		}
+	}
+	return fields, faults
+}
+
+// OnlyOf is [Of], but any other member is a fault, and so is an object without a field.
+func OnlyOf(members map[string]json.RawMessage, path string) (Fields, strictjson.Faults) {
+	fields, faults := Of(members, path)
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		switch {
+		case slices.Contains(Names, name) && Object(name) == "":
+			continue
+		case !slices.Contains(Objects, name):
+			faults = append(faults, unknown(path, name))
+			continue
+		}
+		inner := membersOf(members[name])
+		for _, member := range slices.Sorted(maps.Keys(inner)) {
+			if !slices.Contains(Names, name+"."+member) {
+				faults = append(faults, unknown(path+"/"+name, member))
+			}
+		}
+		if len(inner) == 0 {
+			faults = append(faults, strictjson.Fault{Path: path + "/" + name, Issue: "must have a field to change"})
+		}
+	}
+	return fields, faults
+}
+
+func unknown(path, name string) strictjson.Fault {
+	return strictjson.Fault{Path: path + "/" + strictjson.Escape(name), Issue: "is not a field of this document", Chosen: 1}
+}
+
 // UpdateRequest returns the body of the /card/update request that sets the fields of a
-// card.
-func (f Fields) UpdateRequest(cardID, cardType string) ([]byte, error) {
+// card. An object of member_card that has one of the fields has what it has in shown as
+// well: WeChat's pages do not say that an update keeps other members of such an object.
+func (f Fields) UpdateRequest(cardID, cardType string, shown map[string]json.RawMessage) ([]byte, error) {
 	baseInfo, card := map[string]string{}, map[string]any{}
 	for name, value := range f {
-		if OfMemberCard(name) {
+		object := Object(name)
+		switch {
+		case object != "":
+			members, _ := card[object].(map[string]any)
+			if members == nil {
+				members = membersOf(shown[object])
+				card[object] = members
+			}
+			members[name[len(object)+1:]] = value
+		case OfMemberCard(name):
 			card[name] = value
-		} else {
+		default:
 			baseInfo[name] = value
 		}
 	}
@@ -160,4 +302,15 @@ func (f Fields) UpdateRequest(cardID, cardType string) ([]byte, error) {
 		card["base_info"] = baseInfo
 	}
 	return strictjson.Encode(map[string]any{"card_id": cardID, cardType: card})
+}
+
+// membersOf returns the members of an object, or none if it is no object.
+func membersOf(object json.RawMessage) map[string]any {
+	var members map[string]json.RawMessage // so that numbers stay as they are
+	_ = json.Unmarshal(object, &members)
+	all := make(map[string]any, len(members))
+	for name, value := range members {
+		all[name] = value
+	}
+	return all
 }

@@ -29,7 +29,7 @@ type card struct {
 func (c *card) base() map[string]any { return c.shown["base_info"].(map[string]any) }
 
 // apply makes changes to an object of a card, except to ignored fields. An empty string
-// clears a field.
+// clears a field. An object other than base_info is replaced whole.
 func apply(shown, changes map[string]any, ignored map[string]bool) {
 	for name, value := range changes {
 		switch {
@@ -143,7 +143,7 @@ func parseCreate(text string) (kind string, made map[string]any, err error) {
 		return "", nil, err
 	}
 	made = envelope[kind].(map[string]any)
-	return kind, made, checkTypes("card."+kind, kind, made, false)
+	return kind, made, checkTypes("card."+kind, changeable()[kind], made, false)
 }
 
 // baseInfo is what a new card must have.
@@ -165,23 +165,22 @@ func parseUpdate(kind string, body []byte) (changes map[string]any, err error) {
 	if changes, _ = object[kind].(map[string]any); len(changes) == 0 {
 		return nil, malformed(kind)
 	}
-	return changes, checkTypes(kind, kind, changes, true)
+	return changes, checkTypes(kind, changeable()[kind], changes, true)
 }
 
-// checkTypes checks the types of an object's changeable fields. If strict is set, other
-// fields, and an empty base_info, are refused.
-func checkTypes(path, object string, given map[string]any, strict bool) error {
+// checkTypes checks the types of an object's changeable fields, whose values are like those
+// in cards.json. If strict is set, other fields, and an empty base_info, are refused.
+func checkTypes(path string, like, given map[string]any, strict bool) error {
 	for name, value := range given {
-		at := path + "." + name
-		if base, _ := value.(map[string]any); name == "base_info" && len(base) > 0 && object != name {
-			if err := checkTypes(at, name, base, strict); err != nil {
-				return err
-			}
-			continue
-		}
-		like, known := changeable()[object][name]
-		if known && fmt.Sprintf("%T", value) != fmt.Sprintf("%T", like) || strict && !known {
+		at, wanted := path+"."+name, like[name]
+		members, _ := wanted.(map[string]any)
+		inner, _ := value.(map[string]any)
+		isInfo := name == "base_info"
+		if wanted == nil && strict || wanted != nil && fmt.Sprintf("%T", value) != fmt.Sprintf("%T", wanted) || isInfo && strict && len(inner) == 0 {
 			return malformed(at)
+		}
+		if err := checkTypes(at, members, inner, strict && isInfo); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -271,7 +270,7 @@ var cardsJSON []byte
 // cards is cards.json.
 type cards struct {
 	// Changeable has a value of each field that /card/update accepts, by its object:
-	// base_info, or a type of card.
+	// base_info, or a type of card. An object has such values of its members.
 	Changeable map[string]map[string]any
 	Cards      []struct {
 		ID, Type string
@@ -284,7 +283,18 @@ func readCards() (all cards) {
 	return all
 }
 
-var changeable = sync.OnceValue(func() map[string]map[string]any { return readCards().Changeable })
+// changeable returns the fields that can be changed, by type of card.
+var changeable = sync.OnceValue(func() map[string]map[string]any {
+	all := readCards().Changeable
+	for _, kind := range strings.Fields(kinds) {
+		all[kind] = maps.Clone(all[kind])
+		if all[kind] == nil {
+			all[kind] = map[string]any{}
+		}
+		all[kind]["base_info"] = all["base_info"]
+	}
+	return all
+})
 
 // sampleCards returns the account's initial cards, one of each type. They were created a
 // month ago and have passed review.

@@ -72,6 +72,8 @@ func TestUpdate(t *testing.T) {
 		{"unchanged", member, `"member_card":{"base_info":{"custom_url":"http://www.qq.com"}}`, "", nil, nil},
 		{"another type", cash, `"cash":{"base_info":{"custom_url":"https://example.com/"}}`, "",
 			map[string]any{"custom_url": "https://example.com/"}, nil},
+		{"an object, whole", member, `"member_card":{"custom_cell1":{"url":"https://example.com/"}}`, "",
+			nil, map[string]any{"custom_cell1": map[string]any{"url": "https://example.com/"}}},
 		{"ignored", member, `"member_card":{"base_info":{"custom_url":"x","custom_url_name":"y"}}`, "custom_url",
 			map[string]any{"custom_url_name": "y"}, nil},
 		{"ignored beside base_info", member, `"member_card":{"activate_url":"x"}`, "activate_url", nil, nil},

@@ -235,6 +235,7 @@ func TestRefusals(t *testing.T) {
 		{"no type", call{path: updatePath, body: `{"card_id":"` + member + `"}`}, 47001, "member_card"},
 		{"no field", special(""), 47001, "member_card"},
 		{"no field in base_info", base(""), 47001, "member_card.base_info"},
+		{"number in a cell", special(`"custom_cell1":{"url":1}`), 47001, "member_card.custom_cell1.url"},
 		{"string for base_info", special(`"base_info":"x"`), 47001, "member_card.base_info"},
 		{"null for a string", base(`"custom_url":null`), 47001, "member_card.base_info.custom_url"},
 		{"number for a string", base(`"custom_url":1`), 47001, "member_card.base_info.custom_url"},
