@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"membercard/local/aws"
 	"membercard/local/lambda"
 	"membercard/local/stack"
@@ -802,5 +805,30 @@ func TestNothingOfTheAccountIsLogged(t *testing.T) {
 		if strings.Contains(log, value) || strings.Contains(told.String(), value) {
 			t.Errorf("the log or an answer has %q", value)
 		}
+	}
+}
+
+// A plan that is put into the bucket is applied by the template's rule, which leaves alone
+// what a sync keeps beside it.
+func TestAPutPlanIsApplied(t *testing.T) {
+	t.Parallel()
+	r := startAs(t, stack.Config{})
+	environment := r.Configs[cardSync].Environment
+	bucket, key, place := environment["CARD_PLAN_BUCKET"], environment["CARD_PLAN_KEY"], "card-sync.json"
+	r.Plans.Put(bucket, "another", nil) // the bucket exists
+	client := s3.New(s3.Options{
+		BaseEndpoint: &r.AWS, UsePathStyle: true, Region: stack.Region,
+		Credentials: awssdk.CredentialsProviderFunc(func(context.Context) (awssdk.Credentials, error) {
+			return awssdk.Credentials{AccessKeyID: stack.AccessKeyID, SecretAccessKey: stack.SecretAccessKey}, nil
+		}),
+	})
+	for _, object := range []*string{&place, &key} {
+		if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: object, Body: strings.NewReader(`{"cards":[]}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.log.waitFor(t, `"message":"synced"`)
+	if pids := r.Functions[cardSync].PIDs(); len(pids) != 1 || strings.Count(r.log.String(), `"message":"synced"`) != 1 {
+		t.Errorf("card-sync has the instances %v, and the log %s", pids, r.log)
 	}
 }
