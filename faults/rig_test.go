@@ -46,8 +46,11 @@ var race = func() bool {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Rows mostly wait.
-	if err := flag.Set("test.parallel", "10"); err != nil {
+	parallel := "10" // rows mostly wait
+	if race {
+		parallel = "4"
+	}
+	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
 	os.Exit(run(m))
@@ -158,10 +161,17 @@ func (s scenario) run(t *testing.T) {
 	if !*long {
 		normal, lasts, rest, burst = shortBefore, cmp.Or(s.shows, shortFault), s.limit()+5*time.Second, s.burst/10
 	}
+	rate := s.rate
+	if race { // which makes everything several times slower
+		rate /= 4
+	}
 	loading, stop := context.WithCancel(t.Context())
-	r.running.Go(func() { r.arrive(loading, s.load, s.rate) })
+	r.running.Go(func() { r.arrive(loading, s.load, rate) })
 	time.Sleep(normal)
 	row := &row{scenario: s, until: time.Now()}
+	if race {
+		row.share = 0 // too few requests for a share
+	}
 	if s.fault != nil {
 		s.fault(r)
 	}

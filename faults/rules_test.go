@@ -64,6 +64,8 @@ type row struct {
 func (r *row) evaluate(exchanges []exchange, w *watch) {
 	r.errors, r.early, r.late, r.undue = map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	slices.SortFunc(exchanges, func(a, b exchange) int { return a.begun.Compare(b.begun) })
+	w.mu.Lock() // WeChat may be answering a request of a function that has ended
+	defer w.mu.Unlock()
 	seen := map[int]bool{} // instances, since the fault began
 	for _, s := range exchanges {
 		if s.wrong != "" {
@@ -143,9 +145,11 @@ func (r *row) broken() (rules []string) {
 	calls, needed := r.received, requests*max(r.calls, 1)
 	if r.fails { // WeChat may receive nothing, and a request fails with its first call
 		calls, needed = r.attempts, requests
+	} else if race { // WeChat receives calls late
+		calls = r.attempts
 	}
 	broken(float64(calls) > maxCalls*float64(needed)+float64(firstCalls*r.instances), "%d calls to WeChat for %d requests of %d instances", calls, requests, r.instances)
-	broken(r.noRetries && r.attempts > requests, "%d attempts for %d requests", r.attempts, requests)
+	broken(r.noRetries && r.attempts > requests+r.instances, "%d attempts for %d requests", r.attempts, requests)
 	broken(len(r.late) > 0 || r.recovered > r.limit(), "errors %v after the fault: %v", r.limit(), r.late)
 	if !*long {
 		return rules
@@ -232,7 +236,7 @@ func TestRules(t *testing.T) {
 			r.fails, w.attempts["15"] = true, 9
 			code(during...)(r, s, w)
 		}, "18 calls to WeChat for 10 requests"},
-		{"a retry", func(r *row, _ []exchange, w *watch) { r.noRetries, w.attempts["15"] = true, 2 }, "11 attempts for 10 requests"},
+		{"a retry", func(r *row, _ []exchange, w *watch) { r.noRetries, w.attempts["15"] = true, 3 }, "12 attempts for 10 requests"},
 		{"slow afterwards", slow(21*time.Millisecond, 40, 50), "the median is 21ms, before it 10ms"},
 		{"slower afterwards by what other processes take", slow(20*time.Millisecond, 40, 50), ""},
 		{"a slow first call", slow(time.Second, 0, 1), ""},
