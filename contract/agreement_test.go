@@ -478,10 +478,11 @@ func (d *deployed) tryPlans(t *testing.T) {
 	for _, name := range cardfields.Names {
 		fields[name] = linkValue(name)
 	}
+	modules := map[string]any{"666": map[string]any{"appid": "wx37178d097a6851d8", "path": "pages/offers"}}
 	w := walk{contract: contract, verdicts: map[string]map[bool]int{}, patterns: map[string]bool{}}
 	w.value("", schema, map[string]any{"cards": []any{map[string]any{
-		"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0", "fields": fields,
-		"campaigns": []any{map[string]any{"name": "新年", "from": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59+08:00", "fields": fields}},
+		"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0", "fields": fields, "service_modules": modules,
+		"campaigns": []any{map[string]any{"name": "新年", "from": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59+08:00", "fields": fields, "service_modules": modules}},
 	}}}, func(document any) bool { return try(string(encode(document))) })
 	w.requireEdges(t)
 
@@ -496,11 +497,17 @@ func (d *deployed) tryPlans(t *testing.T) {
 	}{
 		{string(local), true},
 		{`{"cards":[]}`, true},
-		{card(``), true},
+		{card(``), false},
+		{card(`,"campaigns":[]`), false},
+		{card(`,"campaigns":[{}]`), false},
+		{card(`,"campaigns":[],"fields":{}`), true},
+		{card(`,"campaigns":[{"service_modules":{}}]`), true},
+		{card(`,"service_modules":{"7":null}`), true},
+		{card(`,"service_modules":{"":null}`), false},
 		{card(`,"fields":{"center_app_brand_user_name":"","center_app_brand_pass":""}`), true},
 		{card(`,"fields":{"center_app_brand_pass":"p"}`), false},
 		{card(`,"fields":{"custom_url":"","custom_url":""}`), false},
-		{card(`},{"card_id":"p"`), false},
+		{card(`,"fields":{}},{"card_id":"p","fields":{}`), false},
 		{card(`,"campaigns":[{"fields":{},"from":"2027-01-02T00:00:00Z","until":"2027-01-01T00:00:00Z"}]`), false},
 		{card(`,"campaigns":[{"fields":{},"from":"2027-01-01T00:00:00.1234567891234-11:45"}]`), true},
 	} {

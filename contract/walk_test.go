@@ -72,6 +72,16 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 		case may != nil:
 			try("additionalProperties", value, with("an unknown name", nil))
 		}
+		if members := schema.AdditionalProperties.Schema; members != nil {
+			for name, member := range value {
+				w.value(at+"/*", members, member, func(v any) bool { return send(with(name, v)) })
+				var others []any
+				for _, other := range texts(schema.PropertyNames.Value.Pattern) {
+					others = append(others, with(other, member))
+				}
+				try("propertyNames", others...)
+			}
+		}
 		for name, property := range schema.Properties {
 			member, sent := value[name]
 			switch {
@@ -86,7 +96,7 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 		if len(value) > 0 && schema.Items != nil {
 			for rule, n := range map[string]int{"minItems": int(schema.MinItems), "maxItems": int(*cmp.Or(schema.MaxItems, new(uint64)))} {
 				if n > 0 {
-					try(rule, repeat(value[0], schema.Items.Value.Required, n), repeat(value[0], schema.Items.Value.Required, n-1), repeat(value[0], schema.Items.Value.Required, n+1))
+					try(rule, repeat(value[0], schema.Items.Value, n), repeat(value[0], schema.Items.Value, n-1), repeat(value[0], schema.Items.Value, n+1))
 				}
 			}
 			w.value(at+"/0", schema.Items, value[0], func(v any) bool { return send([]any{v}) })
@@ -94,9 +104,13 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 	}
 }
 
-// repeat returns n copies of an item. Those of an object have its required members only, and
-// a card_id of their own.
-func repeat(item any, required []string, n int) any {
+// repeat returns n copies of an item. Those of an object have its required members only, of
+// which objects are empty, and a card_id of their own.
+func repeat(item any, schema *openapi3.Schema, n int) any {
+	required := schema.Required
+	if len(schema.AnyOf) > 0 {
+		required = slices.Concat(required, schema.AnyOf[0].Value.Required)
+	}
 	items := slices.Repeat([]any{item}, n)
 	object, ok := item.(map[string]any)
 	for i := range items {
@@ -106,6 +120,9 @@ func repeat(item any, required []string, n int) any {
 		copied := map[string]any{}
 		for _, name := range required {
 			copied[name] = object[name]
+			if _, isObject := object[name].(map[string]any); isObject {
+				copied[name] = map[string]any{}
+			}
 		}
 		if copied["card_id"] != nil {
 			copied["card_id"] = fmt.Sprintf("p%d", i)

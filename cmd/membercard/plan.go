@@ -282,6 +282,7 @@ func (r *report) parsePlan(text []byte) *cardplan.Plan {
 	}
 	r.add(step{Name: "plan is valid", OK: true, Detail: fmt.Sprintf("cards: %d, campaigns: %d", len(p.Cards), campaigns)})
 	r.warn("lengths", "may be too long, if WeChat counts bytes", "shorten them (a Chinese character has 3 bytes), or look at the cards after the sync", longInBytes(p))
+	r.warn("ends of campaigns", "stay on the card as a campaign left them", "say what they are afterwards, in the card's own fields or service_modules", leftBehind(p))
 	return p
 }
 
@@ -310,6 +311,20 @@ func longInBytes(p *cardplan.Plan) (places []string) {
 		add(at, p.Cards[i].Fields)
 		for j := range p.Cards[i].Campaigns {
 			add(fmt.Sprintf("%s/campaigns/%d", at, j), p.Cards[i].Campaigns[j].Fields)
+		}
+	}
+	return places
+}
+
+// leftBehind returns the places of fields and service modules that only campaigns name.
+func leftBehind(p *cardplan.Plan) (places []string) {
+	for i := range p.Cards {
+		fields, modules := p.Cards[i].Left()
+		for _, name := range fields {
+			places = append(places, fmt.Sprintf("/cards/%d/fields/%s", i, name))
+		}
+		for _, id := range modules {
+			places = append(places, fmt.Sprintf("/cards/%d/service_modules/%s", i, id))
 		}
 	}
 	return places

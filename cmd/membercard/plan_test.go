@@ -36,7 +36,7 @@ func TestPlanValidate(t *testing.T) {
 		{"the documented example", examplePlan, nil, ""},
 		{"no cards", `{"cards":[]}`, nil, ""},
 		{"a misspelt field", strings.Replace(examplePlan, `"promotion_url"`, `"promotion_link"`, 1), []string{"/cards/0/fields/promotion_link"}, "is not a field"},
-		{"two faults", `{"cards":[{"card_id":"a b"},{"card_id":"x","fields":{"custom_url":"ftp://x"}}]}`, []string{"/cards/0/card_id", "/cards/1/fields/custom_url"}, "http"},
+		{"two faults", `{"cards":[{"card_id":"a b","fields":{}},{"card_id":"x","fields":{"custom_url":"ftp://x"}}]}`, []string{"/cards/0/card_id", "/cards/1/fields/custom_url"}, "http"},
 		{"until before from", strings.Replace(examplePlan, "2027-01-04", "2026-01-04", 1), []string{"/cards/0/campaigns/0/until"}, "must be after from"},
 		{"no JSON", `cards: []`, []string{"plan"}, "JSON object"},
 		{"nothing", ``, []string{"plan"}, "is empty"},
@@ -76,6 +76,10 @@ func TestPlanWarnings(t *testing.T) {
 		{"19 bytes for 18 characters", card(`"fields":{"custom_cell1.tips":"六个中文汉字x"}`), []string{"lengths /cards/0/fields/custom_cell1.tips"}},
 		{"a long link of a campaign", card(`"fields":{"center_url":""},"campaigns":[{` + jan1 + `,` + jan2 + `,"fields":{"center_url":"https://example.com/` + strings.Repeat("卡", 40) + `"}}]`), []string{"lengths /cards/0/campaigns/0/fields/center_url"}},
 		{"a path, which has no limit", card(`"fields":{"custom_app_brand_user_name":"gh_x@app","custom_app_brand_pass":"` + strings.Repeat("卡", 400) + `"}`), nil},
+		{"what only a campaign names", card(`"campaigns":[{` + jan1 + `,` + jan2 + `,"fields":{"center_title":"x"},"service_modules":{"666":null,"7":null}}],"service_modules":{"7":null}`), []string{"ends of campaigns /cards/0/fields/center_title, /cards/0/service_modules/666"}},
+		{"what a campaign for ever has", card(`"campaigns":[{` + jan1 + `,"fields":{"center_title":"x"},"service_modules":{"666":null}}]`), nil},
+		{"what the next campaign has", card(`"campaigns":[{` + jan1 + `,` + jan2 + `,"fields":{"center_title":"x"}},{"from":"2027-01-02T00:00:00Z","fields":{"center_title":"y"}}]`), nil},
+		{"what the next campaign has too late", card(`"campaigns":[{` + jan1 + `,` + jan2 + `,"fields":{"center_title":"x"}},{"from":"2027-01-02T00:00:01Z","fields":{"center_title":"y"}}]`), []string{"ends of campaigns /cards/0/fields/center_title"}},
 		{"two fields", card(`"fields":{"center_title":"六个中文汉字x","center_sub_title":"八个中文汉字汉字x"}`), []string{"lengths /cards/0/fields/center_title, /cards/0/fields/center_sub_title"}},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -100,8 +104,8 @@ func TestTimeline(t *testing.T) {
 			{"name":"新年","from":"2027-01-01T00:00:00Z","until":"2027-01-18T00:00:00Z","fields":{}},
 			{"until":"2026-12-21T00:00:00Z","fields":{}},
 			{"name":"short\u001b[2J","from":"2027-01-05T00:00:00Z","until":"2027-01-05T00:01:00Z","fields":{}}]},
-		{"card_id":"b"},
-		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}}]}]}`))
+		{"card_id":"b","fields":{}},
+		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}},{"name":"both","service_modules":{"7":null,"666":null}}]}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +118,7 @@ a
 
 c
   for ever ███████████████████████|████████████████████████  always
+  both     ███████████████████████|████████████████████████  always; service modules 666, 7
 
            2026-12-01 … 2027-01-18; | is now`
 	if got := strings.Join(timeline(p, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC)), "\n"); got != want {
@@ -249,7 +254,7 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	if inForce() != examplePlan {
 		t.Error("a diff wrote")
 	}
-	plan("put", write(t, "bad.json", `{"cards":[{}]}`)).requireFailed(t, "/cards/0/card_id")
+	plan("put", write(t, "bad.json", `{"cards":[{"fields":{}}]}`)).requireFailed(t, "/cards/0/card_id")
 	plan("put", second).requirePassed(t)
 	if r := plan("history").requirePassed(t); len(r.Versions) != 2 || !r.Versions[0].Current || r.Versions[1].Current || r.Versions[1].Size != int64(len(examplePlan)) {
 		t.Errorf("%+v", r.Versions)
@@ -268,6 +273,17 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 		t.Errorf("%s", inForce())
 	}
 	if s := plan("rollback", "--version", "00000000-0000-4000-8000-000000000000").requireFailed(t, "older version"); !strings.Contains(s.Cure, "plan history") {
+		t.Errorf("%+v", s)
+	}
+
+	// What an older plan does not name stays on the cards.
+	third := strings.Replace(examplePlan, `"campaigns"`, `"service_modules": {"666": {"appid": "wx1", "path": "p"}, "7": null}, "campaigns"`, 1)
+	if r := plan("put", write(t, "third.json", third)).requirePassed(t); len(r.Changes) != 2 || r.Changes[0].Field != "service_modules.666" || *r.Changes[0].New != "wx1 p" || *r.Changes[1].New != "null" {
+		t.Errorf("%+v", r.Changes)
+	}
+	if s := plan("rollback").requirePassed(t).Steps; inForce() != examplePlan || !slices.ContainsFunc(s, func(s step) bool {
+		return strings.HasSuffix(s.Warning, "pbLatjvWOibDc5-TBnbUk1pD12o0 service_modules.666, pbLatjvWOibDc5-TBnbUk1pD12o0 service_modules.7") && s.Cure != ""
+	}) {
 		t.Errorf("%+v", s)
 	}
 
@@ -299,8 +315,8 @@ func TestTimelineSVG(t *testing.T) {
 			{"name":"<script>&\"新年\"","from":"2027-01-01T00:00:00Z","until":"2027-01-18T00:00:00Z","fields":{}},
 			{"name":"` + strings.Repeat("长", 60) + `","until":"2026-12-21T00:00:00Z","fields":{}},
 			{"from":"0001-01-01T00:00:00Z","until":"9999-12-31T23:59:59Z","fields":{}}]},
-		{"card_id":"b"},
-		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}}]}]}`))
+		{"card_id":"b","fields":{}},
+		{"card_id":"c","campaigns":[{"name":"for ever","fields":{}},{"name":"both","service_modules":{"7":null,"666":null}}]}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +325,7 @@ func TestTimelineSVG(t *testing.T) {
 		says []string
 		bars int
 	}{
-		{p, []string{"Campaigns: 4.", `<script>&"新年": 2027-01-01T00:00:00Z … 2027-01-18T00:00:00Z`, "for ever: always", "campaign: 0001-01-01T00:00:00Z … 9999-12-31T23:59:59Z"}, 4},
+		{p, []string{"Campaigns: 5.", "both: always; service modules 666, 7", `<script>&"新年": 2027-01-01T00:00:00Z … 2027-01-18T00:00:00Z`, "for ever: always", "campaign: 0001-01-01T00:00:00Z … 9999-12-31T23:59:59Z"}, 5},
 		{&cardplan.Plan{}, []string{"Campaigns: 0."}, 0},
 	} {
 		text := timelineSVG(row.plan, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC))

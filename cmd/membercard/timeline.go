@@ -79,7 +79,7 @@ func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
 				bar[k] = '█'
 			}
 			bar[min(int(scale.at(now)*timelineWidth), timelineWidth-1)] = '|'
-			lines = append(lines, fmt.Sprintf("  %s%s %s  %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar), span(c)))
+			lines = append(lines, fmt.Sprintf("  %s%s %s  %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar), span(c)+modulesOf(c)))
 		}
 	}
 	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(scale.first), day(scale.last)))
@@ -114,6 +114,14 @@ func span(c *cardplan.Campaign) string {
 		return "from " + c.From
 	}
 	return c.From + " … " + c.Until
+}
+
+// modulesOf names the service modules of a campaign.
+func modulesOf(c *cardplan.Campaign) string {
+	if len(c.Modules()) == 0 {
+		return ""
+	}
+	return "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.Modules())), ", ")
 }
 
 // printable leaves out what would move a terminal's cursor.
@@ -155,7 +163,7 @@ func later(a, b time.Time) time.Time {
 type planChange struct {
 	CardID   string  `json:"card_id"`
 	Campaign string  `json:"campaign,omitempty"` // its name and times; empty: the card's own fields
-	Field    string  `json:"field,omitempty"`    // empty: the whole card or campaign
+	Field    string  `json:"field,omitempty"`    // or service_modules.<ID>; empty: the whole card or campaign
 	Old      *string `json:"old,omitempty"`
 	New      *string `json:"new,omitempty"`
 	Kind     string  `json:"kind"` // added, removed or changed
@@ -197,9 +205,37 @@ func (r *report) compare(before, after *cardplan.Plan) {
 		r.compareCard(id, old[id], nil)
 	}
 	r.add(step{Name: "changes", OK: true, Detail: fmt.Sprint(len(r.Changes))})
+	r.warn("planned no more", "stay on the cards as they are", "name them in the plan if they shall change", droppedFrom(before, after))
 	for _, c := range r.Changes {
 		r.after = append(r.after, c.String())
 	}
+}
+
+// droppedFrom returns what a plan names of its cards, or their campaigns, and another plan
+// does not.
+func droppedFrom(before, after *cardplan.Plan) (places []string) {
+	named := map[string]map[string]bool{}
+	names := func(card *cardplan.Card) map[string]bool {
+		all := map[string]bool{}
+		for _, values := range append(slices.Collect(maps.Values(campaignsOf(card))), valuesOf(card.Fields, card.Modules())) {
+			for name := range values {
+				all[name] = true
+			}
+		}
+		return all
+	}
+	for i := range after.Cards {
+		named[after.Cards[i].CardID] = names(&after.Cards[i])
+	}
+	for i := range before.Cards {
+		card := &before.Cards[i]
+		for _, name := range slices.Sorted(maps.Keys(names(card))) {
+			if !named[card.CardID][name] {
+				places = append(places, card.CardID+" "+name)
+			}
+		}
+	}
+	return places
 }
 
 func (r *report) compareCard(id string, before, after *cardplan.Card) {
@@ -212,7 +248,7 @@ func (r *report) compareCard(id string, before, after *cardplan.Card) {
 		r.Changes = append(r.Changes, planChange{CardID: id, Kind: "removed"})
 		after = none
 	}
-	r.compareFields(id, "", before.Fields, after.Fields)
+	r.compareValues(id, "", valuesOf(before.Fields, before.Modules()), valuesOf(after.Fields, after.Modules()))
 	old := campaignsOf(before)
 	now := campaignsOf(after)
 	for _, key := range slices.Sorted(maps.Keys(old)) {
@@ -225,23 +261,53 @@ func (r *report) compareCard(id string, before, after *cardplan.Card) {
 		if _, was := old[key]; !was {
 			r.Changes = append(r.Changes, planChange{CardID: id, Campaign: key, Kind: "added"})
 		}
-		r.compareFields(id, key, old[key], now[key])
+		r.compareValues(id, key, old[key], now[key])
 	}
 }
 
 // keyOf names a campaign by what it is recognized by.
 func keyOf(c *cardplan.Campaign) string { return nameOf(c) + ", " + span(c) }
 
-func campaignsOf(card *cardplan.Card) map[string]cardfields.Fields {
-	campaigns := map[string]cardfields.Fields{}
+func campaignsOf(card *cardplan.Card) map[string]map[string]string {
+	campaigns := map[string]map[string]string{}
 	for i := range card.Campaigns {
-		campaigns[keyOf(&card.Campaigns[i])] = card.Campaigns[i].Fields
+		c := &card.Campaigns[i]
+		campaigns[keyOf(c)] = valuesOf(c.Fields, c.Modules())
 	}
 	return campaigns
 }
 
-func (r *report) compareFields(id, campaign string, before, after cardfields.Fields) {
-	for _, name := range cardfields.Names {
+const modulePrefix = "service_modules."
+
+// valuesOf returns fields and service modules by name, in one map.
+func valuesOf(fields cardfields.Fields, modules cardplan.Modules) map[string]string {
+	values := maps.Clone(map[string]string(fields))
+	if values == nil {
+		values = map[string]string{}
+	}
+	for id, module := range modules {
+		values[modulePrefix+id] = "null"
+		if module != nil {
+			values[modulePrefix+id] = module.AppID + " " + module.Path
+		}
+	}
+	return values
+}
+
+// compareValues adds the differences of fields, in the documents' order, and of service
+// modules.
+func (r *report) compareValues(id, campaign string, before, after map[string]string) {
+	names := slices.Clone(cardfields.Names)
+	for _, values := range []map[string]string{before, after} {
+		for name := range values {
+			if strings.HasPrefix(name, modulePrefix) {
+				names = append(names, name)
+			}
+		}
+	}
+	modules := names[len(cardfields.Names):]
+	slices.Sort(modules)
+	for _, name := range slices.Compact(names) {
 		old, was := before[name]
 		value, is := after[name]
 		c := planChange{CardID: id, Campaign: campaign, Field: name, Kind: "changed"}

@@ -39,7 +39,7 @@ func timelineSVG(p *cardplan.Plan, now time.Time) string {
 			campaigns++
 			begin, end := scale.bar(c)
 			x, width := svgMargin+svgNames+begin*svgBars, max((end-begin)*svgBars, 2)
-			fmt.Fprintf(&b, `<g role="img"><title>%s</title>`+"\n", escape(nameOf(c)+": "+span(c)))
+			fmt.Fprintf(&b, `<g role="img"><title>%s</title>`+"\n", escape(nameOf(c)+": "+span(c)+modulesOf(c)))
 			text(svgMargin, "", clip(nameOf(c)))
 			fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" rx="3"/></g>`+"\n", x, y+5, width)
 			y += svgRow

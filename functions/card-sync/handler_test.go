@@ -117,7 +117,7 @@ func TestTheReport(t *testing.T) {
 	})
 	f, records := newFunction(&wechattest.Source{}, w.URL, newBucket("").start(t))
 	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
-		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none"}]}}`))
+		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none","fields":{}},{"card_id":"new","service_modules":{"666":null}}]}}`))
 	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
 		`{"card_id":"other","status":"updated","changed":["center_title"]},{"card_id":"same","status":"unchanged"},` +
 		`{"card_id":"gone","status":"failed","error":{"code":"WECHAT_40053","message":"invalid actioninfo, please check card_id","solution":"check card_id: the official account has no such card","request_id":"08F78BB5AF0610D302"}},` +
@@ -138,7 +138,7 @@ func TestTheReport(t *testing.T) {
 }
 
 func TestAnInvalidPlanChangesNothing(t *testing.T) {
-	const bad = `{"cards":[{"card_id":"p","fields":{"center_title":"x"}},{"card_id":"q","fields":{"custom_url":"x","colour":"red"}},{"card_id":"p"}]}`
+	const bad = `{"cards":[{"card_id":"p","fields":{"center_title":"x"}},{"card_id":"q","fields":{"custom_url":"x","colour":"red"}},{"card_id":"p","fields":{}}]}`
 	for _, row := range []struct {
 		from  string
 		event string

@@ -6,6 +6,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/accountclient"
+	"membercard/shared/cardplan"
 	"membercard/shared/env"
 	"membercard/shared/invocation"
 	"membercard/shared/plansync"
@@ -14,6 +15,6 @@ import (
 func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechat: accountclient.NewWarm(log), place: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Plan: plan, Apply: s.sync}
+	sync := plansync.Sync{Plan: plan, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}})
 }

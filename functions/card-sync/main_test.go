@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"membercard/shared/cardplan"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
@@ -33,7 +34,7 @@ const (
 func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Actions, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
 	s := &syncer{wechat: wechattest.Client(from, endpoint), place: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Plan: plan, Apply: s.sync}
+	sync := plansync.Sync{Plan: plan, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	return invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}}, records
 }
 

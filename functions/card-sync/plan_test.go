@@ -23,6 +23,8 @@ const examplePlan = `{"cards": [{"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0",
             "campaigns": [{"name": "new year", "from": "2027-01-01T00:00:00+08:00", "until": "2027-01-04T00:00:00+08:00",
                            "fields": {"promotion_url_name": "新年活动", "promotion_app_brand_pass": "pages/new-year"}}]}]}`
 
+const offers = `{"appid":"wx37178d097a6851d8","path":"pages/offers"}`
+
 // planOf returns a plan for one card that has these members beside its card_id.
 func planOf(members string) string {
 	return `{"cards":[{"card_id":"` + cardID + `"` + members + `}]}`
@@ -144,7 +146,11 @@ func TestValidPlans(t *testing.T) {
 	)
 	for _, row := range []struct{ rule, plan string }{
 		{"no cards", `{"cards":[]}`},
-		{"a card without fields", planOf(``)},
+		{"service modules", planOf(`,"service_modules":{"666":` + offers + `,"A_-z9":null}`)},
+		{"service modules beside fields", planOf(`,"service_modules":{"666":null},"fields":{"center_title":"x"}`)},
+		{"no service modules", planOf(`,"service_modules":{}`)},
+		{"a campaign's service modules", planOf(`,"campaigns":[{"service_modules":{"666":` + offers + `}}]`)},
+		{"an appid of 32 and a path of 128", planOf(`,"service_modules":{"123456789":{"appid":"` + strings.Repeat("a", 32) + `","path":"` + strings.Repeat("卡", 128) + `"}}`)},
 		{"empty fields", planOf(`,"fields":{},"campaigns":[]`)},
 		{"a campaign without a name", campaigns(``, during(jan1, jan2, pair))},
 		{"empty fields clear", planOf(`,"fields":{"custom_url":"","center_title":""}`)},
@@ -182,6 +188,7 @@ func TestInvalidPlans(t *testing.T) {
 		jan3         = "2027-01-03T00:00:00Z"
 		inFields     = "/cards/0/fields/"
 		inCampaign   = "/cards/0/campaigns/0/"
+		inModules    = "/cards/0/service_modules/"
 		campaignUser = inCampaign + "fields/custom_app_brand_user_name"
 	)
 	for _, row := range []struct {
@@ -208,12 +215,12 @@ func TestInvalidPlans(t *testing.T) {
 		{"a card null", `{"cards":[null]}`, []string{"/cards/0 null"}},
 
 		{"no card_id", `{"cards":[{"fields":{}}]}`, []string{"/cards/0/card_id is required"}},
-		{"an empty card_id", `{"cards":[{"card_id":""}]}`, []string{"/cards/0/card_id empty"}},
-		{"card_id as a number", `{"cards":[{"card_id":1}]}`, []string{"/cards/0/card_id a string"}},
-		{"card_id of another alphabet", `{"cards":[{"card_id":"p/q"}]}`, []string{"/cards/0/card_id 1 to 32"}},
-		{"card_id of 33", `{"cards":[{"card_id":"` + strings.Repeat("p", 33) + `"}]}`, []string{"/cards/0/card_id 1 to 32"}},
-		{"a card twice", `{"cards":[{"card_id":"p"},{"card_id":"q"},{"card_id":"p"}]}`, []string{"/cards/2/card_id already planned at /cards/0"}},
-		{"an unknown member of a card", planOf(`,"field":{}`), []string{"/cards/0/field not a field"}},
+		{"an empty card_id", `{"cards":[{"card_id":"","fields":{}}]}`, []string{"/cards/0/card_id empty"}},
+		{"card_id as a number", `{"cards":[{"card_id":1,"fields":{}}]}`, []string{"/cards/0/card_id a string"}},
+		{"card_id of another alphabet", `{"cards":[{"card_id":"p/q","fields":{}}]}`, []string{"/cards/0/card_id 1 to 32"}},
+		{"card_id of 33", `{"cards":[{"card_id":"` + strings.Repeat("p", 33) + `","fields":{}}]}`, []string{"/cards/0/card_id 1 to 32"}},
+		{"a card twice", `{"cards":[{"card_id":"p","fields":{}},{"card_id":"q","fields":{}},{"card_id":"p","fields":{}}]}`, []string{"/cards/2/card_id already planned at /cards/0"}},
+		{"an unknown member of a card", planOf(`,"fields":{},"field":{}`), []string{"/cards/0/field not a field"}},
 
 		{"fields null", planOf(`,"fields":null`), []string{"/cards/0/fields null"}},
 		{"fields as an array", planOf(`,"fields":[]`), []string{"/cards/0/fields an object"}},
@@ -230,8 +237,25 @@ func TestInvalidPlans(t *testing.T) {
 		{"a pair half empty", planOf(`,"fields":{` + noUser + `,` + page + `}`), []string{inFields + "custom_app_brand_user_name must not be empty unless"}},
 		{"a pair to activate with, half", planOf(`,"fields":{"activate_app_brand_pass":"p"}`), []string{inFields + "activate_app_brand_user_name together"}},
 
+		{"neither fields nor service modules", planOf(``), []string{"/cards/0 must have fields or service_modules, its own or a campaign's"}},
+		{"neither, and no campaign", planOf(`,"campaigns":[]`), []string{"/cards/0 must have fields or service_modules"}},
+		{"service_modules null", planOf(`,"service_modules":null`), []string{"/cards/0/service_modules null"}},
+		{"service_modules as an array", planOf(`,"service_modules":[]`), []string{"/cards/0/service_modules an object"}},
+		{"a module as a string", planOf(`,"service_modules":{"666":"pages"}`), []string{inModules + "666 an object"}},
+		{"a module twice", planOf(`,"service_modules":{"666":null,"666":null}`), []string{inModules + "666 twice"}},
+		{"a module of 10", planOf(`,"service_modules":{"1234567890":null}`), []string{inModules + "1234567890 1 to 9"}},
+		{"a module without an ID", planOf(`,"service_modules":{"":null}`), []string{inModules + " empty"}},
+		{"a module with a slash", planOf(`,"service_modules":{"6/6":` + offers + `}`), []string{inModules + "6~16 1 to 9"}},
+		{"an empty module", planOf(`,"service_modules":{"666":{}}`), []string{inModules + "666/appid required", inModules + "666/path required"}},
+		{"an empty appid", planOf(`,"service_modules":{"666":{"appid":"","path":"p"}}`), []string{inModules + "666/appid empty"}},
+		{"a path null", planOf(`,"service_modules":{"666":{"appid":"wx1","path":null}}`), []string{inModules + "666/path null"}},
+		{"an appid of 33", planOf(`,"service_modules":{"666":{"appid":"` + strings.Repeat("a", 33) + `","path":"p"}}`), []string{inModules + "666/appid at most 32"}},
+		{"a path of 129", planOf(`,"service_modules":{"666":{"appid":"wx1","path":"` + strings.Repeat("p", 129) + `"}}`), []string{inModules + "666/path at most 128"}},
+		{"an unknown member of a module", planOf(`,"service_modules":{"666":{"appid":"wx1","path":"p","url":"u"}}`), []string{inModules + "666/url not a field"}},
+		{"a campaign's module", planOf(`,"campaigns":[{"service_modules":{"666":{"appid":"wx1"}}}]`), []string{inCampaign + "service_modules/666/path required"}},
+
 		{"campaigns as an object", planOf(`,"campaigns":{}`), []string{"/cards/0/campaigns an array"}},
-		{"a campaign without fields", planOf(`,"campaigns":[{"name":"x"}]`), []string{inCampaign + "fields is required"}},
+		{"a campaign without fields", planOf(`,"campaigns":[{"name":"x"}]`), []string{"/cards/0/campaigns/0 must have fields or service_modules"}},
 		{"an unknown member of a campaign", planOf(`,"campaigns":[{"fields":{},"to":"x"}]`), []string{inCampaign + "to not a field"}},
 		{"an empty name", planOf(`,"campaigns":[{"fields":{},"name":""}]`), []string{inCampaign + "name empty"}},
 		{"a campaign's unknown field", campaigns(``, during(jan1, jan2, `"x":"y"`)), []string{inCampaign + "fields/x can be changed here"}},
@@ -268,7 +292,7 @@ func TestInvalidPlans(t *testing.T) {
 		{"three faults of different kinds", `{"cards":[{"card_id":"p q","fields":{"custom_url":7}},{"card_id":"q","campaigns":[{"from":"soon","fields":{"center_app_brand_pass":"p"}}]}]}`, []string{
 			"/cards/0/fields/custom_url a string", "/cards/0/card_id 1 to 32", "/cards/1/campaigns/0/from offset", "/cards/1/campaigns/0/fields/center_app_brand_user_name together",
 		}},
-		{"faults of many cards", `{"cards":[{"card_id":"p"},{"card_id":"p"},{"card_id":"q","colour":"red"},{"card_id":"r","fields":{"custom_url":"x"}}]}`, []string{
+		{"faults of many cards", `{"cards":[{"card_id":"p","fields":{}},{"card_id":"p","fields":{}},{"card_id":"q","fields":{},"colour":"red"},{"card_id":"r","fields":{"custom_url":"x"}}]}`, []string{
 			"/cards/2/colour not a field", "/cards/1/card_id already planned at /cards/0", "/cards/3/fields/custom_url http or https",
 		}},
 	} {
@@ -310,8 +334,8 @@ func TestWhatAPlanMayCost(t *testing.T) {
 		faults     int
 		first      string // the first fault
 	}{
-		{"10,000 cards", manyOf(`{"cards":[`, `{"card_id":"p%d"}`, `]}`, 10_000), 0, ""},
-		{"10,001 cards", manyOf(`{"cards":[`, `{"card_id":"p%d"}`, `]}`, 10_001), 1, "/cards must have at most 10000 cards"},
+		{"10,000 cards", manyOf(`{"cards":[`, `{"card_id":"p%d","fields":{}}`, `]}`, 10_000), 0, ""},
+		{"10,001 cards", manyOf(`{"cards":[`, `{"card_id":"p%d","fields":{}}`, `]}`, 10_001), 1, "/cards must have at most 10000 cards"},
 		{"hundreds of thousands of tiny cards", manyOf(`{"cards":[`, `{}`, `]}`, math.MaxInt), 1, "/cards must have at most 10000 cards"},
 		{"numbers for cards", manyOf(`{"cards":[`, `1`, `]}`, math.MaxInt), 1, "/cards must have at most 10000 cards"},
 		{"cards, given twice", manyOf(`{"cards":[`, `{}`, `],"cards":[]}`, math.MaxInt), 1, "/cards must have at most 10000 cards"},
@@ -319,11 +343,13 @@ func TestWhatAPlanMayCost(t *testing.T) {
 		{"1,001 campaigns", manyOf(inCard+`"campaigns":[`, `{"fields":{}}`, `]}]}`, 1001), 1, "/cards/0/campaigns must have at most 1000 campaigns"},
 		{"hundreds of thousands of tiny campaigns", manyOf(inCard+`"campaigns":[`, `{}`, `]}]}`, math.MaxInt), 1, "/cards/0/campaigns must have at most 1000 campaigns"},
 		{"75,000 campaigns", manyOf(`{"cards":[`, `{"card_id":"p%d","campaigns":[`+strings.Repeat(`{"fields":{}},`, 999)+`{"fields":{}}]}`, `]}`, math.MaxInt), 0, ""},
-		{"999 faults", manyOf(`{"cards":[`, `{}`, `]}`, 999), 999, "/cards/0/card_id is required"},
+		{"as many modules", manyOf(inCard+`"service_modules":{`, `"%d":null`, `}}]}`, math.MaxInt), 0, ""},
+		{"modules that there can't be", manyOf(inCard+`"service_modules":{`, `"too-long-%d":null`, `}}]}`, math.MaxInt), 1000, ""},
+		{"999 faults", manyOf(`{"cards":[`, `{"fields":{}}`, `]}`, 999), 999, "/cards/0/card_id is required"},
 		{"1,001 faults", manyOf(`{"cards":[`, `{}`, `]}`, 1001), 1000, "/cards/0/card_id is required"},
-		{"faults of campaigns", manyOf(`{"cards":[`, `{"card_id":"p%d","campaigns":[`+strings.Repeat(`{},`, 999)+`{}]}`, `]}`, math.MaxInt), 1000, "/cards/0/campaigns/0/fields is required"},
+		{"faults of campaigns", manyOf(`{"cards":[`, `{"card_id":"p%d","campaigns":[`+strings.Repeat(`{},`, 999)+`{}]}`, `]}`, math.MaxInt), 1000, "/cards/0/campaigns/0 must have fields or service_modules"},
 		{"fields that there are not", manyOf(inCard+`"fields":{`, `"%d":""`, `}}]}`, math.MaxInt), 1000, "/cards/0/fields/0 is not a field that can be changed here"},
-		{"one card again and again", manyOf(`{"cards":[`, `{"card_id":"p"}`, `]}`, 10_000), 1000, "/cards/1/card_id is already planned at /cards/0"},
+		{"one card again and again", manyOf(`{"cards":[`, `{"card_id":"p","fields":{}}`, `]}`, 10_000), 1000, "/cards/1/card_id is already planned at /cards/0"},
 		{"unknown members", manyOf(`{"cards":[],`, `"%d":1`, `}`, math.MaxInt), 1000, "/0 is not a field of this document"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
@@ -332,7 +358,7 @@ func TestWhatAPlanMayCost(t *testing.T) {
 			_, err := cardplan.Parse([]byte(row.plan))
 			runtime.ReadMemStats(&after)
 			faults, _ := err.(strictjson.Faults)
-			if len(faults) != row.faults || len(faults) > 0 && faults[:1].Error() != row.first {
+			if len(faults) != row.faults || len(faults) > 0 && row.first != "" && faults[:1].Error() != row.first {
 				t.Errorf("%d faults, the first of them %q; want %d and %q", len(faults), faults[:min(1, len(faults))], row.faults, row.first)
 			}
 			// What is allocated in all, freed or not, is more than what is held at a time.
@@ -350,6 +376,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add(`{"cards":[]}`)
 	f.Add(planOf(`,"fields":{"a/b":1}`))
 	f.Add(campaigns(pair, during("2027-01-01T00:00:00Z", "2027-01-02T00:00:00+08:00", activatePair), during("", "2027-01-01T00:00:00Z", `"custom_url":"HTTP://x"`)))
+	f.Add(planOf(`,"service_modules":{"666":` + offers + `,"7":null},"campaigns":[{"service_modules":{"666":null}}]`))
 	f.Add(campaigns(`"custom_app_brand_pass":"p"`, during("", "", `"custom_app_brand_user_name":"gh_x@app"`)))
 	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, document string) {

@@ -1,4 +1,5 @@
-// Package cardplan parses the card plan, which says what the links of cards show, and when.
+// Package cardplan parses the card plan, which says what the links and service
+// modules of cards are, and when.
 package cardplan
 
 import (
@@ -23,19 +24,25 @@ type Plan struct {
 
 // Card is the plan of one card.
 type Card struct {
-	CardID    string            `json:"card_id"`
-	Fields    cardfields.Fields `json:"fields"`    // used unless a campaign overrides them
-	Campaigns []Campaign        `json:"campaigns"` // if active ones have the same field, the last one wins
+	CardID         string                     `json:"card_id"`
+	Fields         cardfields.Fields          `json:"fields"`          // used unless a campaign overrides them
+	ServiceModules map[string]json.RawMessage `json:"service_modules"` // see [Card.ModulesAt]
+	Campaigns      []Campaign                 `json:"campaigns"`       // if active ones have the same field or module, the last one wins
+
+	modules Modules
 }
 
-// Campaign overrides fields of a card while From ≤ now < Until. Both are optional.
+// Campaign overrides fields and service modules of a card while From ≤ now < Until. Both
+// times are optional.
 type Campaign struct {
-	Name   string            `json:"name"`
-	From   string            `json:"from"`  // RFC 3339, with an offset
-	Until  string            `json:"until"` // RFC 3339, with an offset
-	Fields cardfields.Fields `json:"fields"`
+	Name           string                     `json:"name"`
+	From           string                     `json:"from"`  // RFC 3339, with an offset
+	Until          string                     `json:"until"` // RFC 3339, with an offset
+	Fields         cardfields.Fields          `json:"fields"`
+	ServiceModules map[string]json.RawMessage `json:"service_modules"` // see [Campaign.Modules]
 
 	from, until time.Time
+	modules     Modules
 }
 
 // Interval returns the parsed From and Until. A time is zero if it is not set.
@@ -169,18 +176,27 @@ func (c *checker) card(at string, encoded []byte, card *Card) {
 	if issue != "" {
 		c.add(strictjson.Fault{Path: at + "/card_id", Value: card.CardID, Issue: issue})
 	}
-	c.add(card.check(at)...)
+	c.add(card.check(at, c.seen)...)
 }
 
-func (c *Card) check(at string) (faults strictjson.Faults) {
+// check returns the faults of a card at a place, except those that decoding it found, whose
+// places are seen.
+func (c *Card) check(at string, seen map[string]bool) (faults strictjson.Faults) {
 	in := func(place string) func(string) string {
 		return func(name string) string { return place + "/fields/" + name }
 	}
 	faults = c.Fields.Check(in(at))
+	var wrong strictjson.Faults
+	c.modules, wrong = decodeModules(at, c.ServiceModules)
+	c.ServiceModules = nil
+	faults = append(faults, wrong...)
+	if len(c.Campaigns) == 0 && isEmpty(at, c.Fields, c.modules, seen) {
+		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules, its own or a campaign's"})
+	}
 	changes := []time.Time{{}} // the zero time, and all times at which the fields may change
 	for i := range c.Campaigns {
 		place := fmt.Sprintf("%s/campaigns/%d", at, i)
-		faults = append(faults, c.Campaigns[i].check(place)...)
+		faults = append(faults, c.Campaigns[i].check(place, seen)...)
 		faults = append(faults, c.Campaigns[i].Fields.Check(in(place))...)
 		changes = append(changes, c.Campaigns[i].from, c.Campaigns[i].until)
 	}
@@ -208,7 +224,7 @@ func (c *Card) origin(at, name string, now time.Time) string {
 
 // check parses the campaign's times, and returns the faults of the campaign except those of
 // single fields.
-func (c *Campaign) check(at string) (faults strictjson.Faults) {
+func (c *Campaign) check(at string, seen map[string]bool) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {
 			return t
@@ -223,8 +239,17 @@ func (c *Campaign) check(at string) (faults strictjson.Faults) {
 	if c.From != "" && c.Until != "" && len(faults) == 0 && !c.from.Before(c.until) {
 		faults = append(faults, strictjson.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
 	}
-	if c.Fields == nil {
-		faults = append(faults, strictjson.Fault{Path: at + "/fields", Issue: validation.Required("")})
+	var wrong strictjson.Faults
+	c.modules, wrong = decodeModules(at, c.ServiceModules)
+	c.ServiceModules = nil
+	if isEmpty(at, c.Fields, c.modules, seen) {
+		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules"})
 	}
-	return faults
+	return append(faults, wrong...)
+}
+
+// isEmpty reports whether a card or campaign at a place has neither fields nor service
+// modules. What has a fault of its own is not missing.
+func isEmpty(at string, fields cardfields.Fields, modules Modules, seen map[string]bool) bool {
+	return fields == nil && modules == nil && !seen[at+"/fields"] && !seen[at+"/service_modules"] && !seen[at+"/campaigns"]
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"membercard/shared/cardplan"
@@ -22,10 +23,11 @@ const (
 )
 
 // Sync handles the action {"action": "sync"}. It reads the plan, has Apply bring the cards
-// in line with it, and returns the report. A failed card and a bad plan are part of the
+// in line with it that Has reports, and returns the report. A failed card and a bad plan are part of the
 // report and not an error, because repeating the invocation would not help.
 type Sync struct {
 	Plan  Object
+	Has   func(*cardplan.Card) bool
 	Apply func(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *Report
 }
 
@@ -76,6 +78,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 	if err != nil {
 		return nil, err
 	}
+	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !s.Has(&c) })
 	report := s.Apply(ctx, p, time.Now(), e.DryRun)
 	report.end(ctx, record)
 	return strictjson.Encode(report)
