@@ -111,6 +111,9 @@ type report struct {
 
 	Outputs map[string]string `json:"outputs,omitempty"` // of the stack
 
+	Reconciled *tally    `json:"reconciled,omitempty"` // also by the runs that this one went on with
+	Findings   []finding `json:"findings,omitempty"`   // of this run
+
 	after []string // lines for a reader at the end
 }
 
@@ -299,7 +302,7 @@ func (c *console) ask(ctx context.Context, prompt string) ([]byte, error) {
 // during runs f. On a terminal, if it takes longer than a second, it shows what is
 // waited for.
 func (c *console) during(what string, f func()) {
-	if !c.errIsTerminal || c.json {
+	if !c.watched() {
 		f()
 		return
 	}
@@ -307,15 +310,13 @@ func (c *console) during(what string, f func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		shown := false
 		for seconds := 1; ; seconds++ {
 			select {
 			case <-time.After(time.Second):
-				fmt.Fprintf(c.err, "\r%s … %d s", what, seconds)
-				shown = true
+				c.show(fmt.Sprintf("%s … %d s", what, seconds))
 			case <-ctx.Done():
-				if shown {
-					fmt.Fprintf(c.err, "\r%s\r", strings.Repeat(" ", len(what)+16))
+				if seconds > 1 {
+					c.show("")
 				}
 				return
 			}
@@ -324,4 +325,27 @@ func (c *console) during(what string, f func()) {
 	f()
 	done()
 	<-ended
+}
+
+// watched reports whether somebody sees how far a command is.
+func (c *console) watched() bool { return c.errIsTerminal && !c.json }
+
+// show shows how far a command is, in place of what it showed before.
+func (c *console) show(status string) {
+	if c.watched() {
+		fmt.Fprintf(c.err, "\r%78s\r%s", "", status)
+	}
+}
+
+// bar is how far a command is, how many calls a second it makes, and how much time is left.
+// Of those that are done, asked were done by this run, in the time that it took.
+func bar(asked, done, all, calls int, took time.Duration) string {
+	const width = 20
+	filled := done * width / all
+	text := fmt.Sprintf("[%s%s] %d of %d", strings.Repeat("#", filled), strings.Repeat(".", width-filled), done, all)
+	if asked > 0 {
+		left := took / time.Duration(asked) * time.Duration(all-done)
+		text += fmt.Sprintf(", %.1f calls/s, %v left", float64(calls-1)/took.Seconds(), left.Round(time.Second))
+	}
+	return text
 }

@@ -140,10 +140,10 @@ func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
 	return nil
 }
 
-// overwrite replaces a file in this folder by one that only its user can read. A link of
-// this name is replaced, too, and not followed.
+// overwrite replaces a file by one that only its user can read. A link of this name is
+// replaced, too, and not followed.
 func overwrite(name, content string) error {
-	file, err := os.CreateTemp(".", name+"-*")
+	file, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+"-*")
 	if err != nil {
 		return err
 	}

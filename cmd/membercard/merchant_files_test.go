@@ -317,12 +317,12 @@ func TestCuresMakeThisSecretAnew(t *testing.T) {
 		cure         string
 	}{
 		{"in the local stack's Secrets Manager", "", []string{"--secret-id", "membercard/own", local}, files + " " + useSandbox + " --apiv3-key-file apiv3_key.txt --put membercard/own " + local},
-		{"in a file", broken(), []string{"--file", "s.json", local}, files + " " + useSandbox + " --apiv3-key-file apiv3_key.txt " + local + " >merchant.json"},
-		{"for WeChat Pay", broken("wechatpay_public_key_id", theirID), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id " + theirID + " --apiv3-key-file apiv3_key.txt >merchant.json"},
-		{"without an APIv3 key", without("apiv3_key"), []string{"--file", "s.json", local}, files + " " + useSandbox + " " + local + " >merchant.json"},
-		{"without a public key", change(t, without("wechatpay_public_key"), "wechatpay_public_key_id", "-"), []string{"--file", "s.json"}, files + " --apiv3-key-file apiv3_key.txt >merchant.json"},
-		{"with an ID that is wrong", broken("wechatpay_public_key_id", "PUB_KEY_ID_x"), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt >merchant.json"},
-		{"nothing that can be read", "[", []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt >merchant.json"},
+		{"in a file", broken(), []string{"--file", "s.json", local}, files + " " + useSandbox + " --apiv3-key-file apiv3_key.txt --out merchant.json " + local},
+		{"for WeChat Pay", broken("wechatpay_public_key_id", theirID), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id " + theirID + " --apiv3-key-file apiv3_key.txt --out merchant.json"},
+		{"without an APIv3 key", without("apiv3_key"), []string{"--file", "s.json", local}, files + " " + useSandbox + " --out merchant.json " + local},
+		{"without a public key", change(t, without("wechatpay_public_key"), "wechatpay_public_key_id", "-"), []string{"--file", "s.json"}, files + " --apiv3-key-file apiv3_key.txt --out merchant.json"},
+		{"with an ID that is wrong", broken("wechatpay_public_key_id", "PUB_KEY_ID_x"), []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt --out merchant.json"},
+		{"nothing that can be read", "[", []string{"--file", "s.json"}, files + " --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --apiv3-key-file apiv3_key.txt --out merchant.json"},
 		{"of the sandbox's own merchant", change(t, pay.MerchantSecret(wechatpay.Both), "private_key", "x"), []string{"--file", "s.json", local}, "membercard local files sandbox/ " + local + " && membercard secret merchant --cert sandbox/apiclient_cert.pem --key sandbox/apiclient_key.pem --public-key sandbox/pub_key.pem --public-key-id PUB_KEY_ID_01"},
 		{"in a region", broken(), []string{"--secret-id", "membercard/own", "--region", region, "--profile", "shop"}, "--put membercard/own --profile shop --region " + region},
 	} {

@@ -178,6 +178,7 @@ func (a *app) root() *cobra.Command {
 			withFile("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
 		group("plan", "Check the card plan, and put it in force",
 			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),
+		a.reconcile(),
 	)
 	root.Long = `membercard makes secrets from WeChat's files and checks them, first offline and
 then with WeChat. Each mistake is named with its cure.

@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"membercard/shared/strictjson"
+)
+
+// A finding is a card that nobody confirmed, or a call that was refused. It has no personal
+// data: the line of the input stands for the openid.
+type finding struct {
+	Line    int    `json:"line"`
+	Kind    string `json:"kind"`              // brand or merchant
+	CardID  string `json:"card_id,omitempty"` // of the template
+	State   string `json:"state,omitempty"`   // UNACTIVATED or NOT_ACTIVATE
+	Outcome string `json:"outcome"`           // lost, confirmed or refused
+	Code    string `json:"code,omitempty"`    // of a refusal
+}
+
+func (f finding) String() string {
+	what := f.Kind + " cards"
+	if f.State != "" {
+		what = f.Kind + " card " + f.CardID + " " + f.State
+	}
+	return printable(strings.TrimSpace(fmt.Sprintf("line %d: %s: %s %s", f.Line, what, f.Outcome, f.Code)))
+}
+
+// tally is what was found so far. The file beside the input has it, without personal data.
+type tally struct {
+	Asked        int            `json:"asked"`         // openids
+	Members      int            `json:"members"`       // openids with a card that is EFFECTIVE
+	LostBrand    int            `json:"lost_brand"`    // cards that were UNACTIVATED
+	LostMerchant int            `json:"lost_merchant"` // cards that are NOT_ACTIVATE
+	Confirmed    int            `json:"confirmed"`     // of LostBrand
+	Refused      map[string]int `json:"refused"`       // calls by code
+
+	Line int    `json:"line"` // up to which the input is done
+	Sum  string `json:"sum"`  // SHA-256 of what is asked for, and of the input up to Line
+}
+
+// reconciliation is a run of membercard reconcile.
+type reconciliation struct {
+	*app
+	tally
+	api     *api
+	lines   []string // of the input: an openid each, or nothing
+	openids int      // in lines
+	place   string   // the file beside the input; none for standard input
+
+	brandID string // empty: brand cards are not asked for
+	confirm bool
+	closed  map[string]bool // kinds of cards that are not asked for
+}
+
+func (a *app) reconcile() *cobra.Command {
+	var stack, path string
+	rc := reconciliation{app: a}
+	cmd := command("reconcile [FILE]", "Find the cards that nobody confirmed, and confirm them", func(ctx context.Context) error {
+		if bad := rc.read(path); bad != nil {
+			return bad
+		}
+		r := &report{}
+		d, err := a.deployed(ctx, r, stack)
+		if err != nil {
+			return err
+		}
+		if d != nil && r.failed() == 0 {
+			rc.api, rc.closed = a.api(d), map[string]bool{"brand": rc.brandID == ""}
+			rc.resume()
+			rc.report(r, rc.run(ctx, r))
+		}
+		return a.print(a.out, r)
+	})
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.PreRun = func(_ *cobra.Command, args []string) { path = strings.Join(args, "") }
+	cmd.Long = `Find the cards of customers whose notifications were lost: WeChat Pay gives up after some
+hours, and a card that was not confirmed by then stays UNACTIVATED. FILE, or standard
+input, has an openid a line. Their cards are asked for through the stack's own routes, and
+with --confirm brand cards that are UNACTIVATED are confirmed. Merchant cards that are
+NOT_ACTIVATE are only shown: they wait for the customer, or for your page.
+
+There are at most 4 calls a second, and fewer if WeChat Pay says so. A run that was ended
+goes on where it was when it is started again; FILE.reconcile.json has the place. No openid
+is printed or kept there: a line of the input stands for it.
+
+It needs permission for execute-api:Invoke, cloudformation:DescribeStacks and
+cloudformation:ListStackResources.`
+	cmd.Example = "  membercard reconcile openids.txt --brand-id 1004 --stack membercard-production --confirm"
+	cmd.Flags().StringVar(&rc.brandID, "brand-id", "", "the brand's `ID`; without it, only merchant cards are asked for")
+	cmd.Flags().BoolVar(&rc.confirm, "confirm", false, "confirm brand cards that are UNACTIVATED")
+	return stackFlag(cmd, &stack)
+}
+
+const maxInput = 64 << 20 // bytes
+
+var openID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+
+// read reads the openids, each once. A first line that names the column is none.
+func (rc *reconciliation) read(path string) (bad *fault) {
+	var text []byte
+	switch {
+	case path != "":
+		rc.place = path + ".reconcile.json"
+		text, bad = readUpTo(path, maxInput)
+	case rc.inIsTerminal:
+		bad = faultf("name the file with them, an openid a line", "there are no openids on standard input")
+	default:
+		path = "standard input"
+		text, _ = io.ReadAll(io.LimitReader(rc.in, maxInput)) // what was read counts
+	}
+	if bad != nil {
+		return bad
+	}
+	text, _ = mend(text)
+	known := map[string]bool{"": true}
+	for i, openid := range strings.Split(string(text), "\n") {
+		openid = strings.TrimSpace(openid)
+		switch {
+		case known[openid], i == 0 && openid == "openid":
+			openid = ""
+		case !openID.MatchString(openid):
+			return faultf("an openid has letters, digits, - and _, at most 128, and a line to itself", "line %d of %s is no openid", i+1, path)
+		default:
+			rc.openids++
+		}
+		rc.lines, known[openid] = append(rc.lines, openid), true
+	}
+	if rc.openids == 0 {
+		return faultf("give an openid a line", "%s has no openids", path)
+	}
+	return nil
+}
+
+// resume goes on where an earlier run with the same input and flags ended.
+func (rc *reconciliation) resume() {
+	start := link("", fmt.Sprint(rc.api.url, " ", rc.brandID, " ", rc.confirm))
+	if text, err := os.ReadFile(rc.place); err == nil && json.Unmarshal(text, &rc.tally) == nil && rc.Refused != nil && 0 < rc.Line && rc.Line <= len(rc.lines) {
+		sum := start
+		for _, openid := range rc.lines[:rc.Line] {
+			sum = link(sum, openid)
+		}
+		if sum == rc.Sum {
+			return
+		}
+	}
+	rc.tally = tally{Refused: map[string]int{}, Sum: start}
+}
+
+// link is the SHA-256 of a line, and of all before it.
+func link(before, line string) string {
+	sum := sha256.Sum256([]byte(before + "\n" + line))
+	return hex.EncodeToString(sum[:])
+}
+
+// keep writes the place.
+func (rc *reconciliation) keep() *fault {
+	if rc.place == "" {
+		return nil
+	}
+	text, err := strictjson.Encode(rc.tally)
+	if err == nil {
+		err = overwrite(rc.place, string(text)+"\n")
+	}
+	if err != nil {
+		return faultf("put the input into a folder that you may write to, or give it as standard input", "%s can't be written", rc.place)
+	}
+	return nil
+}
+
+// run asks for the cards of each openid, until ctx ends. An openid that is not done is begun
+// anew in the next run, so of its cards only those that were confirmed count.
+func (rc *reconciliation) run(ctx context.Context, r *report) *fault {
+	defer rc.show("")
+	first, began := rc.Asked, time.Now()
+	for rc.Line < len(rc.lines) {
+		openid := rc.lines[rc.Line]
+		var found []finding
+		var member bool
+		bad := rc.keep()
+		if openid != "" && bad == nil {
+			rc.show(bar(rc.Asked-first, rc.Asked, rc.openids, rc.api.calls, time.Since(began)))
+			found, member, bad = rc.customer(ctx, openid)
+		}
+		for _, f := range found {
+			if bad == nil || f.Outcome == "confirmed" {
+				rc.count(&f)
+				r.Findings = append(r.Findings, f)
+			}
+		}
+		if bad != nil {
+			_ = rc.keep() // which worked before, or is the fault
+			bad.cause = fmt.Sprintf("at line %d: %s", rc.Line+1, bad.cause)
+			return bad
+		}
+		if rc.Line, rc.Sum = rc.Line+1, link(rc.Sum, openid); openid != "" {
+			rc.Asked++
+		}
+		if member {
+			rc.Members++
+		}
+	}
+	_ = os.Remove(rc.place) // what stays says that all is done
+	return nil
+}
+
+// count counts a finding, and prints it as a line.
+func (rc *reconciliation) count(f *finding) {
+	switch {
+	case f.State != "" && f.Kind == "brand":
+		rc.LostBrand++
+	case f.State != "":
+		rc.LostMerchant++
+	}
+	switch f.Outcome {
+	case "confirmed":
+		rc.Confirmed++
+	case "refused":
+		rc.Refused[f.Code]++
+	}
+	if !rc.json {
+		rc.show("")
+		fmt.Fprintln(rc.out, f)
+	}
+}
+
+// customer asks for the cards of an openid, and confirms what is to be confirmed.
+func (rc *reconciliation) customer(ctx context.Context, openid string) (found []finding, member bool, bad *fault) {
+	for _, kind := range []string{"brand", "merchant"} {
+		if rc.closed[kind] {
+			continue
+		}
+		cards, refused, bad := rc.list(ctx, kind, openid)
+		if rc.closed[kind] = refused == "NO_AUTH"; rc.closed["brand"] && rc.closed["merchant"] {
+			bad = faultf("apply to WeChat Pay for it, or name another stack", "WeChat Pay lets no cards be asked for: NO_AUTH")
+		}
+		if refused != "" {
+			found = append(found, finding{Line: rc.Line + 1, Kind: kind, Outcome: "refused", Code: refused})
+		}
+		for i := 0; i < len(cards) && bad == nil; i++ {
+			c, f := &cards[i], finding{Line: rc.Line + 1, Kind: kind, CardID: cards[i].CardID, Outcome: "lost"}
+			if kind == "merchant" { // the list has no states
+				f.Code, bad = rc.api.call(ctx, http.MethodGet, merchantCards+"cards/"+url.PathEscape(c.CardID)+"/codes/"+url.PathEscape(c.Code), nil, c)
+			}
+			switch f.State = c.UserCardState + c.UserCardStatus; {
+			case f.State == "EFFECTIVE":
+				member = true
+			case f.State == "UNACTIVATED" && rc.confirm:
+				f.Outcome = "confirmed"
+				f.Code, bad = rc.confirmCard(ctx, c, openid)
+			}
+			if f.Code != "" {
+				f.Outcome = "refused"
+			}
+			if bad == nil && (f.Code != "" || f.State == "UNACTIVATED" || f.State == "NOT_ACTIVATE") {
+				found = append(found, f)
+			}
+		}
+		if bad != nil {
+			return found, false, bad
+		}
+	}
+	return found, member, nil
+}
+
+const (
+	brandCards    = "/v3/brand/partner/card-member/user-cards"
+	merchantCards = "/v3/marketing/membercard-open/"
+)
+
+// card is a user's card, as the queries tell of it: a brand card has the first two members, a
+// merchant card the others.
+type card struct {
+	UserCardCode   string `json:"user_card_code"`
+	UserCardState  string `json:"user_card_state"`
+	Code           string `json:"code"`
+	UserCardStatus string `json:"user_card_status"`
+	CardID         string `json:"card_id"`
+}
+
+// list asks for the cards of an openid, 20 at a time.
+func (rc *reconciliation) list(ctx context.Context, kind, openid string) (cards []card, refused string, bad *fault) {
+	path, query := merchantCards+"user/cards", url.Values{"openid": {openid}, "limit": {"20"}}
+	if kind == "brand" {
+		path = brandCards
+		query.Set("brand_id", rc.brandID)
+	}
+	for {
+		var page struct {
+			Data       []card `json:"data"`
+			TotalCount int    `json:"total_count"`
+		}
+		query.Set("offset", strconv.Itoa(len(cards)))
+		if refused, bad = rc.api.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); refused != "" || bad != nil {
+			return nil, refused, bad
+		}
+		if cards = append(cards, page.Data...); len(page.Data) == 0 || len(cards) >= page.TotalCount {
+			return cards, "", nil
+		}
+	}
+}
+
+// confirmCard confirms a brand card. If that is refused the card decides, for somebody else
+// may have confirmed it meanwhile.
+func (rc *reconciliation) confirmCard(ctx context.Context, c *card, openid string) (refused string, bad *fault) {
+	path, names := brandCards+"/"+url.PathEscape(c.UserCardCode), map[string]string{"brand_id": rc.brandID, "card_id": c.CardID, "openid": openid}
+	query := url.Values{}
+	for name, value := range names {
+		query.Set(name, value)
+	}
+	names["user_card_confirm_state"] = "CREATE_CARD_SUCCESS"
+	if refused, bad = rc.api.call(ctx, http.MethodPost, path+"/confirm", names, nil); refused != "" {
+		var now card
+		if other, _ := rc.api.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &now); other == "" && now.UserCardState == "EFFECTIVE" {
+			return "", nil
+		}
+	}
+	return refused, bad
+}
+
+// report adds the summary. ended is why the run ended early.
+func (rc *reconciliation) report(r *report, ended *fault) {
+	r.Reconciled = &rc.tally
+	lost := step{Name: "found lost", OK: rc.LostBrand == 0 || rc.confirm, Detail: fmt.Sprintf("%d brand cards, %d merchant cards", rc.LostBrand, rc.LostMerchant)}
+	switch {
+	case !lost.OK:
+		lost.Cause, lost.Cure = "the brand cards are UNACTIVATED: nobody confirmed them", "run this again with --confirm"
+	case rc.LostMerchant > 0:
+		lost.Warning = "the merchant cards are NOT_ACTIVATE: they wait for the customer, or for your page (docs/opening-a-card.md)"
+	}
+	r.add(step{Name: "asked", OK: true, Detail: fmt.Sprintf("%d of %d openids, until %s", rc.Asked, rc.openids, time.Now().UTC().Format(time.RFC3339))},
+		step{Name: "members", OK: true, Detail: strconv.Itoa(rc.Members)}, lost,
+		step{Name: "confirmed", OK: true, Detail: strconv.Itoa(rc.Confirmed)})
+	refused := step{Name: "refused", OK: len(rc.Refused) == 0, Detail: "0"}
+	if !refused.OK {
+		refused.Detail, refused.Cause = "", strings.Trim(fmt.Sprint(rc.Refused), "map[]")
+		refused.Cure = "look the codes up: docs/runbook.md, section DeadLettersAlarm"
+	}
+	if r.add(refused); ended != nil {
+		r.fail("ended early", faultf(strings.TrimPrefix(ended.cure+"; run this again: it goes on there", interrupted().cure+"; "), "%s", ended.cause))
+	}
+}
