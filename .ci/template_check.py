@@ -70,6 +70,10 @@ FUNCTIONS = {
     "MerchantActivate": ("Merchant", "HasMerchant"),
     "MerchantActivateInformation": ("Merchant", "HasMerchant"),
     "MerchantDecryptCode": ("Merchant", "HasMerchant"),
+    "BrandCard": ("Merchant", "HasMerchant"),
+    "BrandCards": ("Merchant", "HasMerchant"),
+    "MerchantCard": ("Merchant", "HasMerchant"),
+    "MerchantCards": ("Merchant", "HasMerchant"),
     "KeyCheck": ("KeyCheck", "HasMerchant"),
     "CardUpdate": ("OfficialAccount", "HasOfficialAccount"),
     "CardCreate": ("OfficialAccount", "HasOfficialAccount"),
@@ -96,6 +100,10 @@ ROUTES = {
     f"POST {OPEN}/cards/{{card_id}}/codes/{{code}}/activate": ("MerchantActivate", CREDENTIALS),
     f"GET {OPEN}/activate-informations/{{activate_ticket+}}": ("MerchantActivateInformation", CREDENTIALS),
     f"GET {OPEN}/cards/{{card_id}}/decrypt-code": ("MerchantDecryptCode", CREDENTIALS),
+    f"GET {BRAND}/user-cards/{{user_card_code}}": ("BrandCard", CREDENTIALS),
+    f"GET {BRAND}/user-cards": ("BrandCards", CREDENTIALS),
+    f"GET {OPEN}/cards/{{card_id}}/codes/{{code}}": ("MerchantCard", CREDENTIALS),
+    f"GET {OPEN}/user/cards": ("MerchantCards", CREDENTIALS),
     "POST /wechatpay/notifications": ("CardEvents", EVERYBODY),  # WeChat Pay's signature decides
 }
 # What a frontend's route requires: its authorization and its authorizer.

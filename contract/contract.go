@@ -130,6 +130,8 @@ var unstated = []struct{ field, issue string }{
 	{"/body/cardList/*/fixed_begintimestamp", "must be a whole number"}, // the same
 	{"/body/card/*/base_info/sku/quantity", "must be a whole number"},
 	{"/body/valid_date_information/available_day_after_receive", "must be a whole number"},
+	{"/query/*", "is not a parameter of this operation"},
+	{"/query/*", "must be percent-encoded UTF-8"},
 	{"/query/encrypt_code", "must be 1 to 384 of the characters A-Z a-z 0-9 + / = - _ %"}, // too long as it was sent
 }
 
@@ -204,9 +206,7 @@ func (c *Contract) checkRequest(operation *openapi3.Operation, request *http.Req
 		case openapi3.ParameterInHeader:
 			value, sent = request.Header.Get(p.Name), request.Header.Get(p.Name) != ""
 		case openapi3.ParameterInQuery:
-			// The pattern does not allow &, so a second parameter is a violation.
-			value, sent = strings.CutPrefix(request.URL.RawQuery, p.Name+"=")
-			value = decodeQuery(value)
+			value, sent = queryValue(request.URL.RawQuery, p)
 		}
 		if !sent && !p.Required {
 			continue
@@ -214,7 +214,11 @@ func (c *Contract) checkRequest(operation *openapi3.Operation, request *http.Req
 		if !sent {
 			return fmt.Errorf("%s is missing", p.Name)
 		}
-		if err := c.checkValue(p.Schema, value); err != nil {
+		var typed any = value
+		if p.Schema.Value.Type.Is("integer") && wholeNumber.MatchString(value) {
+			typed = json.Number(value)
+		}
+		if err := c.checkValue(p.Schema, typed); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
@@ -222,6 +226,23 @@ func (c *Contract) checkRequest(operation *openapi3.Operation, request *http.Req
 		return nil
 	}
 	return c.checkJSON(operation.RequestBody.Value.Content.Get("application/json").Schema, body)
+}
+
+var wholeNumber = regexp.MustCompile(`^(?:0|[1-9][0-9]*)$`)
+
+// queryValue returns a parameter of a query, decoded. One that allows reserved characters is
+// the only one: its pattern does not allow &, so a second parameter is a violation.
+func queryValue(query string, p *openapi3.Parameter) (value string, sent bool) {
+	if p.AllowReserved {
+		value, sent = strings.CutPrefix(query, p.Name+"=")
+		return decodeQuery(value), sent
+	}
+	for part := range strings.SplitSeq(query, "&") {
+		if name, value, _ := strings.Cut(part, "="); decodeQuery(name) == p.Name {
+			return decodeQuery(value), true
+		}
+	}
+	return "", false
 }
 
 var escape = regexp.MustCompile("%[0-9A-Fa-f]{2}")

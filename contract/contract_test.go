@@ -142,6 +142,10 @@ const (
 	merchantActivate = "/v3/marketing/membercard-open/cards/p/codes/478515832665/activate"
 	informations     = "/v3/marketing/membercard-open/activate-informations/"
 	decryptCode      = "/v3/marketing/membercard-open/cards/p/decrypt-code"
+	brandCards       = "/v3/brand/partner/card-member/user-cards"
+	brandCard        = "/v3/brand/partner/card-member/user-cards/478515832665"
+	merchantCards    = "/v3/marketing/membercard-open/user/cards"
+	merchantCard     = "/v3/marketing/membercard-open/cards/p/codes/478515832665"
 )
 
 // The schema of outer_str agrees with the functions for every character, except
@@ -282,6 +286,9 @@ func TestCheck(t *testing.T) {
 		{"a notification without a signature", "POST", notifications, `{}`, 401, fail, nil, ""},
 		{"a notification that is no JSON", "POST", notifications, `x`, 400, fail, nil, ""},
 		{"a notification that the bus did not take", "POST", notifications, `{}`, 500, fail, nil, ""},
+		{"a part of a list", "GET", brandCards + "?openid=o&offset=20&brand_id=1", "", 200, `{"data":[{"user_card_state":"EXPIRED"}],"total_count":21,"offset":20,"limit":20}`, nil, ""},
+		{"an empty list", "GET", merchantCards + "?openid=o&limit=1", "", 200, `{"total_count":0,"offset":0,"limit":1}`, nil, ""},
+		{"an unknown parameter refused", "GET", merchantCard + "?a=b", "", 400, refused("/query/a", "is not a parameter of this operation"), nil, ""},
 		{"a query refused", "GET", decryptCode, "", 400, refused("/query/encrypt_code", "is required"), nil, ""},
 
 		{"a route that there is not", "GET", preAuthTokens, "", 200, token, nil, "no such route"},
@@ -314,6 +321,9 @@ func TestCheck(t *testing.T) {
 		{"a 204 to be cached", "POST", merchantActivate, "", 204, "", []string{"Content-Type: ", "Cache-Control: "}, "Cache-Control"},
 		{"an empty 200", "POST", merchantConfirm, success, 200, "", nil, "not JSON"},
 		{"a form that is a list", "GET", informations + "t", "", 200, `[]`, nil, "answered 200"},
+		{"a limit of 21 answered", "GET", merchantCards + "?openid=o&limit=21", "", 200, `{}`, nil, "limit"},
+		{"a limit with a leading zero answered", "GET", merchantCards + "?openid=o&limit=01", "", 200, `{}`, nil, "limit"},
+		{"no openid answered", "GET", merchantCards, "", 200, `{}`, nil, "openid is missing"},
 		{"no code", "GET", decryptCode + "?encrypt_code=c", "", 200, `{}`, nil, "code"},
 		{"two parameters answered", "GET", decryptCode + "?encrypt_code=c&d=e", "", 200, `{"code":"1"}`, nil, "encrypt_code"},
 		{"a notification without a signature, taken", "POST", notifications, `{}`, 204, "", noContent, "Wechatpay-"},

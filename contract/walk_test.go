@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -185,6 +187,13 @@ func (w *walk) edges(schema *openapi3.Schema) map[string][]any {
 	if schema.Type.Is("integer") && len(schema.Enum) == 0 {
 		for _, number := range strings.Fields("-9223372036854775809 -9223372036854775808 -1 0 1 9223372036854775807 9223372036854775808 0.5 1e400") {
 			add("integer", json.Number(number))
+		}
+		const exact = 1 << 53 // as far as float64 has every whole number
+		if least := schema.Min; least != nil && math.Abs(*least) < exact {
+			add("minimum", json.Number(strconv.Itoa(int(*least))), json.Number(strconv.Itoa(int(*least)-1)))
+		}
+		if most := schema.Max; most != nil && math.Abs(*most) < exact {
+			add("maximum", json.Number(strconv.Itoa(int(*most))), json.Number(strconv.Itoa(int(*most)+1)))
 		}
 	}
 	return edges

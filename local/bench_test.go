@@ -114,6 +114,7 @@ func stackForBench(b *testing.B) *stack.Stack {
 	b.Cleanup(func() { s.Close() })
 	s.WeChatPay.LimitBrandTokens(0)
 	s.WeChatPay.LimitConfirmations(0)
+	s.WeChatPay.LimitQueries(0)
 	s.WeChatPay.NotifyAt("") // notifications would keep other functions busy
 	if err := s.RenewTicket(b.Context()); err != nil {
 		b.Fatal(err)

@@ -116,7 +116,7 @@ func TestCheckDeployment(t *testing.T) {
 			if !strings.Contains(o.out, row.cause) || !strings.Contains(o.out, row.cure) {
 				t.Errorf("%q or %q is not in\n%s", row.cause, row.cure, o.out)
 			}
-			if row.fails == nil && (!strings.Contains(o.out, "12 of 12") || strings.Contains(o.out, `"warning"`)) {
+			if row.fails == nil && (!strings.Contains(o.out, "16 of 16") || strings.Contains(o.out, `"warning"`)) {
 				t.Errorf("%s", o.out)
 			}
 		})

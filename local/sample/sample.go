@@ -105,6 +105,27 @@ func Requests(s *stack.Stack) map[string]Request {
 			parameters: map[string]string{"card_id": cardID, "code": merchant.Code},
 			Body:       `{"membership_number": "A-1"}`,
 		},
+		"GET /v3/brand/partner/card-member/user-cards/{user_card_code}": {
+			Says:       "a user's brand card: is the user a member?",
+			IAM:        true,
+			parameters: map[string]string{"user_card_code": brand.Code},
+			query:      "?brand_id=1004&card_id=" + cardID + "&openid=" + OpenID,
+		},
+		"GET /v3/brand/partner/card-member/user-cards": {
+			Says:  "the user's cards of the brand",
+			IAM:   true,
+			query: "?brand_id=1004&openid=" + OpenID + "&offset=0&limit=20",
+		},
+		"GET /v3/marketing/membercard-open/cards/{card_id}/codes/{code}": {
+			Says:       "a user's merchant card",
+			IAM:        true,
+			parameters: map[string]string{"card_id": cardID, "code": merchant.Code},
+		},
+		"GET /v3/marketing/membercard-open/user/cards": {
+			Says:  "the user's merchant cards",
+			IAM:   true,
+			query: "?openid=" + OpenID + "&offset=0&limit=20",
+		},
 	}
 }
 

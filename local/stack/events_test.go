@@ -139,6 +139,8 @@ func TestWeChatsWordsAreNotLogged(t *testing.T) {
 		{"POST", codes + "activate", `{"membership_number":"` + number + `"}`, []string{number}, false},
 		{"GET", "/v3/marketing/membercard-open/activate-informations/" + ticket, "", []string{ticket}, false},
 		{"GET", "/v3/marketing/membercard-open/cards/" + memberCard + "/decrypt-code?encrypt_code=" + ticket, "", []string{ticket}, false},
+		{"GET", "/v3/brand/partner/card-member/user-cards/" + code + "?brand_id=1004&card_id=" + memberCard + "&openid=" + openid, "", []string{code, openid}, false},
+		{"GET", "/v3/marketing/membercard-open/user/cards?openid=" + openid, "", []string{openid}, false},
 		{"POST", "/card/code/decrypt", `{"encrypt_code":"` + ticket + `"}`, []string{ticket}, true},
 		{"POST", "/card/update", passExample, []string{"gh_86a091e50ad4@app"}, true},
 		{"", "", "", []string{openid}, false}, // the queue

@@ -10,6 +10,7 @@ var documented = [...]string{
 	"body", "path", "query", "header", "Wechatpay-Serial",
 	"card_id", "code", "user_card_code", "openid", "brand_id", "outer_str",
 	"activate_type", "navigate_back_previous_page", "activate_url", "activate_appid", "activate_path",
+	"appid", "user_card_state", "offset", "limit",
 	"membership_number", "encrypt_code", "activate_ticket",
 	"user_card_confirm_state", "fail_reason", "card_color", "card_picture_url", "phone_number", "level", "attach",
 	"user_information", "common_field_list", "custom_field_list", "name", "value",

@@ -94,6 +94,12 @@ func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error)
 	return c.do(ctx, &call{method: http.MethodGet, path: path})
 }
 
+// GetOnce is [Client.Get] for a caller that keeps to a limit of the rate and repeats the call
+// itself. It repeats only what WeChat Pay surely did not read.
+func (c *Client) GetOnce(ctx context.Context, path string) (*upstream.Answer, error) {
+	return c.do(ctx, &call{method: http.MethodGet, path: path, once: true})
+}
+
 // Patch is [Client.Post] for a PATCH operation.
 func (c *Client) Patch(ctx context.Context, path string, body any) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodPatch, path: path, body: body})

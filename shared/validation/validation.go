@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -95,6 +96,18 @@ func Alphanumeric(n int, punctuation string) Rule {
 			return fmt.Sprintf("must be 1 to %d of the characters A-Z a-z 0-9 %s", n, strings.Join(strings.Split(punctuation, ""), " "))
 		}
 		return ""
+	}
+}
+
+// WholeNumber requires a whole number from least to most in decimal digits, without a sign
+// and without leading zeros.
+func WholeNumber(least, most int) Rule {
+	return func(value string) string {
+		n, err := strconv.Atoi(value)
+		if value == "" || err == nil && strconv.Itoa(n) == value && least <= n && n <= most {
+			return ""
+		}
+		return fmt.Sprintf("must be a whole number from %d to %d, without leading zeros", least, most)
 	}
 }
 

@@ -46,7 +46,8 @@ type Field struct {
 	Title    string // its name in the document
 	Kind     string // boolean, integer or object; empty for a text
 	Required bool
-	Max      int            // characters of a text; 0 means no limit
+	Min      *int64         // of an integer, if not nil
+	Max      int            // characters of a text, or the greatest integer; 0 means no limit
 	Values   []string       // of a text that is not empty, if there are any
 	Pattern  *regexp.Regexp // of a text that is not empty, if not nil
 	Rule     string         // the pattern in words
@@ -181,6 +182,8 @@ func ParseObject(document []byte, location, at string, fields []Field) (map[stri
 		case f.Kind == "":
 			value = *into.(*string)
 			issue = f.checkText(source, value)
+		case f.Kind == "integer":
+			issue = f.checkInteger(source, *into.(*int64))
 		case f.Kind == "object":
 			if _, err := ParseObject(raw, location, pointer, f.Members); err != nil {
 				return nil, err
@@ -208,6 +211,17 @@ func (f *Field) target() (any, string) {
 		return new(map[string]json.RawMessage), "对象"
 	}
 	return new(string), "字符串"
+}
+
+// checkInteger returns the issue of an integer, or "".
+func (f *Field) checkInteger(source string, n int64) string {
+	switch {
+	case f.Min != nil && n < *f.Min:
+		return fmt.Sprintf("输入源“%s”映射到值字段“%s”数字规则校验失败，值 %d，小于最小值 %d", source, f.Title, n, *f.Min)
+	case f.Max > 0 && n > int64(f.Max):
+		return fmt.Sprintf("输入源“%s”映射到值字段“%s”数字规则校验失败，值 %d，大于最大值 %d", source, f.Title, n, f.Max)
+	}
+	return ""
 }
 
 // checkText returns the issue of a text, or "".

@@ -18,7 +18,8 @@ import (
 const (
 	Unactivated = "UNACTIVATED" // to be confirmed or activated
 	Effective   = "EFFECTIVE"   // the user is a member
-	Invalid     = "INVALID"     // refused by the merchant, or deleted by the user
+	Expired     = "EXPIRED"     // no longer valid by valid_date_information
+	Invalid     = "INVALID"     // refused or made invalid by the merchant, or deleted by the user
 )
 
 // UserCard is a user's card.
@@ -27,7 +28,7 @@ type UserCard struct {
 	CardID   string // of the template
 	OpenID   string
 	Code     string // 24 digits for a brand card, 12 for a merchant card
-	State    string
+	State    string // not Expired: queries compare times
 	Opened   time.Time
 	OuterStr string
 
@@ -40,8 +41,11 @@ type UserCard struct {
 	Repetitions      int    // those after it, which had no effect
 	MembershipNumber string // empty until the card is activated
 
-	validDate json.RawMessage
-	merchant  *merchant // who requested the token
+	validDate     json.RawMessage
+	invalidated   time.Time // zero unless the state is Invalid
+	invalidReason string
+	deleted       bool      // by the user
+	merchant      *merchant // who requested the token
 }
 
 // token allows a user to open one card with the component.
@@ -149,7 +153,8 @@ func (s *Sandbox) DeleteCard(code string) (deleted bool) {
 		if deleted = c != nil; !deleted {
 			return
 		}
-		c.State = Invalid
+		s.invalidate(c, "用户删除会员卡")
+		c.deleted = true
 		if c.BrandID != "" {
 			s.notify(s.brandAddress, s.brandNotification(c, "BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", "用户删除会员卡通知"))
 		} else {
@@ -220,37 +225,24 @@ func (s *Sandbox) confirmBrandCard(r *Request) (any, error) {
 	if err := s.checkPersonal(r, "", "", body); err != nil {
 		return nil, err
 	}
-	code, given := r.Segment("user_card_code"), r.Given
-	c := s.brandCard(code)
+	c, err := s.givenBrandCard(r)
 	switch {
-	case c == nil:
-		return nil, errUnknownCard
-	case c.BrandID != given["brand_id"] || c.CardID != given["card_id"] || c.OpenID != given["openid"]:
-		return nil, invalidRequest("品牌ID、会员卡模板ID或用户标识与用户会员卡不匹配")
+	case err != nil:
+		return nil, err
 	case c.Confirmations > 0:
 		c.Repetitions++
 		return nil, invalidRequest("用户会员卡已确认，请勿重复确认")
 	case c.State != Unactivated:
 		return nil, invalidRequest("用户会员卡已失效")
 	}
-	c.Confirmations, c.ConfirmState, c.State = 1, given["user_card_confirm_state"], Effective
+	c.Confirmations, c.ConfirmState, c.State = 1, r.Given["user_card_confirm_state"], Effective
 	if c.ConfirmState == "CREATE_CARD_FAIL" {
-		c.State = Invalid
+		s.invalidate(c, "商家开卡失败")
 	}
-	if validDate := given["valid_date_information"]; validDate != "" {
+	if validDate := r.Given["valid_date_information"]; validDate != "" {
 		c.validDate = json.RawMessage(validDate)
 	}
-	return c.resource(), nil
-}
-
-// resource returns a brand card as WeChat Pay shows it to the merchant.
-func (c *UserCard) resource() map[string]any {
-	return map[string]any{
-		"user_card_code": c.Code, "card_id": c.CardID, "openid": c.OpenID, "brand_id": c.BrandID, "card_type": "NORMAL",
-		"valid_date_information": c.validDate,
-		"pickup_time":            rfc3339(c.Opened),
-		"user_card_state":        c.State,
-	}
+	return s.resource(c), nil
 }
 
 // checkPersonal checks that personal data in v, which is at a JSON pointer, is encrypted:

@@ -108,7 +108,6 @@ func TestUserCardRefusals(t *testing.T) {
 	merchantConfirm := func(code, body string) call {
 		return call{path: cardsPath + cardID + "/codes/" + code + "/confirm", body: body}
 	}
-	get := func(path string) call { return call{method: "GET", path: path} }
 	decrypt := func(query string) call { return get(cardsPath + cardID + "/decrypt-code" + query) }
 	ticket := func(segment string) call {
 		return get("/v3/marketing/membercard-open/activate-informations/" + segment)

@@ -65,6 +65,7 @@ type Attempt struct {
 	Header http.Header // as sent
 	Status int         // of the answer; 0 if there was none in time
 	Lost   bool        // the answer was lost
+	GaveUp bool        // it failed, and no further one follows
 }
 
 // Kind is the kind of an attempt.
@@ -116,7 +117,7 @@ type notification struct {
 const brandCardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 
 func (s *Sandbox) brandNotification(c *UserCard, event, summary string) *notification {
-	resource := c.resource()
+	resource := s.resource(c)
 	resource["phone_number"] = "13900000000"
 	n := s.write(c.merchant, event, summary, "user_card", "user_card", resource)
 	n.code = c.Code
@@ -194,7 +195,7 @@ func (s *Sandbox) deliver(n *notification) {
 	if s.troubles(Probe) {
 		s.attempt(n, Attempt{Kind: Probing})
 	}
-	for number := 1; !s.attempt(n, Attempt{Kind: Regular, Number: number, Lost: s.troubles(LostAnswer)}); number++ {
+	for number := 1; !s.attempt(n, Attempt{Kind: Regular, Number: number, Lost: s.troubles(LostAnswer), GaveUp: number > n.delivery.Retries}); number++ {
 		if number > n.delivery.Retries || !s.pause(n.delivery.Interval) {
 			return
 		}
@@ -235,8 +236,10 @@ func (s *Sandbox) attempt(n *notification, a Attempt) (ok bool) {
 	a.ID, a.Event, a.Code, a.URL, a.Time = n.id, n.event, n.code, n.url, s.now()
 	a.Header = n.sign(a.Kind, key, a.Time)
 	a.Status = s.post(n, a.Header)
+	ok = a.Status/100 == 2 && !a.Lost
+	a.GaveUp = a.GaveUp && !ok
 	s.Do(func() { s.attempts = append(s.attempts[max(0, len(s.attempts)-9_999):], a) })
-	return a.Status/100 == 2 && !a.Lost
+	return ok
 }
 
 func (s *Sandbox) post(n *notification, header http.Header) int {

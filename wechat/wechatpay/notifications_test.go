@@ -224,7 +224,7 @@ func TestDelivery(t *testing.T) {
 		{"400", nil, Delivery{}, status(400, 204), "regular 1 400, regular 2 204"},
 		{"redirected", nil, Delivery{}, status(302, 204), "regular 1 302, regular 2 204"},
 		{"late", nil, Delivery{Timeout: time.Second}, late, "regular 1 0, regular 2 200"},
-		{"never", nil, Delivery{}, status(500), "regular 1 500, regular 2 500, regular 3 500"},
+		{"never", nil, Delivery{}, status(500), "regular 1 500, regular 2 500, regular 3 500 gave up"},
 		{"lost", []Trouble{LostAnswer}, Delivery{}, nil, "regular 1 204 lost, regular 2 204"},
 		{"lost twice", []Trouble{LostAnswer, LostAnswer}, Delivery{}, nil, "regular 1 204 lost, regular 2 204 lost, regular 3 204"},
 		{"twice", []Trouble{Twice}, Delivery{}, nil, "regular 1 204, duplicate 0 204"},
@@ -256,7 +256,7 @@ func TestDelivery(t *testing.T) {
 				t.Errorf("after %v", took)
 			}
 			for _, a := range attempts {
-				got = append(got, fmt.Sprint(a.Kind, " ", a.Number, " ", a.Status)+map[bool]string{true: " lost"}[a.Lost])
+				got = append(got, fmt.Sprint(a.Kind, " ", a.Number, " ", a.Status)+map[bool]string{true: " lost"}[a.Lost]+map[bool]string{true: " gave up"}[a.GaveUp])
 				if a.Code != c.Code || a.Event != brandCardCreated || a.ID != attempts[0].ID || a.URL != r.URL+"/wechatpay/notifications" || a.Time != s.now() {
 					t.Errorf("%+v", a)
 				}

@@ -27,6 +27,10 @@ var operations = map[string]func(s *Sandbox, r *Request) (answer any, err error)
 	"activate-information": (*Sandbox).activateInformation,
 	"activate":             (*Sandbox).activateCard,
 	"merchant-confirm":     (*Sandbox).confirmMerchantCard,
+	"brand-card":           (*Sandbox).queryBrandCard,
+	"brand-cards":          (*Sandbox).listBrandCards,
+	"merchant-card":        (*Sandbox).queryMerchantCard,
+	"merchant-cards":       (*Sandbox).listMerchantCards,
 	"get-callback":         (*Sandbox).getCallback,
 	"set-callback":         (*Sandbox).setCallback,
 }

@@ -70,7 +70,7 @@ func Start() (*Sandbox, error) { return start(time.Now) }
 func start(now func() time.Time) (*Sandbox, error) {
 	s := &Sandbox{
 		now: now, signWith: Both, listed: true,
-		limits: map[string]*limiter{brandTokens: {perSecond: 5}, confirmations: {perSecond: 5}},
+		limits: map[string]*limiter{brandTokens: {perSecond: 5}, confirmations: {perSecond: 5}, brandCardQueries: {perSecond: 5}, brandCardsQueries: {perSecond: 5}},
 		tokens: make(map[string]*token), nonces: make(nonces),
 	}
 	s.notifier.start()
@@ -106,8 +106,10 @@ func (s *Sandbox) SignWith(m Mode) { s.Do(func() { s.signWith = m }) }
 
 // The limits of rates.
 const (
-	brandTokens   = "brand tokens"
-	confirmations = "confirmations"
+	brandTokens       = "brand tokens"
+	confirmations     = "confirmations"
+	brandCardQueries  = "brand card queries"
+	brandCardsQueries = "brand cards queries"
 )
 
 // LimitBrandTokens sets how many requests for brand tokens are allowed per second, by
@@ -119,6 +121,13 @@ func (s *Sandbox) LimitBrandTokens(perSecond int) {
 // LimitConfirmations is like [Sandbox.LimitBrandTokens], for confirmations of brand cards.
 func (s *Sandbox) LimitConfirmations(perSecond int) {
 	s.Do(func() { s.limits[confirmations].perSecond = perSecond })
+}
+
+// LimitQueries is like [Sandbox.LimitBrandTokens], for each of the queries of brand cards.
+func (s *Sandbox) LimitQueries(perSecond int) {
+	s.Do(func() {
+		s.limits[brandCardQueries].perSecond, s.limits[brandCardsQueries].perSecond = perSecond, perSecond
+	})
 }
 
 // RefuseIf calls f for each authorized request before it takes effect, and refuses the

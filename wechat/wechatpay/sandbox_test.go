@@ -57,6 +57,7 @@ func newSandbox(t *testing.T) *Sandbox {
 	networktest.Close(t, s)
 	s.LimitBrandTokens(0)
 	s.LimitConfirmations(0)
+	s.LimitQueries(0)
 	return s
 }
 
