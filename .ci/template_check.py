@@ -337,6 +337,13 @@ def emitted():
         return set(re.findall(r'^\t(\w+) = "\1"$', file.read(), flags=re.MULTILINE))
 
 
+def metrics_of(alarm):
+    """The metrics that an alarm watches, directly or in an expression, each with its period."""
+    if "Metrics" not in alarm:
+        return [alarm]
+    return [m["MetricStat"]["Metric"] | {"Period": m["MetricStat"]["Period"]} for m in alarm["Metrics"] if "MetricStat" in m]
+
+
 def check_alarms(template):
     """Every alarm watches a metric that exists, has a section in the runbook, and notifies by itself."""
     with open("docs/runbook.md", encoding="utf-8") as file:
@@ -345,13 +352,14 @@ def check_alarms(template):
     check(not of_type(template, "AWS::CloudWatch::CompositeAlarm"), "a composite alarm that is on is silent about a second fault")
     deployment = Deployment(template, MerchantSecretArn="m", OfficialAccountSecretArn="o", FrontendAuth="WECHAT")
     ours = deployment.value(template["Resources"]["MerchantTokenFunction"]["Properties"]["Environment"]["Variables"]["METRICS_NAMESPACE"])
+    watching = set()
     for name, alarm in alarms.items():
         properties = deployment.value(alarm["Properties"])
-        metrics = [properties] if "MetricName" in properties else [m.get("MetricStat", {}).get("Metric") for m in properties["Metrics"]]
-        for watched in filter(None, metrics):
+        for watched in metrics_of(properties):
             metric, namespace = watched["MetricName"], watched["Namespace"]
             if namespace == ours:
                 check(metric in emitted(), f"{name}: no function emits {metric}")
+                watching.add(metric)
             else:
                 check((namespace, metric) in AWS_METRICS, f"{name}: AWS has no {namespace} {metric}")
         check(name in sections, f"{name}: has no section in docs/runbook.md")
@@ -362,8 +370,7 @@ def check_alarms(template):
         # When a stack is made every alarm becomes OK: whoever is notified of that is notified of nothing.
         check("OKActions" not in properties, f"{name}: a fresh stack is quiet")
         check(("InsufficientDataActions" in properties) == (properties["TreatMissingData"] == "missing"), f"{name}: notifies when data is missing")
-    for metric in emitted():
-        check(any(a["Properties"].get("MetricName") == metric for a in alarms.values()), f"no alarm watches {metric}")
+    check(watching == set(emitted()), f"no alarm watches {set(emitted()) - watching}")
     check(sections - {"Codes"} >= set(alarms), "sections without an alarm")
     check_periods(template)
     check_dashboard(template)
@@ -376,7 +383,10 @@ def check_periods(template):
         for rate in template["Parameters"][parameter]["AllowedValues"]:
             number, name = rate.removeprefix("rate(").removesuffix(")").split()
             seconds = int(number) * unit[name]
-            period = Deployment(template, **{parameter: rate}).value(template["Resources"][alarm]["Properties"]["Period"])
+            (metric,) = metrics_of(Deployment(template, **{parameter: rate}).value(template["Resources"][alarm]["Properties"]))
+            period = metric["Period"]
+            # Older pages limit the periods that an alarm looks at to a day in all.
+            check(period <= 86400, f"{alarm}: with {rate} its period is {period}")
             check(seconds < period <= 2 * seconds and period % 60 == 0, f"{alarm}: with {rate} its period is {period}")
             if parameter == "SyncRate":
                 overdue = Deployment(template, SyncRate=rate).value(template["Resources"]["SyncOverdueAlarm"]["Properties"]["Period"])

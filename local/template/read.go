@@ -40,6 +40,10 @@ func (r *reader) read(root *yaml.Node) {
 		_, kind := r.refer(id, id.Value)
 		r.Resources[id.Value] = r.ref(id, id.Value).(string)
 		switch properties := child(resource, "Properties"); kind {
+		case typeAlarm:
+			alarm := Alarm{LogicalID: id.Value}
+			r.decode(id, properties, &alarm)
+			r.Alarms = append(r.Alarms, alarm)
 		case typeFunction:
 			r.function(id, properties, child(child(root, "Globals"), "Function"))
 		case typeAPI:

@@ -1,6 +1,7 @@
 // Package template reads a SAM template: it evaluates the template to plain values, and
 // decodes from them what runs on one machine: functions; the routes, authorizers,
-// throttling and CORS of an HTTP API; event buses, rules, queues and event source mappings.
+// throttling and CORS of an HTTP API; event buses, rules, queues and event source mappings;
+// and the alarms, for the tests that play CloudWatch.
 //
 // A resource whose condition is false does not exist. A property of an event, a queue or
 // the API that is not known here is an error, because ignoring it could make a difference.
@@ -17,6 +18,7 @@ import (
 )
 
 const (
+	typeAlarm       = "AWS::CloudWatch::Alarm"
 	typeAPI         = "AWS::ApiGatewayV2::Api"
 	typeAuthorizer  = "AWS::ApiGatewayV2::Authorizer"
 	typeBus         = "AWS::Events::EventBus"
@@ -40,6 +42,7 @@ type Template struct {
 	Rules        []Rule
 	Queues       []Queue
 	EventSources []EventSource
+	Alarms       []Alarm
 
 	Parameters map[string]string // values; lists are comma-separated
 	Resources  map[string]string // physical IDs by logical ID
@@ -122,6 +125,42 @@ type EventSource struct {
 	BatchSize       int
 	MaxConcurrency  int  // of invocations; 0 if it is not set
 	ReportsFailures bool // ReportBatchItemFailures
+}
+
+// An Alarm is a resource of type AWS::CloudWatch::Alarm. It goes on when all of its
+// EvaluationPeriods breach the threshold: DatapointsToAlarm is not supported.
+type Alarm struct {
+	LogicalID string
+	Metric                  // of an alarm without Metrics
+	Metrics   []AlarmMetric // an expression, and what it refers to
+
+	Threshold          Number
+	ComparisonOperator string
+	EvaluationPeriods  Number
+	TreatMissingData   string
+
+	EvaluateLowSampleCountPercentile                 string
+	AlarmActions, InsufficientDataActions, OKActions []string
+	AlarmDescription                                 string
+}
+
+// A Metric is a metric of CloudWatch and how its data points are made.
+type Metric struct {
+	Namespace, MetricName        string
+	Dimensions                   []struct{ Name, Value string }
+	Statistic, ExtendedStatistic string
+	Period                       Number // seconds
+}
+
+// An AlarmMetric is an item of an alarm's Metrics: an expression or a metric.
+type AlarmMetric struct {
+	Id, Expression string
+	ReturnData     *bool
+	MetricStat     *struct {
+		Metric Metric
+		Stat   string
+		Period Number // seconds
+	}
 }
 
 // Read reads the template at path. params override the defaults of its parameters and of
