@@ -26,7 +26,7 @@ type S3 struct {
 
 type object struct {
 	versions []objectVersion // oldest first
-	file     string          // path of the current version, if that is a file
+	file     string          // path of a further version, as long as that is the newest
 }
 
 type objectVersion struct {
@@ -71,7 +71,7 @@ func newVersionOf(body []byte) objectVersion {
 func (s *S3) put(bucket, key string, added objectVersion) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.bucket(bucket)[key] = &object{versions: append(s.buckets[bucket][key].all(), added)}
+	s.bucket(bucket)[key] = s.buckets[bucket][key].with(added)
 }
 
 // bucket returns a bucket and creates it if there is none. The caller holds s.mu.
@@ -83,7 +83,8 @@ func (s *S3) bucket(name string) map[string]*object {
 }
 
 // PutFile serves a file as an object. The file is read for each request; while
-// it can't be read, the object does not exist.
+// it can't be read, the object does not exist. Of the file and a version that is put later,
+// the newer one is the current version, so an edit of the file counts again.
 func (s *S3) PutFile(bucket, key, path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,11 +133,22 @@ func (o *object) all() []objectVersion {
 	}
 	versions := slices.Clone(o.versions)
 	if o.file != "" {
-		if current, err := readFile(o.file); err == nil {
+		current, err := readFile(o.file)
+		if err == nil && (len(versions) == 0 || current.modified.After(versions[len(versions)-1].modified)) {
 			versions = append(versions, current)
 		}
 	}
 	return versions
+}
+
+// with returns an object, which may be nil, with a version more. What the file has now
+// becomes a noncurrent version.
+func (o *object) with(added objectVersion) *object {
+	more := &object{versions: append(o.all(), added)}
+	if o != nil {
+		more.file = o.file
+	}
+	return more
 }
 
 // current returns the current version of an object, or nil if there is none.
@@ -192,8 +204,7 @@ func (s *S3) getObject(w http.ResponseWriter, r *http.Request, _ []byte) *failur
 	return nil
 }
 
-// putObject adds a version if the request's conditions hold. If the object was a file,
-// the file is not written; its content becomes a noncurrent version.
+// putObject adds a version if the request's conditions hold. A file is not written.
 func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,7 +222,7 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *fai
 		return &failure{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
 	}
 	added := newVersionOf(body)
-	objects[key] = &object{versions: append(objects[key].all(), added)}
+	objects[key] = objects[key].with(added)
 	if s.created != nil {
 		go s.created(bucket, key)
 	}

@@ -183,8 +183,11 @@ func TestPutFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "plan.json")
 	s.S3.PutFile("plans", "card-plan.json", file)
 	seen := make(map[string]bool)
-	for _, content := range []string{"one", "two"} {
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+	for _, content := range []string{"one", "two", "put", "three"} {
+		if content == "put" { // a version over the file, which stays as it is; the next edit is newer
+			s.S3.Put("plans", "card-plan.json", []byte(content))
+			time.Sleep(20 * time.Millisecond) // a file's time is coarser
+		} else if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for i := range 2 {
