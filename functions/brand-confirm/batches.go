@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/shared/apierror"
+	"membercard/shared/brandcard"
 	"membercard/shared/eventbus"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
@@ -21,12 +22,12 @@ import (
 
 const (
 	// callInterval is the minimum time from the end of a call to the beginning of the
-	// next one. WeChat Pay allows 5 confirmations a second per merchant number. SQS
+	// next one. WeChat Pay allows 5 confirmations, and 5 queries, a second per merchant number. SQS
 	// runs two invocations at a time, the lowest limit that AWS allows, so WeChat Pay
 	// gets at most 4 calls in any second. The interval does not begin with the call,
 	// because WeChat Pay might then get a slow call and the next one at the same time.
 	callInterval = 500 * time.Millisecond
-	// callTimeout limits a confirmation. With less than minCallTime left, none is made.
+	// callTimeout limits a call. With less than minCallTime left, none is made.
 	callTimeout = 5 * time.Second
 	minCallTime = time.Second
 )
@@ -70,12 +71,12 @@ func parseMessage(body string) message {
 type outcome int
 
 const (
-	confirmed outcome = iota
-	confirmedBefore
-	kept         // failed, and will be tried again
-	deadLettered // can't succeed
-	deferred     // not tried, because no time was left
-	outcomes     // the number of outcomes
+	confirmed       outcome = iota
+	confirmedBefore         // refused, because the card was EFFECTIVE
+	kept                    // failed, and will be tried again
+	deadLettered            // can't succeed
+	deferred                // not tried, or not asked about, because no time was left
+	outcomes                // the number of outcomes
 )
 
 // outcomeNames are the names of the outcomes in the log.
@@ -121,7 +122,8 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 
 // settle confirms the card of a message, and moves the message on if that fails. After a
 // failure that may be temporary (429, 5xx, no answer, an unreadable secret) the message
-// is tried again later, maxReceives times in all. Any other refusal is final.
+// is tried again later, maxReceives times in all. Any other refusal is final, unless its words
+// say that the card is confirmed already and WeChat Pay's query agrees.
 func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	event := parseMessage(m.Body)
 	err := b.try(ctx, event)
@@ -129,10 +131,19 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 		return confirmed
 	}
 	refusal := apierror.From(err)
-	temporary := apierror.Transient(refusal.Status) && received(m) < maxReceives
-	if !apierror.Transient(refusal.Status) && isConfirmedAlready(refusal) {
-		return confirmedBefore
+	if isConfirmedAlready(refusal) {
+		if b.timeout(ctx) < minCallTime {
+			return deferred
+		}
+		state, err := b.query(ctx, event)
+		switch failure := apierror.From(err); {
+		case err == nil && state == brandcard.Effective:
+			return confirmedBefore
+		case err != nil && apierror.Transient(failure.Status):
+			refusal = failure
+		}
 	}
+	temporary := apierror.Transient(refusal.Status) && received(m) < maxReceives
 	b.reportFailure(ctx, event, refusal)
 	switch {
 	case temporary:
@@ -151,10 +162,8 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	return deadLettered
 }
 
-// try confirms the card of an event, and then waits for the interval. A panic becomes an
-// error.
-func (b *batches) try(ctx context.Context, event message) (err error) {
-	defer apierror.Recover(ctx, &err)
+// try confirms the card of an event.
+func (b *batches) try(ctx context.Context, event message) error {
 	switch {
 	case event.source == "" && event.detailType == "":
 		return malformed(errors.New("the message is not an event"))
@@ -166,12 +175,34 @@ func (b *batches) try(ctx context.Context, event message) (err error) {
 	if err := event.request.validate(event.code); err != nil {
 		return malformed(err)
 	}
+	return b.call(ctx, func(ctx context.Context) error {
+		_, err := confirm(ctx, b.wechatpay.PostOnce, event.code, event.request)
+		return err
+	})
+}
+
+// query returns the user_card_state of the card of an event.
+func (b *batches) query(ctx context.Context, event message) (state string, err error) {
+	card := brandcard.Card{UserCardCode: event.code, BrandID: event.request.BrandID, CardID: event.request.CardID, OpenID: event.request.OpenID}
+	err = b.call(ctx, func(ctx context.Context) error {
+		answer, err := b.wechatpay.GetOnce(ctx, card.Path())
+		if err != nil {
+			return err
+		}
+		state = brandcard.State(answer.Body)
+		return answer.RequireObject()
+	})
+	return state, err
+}
+
+// call makes a call of WeChat Pay, and then waits for the interval. The call is made once,
+// because the queue repeats it at a rate that WeChat Pay allows. A panic becomes an error.
+func (b *batches) call(ctx context.Context, once func(context.Context) error) (err error) {
+	defer apierror.Recover(ctx, &err)
 	defer wait(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
-	// Once, because the queue repeats the call at a rate that WeChat Pay allows.
-	_, err = confirm(ctx, b.wechatpay.PostOnce, event.code, event.request)
-	return err
+	return once(ctx)
 }
 
 // timeout returns the timeout of a call. It leaves time for the interval after the call,

@@ -33,6 +33,7 @@ const (
 	queueURL     = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm"
 	deadLetters  = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm-dead-letters"
 	eventID      = "EV-2018022511223320873"
+	asked        = "?brand_id=1004&card_id=pbLatjvWOibDc5-TBnbUk1pD12o0&openid=" + openid
 	confirmation = `{"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `","user_card_confirm_state":"CREATE_CARD_SUCCESS"}`
 )
 
@@ -56,7 +57,15 @@ type answer struct {
 	unsigned   bool
 }
 
-var success = answer{status: 200, body: card}
+var (
+	success = answer{status: 200, body: card}
+	already = answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}
+)
+
+// cardIn is the answer to a query for a card in a state.
+func cardIn(state string) *answer {
+	return &answer{status: 200, body: strings.Replace(card, "EFFECTIVE", state, 1)}
+}
 
 // message returns WeChat Pay's message.
 func (a answer) message(t *testing.T) string {
@@ -85,7 +94,7 @@ func startWeChatPay(t *testing.T, answers ...answer) *wechatpay {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		a := answers[min(len(w.calls), len(answers)-1)]
-		w.calls = append(w.calls, r.Method+" "+r.URL.RequestURI()+" "+string(body))
+		w.calls = append(w.calls, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
 		w.times = append(w.times, time.Now())
 		if _, key := wechatpaytest.Keys(); !a.unsigned {
 			wechatpaytest.Sign(out.Header(), a.body, publicKeyID, key, time.Now())
@@ -251,27 +260,50 @@ func TestABatchIsConfirmed(t *testing.T) {
 	r.requireCounts(t, map[string]float64{"confirmed": 2})
 }
 
-// refusals are answers to the confirmation of one message, and what becomes of the
-// message.
-var refusals = []struct {
-	rule   string
-	answer answer
-	code   string
-	want   outcome
-}{
-	{"too many requests", answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`}, "RATELIMIT_EXCEEDED", kept},
-	{"an error of WeChat's", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, "SYSTEM_ERROR", kept},
-	{"an error of WeChat's that says that the card is confirmed", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"会员卡已确认"}`}, "SYSTEM_ERROR", kept},
-	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
-	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
-	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, "INVALID_RESPONSE", kept},
-	{"a success that is not a card", answer{status: 200, body: `"EFFECTIVE"`}, "INVALID_RESPONSE", kept},
-	{"a success without a card", answer{status: 200, body: ``}, "INVALID_RESPONSE", kept},
-	{"a redirect", answer{status: 302}, "INVALID_RESPONSE", kept},
-	{"a bad parameter", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"openid ` + openid + ` 无效"}`}, "PARAM_ERROR", deadLettered},
-	{"no authority", answer{status: 403, body: `{"code":"NO_AUTH","message":"商户暂无权限使用此功能"}`}, "NO_AUTH", deadLettered},
-	{"no such card", answer{status: 404, body: `{"code":"NOT_FOUND","message":"` + userCardCode + `"}`}, "NOT_FOUND", deadLettered},
-	{"confirmed already", answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, "", confirmedBefore},
+type refusal struct {
+	rule    string
+	answer  answer
+	queried *answer // nil if there must be no query
+	code    string
+	want    outcome
+}
+
+// answers are those to the calls.
+func (r refusal) answers() []answer {
+	if r.queried == nil {
+		return []answer{r.answer}
+	}
+	return []answer{r.answer, *r.queried}
+}
+
+// refusals are answers to the confirmation of one message, and to the query that may follow,
+// and what becomes of the message.
+var refusals = []refusal{
+	{"too many requests", answer{status: 429, body: `{"code":"RATELIMIT_EXCEEDED","message":"x"}`}, nil, "RATELIMIT_EXCEEDED", kept},
+	{"an error of WeChat's", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, nil, "SYSTEM_ERROR", kept},
+	{"an error of WeChat's that says that the card is confirmed", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"会员卡已确认"}`}, nil, "SYSTEM_ERROR", kept},
+	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, nil, "SIGN_ERROR", kept},
+	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, nil, "INVALID_RESPONSE", kept},
+	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, nil, "INVALID_RESPONSE", kept},
+	{"a success that is not a card", answer{status: 200, body: `"EFFECTIVE"`}, nil, "INVALID_RESPONSE", kept},
+	{"a success without a card", answer{status: 200, body: ``}, nil, "INVALID_RESPONSE", kept},
+	{"a redirect", answer{status: 302}, nil, "INVALID_RESPONSE", kept},
+	{"a bad parameter", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"openid ` + openid + ` 无效"}`}, nil, "PARAM_ERROR", deadLettered},
+	{"no authority", answer{status: 403, body: `{"code":"NO_AUTH","message":"商户暂无权限使用此功能"}`}, nil, "NO_AUTH", deadLettered},
+	{"no such card", answer{status: 404, body: `{"code":"NOT_FOUND","message":"` + userCardCode + `"}`}, nil, "NOT_FOUND", deadLettered},
+
+	{"confirmed already", already, &success, "", confirmedBefore},
+	{"said to be confirmed, and is not", already, cardIn("UNACTIVATED"), "INVALID_REQUEST", deadLettered},
+	{"said to be confirmed, and has expired", already, cardIn("EXPIRED"), "INVALID_REQUEST", deadLettered},
+	{"said to be confirmed, and was refused", already, cardIn("INVALID"), "INVALID_REQUEST", deadLettered},
+	{"said to be confirmed, and has no state", already, &answer{status: 200, body: `{"user_card_code":"1"}`}, "INVALID_REQUEST", deadLettered},
+	{"said to be confirmed, and there is no such card", already, &answer{status: 404, body: `{"code":"RESOURCE_NOT_EXISTS","message":"x"}`}, "INVALID_REQUEST", deadLettered},
+	{"said to be confirmed, and may not be queried", already, &answer{status: 403, body: `{"code":"NO_AUTH","message":"会员卡已确认"}`}, "INVALID_REQUEST", deadLettered},
+	{"too many queries", already, &answer{status: 429, body: `{"code":"FREQUENCY_LIMITED","message":"x"}`}, "FREQUENCY_LIMITED", kept},
+	{"an error of WeChat's at the query", already, &answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, "SYSTEM_ERROR", kept},
+	{"the query's signature is refused", already, &answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
+	{"a queried card that is not signed", already, &answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
+	{"a query's answer that is not a card", already, &answer{status: 200, body: `"EFFECTIVE"`}, "INVALID_RESPONSE", kept},
 }
 
 func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
@@ -282,10 +314,11 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 			t.Run(row.rule+", "+queues.name, func(t *testing.T) {
 				t.Parallel()
 				s := startSQS(t)
-				w := startWeChatPay(t, row.answer)
+				w := startWeChatPay(t, row.answers()...)
 				r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queues.url, queues.deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
-				if len(w.calls) != 1 {
-					t.Errorf("%d calls, want 1: the queue repeats them", len(w.calls))
+				calls := []string{"POST " + path + userCardCode + "/confirm " + confirmation, "GET " + path + userCardCode + asked}
+				if !slices.Equal(w.calls, calls[:len(row.answers())]) {
+					t.Errorf("WeChat got %q, want %q: the queue repeats calls", w.calls, calls[:len(row.answers())])
 				}
 				want := row.want
 				if want == deadLettered && queues.deadLetters == "" {
@@ -414,7 +447,7 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 
 func TestAFailedMessageDoesNotStopTheOthers(t *testing.T) {
 	s := startSQS(t)
-	w := startWeChatPay(t, success, answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}, answer{status: 400, body: `{"code":"INVALID_REQUEST","message":"会员卡已确认"}`}, success)
+	w := startWeChatPay(t, success, answer{status: 403, body: `{"code":"NO_AUTH","message":"x"}`}, already, success, success)
 	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent(), createdEvent(), createdEvent(), `{}`, createdEvent()))
 	r.requireCounts(t, map[string]float64{"confirmed": 2, "confirmed_before": 1, "dead_lettered": 2})
 	if last := r.records[len(r.records)-1]; len(r.kept) > 0 || last["level"] != "WARN" || last["Code"] != "CONFIRMATIONS_FAILED" || last["messages"] != 5.0 {
@@ -431,7 +464,7 @@ func TestAMessageIsKeptIfSQSFails(t *testing.T) {
 			t.Parallel()
 			s := startSQS(t)
 			s.refuses = true
-			r := invoke(t, t.Context(), startWeChatPay(t, row.answer).URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
+			r := invoke(t, t.Context(), startWeChatPay(t, row.answers()...).URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), 0, batch(t, 1, time.Now(), createdEvent()))
 			r.requireCounts(t, map[string]float64{"kept": 1})
 			if !slices.Equal(r.kept, []string{"message-0"}) || len(r.records) != 3 || r.records[1]["cause"] != "SQS answered AccessDenied" {
 				t.Errorf("kept %q: %s", r.kept, r.log)
@@ -470,10 +503,10 @@ func TestTheDelayGrows(t *testing.T) {
 }
 
 func TestCallsKeepTheirInterval(t *testing.T) {
-	w := startWeChatPay(t, success)
+	w := startWeChatPay(t, success, already, success)
 	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(aws.Config{}, "", ""), callInterval, batch(t, 1, time.Now(), createdEvent(), createdEvent(), createdEvent()))
 	end := time.Now()
-	if len(w.times) != 3 || len(r.kept) > 0 {
+	if len(w.times) != 4 || len(r.kept) > 0 {
 		t.Fatalf("%d calls, kept %q", len(w.times), r.kept)
 	}
 	for i, next := range append(w.times[1:], end) {
@@ -513,6 +546,18 @@ func TestMessagesAreDeferredWithoutTime(t *testing.T) {
 	}
 }
 
+func TestACardIsNotAskedForWithoutTime(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), answerTime+callInterval+queueTimeout+minCallTime+callInterval/2)
+	defer cancel()
+	s := startSQS(t)
+	w := startWeChatPay(t, already)
+	r := invoke(t, ctx, w.URL, signingtest.Merchant(t), newQueue(s.config(), queueURL, deadLetters), callInterval, batch(t, 1, time.Now(), createdEvent()))
+	r.requireCounts(t, map[string]float64{"deferred": 1})
+	if !slices.Equal(r.kept, []string{"message-0"}) || len(w.calls) != 1 || len(s.delays) > 0 || len(s.letters) > 0 {
+		t.Errorf("kept %q, calls %q", r.kept, w.calls)
+	}
+}
+
 func TestTheFunctionHandlesRequestsAndBatches(t *testing.T) {
 	w := startWeChatPay(t, success)
 	log, records := telemetrytest.New()
@@ -537,6 +582,7 @@ func TestTheCureOfARefusal(t *testing.T) {
 	}{
 		{400, "INVALID_REQUEST", "品牌会员卡模板已失效", "the card's template is no longer valid"},
 		{400, "INVALID_REQUEST", "用户会员卡已失效", "there is nothing to confirm"},
+		{400, "INVALID_REQUEST", "用户会员卡已确认，请勿重复确认", "query the card"},
 		{400, "INVALID_REQUEST", "品牌ID、会员卡模板ID或用户标识与用户会员卡不匹配", "as they are in the notification"},
 		{400, "INVALID_REQUEST", "其他", "do what WeChat's message (of a dead letter: ErrorMessage) says"},
 		{400, "PARAM_ERROR", "参数错误", "correct the request"},

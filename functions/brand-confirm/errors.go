@@ -9,6 +9,7 @@ import "membercard/shared/apierror"
 var advice = apierror.Advice{
 	{"INVALID_REQUEST", "模板已失效", "the card's template is no longer valid: have it made valid with WeChat Pay and confirm again; if that can't be done, the card can't be confirmed: tell the customer"},
 	{"INVALID_REQUEST", "已失效", "the user's card is no longer valid, because the user has deleted it or it was refused: there is nothing to confirm"},
+	{"INVALID_REQUEST", "已确认", "query the card: if it is EFFECTIVE there is nothing more to do; otherwise it was refused, has expired or was deleted, and can't be confirmed"},
 	{"INVALID_REQUEST", "不匹配", "send brand_id, card_id and openid as they are in the notification of this card"},
 	{"INVALID_REQUEST", "", "compare the request with the operation's document and do what WeChat's message (of a dead letter: ErrorMessage) says; if the card can never be confirmed, tell the customer"},
 	{"PARAM_ERROR", "", "correct the request as WeChat's message (of a dead letter: ErrorMessage) says, and confirm again"},

@@ -144,15 +144,16 @@ func confirm(ctx context.Context, post func(ctx context.Context, path string, bo
 }
 
 // confirmedAlready matches the message of a refusal whose reason is that this card is
-// confirmed already. No document states such messages. The card has to be the subject of
-// the verb: a brand or a merchant number that is confirmed or activated, or a user who has
-// done something, says nothing about the card. What follows the verb must not negate it.
+// confirmed already. No document states such messages, so this is only a hint to ask for the
+// card. The card has to be the subject of the verb: a brand or a merchant number that is
+// confirmed or activated, or a user who has done something, says nothing about the card. What
+// follows the verb must not negate it.
 var confirmedAlready = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`卡[^，。,.;；、！!]{0,4}已(经|被|成功)?(确认|同步|生效|激活)([^失不未前]|$)`)
 })
 
-// isConfirmedAlready reports whether WeChat Pay refused a confirmation because the card is
-// already confirmed.
+// isConfirmedAlready reports whether WeChat Pay says that it refused a confirmation because the
+// card is already confirmed.
 func isConfirmedAlready(refusal *apierror.Error) bool {
-	return confirmedAlready().MatchString(refusal.Message)
+	return !apierror.Transient(refusal.Status) && confirmedAlready().MatchString(refusal.Message)
 }
