@@ -17,7 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/journey"
 	"membercard/local/sigv4"
+	"membercard/local/stack"
+	"membercard/wechat/wechatpay"
 )
 
 // cardsAPI has the routes that reconcile calls, as strict as the functions, and the cards
@@ -328,4 +331,34 @@ func TestReconcileIsPaced(t *testing.T) {
 	if want := regexp.MustCompile(`^\n\[\.{20}\] 0 of 3\n\[#{6}\.{14}\] 1 of 3, 3\.\d calls/s, \ds left\n\[#{13}\.{7}\] 2 of 3, 3\.\d calls/s, 1s left\n$`); !want.MatchString(bars) {
 		t.Errorf("%q", o.err)
 	}
+}
+
+// The whole way on the local stack: notifications are lost, WeChat Pay gives up, and one
+// command confirms the cards.
+func TestReconcileTheLocalStack(t *testing.T) {
+	unpaced(t)
+	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Unthrottled: true})
+	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
+	s.WeChatPay.Deliver(wechatpay.Delivery{Timeout: 5 * time.Second, Interval: 10 * time.Millisecond, Retries: 1})
+	right, wrong := s.WeChatPay.MerchantSecret(wechatpay.Both), map[string]string{}
+	if err := json.Unmarshal([]byte(right), &wrong); err != nil {
+		t.Fatal(err)
+	}
+	wrong["apiv3_key"] = strings.Repeat("0", 32)
+	s.Secrets.Put(stack.MerchantSecret, string(must(json.Marshal(wrong))))
+	card := must(journey.OpenBrandCard(t.Context(), s))
+	for deadline := time.Now().Add(20 * time.Second); len(s.WeChatPay.Deliveries()) < 2 && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.Secrets.Put(stack.MerchantSecret, right)
+	args := []string{"reconcile", write(t, "openids.txt", card.OpenID), "--brand-id", card.BrandID, "--json", "--local=" + s.URL}
+	tool(t, args...).requireFailed(t, "found lost")
+	o := tool(t, append(args, "--confirm")...)
+	if r := o.requirePassed(t); r.Reconciled.Confirmed != r.Reconciled.LostBrand || r.Reconciled.Confirmed == 0 || r.Reconciled.LostMerchant == 0 {
+		t.Errorf("%s", o.out)
+	}
+	if after, _ := s.WeChatPay.UserCard(card.Code); after.State != wechatpay.Effective {
+		t.Errorf("%+v", after)
+	}
+	o.requireNo(t, card.OpenID, card.Code)
 }
