@@ -290,7 +290,7 @@ func TestDriftIsCorrected(t *testing.T) {
 		"promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com",
 		"promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "pages/offers",
 	}, memberCard)
-	plan = append(plan, planned{CardID: "pbLatjGroupon"})
+	plan = append(plan, planned{CardID: "pbLatjGroupon", Fields: fields{"custom_url": ""}}) // which it does not have
 	rep := r.sync(plan)
 	r.wantCounts(rep, "1 1 0 0 0")
 	if c := rep.Cards[0]; c.CardID != memberCard || !slices.Equal(c.Changed, []string{"promotion_app_brand_pass"}) || c.SendCheck == nil || *c.SendCheck {
