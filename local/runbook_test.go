@@ -54,7 +54,7 @@ func newRehearsal(t *testing.T) *rehearsal {
 	}
 	t.Cleanup(func() { published.Close() })
 	s.Mux.Handle("GET "+discovery.Path, published)
-	page := httptest.NewServer(playground.Handler(s, s.Auth, "../examples"))
+	page := httptest.NewServer(playground.Handler(s, s.Auth, ".."))
 	t.Cleanup(page.Close)
 	var environment []string
 	for _, variable := range os.Environ() {

@@ -25,9 +25,8 @@ func TestScale(t *testing.T) {
 		{"template.yaml", "    Type: AWS::CloudWatch::Alarm\n", fmt.Sprintf(`\| %d \| %.2f \|\n`, alarms, 0.10*float64(alarms))},
 		{"shared/secret/secret.go", "cacheTTL = 5 * time.Minute\n", `300 (s\n|秒调用一次)`},
 		{"functions/brand-confirm/batches.go", "callInterval = 500 * time.Millisecond\n", `\*\*× 2.5\*\* \| \*\*× 25\*\*`},
-		{"examples/h5/membercard.js", "\nconst attempts = 3;", `\n3\. `},
-		{"examples/miniprogram/membercard.ts", "\nconst attempts = 3;", `\n3\. `},
-		{"examples/h5/membercard.js", "this.status === 429 ? 2 ** (attempt - 1) : 0", `1 (to|到) 2 (s|秒)`},
+		{"clients/js/index.js", "\nconst attempts = 3;", `\n3\. `},
+		{"clients/js/index.js", "this.status === 429 ? 2 ** (attempt - 1) : 0", `1 (to|到) 2 (s|秒)`},
 	} {
 		for _, page := range []string{"docs/scale.md", "docs/zh-CN/scale.md"} {
 			if !strings.Contains(read(row.path), row.sets) || !regexp.MustCompile(row.computes).MatchString(read(page)) {

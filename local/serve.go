@@ -67,7 +67,7 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	if s.WeChatPay != nil {
 		s.WeChatPay.Deliver(delivery())
 	}
-	go http.Serve(page, playground.Handler(s, o.auth, "examples"))
+	go http.Serve(page, playground.Handler(s, o.auth, "."))
 	if err := s.RenewTicket(ctx); err != nil {
 		fmt.Fprintln(says, "local: no card ticket:", err)
 	}

@@ -322,7 +322,7 @@ test("in WeChat the token goes to the card component", async () => {
   await open({ userAgent: userAgent.replace("8.0.43", "7.0.4") }, "#brand", wechat); // too old
   await send();
   await tab.locator("#hand-over .go").click();
-  assert.match(await text("#hand-over"), /can't open the card/);
+  assert.match(await text("#hand-over"), /请升级微信后再试/);
 });
 
 // The card's story.

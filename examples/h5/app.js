@@ -1,14 +1,13 @@
-// The sample page: forms for the operations, and what became of each request.
-// What a shop needs of it is in membercard.js, handOver and the two functions of
-// the login; the rest is there to show what happens.
+// The sample page: forms for the operations, and what became of each request. What a shop
+// needs of it is the package that it imports; the rest is there to show what happens.
 
-import { Membercard, MembercardError, openBrandCard, openMerchantCard } from "./membercard.js";
+import { Membercard, MembercardError, bearerLogin, fetchTransport, oauthLogin, openBrandCard, openMerchantCard } from "../../clients/js/index.js";
 import { $, colour, h } from "./dom.js";
 import { offer, showStory, storyState } from "./story.js";
 import { say, sayIfKnown, speak, words, zh } from "./words.js";
 
 /**
- * @typedef {import("../types").components["schemas"]} schemas
+ * @typedef {import("../../clients/js/openapi.js").components["schemas"]} schemas
  * @typedef {import("./words.js").Word} Word
  * @typedef {{ api: string, auth: "none" | "iam" | "jwt" | "wechat", token?: string, backend?: string, login?: boolean, faults?: boolean }} Settings
  * @typedef {{ status: number, ms: number, requestId: string | null }} Sent one request that the client sent
@@ -42,74 +41,84 @@ async function readSettings() {
   }
 }
 
-// The login. WeChat takes a code once; the API's authorizer remembers it, so the
-// page goes on sending the same code until it is refused.
+// The login. Where the page is served by the local stack, the stack hands out codes as
+// WeChat's OAuth redirect would bring them.
 
 /** @type {{ code: string, from: "local" | "oauth", uses: number } | undefined} */
 let login;
 
-/** @returns {Promise<string>} the header Authorization */
-async function authorization() {
-  if (settings.auth === "jwt") return settings.token ? `Bearer ${settings.token}` : "";
-  if (settings.auth !== "wechat") return "";
-  if (!login) await logIn();
-  if (!login) return "";
-  login.uses++;
-  showLogin();
-  return `WeChat-OAuth ${login.code}`;
+/** @type {import("../../clients/js/index.js").Login} */
+const localLogin = {
+  async header() {
+    if (!login) {
+      const { code } = await (await fetch("login", { method: "POST" })).json();
+      login = { code, from: "local", uses: 0 };
+    }
+    return `WeChat-OAuth ${login.code}`;
+  },
+  forget() {
+    login = undefined;
+  },
+};
+
+/** @returns {import("../../clients/js/index.js").Login | undefined} */
+function chooseLogin() {
+  if (settings.auth === "jwt") return bearerLogin(() => settings.token ?? "");
+  if (settings.auth !== "wechat") return undefined;
+  if (settings.login) return watched(localLogin);
+  const { appid } = document.body.dataset;
+  return appid ? watched(oauthLogin({ appid })) : undefined;
 }
 
-async function logIn() {
-  login = undefined;
-  if (settings.login) {
-    const { code } = await (await fetch("login", { method: "POST" })).json();
-    login = { code, from: "local", uses: 0 };
-  } else if (document.body.dataset.appid) {
-    const state = crypto.randomUUID();
-    sessionStorage.setItem("oauth-state", state);
-    const query = new URLSearchParams({
-      appid: document.body.dataset.appid,
-      redirect_uri: location.origin + location.pathname,
-      response_type: "code",
-      scope: "snsapi_base",
-      state,
-    });
-    location.href = `https://open.weixin.qq.com/connect/oauth2/authorize?${query}#wechat_redirect`;
-    await new Promise(() => {}); // the page is left
-  }
-  showLogin();
-}
+/**
+ * Shows a login and how often its code was sent.
+ * @param {import("../../clients/js/index.js").Login} inner
+ * @returns {import("../../clients/js/index.js").Login}
+ */
+const watched = (inner) => ({
+  async header() {
+    const header = await inner.header();
+    const code = header.replace("WeChat-OAuth ", "");
+    if (login?.code !== code) login = { code, from: "oauth", uses: 0 };
+    login.uses++;
+    showLogin();
+    return header;
+  },
+  forget() {
+    inner.forget();
+    login = undefined;
+    showLogin();
+  },
+});
 
-/** Takes the code that WeChat's redirect brought, if it is the answer to this tab's question. */
-function takeCode() {
-  const query = new URLSearchParams(location.search);
-  const code = query.get("code");
-  if (!code) return;
-  const asked = sessionStorage.getItem("oauth-state");
-  sessionStorage.removeItem("oauth-state");
-  if (asked && asked === query.get("state")) login = { code, from: "oauth", uses: 0 };
-  history.replaceState(null, "", location.pathname);
+async function logInAgain() {
+  logins?.forget();
+  await logins?.header().catch(() => {}); // the page may be left for WeChat's
+  if (login) login.uses = 0;
+  showLogin();
 }
 
 // The client, watched.
 
 /** @type {Sent[]} */
 let sent = [];
+/** @type {import("../../clients/js/index.js").Login | undefined} */
+let logins;
 /** @type {Membercard} */
 let membercard;
 /** @type {Membercard} for what only AWS_IAM may call: through the merchant's backend, where there is one */
 let backend;
 
 function makeClients() {
-  /** @type {typeof fetch} */
-  const watched = async (input, init) => {
+  const transport = fetchTransport(async (url, input) => {
     const began = performance.now();
-    const response = await fetch(input, init);
+    const response = await fetch(url, input);
     sent.push({ status: response.status, ms: performance.now() - began, requestId: response.headers.get("X-WeChat-Request-Id") });
     return response;
-  };
-  membercard = new Membercard({ api: settings.api, authorization, fetch: watched });
-  backend = settings.backend ? new Membercard({ api: settings.backend, fetch: watched }) : membercard;
+  });
+  logins = chooseLogin();
+  membercard = new Membercard({ api: settings.api, login: logins, transport });
+  backend = settings.backend ? new Membercard({ api: settings.backend, transport }) : membercard;
   if (settings.auth === "iam") membercard = backend;
   if (settings.auth === "none") backend = membercard;
 }
@@ -220,7 +229,7 @@ const updateBody = () => ({
 const handOver = (call, input, open) => ({
   code: `await ${call};\n// ${input}`,
   label: "openComponent",
-  open: Boolean(wx?.invoke) && (() => void open().then(() => showWechat("cameBack"), (error) => showWechat("opened", error.words ?? error.message))),
+  open: Boolean(wx?.invoke) && (() => void open().then(() => showWechat("cameBack"), (error) => showWechat("opened", error.words(document.documentElement.lang)))),
 });
 
 /** @type {Operation[]} */
@@ -243,7 +252,7 @@ const operations = [
       { label: "tryUnknown", values: { card_id: "pUnknown" } },
     ],
     body: merchantBody,
-    run: () => membercard.mintMerchantToken(value("merchant", "card_id") ?? "", merchantBody()),
+    run: () => membercard.merchantToken(value("merchant", "card_id") ?? "", merchantBody()),
     handOver: (/** @type {schemas["PermissionToken"]} */ answer) => handOver(`openMerchantCard("${answer.permission_token}")`, "wxpaymktMemberOpen: permission_token=…", () => openMerchantCard(answer.permission_token)),
   },
   {
@@ -261,7 +270,7 @@ const operations = [
       { label: "tryOpenid", values: { openid: "oWrong" } },
     ],
     body: brandBody,
-    run: () => membercard.mintBrandToken(brandBody(), value("brand", "path") === "open-user-card-tokens" ? "open-user-card-tokens" : "pre-auth-tokens"),
+    run: () => (value("brand", "path") === "open-user-card-tokens" ? membercard.post(operations[1].path(), brandBody()) : membercard.brandToken(brandBody())),
     handOver: (/** @type {schemas["BrandToken"]} */ answer) => handOver(`openBrandCard("${answer.token}")`, "wxpayCardMember: token=…&scene=CARD_MEMBER", () => openBrandCard(answer.token)),
   },
   {
@@ -302,7 +311,7 @@ const operations = [
       { label: "tryLong", values: { card_id: "pNoSuchCard" } },
     ],
     body: updateBody,
-    run: () => backend.updateCard(updateBody()),
+    run: () => backend.post("/card/update", updateBody()),
     handOver: () => undefined,
   },
 ];
@@ -359,16 +368,7 @@ async function submit() {
   }, 200);
 
   try {
-    const uses = login?.uses ?? 0;
-    try {
-      o.answer = await operation.run();
-    } catch (error) {
-      // A login that was good before may have been forgotten: once more with another.
-      const forgotten = uses > 0 && error instanceof MembercardError && error.code === "HTTP_403" && settings.auth === "wechat" && o.operation.id !== "update";
-      if (!forgotten) throw error;
-      await logIn();
-      o.answer = await operation.run();
-    }
+    o.answer = await operation.run();
   } catch (error) {
     if (!(error instanceof MembercardError)) throw error;
     o.error = error;
@@ -397,7 +397,7 @@ function offerCard(o) {
     backend: settings.backend ?? "",
     changed: showCard,
     mint: async () => {
-      membercard.forgetBrandTokens();
+      membercard.forgetBrandToken(brandBody());
       return tokenOf(await o.operation.run());
     },
   });
@@ -634,7 +634,7 @@ function showKept(o) {
     "div",
     null,
     h("p", null, say("kept", { time })),
-    h("button", { type: "button", class: "quiet", click: () => (membercard.forgetBrandTokens(), submit()) }, say("forget")),
+    h("button", { type: "button", class: "quiet", click: () => (membercard.forgetBrandToken(brandBody()), submit()) }, say("forget")),
   );
 }
 
@@ -752,7 +752,7 @@ $("form").addEventListener("submit", (e) => {
   e.preventDefault();
   submit();
 });
-$("log-in").addEventListener("click", logIn);
+$("log-in").addEventListener("click", logInAgain);
 for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", () => {
     speak(/** @type {HTMLElement} */ (button).dataset.language === "zh" ? "zh" : "en");
@@ -765,7 +765,6 @@ $("faults").addEventListener("change", async (e) => {
   showSettings();
 });
 
-takeCode();
 await readSettings();
 if (settings.faults) await fetch("break", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"fault":"heal"}' });
 makeClients();

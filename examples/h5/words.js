@@ -4,7 +4,7 @@ export const zh = {
   skip: "跳到表单",
   title: "网页开卡，密钥不出云",
   lead: "这个网页没有任何商户密钥。它把微信文档里的请求交给 membercard，由云端签名，再把凭证交给微信的开卡组件。",
-  footer: "这是示例页 examples/h5：把 membercard.js 拷进商城即可使用。",
+  footer: "这是示例页 examples/h5；商城页面使用的客户端是 clients/js。",
 
   cardKind: "微信会员卡",
   cardIdle: "等待凭证",
@@ -260,7 +260,7 @@ export const en = {
   skip: "Skip to the form",
   title: "Cards open here. The keys stay in the cloud.",
   lead: "This page holds no merchant key. It sends WeChat’s documented request to membercard, which signs it in the cloud, and hands the token to WeChat’s card component.",
-  footer: "This is the sample page, examples/h5. Copy membercard.js into your shop.",
+  footer: "This is the sample page, examples/h5. The client for a shop’s pages is clients/js.",
 
   cardKind: "WeChat membership card",
   cardIdle: "Waiting for a token",

@@ -1,5 +1,5 @@
 // Package playground serves the sample page in examples/h5 from its own origin, like a
-// merchant's shop. It also serves what the page needs: logins without WeChat, a backend for
+// merchant's shop, with the package in clients/js. It also serves what the page needs: logins without WeChat, a backend for
 // the routes that pages may not call, the requests that the sandboxes received, customers
 // who open cards, and fault injection.
 package playground
@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
-	"path/filepath"
 
 	"membercard/local/stack"
 	"membercard/wechat/sandbox"
@@ -28,13 +27,13 @@ type settings struct {
 	Faults  bool   `json:"faults"`          // whether POST /break, POST /open and GET /journey exist
 }
 
-// Handler serves the page h5 in examplesDir for a stack whose authorization is auth: none,
+// Handler serves the page of the project in root for a stack whose authorization is auth: none,
 // iam, jwt or wechat. If s calls the real WeChat, there are no routes that need a sandbox,
 // and everything but the page's files requires the token of s.Guard.
-func Handler(s *stack.Stack, auth string, examplesDir string) http.Handler {
+func Handler(s *stack.Stack, auth string, root string) http.Handler {
 	mux := http.NewServeMux()
 	const page = "GET /"
-	mux.Handle(page, files(filepath.Join(examplesDir, "h5"), s.Guard.Token != ""))
+	mux.Handle(page, files(root, s.Guard.Token != ""))
 	mux.HandleFunc("GET /playground.json", func(w http.ResponseWriter, r *http.Request) {
 		known := settings{API: s.URL, Auth: auth, Backend: backendPath, Login: s.OfficialAccount != nil, Faults: s.WeChatPay != nil}
 		if auth == stack.AuthJWT {

@@ -44,7 +44,7 @@ func open(t *testing.T) *page { return openAs(t, stack.NoAuth) }
 func openAs(t *testing.T, auth string) *page {
 	t.Helper()
 	s := stacktest.Start(t, project, stack.Config{Auth: auth, Unthrottled: true})
-	served := httptest.NewServer(playground.Handler(s, auth, "../../examples"))
+	served := httptest.NewServer(playground.Handler(s, auth, "../.."))
 	t.Cleanup(served.Close)
 	return &page{t, s, served.URL}
 }
@@ -77,7 +77,7 @@ func (p *page) received(after int64) (n int64, requests []map[string]any) {
 
 func TestThePageIsServedUnderAStrictPolicy(t *testing.T) {
 	p := open(t)
-	for path, kind := range map[string]string{"/": "text/html", "/app.js": "text/javascript", "/membercard.js": "text/javascript", "/style.css": "text/css"} {
+	for path, kind := range map[string]string{"/": "text/html", "/app.js": "text/javascript", "/clients/js/index.js": "text/javascript", "/clients/js/words.js": "text/javascript", "/style.css": "text/css"} {
 		response, err := http.Get(p.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -397,7 +397,7 @@ func TestLive(t *testing.T) {
 	s := stacktest.Start(t, project, stack.Config{})
 	live := *s
 	live.WeChatPay, live.OfficialAccount = nil, nil
-	served := httptest.NewServer(playground.Handler(&live, "none", "../../examples"))
+	served := httptest.NewServer(playground.Handler(&live, "none", "../.."))
 	defer served.Close()
 	p := &page{t, s, served.URL}
 	if _, got := p.call("GET", p.url+"/playground.json", ""); got["login"] != false || got["faults"] != false {

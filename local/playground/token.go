@@ -17,12 +17,18 @@ var tokenScript []byte
 
 const tokenScriptName = "local-token.js"
 
-// files serves the files in dir. If token is set, the page gets an additional script that
+// clientPath is where the page imports the package from. Seen from the page's own path, it
+// is where the package is in the project.
+const clientPath = "/clients/js/"
+
+// files serves the page's files and the package of the project in root. If token is set, the page gets an additional script that
 // sends the token in the page's URL fragment. The token itself is in no file, because other
 // users of the machine can read those.
-func files(dir string, token bool) http.Handler {
+func files(root string, token bool) http.Handler {
+	dir := filepath.Join(root, "examples", "h5")
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServer(http.Dir(dir)))
+	mux.Handle(clientPath, http.StripPrefix(clientPath, http.FileServer(http.Dir(filepath.Join(root, "clients", "js")))))
 	if !token {
 		return mux
 	}

@@ -19,7 +19,7 @@ const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcd
 // them.
 func TestRealKeysNeedTheToken(t *testing.T) {
 	s := stacktest.Start(t, project, stack.Config{Account: madeUpAccount, Auth: stack.AuthIAM, Unthrottled: true})
-	served := httptest.NewServer(playground.Handler(s, stack.AuthIAM, "../../examples"))
+	served := httptest.NewServer(playground.Handler(s, stack.AuthIAM, "../.."))
 	defer served.Close()
 	p := &page{t, s, served.URL}
 	for _, row := range []struct{ method, path, body string }{

@@ -1,6 +1,9 @@
 // A page that has its user join a brand, or adds a card to the wallet.
 
-import { cardExt, MembercardError, mintBrandToken, openBrandCard, openMerchantCard, untilMember } from "../../membercard";
+import { Membercard, MembercardError, miniProgramLogin, openBrandCard, openMerchantCardInMiniProgram, untilMember, wxTransport } from "membercard";
+
+/** The API's URL is the stack's output ApiUrl, a legal request domain of the mini program. */
+const membercard = new Membercard({ api: "https://example.execute-api.ap-east-1.amazonaws.com", login: miniProgramLogin(wx.login), transport: wxTransport(wx.request) });
 
 const brandId = "1004";
 const cardId = "pbLatjvWOibDc5-TBnbUk1pD12o0";
@@ -8,10 +11,10 @@ const cardId = "pbLatjvWOibDc5-TBnbUk1pD12o0";
 /** The merchant card, whose component takes no token. */
 const merchantCard = { create_card_appid: "wxea9c30a90fs8d3fe", card_id: cardId, outer_str: "miniprogram" };
 
-/** The shop's own backend. It learns from the event bus who is a member, and answers {"member": true}. */
-const memberUrl = "https://shop.example.com/me/member";
+/** The shop's own backend, as in examples/shop. It learns from the event bus who is a member, and answers {"member": true}. */
+const memberUrl = "https://shop.example.com/me";
 
-type Fault = { message: string; solution?: string; requestId?: string };
+type Fault = { words: string; requestId?: string };
 
 Page({
   data: { cardId, busy: "" as "" | "join" | "open" | "add", joined: "" as "" | "asking" | "yes" | "unknown", fault: null as Fault | null },
@@ -21,7 +24,7 @@ Page({
   /** Opens the component for joining (入会组件) with a brand token. */
   join() {
     return this.during("join", async () => {
-      const { token } = await mintBrandToken({ brand_id: brandId, card_id: cardId });
+      const { token } = await membercard.brandToken({ brand_id: brandId, card_id: cardId });
       this.opened = true;
       await openBrandCard(token);
     });
@@ -31,7 +34,7 @@ Page({
   open() {
     return this.during("open", async () => {
       this.opened = true;
-      await openMerchantCard(merchantCard);
+      await openMerchantCardInMiniProgram(merchantCard);
     });
   },
 
@@ -46,13 +49,13 @@ Page({
   /** Adds the card with a cardExt, which is good for once: so it is made now. */
   add() {
     return this.during("add", async () => {
-      if (typeof wx.addCard !== "function") throw new Error("请升级微信后再试");
-      const cardList = await cardExt([{ card_id: cardId, outer_str: "miniprogram" }]);
+      if (typeof wx.addCard !== "function") throw new MembercardError(0, { code: "WECHAT_TOO_OLD" });
+      const { cardList } = await membercard.cardExt([{ card_id: cardId, outer_str: "miniprogram" }]);
       await new Promise<void>((success, fail) =>
         wx.addCard({
           cardList,
           success: () => success(),
-          fail: ({ errMsg }) => (errMsg.includes("cancel") ? success() : fail(new Error(errMsg))),
+          fail: ({ errMsg }) => (errMsg.includes("cancel") ? success() : fail(new MembercardError(0, { code: "NOT_OPENED", message: errMsg }))),
         }),
       );
     });
@@ -64,9 +67,8 @@ Page({
     try {
       await work();
     } catch (error) {
-      const { message } = error as Error;
-      const { solution, requestId } = error instanceof MembercardError ? error : {};
-      this.setData({ fault: { message, solution, requestId } });
+      if (!(error instanceof MembercardError)) throw error;
+      this.setData({ fault: { words: error.words("zh-CN"), requestId: error.requestId } });
     } finally {
       this.setData({ busy: "" });
     }
