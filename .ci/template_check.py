@@ -18,6 +18,17 @@ def reads(secret, *more):
 # Where invocations go that nobody waits for, when they fail.
 FAILED = {"Fn::GetAtt": ["FailedInvocations", "Arn"]}
 
+
+def syncs(name):
+    """What a sync may do with the plan's bucket: name.json is what it remembers, name.lease.json which one runs."""
+    written = [{"Fn::Sub": "${CardPlanBucket.Arn}/" + name + end} for end in (".json", ".lease.json")]
+    return {
+        "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}, *written],
+        "s3:PutObject": written,
+        "s3:ListBucket": [{"Fn::GetAtt": ["CardPlanBucket", "Arn"]}],
+    }
+
+
 # What each role may do: action -> every resource. Writing to the functions' log is
 # added to each.
 ROLES = {
@@ -30,9 +41,7 @@ ROLES = {
     "CardSync": {
         **reads({"Ref": "OfficialAccountSecretArn"}),
         "sqs:SendMessage": [FAILED],
-        "s3:GetObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/${CardPlanKey}"}, {"Fn::Sub": "${CardPlanBucket.Arn}/card-sync.json"}],
-        "s3:PutObject": [{"Fn::Sub": "${CardPlanBucket.Arn}/card-sync.json"}],
-        "s3:ListBucket": [{"Fn::GetAtt": ["CardPlanBucket", "Arn"]}],
+        **syncs("card-sync"),
     },
     "CardExt": {
         **reads({"Ref": "OfficialAccountSecretArn"}, {"Ref": "CardTicket"}),
@@ -268,9 +277,9 @@ def check_plan(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
-    check([rule["Prefix"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == ["card-sync.json"], "of the plan every version is kept")
+    check([rule["Prefix"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == ["card-sync.", "service-modules."], "of the plan every version is kept")
     keys = re.compile(template["Parameters"]["CardPlanKey"]["AllowedPattern"])
-    for key, good in (("plan.json", True), ("a/plan.json", False), ("card-sync.json", False), ("service-modules.json", False), ("my-card-sync.json", True), ("*", False)):
+    for key, good in (("plan.json", True), ("a/plan.json", False), ("card-sync.json", False), ("service-modules.json", False), ("card-sync.lease.json", False), ("service-modules.lease.json", False), ("my-card-sync.json", True), ("*", False)):
         check(bool(keys.search(key)) == good, f"CardPlanKey={key}")
     for key in ("", "key"):
         got = Deployment(template, SecretsKmsKeyArn=key).value(template["Resources"]["CardTicket"]["Properties"]["KmsKeyId"])

@@ -15,6 +15,6 @@ import (
 func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechat: accountclient.NewWarm(log), place: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Plan: plan, Has: (*cardplan.Card).HasFields, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}})
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/md5"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -34,7 +38,7 @@ const (
 func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Actions, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
 	s := &syncer{wechat: wechattest.Client(from, endpoint), place: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Plan: plan, Has: (*cardplan.Card).HasFields, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	return invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}}, records
 }
 
@@ -44,7 +48,7 @@ type bucket struct {
 	objects map[string]string // by path, such as /plans/card-sync.json
 	status  int               // of the answers for the plan, if not 0; -1 breaks the connection
 	header  http.Header       // of them
-	puts    []string          // bodies
+	puts    []string          // bodies, without those of leases
 	deleted bool              // whether the other objects, where there are none, were deleted
 	refuses bool              // whether all but the plan is AccessDenied
 }
@@ -70,18 +74,29 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case b.refuses && !isPlan:
 		refuse(http.StatusForbidden, "AccessDenied")
 	case r.Method == http.MethodPut:
+		match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+		if ok && none == "*" || match != "" && (!ok || match != etag(content)) {
+			refuse(http.StatusPreconditionFailed, "PreconditionFailed")
+			return
+		}
 		body, _ := io.ReadAll(r.Body)
 		b.objects[r.URL.Path] = string(body)
-		b.puts = append(b.puts, string(body))
+		w.Header().Set("Etag", etag(string(body)))
+		if r.URL.Path != "/plans/card-sync.lease.json" {
+			b.puts = append(b.puts, string(body))
+		}
 	case !ok:
 		if !isPlan && b.deleted {
 			w.Header().Set("X-Amz-Delete-Marker", "true")
 		}
 		refuse(http.StatusNotFound, "NoSuchKey")
 	default:
-		_, _ = io.WriteString(w, content)
+		w.Header().Set("Etag", etag(content))
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(content))
 	}
 }
+
+func etag(content string) string { return fmt.Sprintf(`"%x"`, md5.Sum([]byte(content))) }
 
 // start returns the plan's object in the bucket.
 func (b *bucket) start(t *testing.T) plansync.Object {

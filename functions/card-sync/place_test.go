@@ -133,7 +133,8 @@ func TestWhereARunBegins(t *testing.T) {
 			if a.Unchanged != row.reads {
 				t.Errorf("%s", statuses(&a.Report))
 			}
-			begun := q.Received("/card/get")[:4] // at the same time
+			begun := q.Received("/card/get") // four at the same time, in any order
+			begun = begun[:min(len(begun), 6)]
 			if !slices.ContainsFunc(begun, func(body string) bool { return body == `{"card_id":"`+row.first+`"}` }) {
 				t.Errorf("the run begins with %q, want %s", begun, row.first)
 			}
@@ -158,10 +159,10 @@ func TestAPlaceThatCannotBeKept(t *testing.T) {
 		t.Errorf("%s", statuses(&a.Report))
 	}
 	all := records.All(t)
-	if len(all) != 3 {
-		t.Fatalf("want three records:\n%s", records)
+	if len(all) != 4 {
+		t.Fatalf("want four records:\n%s", records)
 	}
-	for _, record := range all[:2] {
+	for _, record := range all[1:3] {
 		if record["SyncFailures"] != 1.0 || !strings.Contains(fmt.Sprint(record["cause"]), "AccessDenied") || !strings.Contains(fmt.Sprint(record["cure"]), plansync.CardSync) {
 			t.Errorf("the record is %v", record)
 		}

@@ -47,19 +47,19 @@ type change struct {
 // can't be handed out meanwhile, and another update would go to review as well.
 const inReview = "CARD_STATUS_NOT_VERIFY"
 
-// sync applies the plan as of now. It goes on where the last run ended; with dryRun it
-// begins with the plan's first card, and sends no update.
-func (s *syncer) sync(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *plansync.Report {
+// sync applies the plan. It goes on where the last run ended; a dry run begins with the
+// plan's first card, and sends no update.
+func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 	var began, ended place
-	if !dryRun {
+	if !job.DryRun {
 		began = s.readPlace(ctx)
 	}
 	var report *plansync.Report
-	report, ended.Next = plansync.Run(ctx, p, dryRun, began.Next, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
-		s.card(ctx, planned, now, dryRun, r)
+	report, ended.Next = plansync.Run(ctx, job, began.Next, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
+		s.card(ctx, planned, job.Now, job.DryRun, r)
 	})
-	if !dryRun {
-		s.writePlace(ctx, p, began, ended)
+	if !job.DryRun {
+		s.writePlace(ctx, job.Plan, began, ended)
 	}
 	return report
 }

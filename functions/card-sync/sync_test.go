@@ -28,6 +28,10 @@ func planFor(t *testing.T, n int, fields string) *cardplan.Plan {
 	return mustParse(t, `{"cards":[`+strings.Join(cards, ",")+`]}`)
 }
 
+func job(p *cardplan.Plan, dryRun bool) plansync.Job {
+	return plansync.Job{Plan: p, Now: time.Now(), DryRun: dryRun}
+}
+
 func statuses(r *plansync.Report) string {
 	var list []string
 	for _, c := range r.Cards {
@@ -76,7 +80,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 				return row.update
 			})
 			const n = 60 // so many that the run could not end unnoticed
-			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, n, `"activate_url":"http://www.qq.com"`), time.Now(), false)
+			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, n, `"activate_url":"http://www.qq.com"`), false))
 			if r.Cards[1].Status != plansync.Failed || r.Failed != 1 || r.Unchanged != n-1 {
 				t.Fatalf("%s", statuses(r))
 			}
@@ -120,7 +124,7 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 				b := newBucket("")
 				s := newSyncer(t, &wechattest.Source{}, w)
 				s.place = b.start(t).Beside(plansync.CardSync)
-				r := s.sync(t.Context(), planFor(t, n, `"center_title":"x"`), time.Now(), false)
+				r := s.sync(t.Context(), job(planFor(t, n, `"center_title":"x"`), false))
 				if r.Cards[2].Status != plansync.Failed || r.Failed != 1 || r.Deferred < n/2 || r.Updated != n-1-r.Deferred {
 					t.Fatalf("%s", statuses(r))
 				}
@@ -155,7 +159,7 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		w := emptyCard(t)
-		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -163,7 +167,7 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := emptyCard(t)
-		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, planFor(t, 5, `"center_title":"x"`), time.Now(), false); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -181,7 +185,7 @@ func TestNoTimeLeft(t *testing.T) {
 			}
 		}}
 		s := newSyncer(t, from, w)
-		r := s.sync(ctx, planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		r := s.sync(ctx, job(planFor(t, 1, `"center_title":"x"`), false))
 		if len(w.Received("/card/update")) != 0 {
 			t.Fatalf("an update was sent: %s", statuses(r))
 		}
@@ -198,7 +202,7 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	s := newSyncer(t, &wechattest.Source{}, w)
 	synced := func(value, status string, updates int) {
 		t.Helper()
-		r := s.sync(t.Context(), planFor(t, 1, `"center_title":"`+value+`"`), time.Now(), false)
+		r := s.sync(t.Context(), job(planFor(t, 1, `"center_title":"`+value+`"`), false))
 		if r.Cards[0].Status != status || len(w.Received("/card/update")) != updates {
 			t.Errorf("%+v after %d updates, want %s after %d", r.Cards[0], len(w.Received("/card/update")), status, updates)
 		}
@@ -231,7 +235,7 @@ func TestADryRunRemembersNothing(t *testing.T) {
 	w := emptyCard(t)
 	s := newSyncer(t, &wechattest.Source{}, w)
 	for range 2 {
-		if r := s.sync(t.Context(), planFor(t, 3, `"center_title":"x"`), time.Now(), true); r.Updated != 3 || !r.DryRun || r.Cards[0].SendCheck != nil {
+		if r := s.sync(t.Context(), job(planFor(t, 3, `"center_title":"x"`), true)); r.Updated != 3 || !r.DryRun || r.Cards[0].SendCheck != nil {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -254,7 +258,7 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 			}
 			return shown(`"center_title":"old"`)
 		})
-		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
 		if c := r.Cards[0]; c.Status != plansync.Updated || c.SendCheck == nil || *c.SendCheck != want || !slices.Equal(c.Changed, []string{"center_title"}) {
 			t.Errorf("%s: %+v", answer, c)
 		}
@@ -295,7 +299,7 @@ func TestAnObjectIsSentWhole(t *testing.T) {
 				text, _ := json.Marshal(card)
 				return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":` + string(text) + `}}`
 			})
-			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, row.fields), time.Now(), false)
+			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, row.fields), false))
 			var want []string
 			if row.update != "" {
 				want = []string{`{"card_id":"p0","member_card":{` + row.update + `}}`}
@@ -317,7 +321,7 @@ func TestACardWithTextsThatPeopleTyped(t *testing.T) {
 			}
 			return shown("\"title\":\"\x14\xff\n\",\"center_title\":\"" + title + `"`)
 		})
-		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), planFor(t, 1, `"center_title":"x"`), time.Now(), false)
+		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
 		if n := len(w.Received("/card/update")); n != wantUpdates || r.Failed != 0 || r.Updated != wantUpdates {
 			t.Errorf("%q: %d updates, %+v", title, n, r)
 		}
@@ -333,7 +337,7 @@ func TestAPanicFailsOneCard(t *testing.T) {
 		}
 	}}
 	s := newSyncer(t, from, w)
-	r := s.sync(t.Context(), planFor(t, 5, `"center_title":"x"`), time.Now(), false)
+	r := s.sync(t.Context(), job(planFor(t, 5, `"center_title":"x"`), false))
 	if r.Failed != 1 || r.Unchanged != 4 {
 		t.Errorf("%s", statuses(r))
 	}

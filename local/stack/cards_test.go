@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -548,6 +549,37 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 	if n := len(slices.Compact(read)); n != cards || runs < 3 {
 		t.Errorf("%d runs read %d of %d cards before they read one twice", runs, n, cards)
 	}
+}
+
+// Of two syncs that begin at once, by two instances, one applies the plan: no card gets two
+// updates.
+func TestTwoSyncsAtOnce(t *testing.T) {
+	r := startCards(t)
+	const cards = 40
+	event := map[string]any{"plan": map[string]any{"cards": planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(cards)...)}}
+	instances := []*lambda.Function{r.another(0), r.another(0)}
+	for _, f := range instances {
+		if _, err := f.Start(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.OfficialAccount.ClearRequests()
+	reports := make([]*report, len(instances))
+	var both sync.WaitGroup
+	for i, f := range instances {
+		both.Go(func() { reports[i] = r.invoke(f, event) })
+	}
+	both.Wait()
+	running := slices.IndexFunc(reports, func(rep *report) bool { return rep.Error != nil })
+	if running < 0 || reports[running].Error.Code != "SYNC_RUNNING" || reports[1-running].Updated != cards {
+		t.Errorf("%s\n%s", reports[0].raw, reports[1].raw)
+	}
+	updates := r.received("/card/update")
+	slices.Sort(updates)
+	if n := len(slices.Compact(updates)); n != len(updates) || n != cards {
+		t.Errorf("%d cards got %d updates", n, len(updates))
+	}
+	r.wantCounts(r.invoke(instances[running], event), fmt.Sprintf("0 %d 0 0 0", cards)) // the lease is free
 }
 
 // A plan of 500 cards is applied over a few connections.

@@ -61,7 +61,7 @@ func TestAPlanInMoto(t *testing.T) {
 	}
 	fails(ErrNoObject.Error())
 
-	const first = `{"cards":[{"card_id":"p"}]}`
+	const first = `{"cards":[{"card_id":"p","fields":{}}]}`
 	for _, body := range []string{first, `{"cards":[]}`} {
 		id := put(body)
 		if aws.ToString(id) == "" {

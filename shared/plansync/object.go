@@ -14,6 +14,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
 
 	"membercard/shared/awsconfig"
 	"membercard/shared/env"
@@ -25,8 +26,10 @@ const timeout = 10 * time.Second
 // Names of the objects in the plan's folder in which the syncs keep what they have to
 // remember.
 const (
-	CardSync       = "card-sync.json"
-	ServiceModules = "service-modules.json"
+	CardSync            = "card-sync.json"
+	CardSyncLease       = "card-sync.lease.json"
+	ServiceModules      = "service-modules.json"
+	ServiceModulesLease = "service-modules.lease.json"
 )
 
 // ErrNoObject reports that there is no object with the key, and that none was deleted.
@@ -53,7 +56,7 @@ func Plan() Object {
 }
 
 func checkPlanKey(key string) error {
-	if _, name := path.Split(key); slices.Contains([]string{CardSync, ServiceModules}, name) {
+	if _, name := path.Split(key); slices.Contains([]string{CardSync, CardSyncLease, ServiceModules, ServiceModulesLease}, name) {
 		return fmt.Errorf("%s is where a sync keeps what it remembers, and can't be the plan", name)
 	}
 	return nil
@@ -70,33 +73,74 @@ func (o Object) Beside(name string) Object {
 // The error is [ErrNoObject] if there is no object, unless one was deleted. S3 says so only
 // to who may list the bucket (s3:ListBucket).
 func (o Object) Read(ctx context.Context, max int) ([]byte, error) {
+	content, _, err := o.ReadTagged(ctx, max)
+	return content, err
+}
+
+// ReadTagged is [Object.Read], and returns the ETag of the version as well.
+func (o Object) ReadTagged(ctx context.Context, max int) (content []byte, tag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	out, err := o.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key})
 	if err != nil {
-		return nil, o.failure(err)
+		return nil, "", o.failure(err)
 	}
 	defer out.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(out.Body, int64(max)+1))
+	content, err = io.ReadAll(io.LimitReader(out.Body, int64(max)+1))
 	if err != nil {
-		return nil, errors.New("the connection to S3 broke")
+		return nil, "", errors.New("the connection to S3 broke")
 	}
 	if len(content) > max {
-		return nil, fmt.Errorf("it is larger than %d MiB", max>>20)
+		return nil, "", fmt.Errorf("it is larger than %d MiB", max>>20)
 	}
-	return content, nil
+	return content, aws.ToString(out.ETag), nil
+}
+
+// isChanged reports whether the object's current version has another ETag than tag. Where
+// that can't be read, it has not changed.
+func (o Object) isChanged(ctx context.Context, tag string) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	out, err := o.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key, IfNoneMatch: &tag})
+	if err != nil {
+		return false // 304 too
+	}
+	out.Body.Close()
+	return true
 }
 
 // Write makes content the object's current version.
 func (o Object) Write(ctx context.Context, content []byte) error {
+	_, err := o.put(ctx, &s3.PutObjectInput{Body: bytes.NewReader(content)})
+	return err
+}
+
+// ErrChanged reports that somebody else wrote an object.
+var ErrChanged = errors.New("was written by somebody else")
+
+// WriteIf is [Object.Write], but fails with [ErrChanged] unless the current version has the
+// given ETag, or there is none if tag is "". It returns the ETag of the new version.
+func (o Object) WriteIf(ctx context.Context, content []byte, tag string) (newTag string, err error) {
+	input := &s3.PutObjectInput{Body: bytes.NewReader(content), IfMatch: &tag}
+	if tag == "" {
+		input.IfMatch, input.IfNoneMatch = nil, aws.String("*")
+	}
+	return o.put(ctx, input)
+}
+
+func (o Object) put(ctx context.Context, input *s3.PutObjectInput) (tag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := o.Client.PutObject(ctx, &s3.PutObjectInput{Bucket: &o.Bucket, Key: &o.Key, Body: bytes.NewReader(content), ContentType: aws.String("application/json")})
+	input.Bucket, input.Key, input.ContentType = &o.Bucket, &o.Key, aws.String("application/json")
+	out, err := o.Client.PutObject(ctx, input)
 	if err != nil {
-		return o.failure(err)
+		return "", o.failure(err)
 	}
-	return nil
+	return aws.ToString(out.ETag), nil
 }
+
+// isMissing reports whether there is no object: it was deleted, or never there.
+func isMissing(err error) bool { return errors.Is(err, ErrNoObject) || errors.Is(err, ErrDeleted) }
 
 func (o Object) failure(err error) error {
 	if _, ok := errors.AsType[*types.NoSuchKey](err); ok {
@@ -104,6 +148,9 @@ func (o Object) failure(err error) error {
 			return ErrNoObject
 		}
 		return fmt.Errorf("%s in %s %w", o.Key, o.Bucket, ErrDeleted)
+	}
+	if refused, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains([]string{"PreconditionFailed", "ConditionalRequestConflict"}, refused.ErrorCode()) {
+		return fmt.Errorf("%s in %s %w", o.Key, o.Bucket, ErrChanged)
 	}
 	return fmt.Errorf("%s in %s: %w", o.Key, o.Bucket, awsconfig.Failure("S3", err))
 }

@@ -23,12 +23,26 @@ const (
 )
 
 // Sync handles the action {"action": "sync"}. It reads the plan, has Apply bring the cards
-// in line with it that Has reports, and returns the report. A failed card and a bad plan are part of the
-// report and not an error, because repeating the invocation would not help.
+// in line with it that Has reports, and returns the report. A failed card and a bad plan are
+// part of the report and not an error, because repeating the invocation would not help.
+//
+// Two syncs never run at the same time: one holds the lease, and the other reports
+// SYNC_RUNNING. A sync whose plan was replaced meanwhile applies the new one as well. A dry
+// run takes no lease.
 type Sync struct {
+	Log   *telemetry.Log
 	Plan  Object
+	Lease string // name of the object with the lease, beside the plan
 	Has   func(*cardplan.Card) bool
-	Apply func(ctx context.Context, p *cardplan.Plan, now time.Time, dryRun bool) *Report
+	Apply func(ctx context.Context, job Job) *Report
+}
+
+// Job is what a run has to do.
+type Job struct {
+	Plan   *cardplan.Plan // the cards that the sync is for
+	Now    time.Time      // of which the campaigns are in force
+	DryRun bool           // nothing may be changed
+	InS3   bool           // the plan is the object in S3, not the event's
 }
 
 // event is the event of a sync, from a schedule or by hand:
@@ -45,6 +59,8 @@ type planError struct {
 	Code    string      `json:"code"`
 	Message string      `json:"message"`
 	Faults  []planFault `json:"faults,omitempty"`
+
+	cure string
 }
 
 type planFault struct {
@@ -58,34 +74,76 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 	if err := invocation.Decode(document, &e); err != nil {
 		return nil, err
 	}
-	text := []byte(e.Plan)
-	if text == nil {
-		var err error
-		text, err = s.Plan.Read(ctx, maxPlan)
+	var done *Report // of a run whose plan was replaced meanwhile
+	for {
+		p, tag, bad, err := s.read(ctx, e)
 		switch {
-		case errors.Is(err, ErrNoObject):
+		case err != nil:
+			return nil, err
+		case bad != nil && done == nil:
+			return reportPlanError(ctx, record, *bad)
+		case bad != nil: // the next sync reports it
+			return done.end(ctx, record)
+		case p == nil:
 			record.End(ctx, slog.LevelInfo, "not synced: there is no plan yet", "OK")
 			return strictjson.Encode(newReport(nil, e.DryRun))
+		}
+		job := Job{Plan: p, Now: time.Now(), DryRun: e.DryRun, InS3: e.Plan == nil}
+		if e.DryRun {
+			return s.Apply(ctx, job).end(ctx, record)
+		}
+		release, err := s.Plan.Beside(s.Lease).take(ctx)
+		switch {
+		case errors.Is(err, errHeld) && done != nil: // the other sync applies the new plan
+			return done.end(ctx, record)
+		case errors.Is(err, errHeld):
+			record.End(ctx, slog.LevelInfo, "not synced: another sync is running", syncRunning)
+			return strictjson.Encode(map[string]any{"error": planError{Code: syncRunning, Message: errHeld.Error() + "; it applies the plan"}})
 		case err != nil:
-			return reportPlanError(ctx, record, planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error()},
-				"put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it and list its bucket")
+			s.Log.Failure(ctx, telemetry.SyncFailures, "the sync runs without a lease, so another one may run as well", err,
+				"let the function's role read and write "+s.Lease+" in the folder of the plan")
+		}
+		if job.InS3 && s.Plan.isChanged(ctx, tag) { // before the lease was taken
+			release()
+			continue
+		}
+		done = s.Apply(ctx, job)
+		release()
+		if !job.InS3 || !TimeLeft(ctx, minTimePerCard+reserve) || !s.Plan.isChanged(ctx, tag) {
+			return done.end(ctx, record)
 		}
 	}
-	p, err := cardplan.Parse(text)
-	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
-		return reportPlanError(ctx, record, invalidPlan(faults), "correct the plan at the places named, or restore its last good version")
-	}
-	if err != nil {
-		return nil, err
-	}
-	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !s.Has(&c) })
-	report := s.Apply(ctx, p, time.Now(), e.DryRun)
-	report.end(ctx, record)
-	return strictjson.Encode(report)
 }
 
-func invalidPlan(faults strictjson.Faults) planError {
-	e := planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
+const syncRunning = "SYNC_RUNNING"
+
+// read reads the plan, and leaves the cards in it that the sync is for. tag is the ETag of
+// the object in S3. There is no plan if p is nil, and none that can be used if bad is not.
+func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, bad *planError, err error) {
+	text := []byte(e.Plan)
+	if text == nil {
+		text, tag, err = s.Plan.ReadTagged(ctx, maxPlan)
+		switch {
+		case errors.Is(err, ErrNoObject):
+			return nil, "", nil, nil
+		case err != nil:
+			return nil, "", &planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error(),
+				cure: "put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it and list its bucket"}, nil
+		}
+	}
+	p, err = cardplan.Parse(text)
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
+		return nil, "", invalidPlan(faults), nil
+	}
+	if err != nil {
+		return nil, "", nil, err
+	}
+	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !s.Has(&c) })
+	return p, tag, nil, nil
+}
+
+func invalidPlan(faults strictjson.Faults) *planError {
+	e := &planError{cure: "correct the plan at the places named, or restore its last good version", Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
 	if len(faults) == strictjson.MaxFaults {
 		e.Message += " or more"
 	}
@@ -95,8 +153,8 @@ func invalidPlan(faults strictjson.Faults) planError {
 	return e
 }
 
-func reportPlanError(ctx context.Context, record *telemetry.Record, e planError, cure string) ([]byte, error) {
+func reportPlanError(ctx context.Context, record *telemetry.Record, e planError) ([]byte, error) {
 	record.Count(telemetry.SyncFailures)
-	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLogged)]), slog.String("cure", cure))
+	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLogged)]), slog.String("cure", e.cure))
 	return strictjson.Encode(map[string]any{"error": e})
 }

@@ -6,6 +6,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
+	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
 
@@ -59,8 +60,8 @@ func (r *Report) count() {
 	}
 }
 
-// end ends the record of a run.
-func (r *Report) end(ctx context.Context, record *telemetry.Record) {
+// end ends the record of a run, and returns its report.
+func (r *Report) end(ctx context.Context, record *telemetry.Record) ([]byte, error) {
 	level, code := slog.LevelInfo, "OK"
 	attrs := []slog.Attr{
 		slog.Int("updated", r.Updated), slog.Int("unchanged", r.Unchanged), slog.Int("not_applied", r.NotApplied),
@@ -79,6 +80,7 @@ func (r *Report) end(ctx context.Context, record *telemetry.Record) {
 			slog.String("cure", "look at the latency of WeChat (failed_attempts) and at the function's timeout"))
 	}
 	record.End(ctx, level, "synced", code, attrs...)
+	return strictjson.Encode(r)
 }
 
 // failures describes the first failed cards, for the log record.

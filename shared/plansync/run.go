@@ -23,7 +23,7 @@ const (
 	reserve = 500 * time.Millisecond
 )
 
-// Run brings the cards of a plan in line with it, four at a time: do does it for one card,
+// Run brings the cards of a job in line with its plan, four at a time: do does it for one card,
 // whose report is deferred before. The cards are begun in the plan's order, except that
 // those in first go first, and after the last of them it goes on, once round.
 //
@@ -31,13 +31,14 @@ const (
 // every card would get. In either case the cards under way are finished, and next are the
 // cards that the next run should begin with: those that were begun and are still deferred,
 // or got such an error, and the first that was not begun.
-func Run(ctx context.Context, p *cardplan.Plan, dryRun bool, first []string, do func(context.Context, *cardplan.Card, *Card)) (r *Report, next []string) {
+func Run(ctx context.Context, job Job, first []string, do func(context.Context, *cardplan.Card, *Card)) (r *Report, next []string) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
 		defer cancel()
 	}
-	r = newReport(p.Cards, dryRun)
+	p := job.Plan
+	r = newReport(p.Cards, job.DryRun)
 	order := inTurn(p.Cards, first)
 	slots := semaphore.NewWeighted(atOnce)
 	var underWay sync.WaitGroup
@@ -56,7 +57,7 @@ func Run(ctx context.Context, p *cardplan.Plan, dryRun bool, first []string, do 
 			if err := recovered(ctx, func() { do(ctx, planned, report) }); err != nil {
 				report.Fail(err)
 			}
-			if endsRun(report.Error) {
+			if EndsRun(report.Error) {
 				over.Store(true)
 			}
 		})
@@ -67,7 +68,7 @@ func Run(ctx context.Context, p *cardplan.Plan, dryRun bool, first []string, do 
 		if i > begun {
 			break
 		}
-		if c := r.Cards[at]; c.Status == Deferred || endsRun(c.Error) {
+		if c := r.Cards[at]; c.Status == Deferred || EndsRun(c.Error) {
 			next = append(next, c.CardID)
 		}
 	}
@@ -102,9 +103,9 @@ func inTurn(cards []cardplan.Card, first []string) (order []int) {
 	return order
 }
 
-// endsRun reports whether an error concerns the account and not a single card: a limit, a
+// EndsRun reports whether an error concerns the account and not a single card: a limit, a
 // refused signature or access token, an IP address that is not allowed, or no valid secret.
-func endsRun(e *apierror.Error) bool {
+func EndsRun(e *apierror.Error) bool {
 	if e == nil {
 		return false
 	}

@@ -78,7 +78,7 @@ func TestWhichErrorsEndARun(t *testing.T) {
 		if row.err != nil {
 			e = apierror.From(row.err)
 		}
-		if got := endsRun(e); got != row.want {
+		if got := EndsRun(e); got != row.want {
 			t.Errorf("%v: %t", row.err, got)
 		}
 	}
@@ -89,6 +89,7 @@ func TestThePlansKey(t *testing.T) {
 	for key, good := range map[string]bool{
 		"plan.json": true, "a/plan.json": true, "card-sync.json/plan.json": true, "my-card-sync.json": true,
 		"card-sync.json": false, "a/card-sync.json": false, "service-modules.json": false, "a/b/service-modules.json": false,
+		"card-sync.lease.json": false, "a/service-modules.lease.json": false,
 	} {
 		if err := checkPlanKey(key); (err == nil) != good {
 			t.Errorf("%s: %v", key, err)

@@ -44,7 +44,7 @@ func TestRunsForALargePlan(t *testing.T) {
 				for ; took == 0; runs++ {
 					time.Sleep(time.Until(began.Add(time.Duration(runs) * rate)))
 					ctx, cancel := context.WithTimeout(t.Context(), timeout-500*time.Millisecond) // as invocation.WithReserve does
-					_, next = Run(ctx, p, false, next, func(_ context.Context, _ *cardplan.Card, c *Card) {
+					_, next = Run(ctx, Job{Plan: p}, next, func(_ context.Context, _ *cardplan.Card, c *Card) {
 						time.Sleep(time.Duration(row.calls) * call)
 						c.Status = Unchanged
 						if reached.Add(1) == int32(n) {

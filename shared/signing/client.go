@@ -105,6 +105,11 @@ func (c *Client) Patch(ctx context.Context, path string, body any) (*upstream.An
 	return c.do(ctx, &call{method: http.MethodPatch, path: path, body: body})
 }
 
+// Delete is [Client.Post] for a DELETE operation, which has no body.
+func (c *Client) Delete(ctx context.Context, path string) (*upstream.Answer, error) {
+	return c.do(ctx, &call{method: http.MethodDelete, path: path})
+}
+
 // call is a call of an operation.
 type call struct {
 	method, path string

@@ -49,6 +49,8 @@ func callBy(t *testing.T, endpoint, method, path, body string) (*upstream.Answer
 		return c.Get(t.Context(), path)
 	case http.MethodPatch:
 		return c.Patch(t.Context(), path, []byte(body))
+	case http.MethodDelete:
+		return c.Delete(t.Context(), path)
 	}
 	return c.Post(t.Context(), path, []byte(body))
 }
@@ -68,6 +70,7 @@ func TestWhatIsSignedIsSentByteForByte(t *testing.T) {
 		{"an empty query", "GET", "/v3/x?", ""},
 		{"a PATCH", "PATCH", "/v3/marketing/membercard-open/callback", `{"notify_url":"https://a.b/?c=1&d=<e>"}`},
 		{"a PATCH with a query", "PATCH", "/v3/x?a=b+c", `{"名":"会员"}`},
+		{"a DELETE", "DELETE", "/v3/marketing/membercard-open/cards/p/service-modules/666", ""},
 		{"a POST with blanks in its body", "POST", "/v3/x/a%2Fb", " { \"a\" : 1.0 }\n"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
@@ -95,7 +98,7 @@ func TestA204IsVerified(t *testing.T) {
 		{"a signature by another key", signature{serial: publicKeyID, key: keys().merchant}, false},
 		{"no signature", signature{}, false},
 	} {
-		for _, method := range []string{"GET", "PATCH", "POST"} {
+		for _, method := range []string{"GET", "PATCH", "POST", "DELETE"} {
 			t.Run(method+" with "+row.rule, func(t *testing.T) {
 				endpoint, _ := startAny(t, reply{status: 204, signed: row.signed})
 				answer, err := callBy(t, endpoint, method, "/v3/x", "{}")

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	wechattest "membercard/shared/officialaccount/officialaccounttest"
+)
+
+const leaseKey = "/plans/card-sync.lease.json"
+
+// One sync at a time holds the lease. Whatever else the object is, it is free.
+func TestTheLease(t *testing.T) {
+	until := func(d time.Duration) string {
+		return `{"holder":"h","until":"` + time.Now().Add(d).Format(time.RFC3339) + `"}`
+	}
+	for _, row := range []struct {
+		what, event, kept string
+		held              bool
+		after             string // the lease; "" is none
+	}{
+		{"none", `{"action":"sync"}`, "", false, "{}"},
+		{"free", `{"action":"sync"}`, "{}", false, "{}"},
+		{"held", `{"action":"sync"}`, until(time.Minute), true, until(time.Minute)},
+		{"held, for a plan in the event", `{"action":"sync","plan":` + plan(3) + `}`, until(time.Minute), true, until(time.Minute)},
+		{"held, for a dry run", `{"action":"sync","dry_run":true}`, until(time.Minute), false, until(time.Minute)},
+		{"none, for a dry run", `{"action":"sync","dry_run":true}`, "", false, ""},
+		{"expired", `{"action":"sync"}`, until(-time.Second), false, "{}"},
+		{"for longer than an invocation takes", `{"action":"sync"}`, until(time.Hour), false, "{}"},
+		{"no JSON", `{"action":"sync"}`, "held", false, "{}"},
+		{"JSON of another shape", `{"action":"sync"}`, `{"until":7}`, false, "{}"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			q, b := startQuota(t), newBucket(plan(3))
+			q.reads(3)
+			if row.kept != "" {
+				b.objects[leaseKey] = row.kept
+			}
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+			a := invoke(t, f, row.event)
+			reads := len(q.Received("/card/get"))
+			if row.held != (a.Error != nil && a.Error.Code == "SYNC_RUNNING") || row.held != (reads == 0) {
+				t.Errorf("%+v after %d reads", a, reads)
+			}
+			if all := records.All(t); len(all) != 1 || all[0]["level"] != "INFO" || all[0]["SyncFailures"] != nil {
+				t.Errorf("the record is %s", records)
+			}
+			if got := b.objects[leaseKey]; got != row.after {
+				t.Errorf("the lease is %q, want %q", got, row.after)
+			}
+		})
+	}
+}
+
+// A lease that S3 refuses stops nothing, and is a failure that the operator sees.
+func TestALeaseThatCannotBeTaken(t *testing.T) {
+	q, b := startQuota(t), newBucket(plan(3))
+	b.refuses = true
+	q.reads(3)
+	f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+	if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 {
+		t.Errorf("%+v", a)
+	}
+	if record := records.All(t)[0]; record["SyncFailures"] != 1.0 || !strings.Contains(record["cure"].(string), "card-sync.lease.json") {
+		t.Errorf("the record is %v", record)
+	}
+}
+
+// A plan that is put while a sync runs is applied by that sync, because its own finds the
+// lease held.
+func TestAPlanThatIsPutMeanwhile(t *testing.T) {
+	for _, row := range []struct {
+		what, event, next string
+		want              string // center_title of the updates
+	}{
+		{"another plan", `{"action":"sync"}`, `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "first second"},
+		{"the same plan again", `{"action":"sync"}`, "", "first"},
+		{"a plan with faults, which the next sync reports", `{"action":"sync"}`, `{}`, "first"},
+		{"while the plan of an event is applied", `{"action":"sync","plan":{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}}`, `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "first"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			b := newBucket(`{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}`)
+			var updates []string
+			var puts atomic.Int32
+			current := ""
+			w := wechattest.Start(t, func(c wechattest.Call) string {
+				if c.Path != "/card/update" {
+					return shown(current)
+				}
+				current = `"center_title":"` + titleOf(c.Body) + `"`
+				updates = append(updates, titleOf(c.Body))
+				if puts.Add(1) == 1 && row.next != "" {
+					b.mu.Lock()
+					b.objects["/plans/plan.json"] = row.next
+					b.mu.Unlock()
+				}
+				return taken
+			})
+			f, _ := newFunction(&wechattest.Source{}, w.URL, b.start(t))
+			a := invoke(t, f, row.event)
+			if got := strings.Join(updates, " "); got != row.want || a.Updated != 1 || b.objects[leaseKey] != "{}" {
+				t.Errorf("the updates are %s, want %s; %+v; the lease is %s", got, row.want, a, b.objects[leaseKey])
+			}
+		})
+	}
+}
+
+func titleOf(update string) string {
+	_, rest, _ := strings.Cut(update, `"center_title":"`)
+	title, _, _ := strings.Cut(rest, `"`)
+	return title
+}
