@@ -137,7 +137,7 @@ func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribu
 
 // SendEvent adds an event as a rule does.
 func (q *Queue) SendEvent(event []byte) {
-	q.Send(string(event), map[string]events.SQSMessageAttribute{}, q.config.Delay)
+	q.Send(string(event), map[string]events.SQSMessageAttribute{}, q.config.DelaySeconds.Seconds())
 }
 
 // add adds a message. The caller holds the mutex.
@@ -157,7 +157,7 @@ func (q *Queue) wake() {
 // nil when ctx ends.
 func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	for {
-		received, changed, next := q.take(n, q.config.VisibilityTimeout, true)
+		received, changed, next := q.take(n, q.config.VisibilityTimeout.Seconds(), true)
 		if len(received) > 0 {
 			return received
 		}
@@ -182,7 +182,7 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 	defer s.mu.Unlock()
 	now := time.Now()
 	next = now.Add(time.Hour)
-	deadLetters := s.find(func(other *Queue) bool { return other.config.LogicalID == q.config.DeadLetters })
+	deadLetters := s.find(func(other *Queue) bool { return other.config.ARN == q.config.RedrivePolicy.DeadLetterTargetArn })
 	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
 		if m.processing || m.visible.After(now) {
 			if !m.processing && m.visible.Before(next) {
@@ -190,7 +190,7 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 			}
 			return false
 		}
-		if deadLetters != nil && m.received >= q.config.MaxReceiveCount {
+		if deadLetters != nil && m.received >= int(q.config.RedrivePolicy.MaxReceiveCount) {
 			deadLetters.add(m)
 			return true
 		}
@@ -273,7 +273,7 @@ func (s *Queues) sendMessage(in struct {
 	if failed != nil {
 		return nil, failed
 	}
-	delay, failed := inSeconds("DelaySeconds", in.DelaySeconds, 900, queue.config.Delay)
+	delay, failed := inSeconds("DelaySeconds", in.DelaySeconds, 900, queue.config.DelaySeconds.Seconds())
 	if failed != nil {
 		return nil, failed
 	}
@@ -378,7 +378,7 @@ func (s *Queues) receiveMessage(in struct {
 	if failed != nil {
 		return nil, failed
 	}
-	invisible, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, queue.config.VisibilityTimeout)
+	invisible, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, queue.config.VisibilityTimeout.Seconds())
 	if failed != nil {
 		return nil, failed
 	}

@@ -25,7 +25,8 @@ func startQueues(t *testing.T) (*Server, *sqs.Client) {
 	s := start(t)
 	s.Queues.Speed(1000)
 	s.Queues.Create([]template.Queue{
-		{LogicalID: "Cards", ARN: "arn:aws:sqs:eu-west-1:123456789012:Cards", URL: queueURL, VisibilityTimeout: time.Minute, DeadLetters: "Dead", MaxReceiveCount: 3},
+		{LogicalID: "Cards", ARN: "arn:aws:sqs:eu-west-1:123456789012:Cards", URL: queueURL, VisibilityTimeout: 60,
+			RedrivePolicy: template.RedrivePolicy{DeadLetterTargetArn: "arn:aws:sqs:eu-west-1:123456789012:Dead", MaxReceiveCount: 3}},
 		{LogicalID: "Dead", ARN: "arn:aws:sqs:eu-west-1:123456789012:Dead", URL: strings.Replace(queueURL, "Cards", "Dead", 1)},
 	})
 	return s, sqsClient(s, secretKey)

@@ -22,8 +22,9 @@ func newQueue(t *testing.T) (queue, deadLetters *aws.Queue) {
 	t.Cleanup(func() { cloud.Close() })
 	cloud.Queues.Speed(1000)
 	cloud.Queues.Create([]template.Queue{
-		{LogicalID: "Queue", ARN: "arn:aws:sqs:eu-west-1:123456789012:Queue", VisibilityTimeout: 2 * time.Minute, DeadLetters: "Dead", MaxReceiveCount: 1},
-		{LogicalID: "Dead"},
+		{LogicalID: "Queue", ARN: "arn:aws:sqs:eu-west-1:123456789012:Queue", VisibilityTimeout: 120,
+			RedrivePolicy: template.RedrivePolicy{DeadLetterTargetArn: "arn:aws:sqs:eu-west-1:123456789012:Dead", MaxReceiveCount: 1}},
+		{LogicalID: "Dead", ARN: "arn:aws:sqs:eu-west-1:123456789012:Dead"},
 	})
 	return cloud.Queues.Get("Queue"), cloud.Queues.Get("Dead")
 }

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -35,7 +36,39 @@ type point struct {
 	value  float64
 }
 
-func metricName(m template.Metric) string {
+// cloudwatchAlarm has the properties of an alarm. It goes on when all of its
+// EvaluationPeriods breach the threshold: DatapointsToAlarm is not supported.
+type cloudwatchAlarm struct {
+	metric             // of an alarm without Metrics
+	Metrics []struct { // an expression, and what it refers to
+		Id, Expression string
+		ReturnData     *bool
+		MetricStat     *struct {
+			Metric metric
+			Stat   string
+			Period template.Number // seconds
+		}
+	}
+
+	Threshold          template.Number
+	ComparisonOperator string
+	EvaluationPeriods  template.Number
+	TreatMissingData   string
+
+	EvaluateLowSampleCountPercentile                 string
+	AlarmActions, InsufficientDataActions, OKActions []string
+	AlarmDescription                                 string
+}
+
+// metric is a metric of CloudWatch and how its data points are made.
+type metric struct {
+	Namespace, MetricName        string
+	Dimensions                   []struct{ Name, Value string }
+	Statistic, ExtendedStatistic string
+	Period                       template.Number // seconds
+}
+
+func metricName(m metric) string {
 	name := m.Namespace + " " + m.MetricName
 	for _, d := range m.Dimensions {
 		name += " " + d.Value
@@ -190,7 +223,8 @@ func TestEvaluate(t *testing.T) {
 
 // watched is an alarm and what happened to it in a day.
 type watched struct {
-	template.Alarm
+	cloudwatchAlarm
+	logicalID     string
 	period        int // minutes
 	state         state
 	on            []int // the minutes in which it went on and off, by turns
@@ -201,7 +235,7 @@ type watched struct {
 func (w *watched) value(d day, begin, end int) (value float64, missing, low bool) {
 	if w.Metrics == nil {
 		statistic := w.Statistic + w.ExtendedStatistic
-		return d.statistic(metricName(w.Metric), statistic, begin, end)
+		return d.statistic(metricName(w.metric), statistic, begin, end)
 	}
 	missing = true
 	for _, m := range w.Metrics {
@@ -222,7 +256,7 @@ func (w *watched) fills(t *testing.T) bool {
 		case m.Expression == "FILL(m0, 0)" || m.Expression == "FILL(SUM(METRICS()), 0)":
 			return true
 		default:
-			t.Fatalf("%s: the expression %s is not known here", w.LogicalID, m.Expression)
+			t.Fatalf("%s: the expression %s is not known here", w.logicalID, m.Expression)
 		}
 	}
 	return false
@@ -273,7 +307,7 @@ func clock(minute int) string { return fmt.Sprintf("%d:%02d", minute/60, minute%
 
 // String says when the alarm was on, and how often it notified.
 func (w *watched) String() string {
-	text := w.LogicalID
+	text := w.logicalID
 	for i := 0; i < len(w.on); i += 2 {
 		text += " " + clock(w.on[i]) + "–"
 		if i+1 < len(w.on) {
@@ -284,12 +318,18 @@ func (w *watched) String() string {
 }
 
 // play returns the alarms that went on or notified, by logical ID.
-func play(t *testing.T, alarms []template.Alarm, d day, truth truth) map[string]*watched {
+func play(t *testing.T, alarms map[string]json.RawMessage, d day, truth truth) map[string]*watched {
 	t.Helper()
 	found := map[string]*watched{}
-	for _, a := range alarms {
-		w := &watched{Alarm: a, period: int(a.Period) / 60, state: insufficient}
-		for _, m := range a.Metrics {
+	for id, properties := range alarms {
+		w := &watched{logicalID: id, state: insufficient}
+		decoder := json.NewDecoder(bytes.NewReader(properties))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&w.cloudwatchAlarm); err != nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+		w.period = int(w.Period) / 60
+		for _, m := range w.Metrics {
 			if m.MetricStat != nil {
 				w.period = int(m.MetricStat.Period) / 60
 			}
@@ -297,8 +337,8 @@ func play(t *testing.T, alarms []template.Alarm, d day, truth truth) map[string]
 		for now := 1; now <= minutes; now++ {
 			w.step(t, d, now, truth)
 		}
-		if len(w.on) > 0 && !(len(w.on) == 1 && a.TreatMissingData == "missing" && w.state == ok) || w.notifications > 0 {
-			found[a.LogicalID] = w
+		if len(w.on) > 0 && !(len(w.on) == 1 && w.TreatMissingData == "missing" && w.state == ok) || w.notifications > 0 {
+			found[id] = w
 		}
 	}
 	return found

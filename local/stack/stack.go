@@ -411,7 +411,7 @@ func (s *Stack) routes(unthrottled bool) (routes []apigateway.Route) {
 	for _, f := range s.deployed.Functions {
 		folders[f.LogicalID] = f.Folder
 	}
-	authorizers := map[*template.Authorizer]apigateway.Authorizer{}
+	authorizers := map[string]apigateway.Authorizer{} // by logical ID
 	for _, route := range s.deployed.Routes {
 		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
 		if unthrottled {
@@ -448,20 +448,20 @@ func hostname(address string) string {
 
 // authorizer returns the authorizer of a route. Routes that share one in the template
 // share it here; made has those that exist.
-func (s *Stack) authorizer(route template.Route, made map[*template.Authorizer]apigateway.Authorizer) apigateway.Authorizer {
+func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Authorizer) apigateway.Authorizer {
 	a := route.Authorizer
 	switch {
 	case s.Auth == NoAuth || route.Authorization == "NONE":
 		return nil
 	case a == nil:
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
-	case made[a] != nil:
+	case made[a.LogicalID] != nil:
 	case a.Function != "":
-		made[a] = apigateway.Lambda(s.byLogicalID[a.Function], a.IdentitySource, a.TTL)
+		made[a.LogicalID] = apigateway.Lambda(s.byLogicalID[a.Function], a.IdentitySource, a.TTL)
 	default:
-		made[a] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT)
+		made[a.LogicalID] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT)
 	}
-	return made[a]
+	return made[a.LogicalID]
 }
 
 // connect creates the event buses and the queues, and connects them to the functions. As

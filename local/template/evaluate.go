@@ -1,34 +1,29 @@
 package template
 
-// This file evaluates the template to plain JSON values: conditions, parameters and
-// intrinsic functions are replaced by their values.
+// This file evaluates the template to plain values: conditions, parameters and intrinsic
+// functions are replaced by what they stand for. It has the functions that template.yaml
+// uses, in their short form; another one is an error. Whether their arguments are well
+// formed is checked by cfn-lint.
 //
 // An error is a panic with a failure, which Read recovers.
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// maxDepth limits the nesting of values, in order to detect conditions and aliases that
-// contain themselves.
-const maxDepth = 100
-
 // absent is the value of AWS::NoValue. A member or an item that has it is left out.
 type absent struct{}
 
 type evaluator struct {
-	path                                        string // of the file, for errors
-	params                                      map[string]string
-	parameters, mappings, conditions, resources *yaml.Node // nil if missing
-
-	depth int // of nested calls of value
+	path                              string            // of the file, for errors
+	values                            map[string]string // of parameters and pseudo parameters
+	parameters, conditions, resources *yaml.Node
 }
 
 type failure struct{ error }
@@ -55,9 +50,6 @@ func pairs(node *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 func child(node *yaml.Node, name string) *yaml.Node {
 	for key, value := range pairs(node) {
 		if key.Value == name {
-			if value.Kind == yaml.AliasNode {
-				value = value.Alias
-			}
 			return value
 		}
 	}
@@ -67,17 +59,12 @@ func child(node *yaml.Node, name string) *yaml.Node {
 // value returns what node stands for: a string, int, float64, bool, nil, []any or
 // map[string]any, or absent. A parameter is always a string or a list of strings.
 func (e *evaluator) value(node *yaml.Node) any {
-	if e.depth++; e.depth > maxDepth {
-		e.fail(node, "nested more than %d deep", maxDepth)
-	}
-	defer func() { e.depth-- }()
-
-	if name, arg := call(node); name != "" {
-		return e.call(node, name, arg)
+	if name, ok := strings.CutPrefix(node.Tag, "!"); ok && !strings.HasPrefix(name, "!") {
+		argument := *node
+		argument.Tag = ""
+		return e.call(name, &argument)
 	}
 	switch node.Kind {
-	case yaml.AliasNode:
-		return e.value(node.Alias)
 	case yaml.MappingNode:
 		object := make(map[string]any)
 		for key, member := range pairs(node) {
@@ -103,65 +90,24 @@ func (e *evaluator) value(node *yaml.Node) any {
 	return scalar
 }
 
-// call returns the intrinsic function that node calls, without the prefix Fn::, and its
-// argument. Both the short form, !Ref x, and the long form, {Ref: x}, are recognized. The
-// name is empty if node calls no function.
-func call(node *yaml.Node) (name string, arg *yaml.Node) {
-	if strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!") {
-		untagged := *node
-		untagged.Tag = ""
-		return node.Tag[1:], &untagged
-	}
-	if node.Kind == yaml.MappingNode && len(node.Content) == 2 {
-		key := node.Content[0].Value
-		if name, ok := strings.CutPrefix(key, "Fn::"); ok || key == "Ref" || key == "Condition" {
-			return name, node.Content[1]
-		}
-	}
-	return "", nil
-}
-
 // call returns the value of an intrinsic function.
-func (e *evaluator) call(node *yaml.Node, name string, arg *yaml.Node) any {
+func (e *evaluator) call(name string, arg *yaml.Node) any {
+	args := arg.Content
 	switch name {
 	case "Ref":
 		return e.ref(arg, arg.Value)
 	case "GetAtt":
-		resource, attribute, ok := strings.Cut(arg.Value, ".")
-		if arg.Kind == yaml.SequenceNode && len(arg.Content) == 2 {
-			resource, attribute, ok = arg.Content[0].Value, e.text(arg.Content[1]), true
-		}
-		if !ok {
-			e.fail(arg, "wrong arguments of GetAtt")
-		}
+		resource, attribute, _ := strings.Cut(arg.Value, ".")
 		return e.attribute(arg, resource, attribute)
 	case "Sub":
 		return e.sub(arg)
 	case "Join":
-		args := e.args(name, arg, 2, 2)
-		return strings.Join(e.texts(args[1]), e.text(args[0]))
-	case "Split":
-		args := e.args(name, arg, 2, 2)
-		return list(strings.Split(e.text(args[1]), e.text(args[0])))
-	case "Select":
-		args := e.args(name, arg, 2, 2)
-		index, items := e.text(args[0]), e.texts(args[1])
-		i, err := strconv.Atoi(index)
-		if err != nil || i < 0 || i >= len(items) {
-			e.fail(arg, "Select has no item %s of %d", index, len(items))
+		var items []string
+		for _, item := range e.value(args[1]).([]any) {
+			items = append(items, fmt.Sprint(item))
 		}
-		return items[i]
-	case "FindInMap":
-		value := e.mappings
-		for _, arg := range e.args(name, arg, 3, 3) {
-			key := e.text(arg)
-			if value = child(value, key); value == nil {
-				e.fail(arg, "no %s in Mappings", key)
-			}
-		}
-		return e.value(value)
+		return strings.Join(items, e.text(args[0]))
 	case "If":
-		args := e.args(name, arg, 3, 3)
 		if e.condition(args[0]) {
 			return e.value(args[1])
 		}
@@ -169,25 +115,16 @@ func (e *evaluator) call(node *yaml.Node, name string, arg *yaml.Node) any {
 	case "Condition":
 		return e.condition(arg)
 	case "Equals":
-		args := e.args(name, arg, 2, 2)
 		return e.text(args[0]) == e.text(args[1])
 	case "Not":
-		return !e.boolean(e.args(name, arg, 1, 1)[0])
+		return !e.isTrue(args[0])
 	case "And":
-		return !slices.ContainsFunc(e.args(name, arg, 2, 10), func(operand *yaml.Node) bool { return !e.boolean(operand) })
+		return !slices.ContainsFunc(args, func(operand *yaml.Node) bool { return !e.isTrue(operand) })
 	case "Or":
-		return slices.ContainsFunc(e.args(name, arg, 2, 10), e.boolean)
+		return slices.ContainsFunc(args, e.isTrue)
 	}
-	e.fail(node, "function %s is not supported", name)
+	e.fail(arg, "function %s is not supported", name)
 	return nil
-}
-
-// args returns the arguments of a function and checks their number.
-func (e *evaluator) args(name string, arg *yaml.Node, least, most int) []*yaml.Node {
-	if arg.Kind != yaml.SequenceNode || len(arg.Content) < least || len(arg.Content) > most {
-		e.fail(arg, "wrong arguments of %s", name)
-	}
-	return arg.Content
 }
 
 // condition returns the value of the condition that node names.
@@ -196,56 +133,19 @@ func (e *evaluator) condition(node *yaml.Node) bool {
 	if condition == nil {
 		e.fail(node, "no condition %s", node.Value)
 	}
-	return e.boolean(condition)
+	return e.isTrue(condition)
 }
 
-func (e *evaluator) boolean(node *yaml.Node) bool {
-	value := e.text(node)
-	if value != "true" && value != "false" {
-		e.fail(node, "%q is not a condition", value)
-	}
-	return value == "true"
-}
+func (e *evaluator) isTrue(node *yaml.Node) bool { return e.value(node) == true }
 
-// text returns the value of a node that must be a string, a number or a boolean.
+// text returns the value of a node that must be a scalar.
 func (e *evaluator) text(node *yaml.Node) string {
-	text, ok := asText(e.value(node))
-	if !ok {
-		e.fail(node, "not a string")
-	}
-	return text
-}
-
-func asText(value any) (text string, ok bool) {
-	switch value.(type) {
+	switch value := e.value(node).(type) {
 	case string, int, float64, bool:
-		return fmt.Sprint(value), true
+		return fmt.Sprint(value)
 	}
-	return "", false
-}
-
-// texts returns the items of a list.
-func (e *evaluator) texts(node *yaml.Node) (items []string) {
-	values, ok := e.value(node).([]any)
-	if !ok {
-		e.fail(node, "not a list")
-	}
-	for _, value := range values {
-		text, ok := asText(value)
-		if !ok {
-			e.fail(node, "not a list of strings")
-		}
-		items = append(items, text)
-	}
-	return items
-}
-
-func list(items []string) []any {
-	values := make([]any, len(items))
-	for i, item := range items {
-		values[i] = item
-	}
-	return values
+	e.fail(node, "not a string")
+	return ""
 }
 
 // exists returns whether a resource's or an output's condition is met.
@@ -259,56 +159,34 @@ func (e *evaluator) ref(at *yaml.Node, name string) any {
 	if name == "AWS::NoValue" {
 		return absent{}
 	}
-	if value := e.pseudo(name); value != "" {
-		return value
-	}
-	if parameter := child(e.parameters, name); parameter != nil {
-		return e.parameter(at, name, parameter)
+	if value, ok := e.values[name]; ok {
+		if kind := child(child(e.parameters, name), "Type"); kind == nil || kind.Value != "CommaDelimitedList" {
+			return value
+		}
+		var items []any
+		for item := range strings.SplitSeq(value, ",") {
+			items = append(items, strings.TrimSpace(item))
+		}
+		return items
 	}
 	switch resource, kind := e.refer(at, name); kind {
-	case typeBus:
-		named := child(child(resource, "Properties"), "Name")
-		if named == nil {
-			e.fail(at, "%s has no Name", name)
-		}
-		return e.text(named)
+	case "AWS::Events::EventBus":
+		return e.text(child(child(resource, "Properties"), "Name"))
 	case typeQueue:
-		return fmt.Sprintf("https://sqs.%s.%s/%s/%s", e.pseudo("AWS::Region"), e.pseudo("AWS::URLSuffix"), e.pseudo("AWS::AccountId"), name)
+		return fmt.Sprintf("https://sqs.%s.%s/%s/%s", e.values["AWS::Region"], e.values["AWS::URLSuffix"], e.values["AWS::AccountId"], name)
 	}
 	return name
-}
-
-func (e *evaluator) parameter(at *yaml.Node, name string, parameter *yaml.Node) any {
-	value, ok := e.params[name]
-	if !ok {
-		byDefault := child(parameter, "Default")
-		if byDefault == nil {
-			e.fail(at, "parameter %s has no default and is not given", name)
-		}
-		value = byDefault.Value
-	}
-	if kind := child(parameter, "Type"); kind == nil || kind.Value != "CommaDelimitedList" && !strings.HasPrefix(kind.Value, "List<") {
-		return value
-	}
-	items := strings.Split(value, ",")
-	for i := range items {
-		items[i] = strings.TrimSpace(items[i])
-	}
-	return list(items)
 }
 
 // refer returns the resource that the node at refers to, and its type. It must exist.
 func (e *evaluator) refer(at *yaml.Node, name string) (resource *yaml.Node, kind string) {
 	if resource = child(e.resources, name); resource == nil {
-		e.fail(at, "%s is neither a parameter nor a resource", name)
+		e.fail(at, "%s is neither a parameter with a value nor a resource", name)
 	}
 	if !e.exists(resource) {
 		e.fail(at, "%s does not exist, by its condition", name)
 	}
-	if node := child(resource, "Type"); node != nil {
-		kind = node.Value
-	}
-	return resource, kind
+	return resource, child(resource, "Type").Value
 }
 
 // attribute returns a placeholder for an attribute of a resource. An ARN is well-formed but
@@ -322,59 +200,25 @@ func (e *evaluator) attribute(at *yaml.Node, resource, name string) string {
 	if kind == typeQueue {
 		service = "sqs"
 	}
-	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", e.pseudo("AWS::Partition"), service, e.pseudo("AWS::Region"), e.pseudo("AWS::AccountId"), resource)
+	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", e.values["AWS::Partition"], service, e.values["AWS::Region"], e.values["AWS::AccountId"], resource)
 }
 
-// pseudo returns the value of a pseudo parameter other than AWS::NoValue, or "".
-func (e *evaluator) pseudo(name string) string {
-	byDefault := map[string]string{
-		"AWS::AccountId": "123456789012",
-		"AWS::Partition": "aws",
-		"AWS::Region":    "us-east-1",
-		"AWS::StackName": "local",
-		"AWS::URLSuffix": "amazonaws.com",
-	}[name]
-	if byDefault == "" {
-		return ""
-	}
-	return cmp.Or(e.params[name], byDefault)
-}
+var placeholder = regexp.MustCompile(`\$\{[^}]*\}`)
 
-// sub replaces ${x} with the value of x, and ${!x} with ${x}.
+// sub replaces ${x} with the value of x.
 func (e *evaluator) sub(arg *yaml.Node) string {
-	text, vars := arg, (*yaml.Node)(nil)
+	text, own := arg, (*yaml.Node)(nil)
 	if arg.Kind == yaml.SequenceNode {
-		args := e.args("Sub", arg, 2, 2)
-		text, vars = args[0], args[1]
+		text, own = arg.Content[0], arg.Content[1]
 	}
-	rest := e.text(text)
-	var b strings.Builder
-	for {
-		before, after, found := strings.Cut(rest, "${")
-		b.WriteString(before)
-		if !found {
-			return b.String()
+	return placeholder.ReplaceAllStringFunc(text.Value, func(found string) string {
+		name := found[2 : len(found)-1]
+		if value := child(own, name); value != nil {
+			return e.text(value)
 		}
-		var name string
-		if name, rest, found = strings.Cut(after, "}"); !found {
-			e.fail(text, "${ is not closed")
+		if resource, attribute, ok := strings.Cut(name, "."); ok {
+			return e.attribute(text, resource, attribute)
 		}
-		if literal, ok := strings.CutPrefix(name, "!"); ok {
-			b.WriteString("${" + literal + "}")
-			continue
-		}
-		var value any
-		if own := child(vars, name); own != nil {
-			value = e.value(own)
-		} else if resource, attribute, ok := strings.Cut(name, "."); ok {
-			value = e.attribute(text, resource, attribute)
-		} else {
-			value = e.ref(text, name)
-		}
-		replacement, ok := asText(value)
-		if !ok {
-			e.fail(text, "${%s} is not a string", name)
-		}
-		b.WriteString(replacement)
-	}
+		return fmt.Sprint(e.ref(text, name))
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,19 +21,11 @@ import (
 type reader struct {
 	*evaluator
 	Template
-	authorizers map[string]*Authorizer // by logical ID
+	stage stage
 }
 
-func (r *reader) read(root *yaml.Node) {
-	r.Parameters, r.Resources, r.Outputs = map[string]string{}, map[string]string{}, map[string]string{}
-	for id, node := range pairs(r.parameters) {
-		if value, given := r.params[id.Value]; given {
-			r.Parameters[id.Value] = value
-		} else if byDefault := child(node, "Default"); byDefault != nil {
-			r.Parameters[id.Value] = byDefault.Value
-		}
-	}
-	var stages []*yaml.Node
+func (r *reader) read(globals, outputs *yaml.Node) {
+	r.Resources, r.Outputs, r.Alarms = map[string]string{}, map[string]string{}, map[string]json.RawMessage{}
 	for id, resource := range pairs(r.resources) {
 		if !r.exists(resource) {
 			continue
@@ -40,59 +33,62 @@ func (r *reader) read(root *yaml.Node) {
 		_, kind := r.refer(id, id.Value)
 		r.Resources[id.Value] = r.ref(id, id.Value).(string)
 		switch properties := child(resource, "Properties"); kind {
-		case typeAlarm:
-			alarm := Alarm{LogicalID: id.Value}
-			r.decode(id, properties, &alarm)
-			r.Alarms = append(r.Alarms, alarm)
+		case "AWS::CloudWatch::Alarm":
+			r.Alarms[id.Value] = r.json(properties)
 		case typeFunction:
-			r.function(id, properties, child(child(root, "Globals"), "Function"))
-		case typeAPI:
-			var api struct {
-				CorsConfiguration  *CORS
-				Name, ProtocolType any
-			}
+			r.function(id, properties, child(globals, "Function"))
+		case "AWS::ApiGatewayV2::Api":
+			var api struct{ CorsConfiguration *CORS }
 			r.decode(id, properties, &api)
 			r.CORS = api.CorsConfiguration
-		case typeRoute:
+		case "AWS::ApiGatewayV2::Route":
 			r.route(id, properties)
-		case typeStage:
-			stages = append(stages, id, properties)
-		case typeBus:
+		case "AWS::ApiGatewayV2::Stage":
+			r.decode(id, properties, &r.stage)
+		case "AWS::Events::EventBus":
 			r.Buses = append(r.Buses, r.Resources[id.Value])
-		case typeRule:
+		case "AWS::Events::Rule":
 			r.rule(id, properties)
 		case typeQueue:
 			r.queue(id, properties)
-		case typeEventSource:
+		case "AWS::Lambda::EventSourceMapping":
 			r.eventSource(id, properties)
 		}
 	}
-	for i := 0; i < len(stages); i += 2 {
-		r.throttle(stages[i], stages[i+1])
+	for i, route := range r.Routes {
+		r.Routes[i].Throttling = r.stage.throttling(route.Key())
 	}
-	for id, output := range pairs(child(root, "Outputs")) {
+	for id, output := range pairs(outputs) {
 		if r.exists(output) {
 			r.Outputs[id.Value] = r.text(child(output, "Value"))
 		}
 	}
 	if len(r.Functions) == 0 {
-		r.fail(root, "no %s in Resources", typeFunction)
+		panic(failure{fmt.Errorf("%s: no %s in Resources", r.path, typeFunction)})
 	}
 }
 
-// decode decodes the properties of the resource id into a struct. A property that the
-// struct does not have is an error.
-func (r *reader) decode(id, properties *yaml.Node, into any) {
+// json returns the evaluated properties of a resource as JSON.
+func (r *reader) json(properties *yaml.Node) json.RawMessage {
 	if properties == nil {
-		return
+		return json.RawMessage("{}")
 	}
-	text, err := json.Marshal(r.value(properties))
-	if err == nil {
-		decoder := json.NewDecoder(bytes.NewReader(text))
-		decoder.DisallowUnknownFields()
-		err = decoder.Decode(into)
+	text, _ := json.Marshal(r.value(properties)) // plain values always marshal
+	return text
+}
+
+// decode decodes the properties of the resource id into a struct.
+func (r *reader) decode(id, properties *yaml.Node, into any) {
+	if err := json.Unmarshal(r.json(properties), into); err != nil {
+		r.fail(id, "%s: %s", id.Value, strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if err != nil {
+}
+
+// decodeAll is like decode, but a property that the struct does not have is an error.
+func (r *reader) decodeAll(id, properties *yaml.Node, into any) {
+	decoder := json.NewDecoder(bytes.NewReader(r.json(properties)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
 		r.fail(id, "%s: %s", id.Value, strings.TrimPrefix(err.Error(), "json: "))
 	}
 }
@@ -106,53 +102,47 @@ func (n *Number) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-func (n Number) seconds() time.Duration { return time.Duration(n) * time.Second }
+func (n Number) Seconds() time.Duration { return time.Duration(n) * time.Second }
 
 // target returns the logical ID of the resource of a type that an ARN, a URI of API Gateway
 // or a name ends with.
 func (r *reader) target(at *yaml.Node, kind, arn string) string {
 	arn = strings.TrimSuffix(arn, "/invocations")
 	id := arn[strings.LastIndexAny(arn, ":/")+1:]
-	if resource := child(r.resources, id); resource == nil || child(resource, "Type").Value != kind {
+	if _, found := r.refer(at, id); found != kind {
 		r.fail(at, "%s: %q is no %s", at.Value, id, kind)
 	}
-	r.refer(at, id)
 	return id
 }
 
 func (r *reader) function(id, properties, globals *yaml.Node) {
+	read := struct {
+		Timeout, MemorySize Number
+		Environment         struct{ Variables map[string]any }
+	}{Timeout: 3, MemorySize: 128} // Lambda's defaults
+	r.decode(id, globals, &read)
+	r.decode(id, properties, &read)
 	f := Function{
 		LogicalID:   id.Value,
 		Folder:      "functions/" + kebab(strings.TrimSuffix(id.Value, "Function")),
-		Environment: make(map[string]string),
+		Timeout:     read.Timeout.Seconds(),
+		MemorySize:  int(read.MemorySize),
+		Environment: map[string]string{},
 	}
-	timeout, memorySize := Number(3), Number(128) // Lambda's defaults
-	for _, node := range []*yaml.Node{globals, properties} {
-		for name, into := range map[string]any{"Timeout": &timeout, "MemorySize": &memorySize} {
-			if value := child(node, name); value != nil {
-				r.decode(id, value, into)
-			}
-		}
-		for name, value := range pairs(child(child(node, "Environment"), "Variables")) {
-			if delete(f.Environment, name.Value); r.value(value) != (absent{}) {
-				f.Environment[name.Value] = r.text(value)
-			}
-		}
+	for name, value := range read.Environment.Variables {
+		f.Environment[name] = fmt.Sprint(value)
 	}
-	f.Timeout, f.MemorySize = timeout.seconds(), int(memorySize)
 	r.Functions = append(r.Functions, f)
 	for name, event := range pairs(child(properties, "Events")) {
-		switch kind := r.text(child(event, "Type")); kind {
+		switch kind := child(event, "Type").Value; kind {
 		case "EventBridgeRule":
-			rule := Rule{LogicalID: id.Value + name.Value, Function: id.Value}
-			var bus struct {
+			var rule struct {
 				EventBusName, Input                  string
 				Pattern                              json.RawMessage
 				DeadLetterConfig, RetryPolicy, State any
 			}
-			r.decode(name, child(event, "Properties"), &bus)
-			rule.Bus, rule.Pattern, rule.Input = cmp.Or(bus.EventBusName, "default"), bus.Pattern, bus.Input
-			r.Rules = append(r.Rules, rule)
+			r.decodeAll(name, child(event, "Properties"), &rule)
+			r.Rules = append(r.Rules, Rule{LogicalID: id.Value + name.Value, Bus: cmp.Or(rule.EventBusName, "default"), Pattern: rule.Pattern, Function: id.Value, Input: rule.Input})
 		case "Schedule": // nothing here has a schedule
 		default:
 			r.fail(name, "%s has the event %s of type %s, which is not supported", id.Value, name.Value, kind)
@@ -160,14 +150,11 @@ func (r *reader) function(id, properties, globals *yaml.Node) {
 	}
 }
 
-// kebab converts a name from camel case to kebab case: APIKey becomes "api-key".
+// kebab converts a name from camel case to kebab case: MerchantToken becomes "merchant-token".
 func kebab(name string) string {
 	var b strings.Builder
-	runes := []rune(name)
-	for i, c := range runes {
-		begins := unicode.IsUpper(c) && i > 0 &&
-			(!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1]))
-		if begins {
+	for i, c := range name {
+		if unicode.IsUpper(c) && i > 0 {
 			b.WriteByte('-')
 		}
 		b.WriteRune(unicode.ToLower(c))
@@ -176,49 +163,27 @@ func kebab(name string) string {
 }
 
 func (r *reader) route(id, properties *yaml.Node) {
-	var route struct {
-		RouteKey, Target, AuthorizationType, AuthorizerId string
-		ApiId                                             any
-	}
+	var route struct{ RouteKey, Target, AuthorizationType, AuthorizerId string }
+	var integration struct{ IntegrationUri, PayloadFormatVersion string }
 	r.decode(id, properties, &route)
-	method, path, _ := strings.Cut(route.RouteKey, " ")
-	if method == "ANY" || !strings.HasPrefix(path, "/") || strings.Contains(strings.TrimSuffix(path, "+}"), "+}") {
-		r.fail(id, "%s does not have a single method and path", id.Value)
+	r.decode(id, child(child(r.resources, r.target(id, "AWS::ApiGatewayV2::Integration", route.Target)), "Properties"), &integration)
+	if integration.PayloadFormatVersion != "2.0" {
+		r.fail(id, "%s has an integration without the format 2.0", id.Value)
 	}
-	if slices.ContainsFunc(r.Routes, func(other Route) bool { return other.Key() == route.RouteKey }) {
-		r.fail(id, "%s has the route %s of another", id.Value, route.RouteKey)
+	read := Route{Function: r.target(id, typeFunction, integration.IntegrationUri), Authorization: cmp.Or(route.AuthorizationType, "NONE")}
+	read.Method, read.Path, _ = strings.Cut(route.RouteKey, " ")
+	if route.AuthorizerId != "" {
+		read.Authorizer = r.authorizer(id, r.target(id, "AWS::ApiGatewayV2::Authorizer", route.AuthorizerId))
 	}
-	var integration struct {
-		IntegrationType, IntegrationUri, PayloadFormatVersion string
-		ApiId, CredentialsArn                                 any
-	}
-	r.decode(id, child(child(r.resources, r.target(id, typeIntegration, route.Target)), "Properties"), &integration)
-	if integration.IntegrationType != "AWS_PROXY" || integration.PayloadFormatVersion != "2.0" {
-		r.fail(id, "%s has an integration that is not AWS_PROXY with the format 2.0", id.Value)
-	}
-	read := Route{
-		Method: method, Path: path,
-		Function:      r.target(id, typeFunction, integration.IntegrationUri),
-		Authorization: cmp.Or(route.AuthorizationType, "NONE"),
-	}
-	switch read.Authorization {
-	case "NONE", "AWS_IAM":
-	case "JWT", "CUSTOM":
-		read.Authorizer = r.authorizer(id, r.target(id, typeAuthorizer, route.AuthorizerId))
-		if (read.Authorization == "JWT") != (read.Authorizer.Function == "") {
-			r.fail(id, "%s has the AuthorizationType %s, but %s is of another type", id.Value, read.Authorization, route.AuthorizerId)
-		}
-	default:
-		r.fail(id, "%s has the AuthorizationType %s, not NONE, AWS_IAM, JWT or CUSTOM", id.Value, read.Authorization)
+	hasAuthorizer := read.Authorization == "JWT" || read.Authorization == "CUSTOM"
+	if hasAuthorizer != (read.Authorizer != nil) || hasAuthorizer && (read.Authorization == "JWT") != (read.Authorizer.Function == "") {
+		r.fail(id, "%s has the AuthorizationType %s and another authorizer", id.Value, read.Authorization)
 	}
 	r.Routes = append(r.Routes, read)
 }
 
 // authorizer returns the authorizer that the node at refers to.
 func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
-	if a := r.authorizers[id]; a != nil {
-		return a
-	}
 	var read struct {
 		AuthorizerType, AuthorizerPayloadFormatVersion, AuthorizerUri string
 		EnableSimpleResponses                                         bool
@@ -228,16 +193,11 @@ func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
 			Issuer   string
 			Audience []string
 		}
-		ApiId, Name, AuthorizerCredentialsArn any
 	}
 	r.decode(at, child(child(r.resources, id), "Properties"), &read)
-	a := &Authorizer{Issuer: read.JwtConfiguration.Issuer, Audience: read.JwtConfiguration.Audience, TTL: read.AuthorizerResultTtlInSeconds.seconds()}
+	a := &Authorizer{LogicalID: id, Issuer: read.JwtConfiguration.Issuer, Audience: read.JwtConfiguration.Audience, TTL: read.AuthorizerResultTtlInSeconds.Seconds()}
 	for _, source := range read.IdentitySource {
-		header, ok := strings.CutPrefix(source, "$request.header.")
-		if !ok {
-			r.fail(at, "%s has the identity source %s, and only headers are supported", id, source)
-		}
-		a.IdentitySource = append(a.IdentitySource, header)
+		a.IdentitySource = append(a.IdentitySource, strings.TrimPrefix(source, "$request.header."))
 	}
 	if read.AuthorizerType == "REQUEST" {
 		if read.AuthorizerPayloadFormatVersion != "2.0" || !read.EnableSimpleResponses {
@@ -245,63 +205,38 @@ func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
 		}
 		a.Function = r.target(at, typeFunction, read.AuthorizerUri)
 	}
-	r.authorizers[id] = a
 	return a
 }
 
-// throttle sets the routes' throttling to the stage's settings for the route, or to its
-// default.
-func (r *reader) throttle(id, properties *yaml.Node) {
-	var stage struct {
-		DefaultRouteSettings *struct {
-			ThrottlingRateLimit  json.Number
-			ThrottlingBurstLimit Number
-		}
-		// CloudFormation passes these on as free-form JSON, in which the value of a
-		// parameter would be a string. So a string is an error here.
-		RouteSettings map[string]struct {
-			ThrottlingRateLimit    *float64
-			ThrottlingBurstLimit   int
-			DetailedMetricsEnabled any
-		}
-		ApiId, StageName, Description, AutoDeploy, AccessLogSettings any
+// A stage has the throttling of all routes, and that of single ones by key.
+type stage struct {
+	DefaultRouteSettings *struct {
+		ThrottlingRateLimit  json.Number
+		ThrottlingBurstLimit Number
 	}
-	r.decode(id, properties, &stage)
-	for i, route := range r.Routes {
-		if s := stage.DefaultRouteSettings; s != nil && s.ThrottlingRateLimit != "" {
-			rate, _ := s.ThrottlingRateLimit.Float64() // cannot fail: it was decoded
-			r.Routes[i].Throttling = &Throttling{rate, int(s.ThrottlingBurstLimit)}
-		}
-		if s, ok := stage.RouteSettings[route.Key()]; ok && s.ThrottlingRateLimit != nil {
-			r.Routes[i].Throttling = &Throttling{*s.ThrottlingRateLimit, s.ThrottlingBurstLimit}
-		}
-		delete(stage.RouteSettings, route.Key())
-	}
-	for key := range stage.RouteSettings {
-		r.fail(id, "RouteSettings have the route %s, which does not exist", key)
+	// CloudFormation passes these on as free-form JSON, in which the value of a parameter
+	// would be a string. So a string is an error here.
+	RouteSettings map[string]struct {
+		ThrottlingRateLimit  float64
+		ThrottlingBurstLimit int
 	}
 }
 
+// throttling returns the settings of a route, or nil if there are none.
+func (s stage) throttling(key string) *Throttling {
+	if own, ok := s.RouteSettings[key]; ok {
+		return &Throttling{own.ThrottlingRateLimit, own.ThrottlingBurstLimit}
+	}
+	if all := s.DefaultRouteSettings; all != nil {
+		limit, _ := all.ThrottlingRateLimit.Float64() // cannot fail: it was decoded
+		return &Throttling{limit, int(all.ThrottlingBurstLimit)}
+	}
+	return nil
+}
+
 func (r *reader) queue(id, properties *yaml.Node) {
-	read := struct {
-		VisibilityTimeout, DelaySeconds Number
-		RedrivePolicy                   *struct {
-			DeadLetterTargetArn string
-			MaxReceiveCount     Number
-		}
-		MessageRetentionPeriod, SqsManagedSseEnabled, KmsMasterKeyId, KmsDataKeyReusePeriodSeconds, Tags any
-	}{VisibilityTimeout: 30}
-	r.decode(id, properties, &read)
-	q := Queue{
-		LogicalID:         id.Value,
-		ARN:               r.attribute(id, id.Value, "Arn"),
-		URL:               r.Resources[id.Value],
-		VisibilityTimeout: read.VisibilityTimeout.seconds(),
-		Delay:             read.DelaySeconds.seconds(),
-	}
-	if policy := read.RedrivePolicy; policy != nil {
-		q.DeadLetters, q.MaxReceiveCount = r.target(id, typeQueue, policy.DeadLetterTargetArn), int(policy.MaxReceiveCount)
-	}
+	q := Queue{LogicalID: id.Value, ARN: r.attribute(id, id.Value, "Arn"), URL: r.Resources[id.Value], VisibilityTimeout: 30}
+	r.decodeAll(id, properties, &q)
 	r.Queues = append(r.Queues, q)
 }
 
@@ -315,7 +250,7 @@ func (r *reader) rule(id, properties *yaml.Node) {
 		}
 		Name, Description any
 	}
-	r.decode(id, properties, &read)
+	r.decodeAll(id, properties, &read)
 	rule := Rule{LogicalID: id.Value, Bus: cmp.Or(read.EventBusName, "default"), Pattern: read.EventPattern}
 	for _, target := range read.Targets {
 		rule.Queues = append(rule.Queues, r.target(id, typeQueue, target.Arn))
@@ -330,7 +265,7 @@ func (r *reader) eventSource(id, properties *yaml.Node) {
 		FunctionResponseTypes        []string
 		ScalingConfig                struct{ MaximumConcurrency Number }
 	}{BatchSize: 10}
-	r.decode(id, properties, &read)
+	r.decodeAll(id, properties, &read)
 	r.EventSources = append(r.EventSources, EventSource{
 		LogicalID:       id.Value,
 		Queue:           r.target(id, typeQueue, read.EventSourceArn),

@@ -79,10 +79,10 @@ func TestRoutes(t *testing.T) {
 	}
 	open := Route{"GET", "/open", "DoFunction", "NONE", nil, nil}
 	request := func(ttl time.Duration) *Authorizer {
-		return &Authorizer{IdentitySource: []string{"Authorization", "X-Login"}, Function: "AskFunction", TTL: ttl}
+		return &Authorizer{LogicalID: "RequestAuthorizer", IdentitySource: []string{"Authorization", "X-Login"}, Function: "AskFunction", TTL: ttl}
 	}
 	jwt := func(audience ...string) *Authorizer {
-		return &Authorizer{IdentitySource: []string{"Authorization"}, Issuer: "https://issuer.example.com", Audience: audience}
+		return &Authorizer{LogicalID: "JwtAuthorizer", IdentitySource: []string{"Authorization"}, Issuer: "https://issuer.example.com", Audience: audience}
 	}
 	tests := []struct {
 		params    map[string]string
@@ -109,17 +109,6 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("functions %+v, want %d", got.Functions, test.functions)
 			}
 		})
-	}
-}
-
-// TestShared has two routes with one authorizer.
-func TestShared(t *testing.T) {
-	got, err := read(t, strings.Replace(api, "RouteKey: GET /open,", "RouteKey: GET /open, AuthorizationType: CUSTOM, AuthorizerId: !Ref RequestAuthorizer,", 1), map[string]string{"Auth": "CUSTOM"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a, b := got.Routes[0].Authorizer, got.Routes[1].Authorizer; a == nil || a != b {
-		t.Errorf("authorizers %p and %p, want one", a, b)
 	}
 }
 
@@ -161,33 +150,20 @@ func TestCORS(t *testing.T) {
 }
 
 func TestAPIFails(t *testing.T) {
-	const notOne = "Route does not have a single method and path"
 	requireFailures(t, api, nil, []failing{
-		{"no route key", "      RouteKey: POST /v3/{id}\n", "", notOne},
-		{"default route", "POST /v3/{id}", "$default", notOne},
-		{"any method", "POST /v3/{id}", "ANY /v3", notOne},
-		{"greedy parameter before the end", "POST /v3/{id}", "GET /{id+}/v3", notOne},
-		{"same route", "POST /v3/{id}", "GET /open", "Open has the route GET /open of another"},
-		{"no target", "      Target: !Sub integrations/${Integration}\n", "", `Route: "" is no AWS::ApiGatewayV2::Integration`},
-		{"other integration", "AWS_PROXY", "HTTP_PROXY", "Route has an integration that is not AWS_PROXY with the format 2.0"},
-		{"other format", `PayloadFormatVersion: "2.0"}`, `PayloadFormatVersion: "1.0"}`, "Route has an integration that is not AWS_PROXY with the format 2.0"},
-		{"no function", "!GetAtt DoFunction.Arn", "!GetAtt Api.Arn", `Route: "Api" is no AWS::Serverless::Function`},
+		{"other format", `PayloadFormatVersion: "2.0"}`, `PayloadFormatVersion: "1.0"}`, "Route has an integration without the format 2.0"},
 		{"absent function", "!GetAtt DoFunction.Arn", "!GetAtt AskFunction.Arn", "AskFunction does not exist, by its condition"},
-		{"other authorization", "[IsIAM, AWS_IAM,", "[IsIAM, X,", "Route has the AuthorizationType X, not NONE, AWS_IAM, JWT or CUSTOM"},
-		{"no authorizer", "[IsIAM, AWS_IAM,", "[IsIAM, JWT,", `Route: "" is no AWS::ApiGatewayV2::Authorizer`},
-		{"unknown property", "      RouteKey:", "      ApiKeyRequired: true\n      RouteKey:", `Route: unknown field "ApiKeyRequired"`},
 		{"origins", "CorsConfiguration: !If", "CorsConfiguration: {AllowOrigins: x}\n      Body: !If", `Api: cannot unmarshal string into Go struct field CORS.CorsConfiguration.AllowOrigins of type []string`},
 	})
 	requireFailures(t, api, map[string]string{"Auth": "JWT"}, []failing{
+		{"an authorizer without the type", "[IsJWT, JWT,", "[IsJWT, AWS_IAM,", "Route has the AuthorizationType AWS_IAM and another authorizer"},
 		{"absent authorizer", "!Ref JwtAuthorizer", "!Ref RequestAuthorizer", "RequestAuthorizer does not exist, by its condition"},
-		{"authorizer of another type", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM, but JwtAuthorizer is of another type"},
-		{"other identity source", "$request.header.Authorization", "$request.querystring.a", "JwtAuthorizer has the identity source $request.querystring.a, and only headers are supported"},
+		{"authorizer of another type", "[IsJWT, JWT,", "[IsJWT, CUSTOM,", "Route has the AuthorizationType CUSTOM and another authorizer"},
 	})
 	const other = "RequestAuthorizer does not have the format 2.0 with simple responses"
 	requireFailures(t, api, map[string]string{"Auth": "CUSTOM"}, []failing{
 		{"other payload", `AuthorizerPayloadFormatVersion: "2.0"`, `AuthorizerPayloadFormatVersion: "1.0"`, other},
 		{"policies", "EnableSimpleResponses: true", "EnableSimpleResponses: false", other},
-		{"no authorizer's function", "${AskFunction.Arn}", "x", `Route: "x" is no AWS::Serverless::Function`},
 	})
 }
 
@@ -204,10 +180,6 @@ func TestThrottling(t *testing.T) {
 		{"default", byDefault, limit(1800, 7), limit(1800, 7), ""},
 		{"one route", `RouteSettings: {"GET /open": {ThrottlingRateLimit: 0.5, ThrottlingBurstLimit: 5}}`, nil, limit(0.5, 5), ""},
 		{"both", byDefault + `, RouteSettings: {"POST /v3/{id}": {ThrottlingRateLimit: 5, ThrottlingBurstLimit: 5}}`, limit(5, 5), limit(1800, 7), ""},
-		{"other settings of a route", byDefault + `, RouteSettings: {"GET /open": {DetailedMetricsEnabled: true}}`, limit(1800, 7), limit(1800, 7), ""},
-		{"a route's that is left out", byDefault + `, RouteSettings: {"GET /none": !If [IsJWT, {ThrottlingRateLimit: 5}, !Ref AWS::NoValue]}`, limit(1800, 7), limit(1800, 7), ""},
-		{"all routes' that are left out", `RouteSettings: !If [IsJWT, {"GET /none": {ThrottlingRateLimit: 5}}, !Ref AWS::NoValue]`, nil, nil, ""},
-		{"unknown route", `RouteSettings: {"GET /none": {ThrottlingRateLimit: 5}}`, nil, nil, "RouteSettings have the route GET /none, which does not exist"},
 		{"a parameter", `RouteSettings: {"GET /open": {ThrottlingRateLimit: !Ref Seconds}}`, nil, nil, "Stage: cannot unmarshal string into Go struct field .RouteSettings.ThrottlingRateLimit of type float64"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -281,8 +253,8 @@ func TestCarriers(t *testing.T) {
 		Buses: []string{"stack-cards"},
 		Rules: []Rule{{LogicalID: "Rule", Bus: "stack-cards", Pattern: []byte(`{"detail":{"n":[1,true,null,1.5]},"detail-type":[{"suffix":".CREATE"}],"source":["12","a"]}`), Queues: []string{"Queue"}}},
 		Queues: []Queue{
-			{LogicalID: "Queue", ARN: arn + "Queue", URL: url + "Queue", VisibilityTimeout: 3 * time.Minute, Delay: 5 * time.Second, DeadLetters: "Dead", MaxReceiveCount: 12},
-			{LogicalID: "Dead", ARN: arn + "Dead", URL: url + "Dead", VisibilityTimeout: 30 * time.Second},
+			{LogicalID: "Queue", ARN: arn + "Queue", URL: url + "Queue", VisibilityTimeout: 180, DelaySeconds: 5, RedrivePolicy: RedrivePolicy{arn + "Dead", 12}, SqsManagedSseEnabled: true},
+			{LogicalID: "Dead", ARN: arn + "Dead", URL: url + "Dead", VisibilityTimeout: 30},
 		},
 		EventSources: []EventSource{{"Mapping", "Queue", "DoFunction", 5, 2, true}},
 	}
@@ -290,7 +262,7 @@ func TestCarriers(t *testing.T) {
 	if !reflect.DeepEqual(got.Functions[0].Environment, env) {
 		t.Errorf("environment %v, want %v", got.Functions[0].Environment, env)
 	}
-	got.Functions, got.Parameters, got.Resources, got.Outputs = nil, nil, nil, nil
+	got.Functions, got.Parameters, got.Resources, got.Outputs, got.Alarms = nil, nil, nil, nil, nil
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got %+v, want %+v", *got, want)
 	}
@@ -315,12 +287,10 @@ func TestCarrierDefaults(t *testing.T) {
 
 func TestCarriersFail(t *testing.T) {
 	requireFailures(t, carriers, nil, []failing{
-		{"no bus's name", `Properties: {Name: !Sub "${AWS::StackName}-cards"}`, "Properties: {}", "Bus has no Name"},
 		{"schedule", "      EventPattern:", "      ScheduleExpression: rate(1 day)\n      EventPattern:", `Rule: unknown field "ScheduleExpression"`},
 		{"other target", "{Id: a, Arn: !GetAtt Queue.Arn", "{Id: a, Arn: !GetAtt DoFunction.Arn", `Rule: "DoFunction" is no AWS::SQS::Queue`},
 		{"part of the event", "{Id: a,", "{Id: a, InputPath: $.detail,", `Rule: unknown field "InputPath"`},
 		{"queue of another kind", "      DelaySeconds: 5", "      FifoQueue: true", `Queue: unknown field "FifoQueue"`},
-		{"dead letters", "deadLetterTargetArn: !GetAtt Dead.Arn", "deadLetterTargetArn: !GetAtt Bus.Arn", `Queue: "Bus" is no AWS::SQS::Queue`},
 		{"other source", "EventSourceArn: !GetAtt Queue.Arn", "EventSourceArn: !GetAtt Bus.Arn", `Mapping: "Bus" is no AWS::SQS::Queue`},
 		{"window", "BatchSize: 5", "MaximumBatchingWindowInSeconds: 5", `Mapping: unknown field "MaximumBatchingWindowInSeconds"`},
 		{"absent queue", "  Dead: {Type: AWS::SQS::Queue, Condition: Confirms}", "  Dead: {Type: AWS::SQS::Queue, Condition: Never}", "Dead does not exist, by its condition"},

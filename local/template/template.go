@@ -1,34 +1,25 @@
 // Package template reads a SAM template: it evaluates the template to plain values, and
 // decodes from them what runs on one machine: functions; the routes, authorizers,
-// throttling and CORS of an HTTP API; event buses, rules, queues and event source mappings;
-// and the alarms, for the tests that play CloudWatch.
+// throttling and CORS of an HTTP API; event buses, rules, queues and event source mappings.
 //
-// A resource whose condition is false does not exist. A property of an event, a queue or
-// the API that is not known here is an error, because ignoring it could make a difference.
-// Other resources are evaluated and ignored.
+// A resource whose condition is false does not exist. A property of a rule, a queue or an
+// event source mapping that is not known here is an error, because ignoring it could make a
+// difference.
 package template
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
 const (
-	typeAlarm       = "AWS::CloudWatch::Alarm"
-	typeAPI         = "AWS::ApiGatewayV2::Api"
-	typeAuthorizer  = "AWS::ApiGatewayV2::Authorizer"
-	typeBus         = "AWS::Events::EventBus"
-	typeEventSource = "AWS::Lambda::EventSourceMapping"
-	typeFunction    = "AWS::Serverless::Function"
-	typeIntegration = "AWS::ApiGatewayV2::Integration"
-	typeQueue       = "AWS::SQS::Queue"
-	typeRoute       = "AWS::ApiGatewayV2::Route"
-	typeRule        = "AWS::Events::Rule"
-	typeStage       = "AWS::ApiGatewayV2::Stage"
+	typeFunction = "AWS::Serverless::Function"
+	typeQueue    = "AWS::SQS::Queue"
 )
 
 // A Template is what was read. It has at least one function. Lists are in the order of the
@@ -42,7 +33,7 @@ type Template struct {
 	Rules        []Rule
 	Queues       []Queue
 	EventSources []EventSource
-	Alarms       []Alarm
+	Alarms       map[string]json.RawMessage // properties by logical ID
 
 	Parameters map[string]string // values; lists are comma-separated
 	Resources  map[string]string // physical IDs by logical ID
@@ -65,7 +56,7 @@ type Route struct {
 	Method, Path  string
 	Function      string      // logical ID
 	Authorization string      // NONE, AWS_IAM, JWT or CUSTOM
-	Authorizer    *Authorizer // for JWT and CUSTOM; shared by routes
+	Authorizer    *Authorizer // for JWT and CUSTOM
 	Throttling    *Throttling // nil means no limit
 }
 
@@ -80,6 +71,7 @@ type Throttling struct {
 
 // An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer.
 type Authorizer struct {
+	LogicalID      string
 	IdentitySource []string // names of headers
 
 	// Of type JWT.
@@ -101,11 +93,18 @@ type CORS struct {
 
 // A Queue is a standard queue of SQS. Its name is its logical ID.
 type Queue struct {
-	LogicalID, ARN, URL string
-	VisibilityTimeout   time.Duration
-	Delay               time.Duration // of a message
-	DeadLetters         string        // logical ID of the dead-letter queue; empty if there is none
-	MaxReceiveCount     int           // before a message goes to the dead-letter queue
+	LogicalID, ARN, URL             string `json:"-"`
+	VisibilityTimeout, DelaySeconds Number // of a message, seconds
+	RedrivePolicy                   RedrivePolicy
+
+	MessageRetentionPeriod, SqsManagedSseEnabled, KmsMasterKeyId any // no effect here
+}
+
+// A RedrivePolicy says when a message goes to the dead-letter queue. The zero value has
+// no such queue.
+type RedrivePolicy struct {
+	DeadLetterTargetArn string
+	MaxReceiveCount     Number
 }
 
 // A Rule sends events of a bus to queues, or invokes a function for them.
@@ -127,42 +126,6 @@ type EventSource struct {
 	ReportsFailures bool // ReportBatchItemFailures
 }
 
-// An Alarm is a resource of type AWS::CloudWatch::Alarm. It goes on when all of its
-// EvaluationPeriods breach the threshold: DatapointsToAlarm is not supported.
-type Alarm struct {
-	LogicalID string
-	Metric                  // of an alarm without Metrics
-	Metrics   []AlarmMetric // an expression, and what it refers to
-
-	Threshold          Number
-	ComparisonOperator string
-	EvaluationPeriods  Number
-	TreatMissingData   string
-
-	EvaluateLowSampleCountPercentile                 string
-	AlarmActions, InsufficientDataActions, OKActions []string
-	AlarmDescription                                 string
-}
-
-// A Metric is a metric of CloudWatch and how its data points are made.
-type Metric struct {
-	Namespace, MetricName        string
-	Dimensions                   []struct{ Name, Value string }
-	Statistic, ExtendedStatistic string
-	Period                       Number // seconds
-}
-
-// An AlarmMetric is an item of an alarm's Metrics: an expression or a metric.
-type AlarmMetric struct {
-	Id, Expression string
-	ReturnData     *bool
-	MetricStat     *struct {
-		Metric Metric
-		Stat   string
-		Period Number // seconds
-	}
-}
-
 // Read reads the template at path. params override the defaults of its parameters and of
 // pseudo parameters such as AWS::Region. Errors name the file and the line.
 func Read(path string, params map[string]string) (t *Template, err error) {
@@ -170,26 +133,38 @@ func Read(path string, params map[string]string) (t *Template, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("template: %w", err)
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
+	var root map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if len(document.Content) == 0 || document.Content[0].Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:1: not a template", path)
+	section := func(name string) *yaml.Node {
+		node := root[name]
+		return &node
 	}
-	root := document.Content[0]
-	e := &evaluator{
-		path:       path,
-		params:     params,
-		parameters: child(root, "Parameters"),
-		mappings:   child(root, "Mappings"),
-		conditions: child(root, "Conditions"),
-		resources:  child(root, "Resources"),
+	e := &evaluator{path: path, parameters: section("Parameters"), conditions: section("Conditions"), resources: section("Resources"), values: map[string]string{
+		"AWS::AccountId": "123456789012",
+		"AWS::Partition": "aws",
+		"AWS::Region":    "us-east-1",
+		"AWS::StackName": "local",
+		"AWS::URLSuffix": "amazonaws.com",
+	}}
+	r := &reader{evaluator: e}
+	r.Parameters = map[string]string{}
+	for name, parameter := range pairs(e.parameters) {
+		value, given := params[name.Value]
+		if byDefault := child(parameter, "Default"); !given && byDefault != nil {
+			value, given = byDefault.Value, true
+		}
+		if given {
+			r.Parameters[name.Value] = value
+		}
 	}
-	for name := range params {
-		if child(e.parameters, name) == nil && !strings.HasPrefix(name, "AWS::") {
+	maps.Copy(e.values, r.Parameters)
+	for name, value := range params {
+		if _, known := e.values[name]; !known {
 			return nil, fmt.Errorf("%s: no parameter %s", path, name)
 		}
+		e.values[name] = value
 	}
 	defer func() {
 		switch v := recover().(type) {
@@ -200,7 +175,6 @@ func Read(path string, params map[string]string) (t *Template, err error) {
 			panic(v)
 		}
 	}()
-	r := &reader{evaluator: e, authorizers: map[string]*Authorizer{}}
-	r.read(root)
+	r.read(section("Globals"), section("Outputs"))
 	return &r.Template, nil
 }

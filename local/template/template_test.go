@@ -1,6 +1,7 @@
 package template
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,14 +34,14 @@ Globals:
     Timeout: 15
     MemorySize: !Ref Memory
     Environment:
-      Variables: {LEVEL: !Ref Level, SHARED: global, DROPPED: x}
+      Variables: {LEVEL: !Ref Level, SHARED: global, TIMES: 2}
 Resources:
   MerchantTokenFunction:
     Type: AWS::Serverless::Function
     Properties:
       Timeout: 30
       Environment:
-        Variables: {SHARED: own, NUMBER: 16, FLAG: true, DROPPED: !Ref AWS::NoValue}
+        Variables: {SHARED: own, NUMBER: 16, FLAG: true}
       Events:
         Nightly:
           Type: Schedule
@@ -50,7 +51,7 @@ Resources:
   OmittedFunction:
     Type: AWS::Serverless::Function
     Condition: Never
-  APIKey2Function:
+  KeyCheckFunction:
     Type: AWS::Serverless::Function
     Properties: {MemorySize: 10240}
 Outputs:
@@ -66,18 +67,19 @@ Outputs:
 		Folder:      "functions/merchant-token",
 		Timeout:     30 * time.Second,
 		MemorySize:  256,
-		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "16", "FLAG": "true"},
+		Environment: map[string]string{"LEVEL": "debug", "SHARED": "own", "NUMBER": "16", "FLAG": "true", "TIMES": "2"},
 	}, {
-		LogicalID:   "APIKey2Function",
-		Folder:      "functions/api-key2",
+		LogicalID:   "KeyCheckFunction",
+		Folder:      "functions/key-check",
 		Timeout:     15 * time.Second,
 		MemorySize:  10240,
-		Environment: map[string]string{"LEVEL": "debug", "SHARED": "global", "DROPPED": "x"},
+		Environment: map[string]string{"LEVEL": "debug", "SHARED": "global", "TIMES": "2"},
 	}},
 		Rules:      []Rule{{LogicalID: "MerchantTokenFunctionChanged", Bus: "default", Pattern: []byte(`{"source":["debug"]}`), Function: "MerchantTokenFunction", Input: `{"a": 1}`}},
 		Parameters: map[string]string{"Level": "debug", "Memory": "256"},
-		Resources:  map[string]string{"MerchantTokenFunction": "MerchantTokenFunction", "APIKey2Function": "APIKey2Function"},
+		Resources:  map[string]string{"MerchantTokenFunction": "MerchantTokenFunction", "KeyCheckFunction": "KeyCheckFunction"},
 		Outputs:    map[string]string{"Function": "MerchantTokenFunction/eu-west-1"},
+		Alarms:     map[string]json.RawMessage{},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v, want\n%+v", got, want)
@@ -95,20 +97,17 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// intrinsics is a template without the value of its variable, on line 22.
+// intrinsics is a template without the value of its variable, on line 19.
 const intrinsics = `
 Parameters:
   Stage: {Type: String, Default: prod}
   Zones: {Type: CommaDelimitedList, Default: "a, b,c"}
   Needed: {Type: String}
-Mappings:
-  Size: {prod: {n: "8"}, test: {n: "1"}}
 Conditions:
   IsProd: !Equals [!Ref Stage, prod]
-  IsTest: {"Fn::Not": [{Condition: IsProd}]}
+  IsTest: !Not [!Condition IsProd]
   Both: !And [!Condition IsProd, !Condition IsTest]
-  Either: !Or [Condition: IsTest, Condition: IsProd]
-  Circular: !Not [!Condition Circular]
+  Either: !Or [!Condition IsTest, !Condition IsProd]
 Resources:
   Table: {Type: AWS::DynamoDB::Table}
   Test: {Type: AWS::DynamoDB::Table, Condition: IsTest}
@@ -126,52 +125,33 @@ func TestIntrinsics(t *testing.T) {
 		err        string // without the file
 	}{
 		{expression: `plain`, want: "plain"},
-		{expression: `&x !Ref Stage`, want: "prod"},
 		{expression: `!Ref Stage`, want: "prod"},
-		{expression: `{Ref: Stage}`, want: "prod"},
 		{expression: `!Ref Table`, want: "Table"},
 		{expression: `!Ref AWS::Region`, want: "us-east-1"},
 		{expression: `!Ref AWS::AccountId`, want: "123456789012"},
 		{expression: `!Ref AWS::Partition`, want: "aws"},
 		{expression: `!Ref AWS::URLSuffix`, want: "amazonaws.com"},
 		{expression: `!Ref AWS::StackName`, want: "local"},
-		{expression: `!Ref Needed`, err: ":22: parameter Needed has no default and is not given"},
-		{expression: `!Ref Nowhere`, err: ":22: Nowhere is neither a parameter nor a resource"},
-		{expression: `!Ref Test`, err: ":22: Test does not exist, by its condition"},
-		{expression: `!GetAtt Test.Arn`, err: ":22: Test does not exist, by its condition"},
-		{expression: `!Sub "${Test}"`, err: ":22: Test does not exist, by its condition"},
-		{expression: `!Ref Zones`, err: ":22: not a string"},
+		{expression: `!Ref Needed`, err: ":19: Needed is neither a parameter with a value nor a resource"},
+		{expression: `!Ref Nowhere`, err: ":19: Nowhere is neither a parameter with a value nor a resource"},
+		{expression: `!Ref Test`, err: ":19: Test does not exist, by its condition"},
+		{expression: `!GetAtt Test.Arn`, err: ":19: Test does not exist, by its condition"},
+		{expression: `!Sub "${Test}"`, err: ":19: Test does not exist, by its condition"},
 		{expression: `!GetAtt Table.Arn`, want: "arn:aws:local:us-east-1:123456789012:Table"},
-		{expression: `!GetAtt [Table, StreamArn]`, want: "Table.StreamArn"},
-		{expression: `{"Fn::GetAtt": [Table, Arn]}`, want: "arn:aws:local:us-east-1:123456789012:Table"},
-		{expression: `!GetAtt Nowhere.Arn`, err: ":22: Nowhere is neither a parameter nor a resource"},
-		{expression: `!GetAtt Table`, err: ":22: wrong arguments of GetAtt"},
-		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-${!Kept}-$"`, want: "prod-us-east-1-Table-${Kept}-$"},
+		{expression: `!GetAtt Nowhere.Arn`, err: ":19: Nowhere is neither a parameter with a value nor a resource"},
+		{expression: `!Sub "${Stage}-${AWS::Region}-${Table}-$"`, want: "prod-us-east-1-Table-$"},
 		{expression: `!Sub "${Table.Arn}"`, want: "arn:aws:local:us-east-1:123456789012:Table"},
 		{expression: `!Sub ["${A}/${Stage}", {A: !Ref Table}]`, want: "Table/prod"},
-		{expression: `{"Fn::Sub": "${Stage}"}`, want: "prod"},
-		{expression: `!Sub "${Stage"`, err: ":22: ${ is not closed"},
-		{expression: `!Sub "${Zones}"`, err: ":22: ${Zones} is not a string"},
-		{expression: `!Sub "${Nowhere}"`, err: ":22: Nowhere is neither a parameter nor a resource"},
+		{expression: `!Sub "${Nowhere}"`, err: ":19: Nowhere is neither a parameter with a value nor a resource"},
 		{expression: `!Join ["-", [a, !Ref Stage, !Ref AWS::NoValue]]`, want: "a-prod"},
-		{expression: `{"Fn::Join": [",", {Ref: Zones}]}`, want: "a,b,c"},
-		{expression: `!Join [a]`, err: ":22: wrong arguments of Join"},
-		{expression: `!Join [a, b]`, err: ":22: not a list"},
-		{expression: `!Join [a, [[b]]]`, err: ":22: not a list of strings"},
-		{expression: `!Select [1, !Ref Zones]`, want: "b"},
-		{expression: `!Select ["3", !Ref Zones]`, err: ":22: Select has no item 3 of 3"},
-		{expression: `!Join ["+", !Split [":", !GetAtt Table.Arn]]`, want: "arn+aws+local+us-east-1+123456789012+Table"},
-		{expression: `!FindInMap [Size, !Ref Stage, n]`, want: "8"},
-		{expression: `{"Fn::FindInMap": [Size, test, n]}`, want: "1"},
-		{expression: `!FindInMap [Size, dev, n]`, err: ":22: no dev in Mappings"},
 		{expression: `!If [IsProd, a, !Ref Needed]`, want: "a"},
 		{expression: `!If [IsTest, a, !Ref Stage]`, want: "prod"},
-		{expression: `{"Fn::If": [Both, a, b]}`, want: "b"},
+		{expression: `!If [Both, a, b]`, want: "b"},
 		{expression: `!If [Either, a, b]`, want: "a"},
-		{expression: `!If [Nowhere, a, b]`, err: ":22: no condition Nowhere"},
-		{expression: `!If [Circular, a, b]`, err: ":13: nested more than 100 deep"},
-		{expression: `!Base64 x`, err: ":22: function Base64 is not supported"},
-		{expression: `{a: b}`, err: ":22: not a string"},
+		{expression: `!Join [",", !Ref Zones]`, want: "a,b,c"},
+		{expression: `!GetAtt Table.StreamArn`, want: "Table.StreamArn"},
+		{expression: `!If [Nowhere, a, b]`, err: ":19: no condition Nowhere"},
+		{expression: `!Base64 x`, err: ":19: function Base64 is not supported"},
 	}
 	for _, test := range tests {
 		t.Run(test.expression, func(t *testing.T) {
@@ -197,15 +177,14 @@ func TestReadFails(t *testing.T) {
 		params     map[string]string
 		err        string
 	}{
-		{"empty", "", nil, "template.yaml:1: not a template"},
-		{"a list", "- a", nil, "template.yaml:1: not a template"},
+		{"empty", "", nil, "template.yaml: no AWS::Serverless::Function in Resources"},
 		{"malformed", "a: b\nc: [", nil, "template.yaml: yaml: line 2: did not find expected node content"},
-		{"no function", "Resources:\n  A: {Type: B}", nil, "template.yaml:1: no AWS::Serverless::Function in Resources"},
+		{"no function", "Resources:\n  A: {Type: B}", nil, "template.yaml: no AWS::Serverless::Function in Resources"},
 		{"unknown parameter", function + "A: b", map[string]string{"P": "x"}, "template.yaml: no parameter P"},
 		{"unknown condition", "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Condition: C", nil, "template.yaml:4: no condition C"},
 		{"no number", function + "MemorySize: much", nil, `template.yaml:2: F: strconv.Atoi: parsing "much": invalid syntax`},
 		{"unknown event", function + "Events: {E: {Type: HttpApi}}", nil, "template.yaml:5: F has the event E of type HttpApi, which is not supported"},
-		{"output of what does not exist", function + "A: b\nOutputs: {O: {Value: !Ref X}}", nil, "template.yaml:6: X is neither a parameter nor a resource"},
+		{"output of what does not exist", function + "A: b\nOutputs: {O: {Value: !Ref X}}", nil, "template.yaml:6: X is neither a parameter with a value nor a resource"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := read(t, test.text, test.params)
