@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -155,6 +156,8 @@ func TestLikelyRoots(t *testing.T) {
 		{"the first", bundle(append([][]byte{ours}, others...)...), 1},
 		{"the last", bundle(append(slices.Clone(others), ours)...), 1},
 		{"somewhere between", bundle(slices.Insert(slices.Clone(others), len(others)/2, ours)...), 2},
+		{"somewhere between, with a likely name in a comment", slices.Concat(bundle(others...), []byte("# Amazon Root CA 1\n"), bundle(ours), bundle(others...)), 1},
+		{"somewhere between, with another name in a comment", slices.Concat(bundle(others...), []byte("# GlobalSign Root R46\n"), bundle(ours), bundle(others...)), 2},
 		{"not there", bundle(others...), 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -185,6 +188,22 @@ func TestLikelyRoots(t *testing.T) {
 				t.Errorf("%d handshakes, want %d", n, row.handshake)
 			}
 		})
+	}
+}
+
+// Without comments, the name of a root is read from the certificate.
+func TestLikelyNames(t *testing.T) {
+	for name, want := range map[string]bool{"DigiCert Global Root G2": true, "Starfield Services Root Certificate Authority": true, "DigiCert Trusted Root G4": false, "An Authority": false} {
+		text := base64.StdEncoding.EncodeToString(selfSigned(t, name))
+		for _, line := range []int{64, 76, len(text)} {
+			var lines []byte
+			for part := range slices.Chunk([]byte(text), line) {
+				lines = append(append(lines, part...), '\n')
+			}
+			if got := (entry{base64: lines}).isLikely(); got != want {
+				t.Errorf("%s, with lines of %d: %v", name, line, got)
+			}
+		}
 	}
 }
 
