@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"membercard/shared/goroutine"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -63,8 +64,12 @@ func DuringInit(functions ...func(context.Context)) {
 	defer cancel()
 	var running sync.WaitGroup
 	for _, f := range functions {
-		running.Go(func() { f(ctx) })
+		running.Go(func() {
+			goroutine.GrowStack()
+			f(ctx)
+		})
 	}
+	goroutine.GrowStack() // this goroutine will handle the invocations
 	running.Wait()
 }
 

@@ -44,10 +44,10 @@ func NewClient(accounts Source, upstream *upstream.Client) *Client {
 // at the same time, reads the account and fetches an access token. Requests try again
 // whatever failed.
 func (c *Client) Warm(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { c.upstream.Open(ctx) })
-	both.Go(func() { _, _ = c.use(ctx) })
-	both.Wait()
+	var opening sync.WaitGroup
+	opening.Go(func() { c.upstream.Open(ctx) })
+	_, _ = c.use(ctx)
+	opening.Wait()
 }
 
 // Post calls an operation such as /card/get with a body, which [strictjson.Encode] encodes.

@@ -46,10 +46,10 @@ func NewClient(merchants Source, upstream *upstream.Client) *Client {
 // and, at the same time, reads the merchant and downloads platform certificates if
 // there is no public key. Requests try again whatever failed.
 func (c *Client) Warm(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { c.upstream.Open(ctx) })
-	both.Go(func() { c.ReadKeys(ctx) })
-	both.Wait()
+	var opening sync.WaitGroup
+	opening.Go(func() { c.upstream.Open(ctx) })
+	c.ReadKeys(ctx)
+	opening.Wait()
 }
 
 // ReadKeys is [Client.Warm] for a function that only verifies notifications. It opens a

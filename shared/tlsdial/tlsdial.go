@@ -21,6 +21,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"membercard/shared/goroutine"
 )
 
 // Dialer opens connections with TLS 1.2 or later.
@@ -31,7 +33,10 @@ type Dialer struct {
 // New returns a Dialer that resumes TLS sessions. It starts reading the system's
 // root certificates in the background.
 func New() *Dialer {
-	go system()
+	go func() {
+		goroutine.GrowStack()
+		system()
+	}()
 	return &Dialer{&tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ClientSessionCache: tls.NewLRUClientSessionCache(4),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/goroutine"
 	"membercard/shared/wallclock"
 )
 
@@ -137,6 +138,7 @@ func (c *call) begin(ctx context.Context, endpoint string, hedge bool, outcomes 
 	})
 	go func() {
 		defer cancel()
+		goroutine.GrowStack()
 		answer, err := c.attempt(ctx, endpoint)
 		a.timer.Stop()
 		outcomes <- outcome{a, answer, err, classify(a, answer, err)}
