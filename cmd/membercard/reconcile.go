@@ -11,12 +11,14 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"membercard/shared/brandcard"
 	"membercard/shared/strictjson"
 )
 
@@ -291,23 +293,33 @@ type card struct {
 	CardID         string `json:"card_id"`
 }
 
-// list asks for the cards of an openid, 20 at a time.
+// list asks for the cards of an openid, 20 at a time. In the list of brand cards offset is a
+// position (分页开始位置), in that of merchant cards the number of a page (分页页码).
 func (rc *reconciliation) list(ctx context.Context, kind, openid string) (cards []card, refused string, bad *fault) {
 	path, query := merchantCards+"user/cards", url.Values{"openid": {openid}, "limit": {"20"}}
 	if kind == "brand" {
 		path = brandCards
 		query.Set("brand_id", rc.brandID)
 	}
-	for {
+	for number := 0; ; number++ {
 		var page struct {
 			Data       []card `json:"data"`
 			TotalCount int    `json:"total_count"`
 		}
-		query.Set("offset", strconv.Itoa(len(cards)))
+		offset := number
+		if kind == "brand" {
+			offset = len(cards)
+		}
+		query.Set("offset", strconv.Itoa(offset))
 		if refused, bad = rc.api.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); refused != "" || bad != nil {
 			return nil, refused, bad
 		}
-		if cards = append(cards, page.Data...); len(page.Data) == 0 || len(cards) >= page.TotalCount {
+		for _, c := range page.Data {
+			if !slices.Contains(cards, c) {
+				cards = append(cards, c)
+			}
+		}
+		if len(page.Data) == 0 || len(cards) >= page.TotalCount {
 			return cards, "", nil
 		}
 	}
@@ -316,15 +328,12 @@ func (rc *reconciliation) list(ctx context.Context, kind, openid string) (cards 
 // confirmCard confirms a brand card. If that is refused the card decides, for somebody else
 // may have confirmed it meanwhile.
 func (rc *reconciliation) confirmCard(ctx context.Context, c *card, openid string) (refused string, bad *fault) {
-	path, names := brandCards+"/"+url.PathEscape(c.UserCardCode), map[string]string{"brand_id": rc.brandID, "card_id": c.CardID, "openid": openid}
-	query := url.Values{}
-	for name, value := range names {
-		query.Set(name, value)
-	}
-	names["user_card_confirm_state"] = "CREATE_CARD_SUCCESS"
-	if refused, bad = rc.api.call(ctx, http.MethodPost, path+"/confirm", names, nil); refused != "" {
+	path := brandCards + "/" + url.PathEscape(c.UserCardCode) + "/confirm"
+	body := map[string]string{"brand_id": rc.brandID, "card_id": c.CardID, "openid": openid, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}
+	if refused, bad = rc.api.call(ctx, http.MethodPost, path, body, nil); refused != "" {
+		named := brandcard.Card{UserCardCode: c.UserCardCode, BrandID: rc.brandID, CardID: c.CardID, OpenID: openid}
 		var now card
-		if other, _ := rc.api.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &now); other == "" && now.UserCardState == "EFFECTIVE" {
+		if other, _ := rc.api.call(ctx, http.MethodGet, named.Path(), nil, &now); other == "" && now.UserCardState == brandcard.Effective {
 			return "", nil
 		}
 	}

@@ -79,9 +79,10 @@ func (c *cardsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	want := func(names ...string) bool {
 		return slices.Equal(slices.Sorted(maps.Keys(query)), names)
 	}
-	page := func(states []string, item func(i int) string) {
-		var from int
-		_, _ = fmt.Sscan(query.Get("offset"), &from)
+	page := func(states []string, unit int, item func(i int) string) {
+		var offset int
+		_, _ = fmt.Sscan(query.Get("offset"), &offset)
+		from := offset * unit
 		var items []string
 		for i := from; i < min(from+20, len(states)); i++ {
 			items = append(items, item(i))
@@ -90,7 +91,7 @@ func (c *cardsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if len(items) == 0 {
 			data = ""
 		}
-		say(http.StatusOK, fmt.Sprintf(`{%s"total_count":%d,"offset":%d,"limit":20}`, data, len(states), from))
+		say(http.StatusOK, fmt.Sprintf(`{%s"total_count":%d,"offset":%d,"limit":20}`, data, len(states), offset))
 	}
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	openid := query.Get("openid")
@@ -104,9 +105,9 @@ func (c *cardsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case call == "GET /v3/brand/partner/card-member/user-cards" && want("brand_id", "limit", "offset", "openid"):
-		page(map[string][]string{"1004": c.brand[openid]}[query.Get("brand_id")], func(i int) string { return brandCard(openid, i) })
+		page(map[string][]string{"1004": c.brand[openid]}[query.Get("brand_id")], 1, func(i int) string { return brandCard(openid, i) })
 	case call == "GET /v3/marketing/membercard-open/user/cards" && want("limit", "offset", "openid"):
-		page(c.merchant[openid], func(i int) string { return fmt.Sprintf(`{"card_id":"pm","code":"%s-%d"}`, openid, i) })
+		page(c.merchant[openid], 20, func(i int) string { return fmt.Sprintf(`{"card_id":"pm","code":"%s-%d"}`, openid, i) })
 	case strings.HasPrefix(call, "GET /v3/marketing/membercard-open/cards/pm/codes/") && want():
 		_, _, state := locate(c.merchant, parts[len(parts)-1])
 		say(http.StatusOK, fmt.Sprintf(`{"membership_number":"1","user_card_status":%q}`, *state))
@@ -172,8 +173,8 @@ func TestReconcile(t *testing.T) {
 			tally{Asked: 1, LostMerchant: 1}, "", "line 1: merchant card pm NOT_ACTIVATE: lost\n"},
 		{"without a brand, merchant cards only", "a\n", map[string][]string{"a": {lost}}, map[string][]string{"a": {member}}, nil, "",
 			tally{Asked: 1, Members: 1}, "", ""},
-		{"every page is asked for", "a\n", map[string][]string{"a": append(many(member, 40), lost)}, map[string][]string{"a": many("EXPIRE", 21)}, nil, "--brand-id 1004",
-			tally{Asked: 1, Members: 1, LostBrand: 1}, "found lost", "line 1: brand card pb UNACTIVATED: lost\n"},
+		{"every page is asked for", "a\n", map[string][]string{"a": append(many(member, 40), lost)}, map[string][]string{"a": append(many("EXPIRE", 20), "NOT_ACTIVATE")}, nil, "--brand-id 1004",
+			tally{Asked: 1, Members: 1, LostBrand: 1, LostMerchant: 1}, "found lost", "line 1: brand card pb UNACTIVATED: lost\nline 1: merchant card pm NOT_ACTIVATE: lost\n"},
 		{"an openid is asked for once, with its first line", "\ufeffopenid\r\n\r\n a \r\nb\r\na\r\n", map[string][]string{"a": {lost}}, nil, nil, "--brand-id 1004",
 			tally{Asked: 2, LostBrand: 1}, "found lost", "line 3: brand card pb UNACTIVATED: lost\n"},
 		{"a refusal has its code, and the others are asked for", "a\nb\n", map[string][]string{"b": {member}}, nil, map[string][]string{query: {`400 {"code":"PARAM_ERROR","message":"openid a"}`}}, "--brand-id 1004",

@@ -2,6 +2,8 @@
 package brandcard
 
 import (
+	"net/url"
+
 	"membercard/shared/gateway"
 	"membercard/shared/strictjson"
 )
@@ -9,7 +11,7 @@ import (
 // Effective is the user_card_state of a member's card.
 const Effective = "EFFECTIVE"
 
-// Card names a user's brand card. All fields are required, and have been validated.
+// Card names a user's brand card. All fields are required.
 type Card struct{ UserCardCode, BrandID, CardID, OpenID string }
 
 // Path returns the path and query of the operation that returns the card
@@ -17,7 +19,7 @@ type Card struct{ UserCardCode, BrandID, CardID, OpenID string }
 // a second per merchant number.
 func (c Card) Path() string {
 	query := gateway.Query{"brand_id": c.BrandID, "card_id": c.CardID, "openid": c.OpenID}
-	return "/v3/brand/partner/card-member/user-cards/" + c.UserCardCode + query.Encode()
+	return "/v3/brand/partner/card-member/user-cards/" + url.PathEscape(c.UserCardCode) + query.Encode()
 }
 
 // State returns the user_card_state of an answer to that operation: UNACTIVATED, EFFECTIVE,
