@@ -130,18 +130,23 @@ func TestCheckDeployment(t *testing.T) {
 
 // A notification is asked for, and arrives; or something on its way is broken.
 func TestCheckDeploymentNotifies(t *testing.T) {
-	const name = "a notification of WeChat Pay is on the event bus"
-	s := sharedStack(t)
-	local := says(t, s, nil)
+	const name, unsigned = "a notification of WeChat Pay is on the event bus", "a notification without WeChat Pay's signature is refused"
 	for _, row := range []struct {
-		name  string
-		fault *aws.Fault // of EventBridge
-		cause string
+		name   string
+		suffix string     // NotificationPathSuffix
+		fault  *aws.Fault // of EventBridge
+		cause  string
 	}{
-		{"it arrives", nil, ""},
-		{"the bus takes nothing", &aws.Fault{Status: 500, Code: "InternalFailure"}, "it has not come within"},
+		{"it arrives", "", nil, ""},
+		{"it arrives at a path that nobody guesses", "/9yUx0123456789ab", nil, ""},
+		{"the bus takes nothing", "", &aws.Fault{Status: 500, Code: "InternalFailure"}, "it has not come within"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			s := sharedStack(t)
+			if row.suffix != "" {
+				s = ownStack(t, stack.Config{Plan: "../../local/plan.json", Parameters: map[string]string{"NotificationPathSuffix": row.suffix}})
+			}
+			local := says(t, s, nil)
 			s.Events.Fail(row.fault)
 			defer s.Events.Fail(nil)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -151,6 +156,9 @@ func TestCheckDeploymentNotifies(t *testing.T) {
 			var r report
 			if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
 				t.Fatal(err, out.String(), errs.String())
+			}
+			if !slices.ContainsFunc(r.Steps, func(s step) bool { return s.Name == unsigned && s.OK }) {
+				t.Errorf("not: %s: %s", unsigned, out.String())
 			}
 			i := slices.IndexFunc(r.Steps, func(s step) bool { return s.Name == name })
 			if i < 0 || r.Steps[i].OK != (row.fault == nil) || !strings.Contains(r.Steps[i].Cause, row.cause) {
@@ -182,6 +190,7 @@ func TestRoutesAreTheTemplates(t *testing.T) {
 	}
 	slices.Sort(protected)
 	slices.Sort(table)
+	notifications := (&deployment{}).notifications()
 	if !slices.Equal(protected, table) || !slices.Equal(open, []string{fmt.Sprint(notifications.function, " ", notifications.method, " ", notifications.path)}) {
 		t.Errorf("the template has %q and, open, %q; the table has %q", protected, open, table)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -35,8 +36,15 @@ var routes = []route{
 	{"CardExtFunction", "POST", "/card/ext"},
 }
 
-// notifications is the route that everybody may call; a signature of WeChat Pay decides.
-var notifications = route{"CardEventsFunction", "POST", "/wechatpay/notifications"}
+// notifications returns the route that everybody may call; a signature of WeChat Pay
+// decides. It may have a NotificationPathSuffix.
+func (d *deployment) notifications() route {
+	path := "/wechatpay/notifications"
+	if u, err := url.Parse(d.outputs["NotificationUrl"]); err == nil && u.Path != "" {
+		path = u.Path
+	}
+	return route{"CardEventsFunction", "POST", path}
+}
 
 // checkRoutes checks that no route answers a request without credentials, that
 // notifications that are not signed are refused, and the clock.
@@ -70,6 +78,7 @@ func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
 		case refused == asked && asked > 0:
 			r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("%d of %d", refused, asked)})
 		}
+		notifications := d.notifications()
 		if d.resources[notifications.function] == "" {
 			return
 		}

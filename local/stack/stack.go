@@ -64,9 +64,6 @@ const (
 	jwtAudience = "membercard"
 )
 
-// notifications is the path of the route for WeChat Pay's notifications.
-const notifications = "/wechatpay/notifications"
-
 // Project is the project with its functions built for this machine.
 type Project struct {
 	root     string
@@ -234,6 +231,9 @@ func (s *Stack) useURL() {
 			f.Environment[name] = strings.ReplaceAll(value, inAWS, s.URL)
 		}
 	}
+	if s.WeChatPay != nil {
+		s.WeChatPay.NotifyAt(s.deployed.Outputs["NotificationUrl"])
+	}
 }
 
 // startSandboxes starts a sandbox in place of each service that cfg has no secret for,
@@ -248,7 +248,6 @@ func (s *Stack) startSandboxes(cfg *Config) (err error) {
 		if cfg.Keys == wechatpay.Certificates {
 			s.WeChatPay.SignWith(cfg.Keys)
 		}
-		s.WeChatPay.NotifyAt(s.URL + notifications)
 		if s.Guard.Token != "" { // the account is real, this sandbox is not
 			s.WeChatPay.NotifyWith(http.Header{guard.TokenHeader: {s.Guard.Token}})
 		}
