@@ -60,15 +60,11 @@ type Route struct {
 
 // New returns the API with the given routes. Literal segments take precedence over
 // parameters, and parameters over greedy ones. If cors is not nil, the gateway answers
-// preflight requests for all paths and replaces the CORS headers of functions. New panics
-// if a key is not of the form "METHOD /path".
+// preflight requests for all paths and replaces the CORS headers of functions.
 func New(routes []Route, cors *template.CORS) http.Handler {
 	g := &gateway{cors: cors, timeout: integrationTimeout}
 	for _, r := range routes {
-		method, path, ok := strings.Cut(r.Key, " ")
-		if !ok || method == "" || !strings.HasPrefix(path, "/") {
-			panic("apigateway: route key " + strconv.Quote(r.Key) + " is not of the form METHOD /path")
-		}
+		method, path, _ := strings.Cut(r.Key, " ")
 		limiter := rate.NewLimiter(rate.Inf, 0)
 		if r.Throttling != nil {
 			limiter = rate.NewLimiter(rate.Limit(r.Throttling.Rate), r.Throttling.Burst)
@@ -152,7 +148,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			preflight(w, r, g.cors)
 			return
 		}
-		w = newCORSWriter(w, r, g.cors)
+		w = &corsWriter{w, r.Header.Get("Origin"), g.cors}
 	}
 	for _, route := range g.routes {
 		params, ok := Match(route.path, decodedPath(r))
@@ -293,21 +289,17 @@ func isText(contentType string) bool {
 	return strings.HasPrefix(mediaType, "text/")
 }
 
-// respond answers with a function's response.
+// respond answers with a function's response, which must have a status code.
 func respond(w http.ResponseWriter, payload []byte) {
-	res, ok := infer(payload)
-	if !ok || res.StatusCode < 200 || res.StatusCode > 599 {
+	var res events.APIGatewayV2HTTPResponse
+	err := json.Unmarshal(payload, &res)
+	body := []byte(res.Body)
+	if err == nil && res.IsBase64Encoded {
+		body, err = base64.StdEncoding.DecodeString(res.Body)
+	}
+	if err != nil || res.StatusCode < 200 || res.StatusCode > 599 {
 		message(w, http.StatusInternalServerError, "Internal Server Error")
 		return
-	}
-	body := []byte(res.Body)
-	if res.IsBase64Encoded {
-		decoded, err := base64.StdEncoding.DecodeString(res.Body)
-		if err != nil {
-			message(w, http.StatusInternalServerError, "Internal Server Error")
-			return
-		}
-		body = decoded
 	}
 	header := w.Header()
 	if len(body) > 0 {
@@ -319,27 +311,6 @@ func respond(w http.ResponseWriter, payload []byte) {
 	header.Del("Content-Length") // computed from the body
 	w.WriteHeader(res.StatusCode)
 	_, _ = w.Write(body) // fails only if the client closed the connection
-}
-
-// infer reads a response of format 2.0. JSON without a status code becomes the body of a
-// 200; a string is unquoted.
-func infer(payload []byte) (res events.APIGatewayV2HTTPResponse, ok bool) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &fields); err == nil && fields["statusCode"] != nil {
-		err := json.Unmarshal(payload, &res)
-		return res, err == nil
-	}
-	if !json.Valid(payload) {
-		return res, false
-	}
-	var text string
-	if err := json.Unmarshal(payload, &text); err != nil {
-		text = string(payload)
-	}
-	res.StatusCode = http.StatusOK
-	res.Headers = map[string]string{"Content-Type": "application/json"}
-	res.Body = text
-	return res, true
 }
 
 // message answers with an error of the gateway.

@@ -230,7 +230,7 @@ func TestClaims(t *testing.T) {
 // ask returns a Lambda authorizer with a real function of one instance.
 func ask(t *testing.T, ttl time.Duration, source ...string) *lambdaAuthorizer {
 	t.Helper()
-	f, err := lambda.New(lambda.Config{Name: "authorizer", Binary: authorizerBinary, Timeout: time.Minute, MaxInstances: 1})
+	f, err := lambda.New(lambda.Config{Name: "authorizer", Binary: binary(t), Timeout: time.Minute, MaxInstances: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

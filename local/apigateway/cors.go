@@ -20,9 +20,9 @@ func isPreflight(r *http.Request) bool {
 // preflight answers a preflight request. The answer has CORS headers only if r's origin
 // and method are allowed.
 func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
-	method := r.Header.Get("Access-Control-Request-Method")
-	if origin := allowedOrigin(r, cors); origin != "" && (slices.Contains(cors.AllowMethods, method) || slices.Contains(cors.AllowMethods, "*")) {
-		allow(w.Header(), origin, cors)
+	origin := r.Header.Get("Origin")
+	if slices.Contains(cors.AllowOrigins, origin) && slices.Contains(cors.AllowMethods, r.Header.Get("Access-Control-Request-Method")) {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
 		setList(w.Header(), "Access-Control-Allow-Methods", cors.AllowMethods)
 		setList(w.Header(), "Access-Control-Allow-Headers", cors.AllowHeaders)
 		if cors.MaxAge > 0 {
@@ -30,31 +30,6 @@ func preflight(w http.ResponseWriter, r *http.Request, cors *template.CORS) {
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// allowedOrigin returns the value of Access-Control-Allow-Origin: r's origin, *, or "" if
-// the origin is not allowed.
-func allowedOrigin(r *http.Request, cors *template.CORS) string {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return ""
-	}
-	for _, allowed := range cors.AllowOrigins {
-		if allowed == "*" || allowed == origin {
-			return allowed
-		}
-		if scheme, ok := strings.CutSuffix(allowed, "://*"); ok && strings.HasPrefix(origin, scheme+"://") {
-			return origin
-		}
-	}
-	return ""
-}
-
-func allow(header http.Header, origin string, cors *template.CORS) {
-	header.Set("Access-Control-Allow-Origin", origin)
-	if cors.AllowCredentials {
-		header.Set("Access-Control-Allow-Credentials", "true")
-	}
 }
 
 func setList(header http.Header, name string, values []string) {
@@ -66,12 +41,8 @@ func setList(header http.Header, name string, values []string) {
 // A corsWriter replaces the CORS headers of a response with the gateway's.
 type corsWriter struct {
 	http.ResponseWriter
-	origin string // as allowedOrigin returns it
+	origin string // of the request
 	cors   *template.CORS
-}
-
-func newCORSWriter(w http.ResponseWriter, r *http.Request, cors *template.CORS) *corsWriter {
-	return &corsWriter{w, allowedOrigin(r, cors), cors}
 }
 
 func (w *corsWriter) WriteHeader(status int) {
@@ -81,8 +52,8 @@ func (w *corsWriter) WriteHeader(status int) {
 			delete(header, name)
 		}
 	}
-	if w.origin != "" {
-		allow(header, w.origin, w.cors)
+	if slices.Contains(w.cors.AllowOrigins, w.origin) {
+		header.Set("Access-Control-Allow-Origin", w.origin)
 		setList(header, "Access-Control-Expose-Headers", w.cors.ExposeHeaders)
 	}
 	w.ResponseWriter.WriteHeader(status)

@@ -38,8 +38,6 @@ func TestPreflight(t *testing.T) {
 	whole := map[string]string{
 		"Allow-Origin": shop, "Allow-Methods": "POST,PUT", "Allow-Headers": "authorization,content-type", "Max-Age": "3600",
 	}
-	anybody := &template.CORS{AllowOrigins: []string{"*"}, AllowMethods: []string{"*"}}
-	secure := &template.CORS{AllowOrigins: []string{"https://*"}, AllowMethods: []string{"POST"}, AllowCredentials: true}
 	tests := []struct {
 		name                 string
 		cors                 *template.CORS
@@ -56,10 +54,6 @@ func TestPreflight(t *testing.T) {
 		{"method not allowed", strict(), "/a", shop, "DELETE", 204, nil},
 		{"no origin", strict(), "/a", "", "POST", 404, nil},
 		{"no method", strict(), "/a", shop, "", 404, map[string]string{"Allow-Origin": shop, "Expose-Headers": "retry-after,x-id"}},
-		{"anybody", anybody, "/a", evil, "DELETE", 204, map[string]string{"Allow-Origin": "*", "Allow-Methods": "*"}},
-		{"any origin of a scheme", secure, "/a", evil, "POST", 204,
-			map[string]string{"Allow-Origin": evil, "Allow-Methods": "POST", "Allow-Credentials": "true"}},
-		{"none of a scheme", secure, "/a", "http://a.example.com", "POST", 204, nil},
 		{"no CORS", nil, "/a", shop, "POST", 404, nil},
 	}
 	for _, test := range tests {
@@ -121,9 +115,6 @@ func TestCORS(t *testing.T) {
 		{"404", strict(), "POST", "/x", shop, "", 404, marked},
 		{"method not allowed", strict(), "GET", "/", shop, "", 404, marked},
 		{"500", strict(), "POST", "/", shop, `{"do":"error"}`, 500, marked},
-		{"anybody", &template.CORS{AllowOrigins: []string{"*"}}, "POST", "/", evil, answer(`{"statusCode":200}`), 200, map[string]string{"Allow-Origin": "*"}},
-		{"credentials", &template.CORS{AllowOrigins: []string{evil}, AllowCredentials: true}, "POST", "/", evil, answer(`{"statusCode":200}`), 200,
-			map[string]string{"Allow-Origin": evil, "Allow-Credentials": "true"}},
 		{"nothing configured", &template.CORS{}, "POST", "/", shop, answer(`{"statusCode":200}`), 200, nil},
 	}
 	for _, test := range tests {

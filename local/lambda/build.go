@@ -35,16 +35,12 @@ func Build(ctx context.Context, root, outDir string, folders []string, flags ...
 	args = append(args, flags...)
 	args = append(args, "-o", outDir+string(filepath.Separator))
 	binaries := make(map[string]string)
-	folderOf := make(map[string]string)
 	for _, folder := range folders {
 		binary := filepath.Join(outDir, path.Base(folder))
 		if runtime.GOOS == "windows" {
 			binary += ".exe"
 		}
-		if other, ok := folderOf[binary]; ok {
-			return nil, fmt.Errorf("lambda: build: %s and %s have the same name", other, folder)
-		}
-		folderOf[binary], binaries[folder] = folder, binary
+		binaries[folder] = binary
 		args = append(args, "./"+folder)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)

@@ -19,8 +19,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"membercard/local/uuid"
 )
 
 const (
@@ -140,11 +138,11 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) 
 // Start starts an idle instance, as provisioned concurrency does, and returns its process
 // ID when it is initialized. If initialization fails, the error is a [*FunctionError].
 func (f *Function) Start(ctx context.Context) (pid int, err error) {
-	inst, _, err := f.acquire(provisioned)
+	inst, _, err := f.acquire(true)
 	if err != nil {
 		return 0, err
 	}
-	if err := f.initialize(ctx, inst, uuid.New()); err != nil {
+	if err := f.initialize(ctx, inst, ""); err != nil {
 		return 0, err
 	}
 	f.release(inst)
@@ -187,14 +185,14 @@ func (f *Function) begin(work func()) bool {
 }
 
 // acquire takes the most recently used idle instance, or starts a new one. It always
-// starts one if kind is provisioned.
-func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err error) {
+// starts one if fresh is set.
+func (f *Function) acquire(fresh bool) (inst *instance, cold bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return nil, false, ErrClosed
 	}
-	if last := len(f.idle) - 1; last >= 0 && kind == onDemand {
+	if last := len(f.idle) - 1; last >= 0 && !fresh {
 		inst, f.idle = f.idle[last], f.idle[:last]
 		return inst, false, nil
 	}
@@ -202,7 +200,7 @@ func (f *Function) acquire(kind initialization) (inst *instance, cold bool, err 
 		return nil, false, ErrThrottled
 	}
 	// Start the process under the lock, so that Close finds it.
-	inst, err = start(f, kind)
+	inst, err = start(f)
 	if err != nil {
 		return nil, true, &FunctionError{"Runtime.InvalidEntrypoint", err.Error()}
 	}
@@ -249,9 +247,6 @@ func (f *Function) initialize(ctx context.Context, inst *instance, requestID str
 	if err := f.errIfClosed(); err != nil {
 		return err
 	}
-	if err := inst.initError(); err != nil {
-		return err
-	}
 	return inst.exitError(requestID)
 }
 
@@ -260,7 +255,7 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 	inv := newInvocation(f.cfg, payload)
 	for {
 		res := &Result{RequestID: inv.id}
-		inst, cold, err := f.acquire(onDemand)
+		inst, cold, err := f.acquire(false)
 		if inst != nil {
 			res.PID = inst.pid()
 		}

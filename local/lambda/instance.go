@@ -18,14 +18,6 @@ import (
 	"membercard/local/guard"
 )
 
-// An initialization is a value of AWS_LAMBDA_INITIALIZATION_TYPE.
-type initialization string
-
-const (
-	onDemand    initialization = "on-demand"
-	provisioned initialization = "provisioned-concurrency"
-)
-
 type instance struct {
 	cmd    *exec.Cmd
 	server *http.Server
@@ -35,14 +27,13 @@ type instance struct {
 	work   chan *invocation // received by serveNext
 	exited chan struct{}    // closed when the process has ended and is not in the pool
 
-	mu      sync.Mutex // guards the fields below and the answer of current
-	started bool       // ready is closed
-	failure *FunctionError
+	mu      sync.Mutex  // guards the fields below and the answer of current
+	started bool        // ready is closed
 	current *invocation // in progress, until the runtime requests the next event
 }
 
 // start starts a process of f.
-func start(f *Function, kind initialization) (*instance, error) {
+func start(f *Function) (*instance, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -58,14 +49,14 @@ func start(f *Function, kind initialization) (*instance, error) {
 		Path:        f.cfg.Binary,
 		Args:        []string{f.cfg.Binary},
 		Dir:         filepath.Dir(f.cfg.Binary),
-		Env:         environment(f.cfg, listener.Addr().String(), kind),
+		Env:         environment(f.cfg, listener.Addr().String()),
 		Stdout:      inst.output,
 		Stderr:      inst.output,
 		SysProcAttr: ownGroup(),
 		// A child process of the function could keep its output open.
 		WaitDelay: time.Second,
 	}
-	f.logInitStart(kind)
+	f.logInitStart()
 	if err := inst.cmd.Start(); err != nil {
 		listener.Close()
 		return nil, err
@@ -96,16 +87,6 @@ func (inst *instance) exitError(requestID string) *FunctionError {
 		how = "Runtime exited with error: " + state.String()
 	}
 	return &FunctionError{"Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: %s", requestID, how)}
-}
-
-// initError returns the initialization error that the runtime reported, or nil.
-func (inst *instance) initError() error {
-	inst.mu.Lock()
-	defer inst.mu.Unlock()
-	if inst.failure == nil {
-		return nil
-	}
-	return inst.failure
 }
 
 // answer returns the runtime's answer to inv, or nil.

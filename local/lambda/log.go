@@ -58,13 +58,8 @@ func (f *Function) platform(event string, record map[string]any) {
 	_, _ = f.log.Write(append(line, '\n'))
 }
 
-func (f *Function) logInitStart(kind initialization) {
-	f.platform("platform.initStart", map[string]any{
-		"functionName":       f.cfg.Name,
-		"functionVersion":    "$LATEST",
-		"initializationType": kind,
-		"phase":              "init",
-	})
+func (f *Function) logInitStart() {
+	f.platform("platform.initStart", map[string]any{"functionName": f.cfg.Name, "functionVersion": "$LATEST"})
 }
 
 func (f *Function) logStart(inv *invocation) {

@@ -87,8 +87,7 @@ type Authorizer struct {
 type CORS struct {
 	AllowOrigins, AllowMethods, AllowHeaders, ExposeHeaders []string
 
-	MaxAge           Number // s; 0 if it is not set
-	AllowCredentials bool
+	MaxAge Number // s; 0 if it is not set
 }
 
 // A Queue is a standard queue of SQS. Its name is its logical ID.
