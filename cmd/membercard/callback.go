@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,11 @@ func (a *app) callbackGet() *cobra.Command {
 			case err != nil:
 				r.add(failedCall(name, err))
 			case current == "":
-				r.fail(name, faultf("membercard callback set https://…/wechatpay/notifications"+a.read(&from)+a.where(), "none is set: no event of a merchant card is sent"))
+				url := " https://…/wechatpay/notifications"
+				if a.local != nil {
+					url = "" // its own
+				}
+				r.fail(name, faultf("membercard callback set"+url+a.read(&from)+a.where(), "none is set: no event of a merchant card is sent"))
 			default:
 				r.NotifyURL = current
 				r.add(step{Name: name, OK: true, Detail: current})
@@ -43,10 +48,19 @@ func (a *app) callbackGet() *cobra.Command {
 func (a *app) callbackSet() *cobra.Command {
 	var from source
 	var to string
-	cmd := command("set URL", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
-		ofLocal := a.local != nil && to == a.local.Outputs["NotificationUrl"] // which may be in the clear
-		if bad := notifyURL(to); bad != nil && !ofLocal {
+	cmd := command("set [URL]", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
+		own := ""
+		if a.local != nil {
+			own = a.local.Outputs["NotificationUrl"] // which may be in the clear
+		}
+		if to = cmp.Or(to, own); to == "" {
+			return usagef("callback set needs the URL; only a local stack has its own")
+		}
+		if bad := notifyURL(to); bad != nil && to != own {
 			r := &report{}
+			if own != "" {
+				bad.cure = "leave the URL out: this stack has its own"
+			}
 			r.fail("URL", bad)
 			return a.print(a.out, r)
 		}
@@ -71,8 +85,8 @@ func (a *app) callbackSet() *cobra.Command {
 			r.add(step{Name: "callback URL set", OK: true, Detail: detail})
 		})
 	})
-	cmd.Args = arguments(1)
-	cmd.PreRun = func(_ *cobra.Command, args []string) { to = args[0] }
+	cmd.Args = arguments(0, 1)
+	cmd.PreRun = func(_ *cobra.Command, args []string) { to = strings.Join(args, "") }
 	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
     --secret-id membercard/merchant`
 	return from.flags(cmd)

@@ -15,7 +15,7 @@ func TestCallback(t *testing.T) {
 	callback := func(args ...string) outcome {
 		return tool(t, append([]string{"callback", "--json", local, "--file", secret}, args...)...)
 	}
-	if s := callback("get").requireFailed(t, "callback URL"); !strings.Contains(s.Cure, "membercard callback set https://") {
+	if s := callback("get").requireFailed(t, "callback URL"); !strings.Contains(s.Cure, "membercard callback set --file ") {
 		t.Errorf("%+v", s)
 	}
 	for _, row := range []struct{ url, detail string }{{first, first}, {second, second + " (before: " + first + ")"}, {second, second}} {

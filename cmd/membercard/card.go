@@ -83,8 +83,8 @@ func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	}
 	if story.Missing != "" {
 		cure := "read the log of go run ./local"
-		if own := a.local.Outputs["NotificationUrl"]; unanswered && kind == "merchant" && own != "" {
-			cure = "have the sandbox notify this stack: membercard callback set " + quote(own) + a.where()
+		if unanswered && kind == "merchant" && a.local.Outputs["NotificationUrl"] != "" {
+			cure = "have the sandbox notify this stack: membercard callback set" + a.where()
 		}
 		r.fail(name, faultf(cure, "the card is not EFFECTIVE: %s", story.Missing))
 		return

@@ -264,9 +264,9 @@ func (a *app) checkSync(ctx context.Context, r *report, d *deployment) {
 	case bad != nil:
 		r.fail(name, bad)
 	case s.Error != nil && s.Error.Code == "PLAN_UNREADABLE":
-		r.fail(name, faultf("membercard plan put FILE --at "+d.outputs["CardPlan"]+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
+		r.fail(name, faultf("membercard plan put FILE --at "+d.outputs["CardPlan"]+a.where()+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
 	case s.Error != nil:
-		r.fail(name, faultf("membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"], "%s: %s", s.Error.Code, s.Error.Message))
+		r.fail(name, faultf("membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"]+a.where(), "%s: %s", s.Error.Code, s.Error.Message))
 	default:
 		r.addDryRun(name, s)
 		// A card that differs is no fault: it did not have a sync yet, or a campaign has

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type console struct {
 	// What is a terminal.
 	inIsTerminal, outIsTerminal, errIsTerminal bool
 
+	self     string                                         // the tool, as it is run: membercard or ./membercard
 	colour   bool                                           // on out
 	json     bool                                           // --json
 	password func(context.Context) (line []byte, err error) // reads a line from the terminal without echo
@@ -47,12 +49,30 @@ func (o *output) Write(text []byte) (n int, err error) {
 func newConsole() *console {
 	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 	c := &console{
-		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		self: invoked(os.Args[0]), in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		inIsTerminal: isTerminal(os.Stdin), outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
 		password: func(ctx context.Context) ([]byte, error) { return readPassword(ctx, int(os.Stdin.Fd())) },
 	}
 	c.colour = c.outIsTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return c
+}
+
+// invoked is how a program is run again that was run by a name or path.
+func invoked(name string) string {
+	if strings.Contains(name, "go-build") { // by go run, from where it was built
+		return "go run ./cmd/membercard"
+	}
+	return quote(name)
+}
+
+var aCommand = regexp.MustCompile(`(^|[^./])membercard ((secret|check|callback|token|card|events|rotate|local|plan|reconcile) )`)
+
+// typed is a text whose commands are run as the tool itself was run.
+func (c *console) typed(text string) string {
+	if c.self == "" {
+		return text
+	}
+	return aCommand.ReplaceAllString(text, "${1}"+strings.ReplaceAll(c.self, "$", "$$")+" $2")
 }
 
 // readPassword reads a line from a terminal without echo. If ctx ends, by Ctrl-C, it
@@ -216,6 +236,11 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func (c *console) print(w io.Writer, r *report) error {
 	failed := r.failed()
 	r.OK = failed == 0
+	for i := range r.Steps {
+		for _, text := range []*string{&r.Steps[i].Skipped, &r.Steps[i].Warning, &r.Steps[i].Cause, &r.Steps[i].Cure} {
+			*text = c.typed(*text)
+		}
+	}
 	if c.json {
 		text, err := strictjson.Encode(r)
 		if err != nil {
@@ -228,7 +253,7 @@ func (c *console) print(w io.Writer, r *report) error {
 			s.print(w, colour)
 		}
 		for _, line := range r.after {
-			fmt.Fprintln(w, line)
+			fmt.Fprintln(w, c.typed(line))
 		}
 		if failed > 0 {
 			fmt.Fprintf(w, "%d of %d failed\n", failed, len(r.Steps))
@@ -270,8 +295,9 @@ func (s *step) print(w io.Writer, colour bool) {
 // printError prints an error that no report has.
 func (c *console) printError(err error) {
 	f := asFault(err)
+	cure := c.typed(f.cure)
 	if c.json {
-		members := map[string]string{"cause": f.cause, "cure": f.cure}
+		members := map[string]string{"cause": f.cause, "cure": cure}
 		if f.requestID != "" {
 			members["request_id"] = f.requestID
 		}
@@ -280,8 +306,8 @@ func (c *console) printError(err error) {
 		return
 	}
 	fmt.Fprintln(c.err, "membercard:", f.cause)
-	if f.cure != "" {
-		fmt.Fprintln(c.err, "cure:", f.cure)
+	if cure != "" {
+		fmt.Fprintln(c.err, "cure:", cure)
 	}
 	if f.requestID != "" {
 		fmt.Fprintln(c.err, "request_id:", f.requestID)

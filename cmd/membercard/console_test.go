@@ -487,6 +487,37 @@ func TestAPipeThatIsClosed(t *testing.T) {
 	}
 }
 
+// The commands that are printed are those that work where the tool was run.
+func TestCommandsAreWrittenAsTheToolWasRun(t *testing.T) {
+	for name, self := range map[string]string{
+		"membercard": "membercard", "./membercard": "./membercard", "/opt/my tools/membercard": "'/opt/my tools/membercard'",
+		"/tmp/go-build123/b001/exe/membercard": "go run ./cmd/membercard",
+	} {
+		if got := invoked(name); got != self {
+			t.Errorf("%s is run as %s", name, got)
+		}
+	}
+	missing := write(t, "secret.json", "{}")
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"check", "merchant", "--file", missing}, "cure: make it anew: ./membercard secret merchant --cert"},
+		{[]string{"check", "merchant", "--json", "--file", missing}, "make it anew: ./membercard secret merchant --cert"},
+		{[]string{"check", "merchant"}, "--secret-id or --file is needed\ncure: ./membercard check merchant --help lists what there is"},
+		{[]string{"check", "merchant", "--secret-id", "membercard/none", local}, "put it there: ./membercard secret … --put membercard/none"},
+		{[]string{"local", "files", t.TempDir(), local}, "\n./membercard token merchant --card-id"},
+		{[]string{"reconcile", "--help"}, "\n  ./membercard reconcile openids.txt --brand-id 1004"},
+		{[]string{"plan", "put", "--help"}, "Usage:\n  ./membercard plan put FILE"},
+	} {
+		var out strings.Builder
+		run(t.Context(), row.args, &console{self: "./membercard", in: strings.NewReader(""), out: &out, err: &out})
+		if !strings.Contains(out.String(), row.want) || strings.Contains(out.String(), " membercard check") {
+			t.Errorf("%q printed\n%s", row.args, out.String())
+		}
+	}
+}
+
 // A card that is not opened because WeChat Pay sends its events elsewhere. The story is
 // one of the local stack, which takes a minute for it.
 func TestACardWhoseEventsGoElsewhere(t *testing.T) {
@@ -502,7 +533,7 @@ func TestACardWhoseEventsGoElsewhere(t *testing.T) {
 		return discovery.Stack{API: stack.URL, AWS: manager.discovery(), CA: string(pay.CA()), Outputs: map[string]string{"NotificationUrl": own}}
 	})()
 	o := tool(t, "card", "open", "merchant", "--json", "--local="+stack.URL)
-	if s := o.requireFailed(t, "card"); s.Cure != "have the sandbox notify this stack: membercard callback set "+own+" --local="+stack.URL {
+	if s := o.requireFailed(t, "card"); s.Cure != "have the sandbox notify this stack: membercard callback set --local="+stack.URL {
 		t.Errorf("%+v", s)
 	}
 	if r := o.report(t); r.Steps[1].Warning != "nothing answered it" || r.Steps[0].Warning != "" {

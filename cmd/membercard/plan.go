@@ -29,9 +29,10 @@ type planPlace struct {
 	bucket, key string
 
 	deployment *deployment // nil with a URI
+	flags      string      // that lead to it
 }
 
-func (p *planPlace) flags(cmd *cobra.Command) *cobra.Command {
+func (p *planPlace) addFlags(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().StringVar(&p.uri, "at", "", "`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan")
 	stackFlag(cmd, &p.stack)
 	cmd.MarkFlagsMutuallyExclusive("at", "stack")
@@ -63,6 +64,9 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	}
 	rest, ok := strings.CutPrefix(p.uri, "s3://")
 	p.bucket, p.key, _ = strings.Cut(rest, "/")
+	if p.flags = " --at " + quote(p.uri) + a.where(); p.deployment != nil && a.local == nil {
+		p.flags = " --stack " + quote(p.stack) + a.where()
+	}
 	if !ok || p.bucket == "" || p.key == "" {
 		return usagef("--at: %q is not of the form s3://bucket/key", p.uri)
 	}
@@ -73,7 +77,7 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 func withFile(use, short string, f func(ctx context.Context, path string) error) *cobra.Command {
 	var path string
 	cmd := command(use, short, func(ctx context.Context) error { return f(ctx, path) })
-	cmd.Args = arguments(1)
+	cmd.Args = arguments(1, 1)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { path = args[0] }
 	return cmd
 }
@@ -117,7 +121,7 @@ compares it with the cards as WeChat has them (a dry run), and what it would cha
 listed: campaigns that are not active yet change nothing. Nothing is changed.`
 	cmd.Example = `  membercard plan diff plan.json --stack membercard-production --svg campaigns.svg`
 	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line of the campaigns to this `FILE`, as SVG")
-	return at.flags(cmd)
+	return at.addFlags(cmd)
 }
 
 // compareCards has the deployed card-sync compare a plan with the cards.
@@ -166,7 +170,7 @@ force already, nothing is written. The version before is kept (membercard plan
 rollback). card-sync applies the new plan as soon as S3 tells of it.
 
 It needs permission for ` + planActions + `.`
-	return at.flags(cmd)
+	return at.addFlags(cmd)
 }
 
 func (a *app) planHistory() *cobra.Command {
@@ -193,7 +197,7 @@ func (a *app) planHistory() *cobra.Command {
 		}
 		return a.print(a.out, r)
 	})
-	return at.flags(cmd)
+	return at.addFlags(cmd)
 }
 
 func (a *app) planRollback() *cobra.Command {
@@ -213,7 +217,7 @@ rolled back.
 
 It needs permission for ` + planActions + `.`
 	cmd.Flags().StringVar(&id, "version", "", "`ID` of the version (default: the one before the one in force)")
-	return at.flags(cmd)
+	return at.addFlags(cmd)
 }
 
 func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string) {
@@ -229,7 +233,7 @@ func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string)
 		case !versions[0].Current: // it was deleted
 			id = versions[0].ID
 		case len(versions) < 2:
-			bad = faultf("membercard plan history --at "+at.uri, "there is no version before the one in force")
+			bad = faultf("membercard plan history"+at.flags, "there is no version before the one in force")
 		default:
 			id = versions[1].ID
 		}
@@ -456,7 +460,7 @@ func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (v
 		return nil, s3Fault(err, at)
 	}
 	if len(versions) == 0 {
-		return nil, faultf("membercard plan put FILE --at "+at.uri, "there is no plan at %s yet", at.uri)
+		return nil, faultf("membercard plan put FILE"+at.flags, "there is no plan at %s yet", at.uri)
 	}
 	return versions, nil
 }
@@ -469,13 +473,13 @@ func s3Fault(err error, at *planPlace) *fault {
 	}
 	switch code {
 	case "NoSuchKey":
-		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE --at " + at.uri, missing: true}
+		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE" + at.flags, missing: true}
 	case "NoSuchBucket":
 		return faultf("copy the stack's output CardPlan: aws cloudformation describe-stacks --query 'Stacks[].Outputs'", "there is no bucket %s", at.bucket)
 	case "NoSuchVersion", "InvalidArgument":
-		return faultf("membercard plan history --at "+at.uri, "there is no such version of the plan")
+		return faultf("membercard plan history"+at.flags, "there is no such version of the plan")
 	case "PreconditionFailed", "ConditionalRequestConflict":
-		return faultf("membercard plan diff FILE --at "+at.uri+", and then put it again", "somebody else put another plan in the meantime")
+		return faultf("membercard plan diff FILE"+at.flags+", and then put it again", "somebody else put another plan in the meantime")
 	case "PermanentRedirect", "AuthorizationHeaderMalformed":
 		return faultf("name its region with --region", "the bucket %s is in another region", at.bucket)
 	}

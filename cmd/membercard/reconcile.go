@@ -87,7 +87,7 @@ func (a *app) reconcile() *cobra.Command {
 		}
 		return a.print(a.out, r)
 	})
-	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.Args = arguments(0, 1)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { path = strings.Join(args, "") }
 	cmd.Long = `Find the cards of customers whose notifications were lost: WeChat Pay gives up after some
 hours, and a card that was not confirmed by then stays UNACTIVATED. FILE, or standard

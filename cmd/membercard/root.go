@@ -98,7 +98,7 @@ func (e *ended) Unwrap() error { return e.error }
 
 // command makes a command of a function.
 func command(use, short string, f func(ctx context.Context) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: arguments(0), RunE: func(cmd *cobra.Command, _ []string) error {
+	return &cobra.Command{Use: use, Short: short, Args: arguments(0, 0), RunE: func(cmd *cobra.Command, _ []string) error {
 		if err := f(cmd.Context()); err != nil {
 			return &ended{err}
 		}
@@ -106,18 +106,19 @@ func command(use, short string, f func(ctx context.Context) error) *cobra.Comman
 	}}
 }
 
-// arguments requires n arguments. It does not quote them: one may be a secret.
-func arguments(n int) cobra.PositionalArgs {
+// arguments requires from least to most arguments. It does not quote them: one may be a
+// secret.
+func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case slices.ContainsFunc(args, func(arg string) bool { return isAddress(cmd, arg) }):
 			return errLocalURL
-		case len(args) == n:
+		case least <= len(args) && len(args) <= most:
 			return nil
-		case n == 0:
+		case most == 0:
 			return fmt.Errorf("%s takes flags only; secrets are read from files, or asked for", cmd.CommandPath())
 		}
-		return fmt.Errorf("%s takes %d argument, and %d were given: %s", cmd.CommandPath(), n, len(args), cmd.UseLine())
+		return fmt.Errorf("%s takes %d argument, and %d were given: %s", cmd.CommandPath(), most, len(args), cmd.UseLine())
 	}
 }
 
@@ -195,6 +196,14 @@ everything is in order, 1 if a check failed, 2 if the command line is wrong.`
 	flags.Lookup("local").NoOptDefVal = defaultLocal
 	flags.StringSliceVar(&a.endpoints, "endpoint", nil, "base `URL` of WeChat, for tests")
 	_ = flags.MarkHidden("endpoint") // there is such a flag
+	if a.self != "" {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: a.self}
+		for _, group := range root.Commands() {
+			for _, cmd := range append(group.Commands(), group) {
+				cmd.Long, cmd.Example = a.typed(cmd.Long), a.typed(cmd.Example)
+			}
+		}
+	}
 	root.InitDefaultHelpCmd()
 	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
 		show := help.Run
