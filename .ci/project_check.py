@@ -50,6 +50,8 @@ def release():
     flags = re.search(r"^FLAGS := (.*) -tags (\S+) -ldflags \"(.*)\"$", (ROOT / "Makefile").read_text(), re.M)
     builds = {build["id"]: build for build in config["builds"] if build["id"] != "tool"}
     archives = {archive["id"]: archive for archive in config["archives"] if archive["id"] != "tool"}
+    if sorted(archives.pop("stack")["ids"]) != functions:
+        yield f".goreleaser.yaml: the archive for sam deploy has not exactly the functions {functions}"
     if sorted(builds) != functions or sorted(archives) != functions:
         yield f".goreleaser.yaml has not exactly the functions {functions}"
         return
@@ -59,6 +61,8 @@ def release():
             yield f".goreleaser.yaml: {name} is not built with the Makefile's flags"
         if build["main"] != f"./functions/{name}" or archive["ids"] != [name] or not archive["name_template"].startswith(name + "_"):
             yield f".goreleaser.yaml: {name}'s build or archive is another function's"
+        if build["binary"] != "".join(map(str.capitalize, name.split("-"))) + "Function/bootstrap" or not archive["strip_binary_directory"]:
+            yield f".goreleaser.yaml: {name} is not in the folder that the template names, or not at the root of its zip"
 
 
 def workflows():
