@@ -69,6 +69,19 @@ test("a brand card: token, customer, notification, confirmation", async () => {
   const confirmed = await brandCards["user-cards"]._user_card_code_.confirm.post(
     { ...card, user_card_confirm_state: "CREATE_CARD_SUCCESS" }, { user_card_code });
   assert.equal(confirmed.data.user_card_state, "EFFECTIVE");
+  const queried = await brandCards["user-cards"]._user_card_code_.get({ params: card, user_card_code });
+  assert.deepEqual(queried.data, confirmed.data);
+  const page = { brand_id: card.brand_id, openid, user_card_state: "EFFECTIVE", offset: 0, limit: 20 };
+  const listed = await brandCards["user-cards"].get({ params: page });
+  assert.deepEqual(listed.data.data, [confirmed.data]);
+});
+
+test("a customer's merchant cards", async () => {
+  const open = wxpay.v3.marketing["membercard-open"];
+  const { data: list } = await open.user.cards.get({ params: { openid, offset: 0, limit: 20 } });
+  const { card_id, code } = list.data[0];
+  const { data } = await open.cards._card_id_.codes._code_.get({ card_id, code });
+  assert.deepEqual([data.openid, data.code, data.user_card_status], [openid, code, "NOT_ACTIVATE"]);
 });
 
 test("the self-test of keys", async () => {
