@@ -41,6 +41,7 @@ func TestDocumentedCommands(t *testing.T) {
 	if err := os.Symlink(binary, filepath.Join(bin, "membercard")); err != nil {
 		t.Fatal(err)
 	}
+	given := len(must(os.ReadDir(work)))
 	ran := 0
 	for _, block := range shellBlock.FindAllStringSubmatch(text, -1) {
 		if strings.Contains(block[1], "go build") {
@@ -58,6 +59,25 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 	if ran < 15 {
 		t.Errorf("only %d commands were run", ran)
+	}
+	// Keys, and what else a reader of the page has in the project's folder, are not committed.
+	var written []string
+	for _, entry := range must(os.ReadDir(work)) {
+		name := entry.Name()
+		if entry.IsDir() {
+			name += "/"
+		}
+		written = append(written, name)
+	}
+	if len(written) <= given+5 {
+		t.Errorf("only %q was written", written)
+	}
+	if _, err := os.Stat("../../.git"); err != nil {
+		t.Skip("this is no checkout, so git does not tell what it ignores")
+	}
+	ignored := exec.Command("git", append([]string{"-C", "../..", "check-ignore", "--no-index", "--"}, written...)...)
+	if out, _ := ignored.Output(); strings.TrimSpace(string(out)) != strings.Join(written, "\n") {
+		t.Errorf("git ignores\n%sof\n%s", out, strings.Join(written, "\n"))
 	}
 }
 
