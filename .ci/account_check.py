@@ -26,7 +26,7 @@ STATE = {
     "ConfirmQueue": ("AWS::SQS::Queue", "ConfirmsCards", {}),
     "ConfirmDeadLetters": ("AWS::SQS::Queue", "ConfirmsCards", {}),
     "FailedInvocations": ("AWS::SQS::Queue", None, {}),
-    "CardPlanBucket": ("AWS::S3::Bucket", "HasOfficialAccount", {}),
+    "CardPlanBucket": ("AWS::S3::Bucket", None, {}),
     "CardTicket": ("AWS::SecretsManager::Secret", "HasOfficialAccount", {}),
     "FunctionLogs": ("AWS::Logs::LogGroup", None, {}),
     "ApiLogs": ("AWS::Logs::LogGroup", None, {}),

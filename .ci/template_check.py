@@ -43,6 +43,11 @@ ROLES = {
         "sqs:SendMessage": [FAILED],
         **syncs("card-sync"),
     },
+    "ServiceModuleSync": {
+        **reads({"Ref": "MerchantSecretArn"}),
+        "sqs:SendMessage": [FAILED],
+        **syncs("service-modules"),
+    },
     "CardExt": {
         **reads({"Ref": "OfficialAccountSecretArn"}, {"Ref": "CardTicket"}),
         "sqs:SendMessage": [FAILED],
@@ -88,6 +93,7 @@ FUNCTIONS = {
     "CardCreate": ("OfficialAccount", "HasOfficialAccount"),
     "CardCode": ("OfficialAccount", "HasOfficialAccount"),
     "CardSync": ("CardSync", "HasOfficialAccount"),
+    "ServiceModuleSync": ("ServiceModuleSync", "HasMerchant"),
     "CardExt": ("CardExt", "HasOfficialAccount"),
     "WechatAuthorizer": ("WechatAuthorizer", "AuthIsWechat"),
 }
@@ -129,7 +135,7 @@ VPC_POLICY = {
         {"Ref": "AWS::NoValue"},
     ]
 }
-ACTIONS = {"CardSyncFunction": "sync", "CardExtFunction": "refresh", "KeyCheckFunction": "check"}
+ACTIONS = {"CardSyncFunction": "sync", "ServiceModuleSyncFunction": "sync", "CardExtFunction": "refresh", "KeyCheckFunction": "check"}
 # What the open route may take of the account's limit. API Gateway throttles before it authorizes.
 OPEN_LIMIT = {"POST /wechatpay/notifications": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000}}
 AWS_METRICS = {
@@ -142,7 +148,7 @@ AWS_METRICS = {
 # The most lines that an operation's block may have in template.yaml.
 MAX_BLOCK = 18
 # Operations that have more: a second route, a queue, schedules, a page's authorizer.
-LARGER = {"merchant-token": 21, "brand-token": 26, "card-events": 22, "brand-confirm": 28, "key-check": 19, "card-code": 20, "card-sync": 34, "card-ext": 32}
+LARGER = {"merchant-token": 21, "brand-token": 26, "card-events": 22, "brand-confirm": 28, "key-check": 19, "card-code": 20, "card-sync": 24, "service-module-sync": 23, "card-ext": 32}
 
 
 def check_template(region):
@@ -270,9 +276,9 @@ def check_blocks():
 
 
 def check_plan(template):
-    function = template["Resources"]["CardSyncFunction"]["Properties"]
+    for name in ("CardSync", "ServiceModuleSync"):
+        check(template["Resources"][name + "Function"]["Properties"]["Timeout"] > 15, f"{name}: a sync has more time than a request")
     check("ReservedConcurrentExecutions" not in json.dumps(template), "a new account's limit of 10 leaves nothing to reserve")
-    check(function["Timeout"] > 15, "a sync has more time than a request")
     bucket = template["Resources"]["CardPlanBucket"]["Properties"]
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
@@ -321,7 +327,7 @@ def check_notifications(template):
 
 def check_rules(template):
     rules = [rule["Properties"] for rule in of_type(template, "AWS::Events::Rule").values() if "EventBusName" not in rule["Properties"]]
-    check(len(rules) == 4, f"{len(rules)} rules")
+    check(len(rules) == 6, f"{len(rules)} rules")
     for rule in rules:
         for target in rule["Targets"]:
             check(target.get("DeadLetterConfig") == {"Arn": FAILED}, f"{target['Arn']}: an event that is not delivered is kept")

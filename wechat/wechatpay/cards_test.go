@@ -397,6 +397,33 @@ func TestCallback(t *testing.T) {
 	}
 }
 
+// TestServiceModules adds, changes and removes a service module of a card.
+func TestServiceModules(t *testing.T) {
+	const path, pages = "/v3/marketing/membercard-open/cards/pCard/service-modules", `"jump_miniprogram":{"appid":"wx1","path":"p"}`
+	add := func(id string) call { return call{path: path, body: `{"service_module_id":"` + id + `",` + pages + `}`} }
+	change := func(id, body string) call { return call{method: "PATCH", path: path + "/" + id, body: body} }
+	remove := func(id string) call { return call{method: "DELETE", path: path + "/" + id} }
+	s := newSandbox(t)
+	checkAnswers(t, s, []row{
+		{"change, not added", change("666", `{`+pages+`}`), 400, "INVALID_REQUEST", "会员卡暂未添加该会员服务项", ""},
+		{"remove, not added", remove("666"), 400, "INVALID_REQUEST", "会员卡暂未添加该会员服务项", ""},
+		{"add", add("666"), 200, "", "", ""},
+		{"add again", add("666"), 400, "INVALID_REQUEST", "会员卡已添加该会员服务项", ""},
+		{"change", change("666", `{"jump_miniprogram":{"appid":"wx2","path":"q"}}`), 200, "", "", ""},
+		{"an ID that does not exist", add("0666"), 400, "INVALID_REQUEST", "该会员服务项id不存在", ""},
+		{"another brand's", add("9NoRight"), 400, "INVALID_REQUEST", "使用权限", ""},
+		{"an ID of 10", add("1234567890"), 400, "PARAM_ERROR", "大于最大值 9", "body /service_module_id"},
+		{"no mini program", change("666", `{}`), 400, "PARAM_ERROR", "必填", "body /jump_miniprogram"},
+		{"no path", change("666", `{"jump_miniprogram":{"appid":"wx2"}}`), 400, "PARAM_ERROR", "必填", "body /jump_miniprogram/path"},
+		{"the old kind", call{path: strings.Replace(path, "pCard", "pOldCard", 1), body: add("666").body}, 400, "INVALID_REQUEST", "请先升级会员卡", ""},
+		{"no read", call{method: "GET", path: path}, 405, "METHOD_NOT_ALLOWED", "GET", ""},
+	})
+	if got := s.ServiceModules("pCard"); len(got) != 1 || got["666"] != (ServiceModule{"wx2", "q"}) {
+		t.Errorf("%v", got)
+	}
+	checkAnswers(t, s, []row{{"remove", remove("666"), 204, "", "", ""}, {"remove again", remove("666"), 400, "INVALID_REQUEST", "会员卡暂未添加该会员服务项", ""}})
+}
+
 // TestEcho is the self-test of keys, with each kind of WeChat Pay's.
 func TestEcho(t *testing.T) {
 	s := newSandbox(t)

@@ -57,6 +57,8 @@ type Sandbox struct {
 	refuseIf     func(*Request) (status int, code, message string)
 	tokens       map[string]*token
 	cards        []*UserCard
+	modules      map[string]map[string]ServiceModule // by card_id and service_module_id
+
 	notifier
 }
 
@@ -71,7 +73,7 @@ func start(now func() time.Time) (*Sandbox, error) {
 	s := &Sandbox{
 		now: now, signWith: Both, listed: true,
 		limits: map[string]*limiter{brandTokens: {perSecond: 5}, confirmations: {perSecond: 5}, brandCardQueries: {perSecond: 5}, brandCardsQueries: {perSecond: 5}},
-		tokens: make(map[string]*token), nonces: make(nonces),
+		tokens: make(map[string]*token), nonces: make(nonces), modules: make(map[string]map[string]ServiceModule),
 	}
 	s.notifier.start()
 	keys := firstKeys()

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"membercard/shared/apierror"
+	"membercard/shared/cardplan"
+	"membercard/shared/plansync"
+	"membercard/shared/signing"
+	"membercard/shared/upstream"
+)
+
+// callInterval is the time from the beginning of a call to that of the next one. A run makes
+// at most 5 calls a second, also if they take unequally long to reach WeChat Pay.
+const callInterval = 250 * time.Millisecond
+
+// Words of refusals (INVALID_REQUEST) that are answers to a question.
+const (
+	notAdded     = "会员卡暂未添加该会员服务项"
+	addedAlready = "会员卡已添加该会员服务项"
+)
+
+// isRefusal reports whether WeChat Pay refused a call with these words.
+func isRefusal(err error, words string) bool {
+	if err == nil {
+		return false
+	}
+	e := apierror.From(err)
+	return http.StatusBadRequest <= e.Status && e.Status < http.StatusInternalServerError && strings.Contains(e.Message, words)
+}
+
+// calls are the calls of a run, at its rate.
+type calls struct {
+	wechatpay *signing.Client
+
+	turn    sync.Mutex // held by the call that begins next
+	next    time.Time  // when it may begin
+	pause   atomic.Int64
+	limited atomic.Bool // WeChat Pay has answered 429
+	over    atomic.Bool // every further call would fail
+}
+
+type body struct {
+	ServiceModuleID string           `json:"service_module_id,omitempty"`
+	JumpMiniProgram *cardplan.Module `json:"jump_miniprogram"`
+}
+
+func (p place) path() string {
+	return "/v3/marketing/membercard-open/cards/" + p.cardID + "/service-modules"
+}
+
+// add adds a module to a card (添加会员卡服务项).
+func (c *calls) add(ctx context.Context, at place, m *cardplan.Module) error {
+	return c.call(ctx, func() error {
+		_, err := c.wechatpay.Post(ctx, at.path(), body{at.moduleID, m})
+		return err
+	})
+}
+
+// change changes a module of a card (修改会员卡服务项).
+func (c *calls) change(ctx context.Context, at place, m *cardplan.Module) error {
+	return c.call(ctx, func() error {
+		_, err := c.wechatpay.Patch(ctx, at.path()+"/"+at.moduleID, body{JumpMiniProgram: m})
+		return err
+	})
+}
+
+// remove takes a module from a card (移除会员卡服务项).
+func (c *calls) remove(ctx context.Context, at place) error {
+	return c.call(ctx, func() error {
+		_, err := c.wechatpay.Delete(ctx, at.path()+"/"+at.moduleID)
+		return err
+	})
+}
+
+// call makes a call when it is its turn. After the first 429 of the run it waits as long as
+// WeChat Pay says, and calls again. A second one ends the run.
+func (c *calls) call(ctx context.Context, f func() error) error {
+	for {
+		if err := c.wait(ctx); err != nil {
+			return err
+		}
+		err := f()
+		if err == nil {
+			return nil
+		}
+		e := apierror.From(err)
+		pause := max(e.RetryAfter, time.Second)
+		if e.Status == http.StatusTooManyRequests && c.limited.CompareAndSwap(false, true) && plansync.TimeLeft(ctx, pause+minTimeToCall) {
+			c.pause.Store(time.Now().Add(pause).UnixNano())
+			continue
+		}
+		if plansync.EndsRun(e) {
+			c.over.Store(true)
+		}
+		return err
+	}
+}
+
+// wait waits until the next call may begin. The error is [upstream.ErrNoTime] if there is no
+// time for it, or if the run is over.
+func (c *calls) wait(ctx context.Context) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	for {
+		at := c.next
+		if pause := time.Unix(0, c.pause.Load()); pause.After(at) {
+			at = pause
+		}
+		left := time.Until(at)
+		if c.over.Load() || !plansync.TimeLeft(ctx, max(left, 0)+minTimeToCall) {
+			return apierror.Timeout(upstream.ErrNoTime)
+		}
+		if left <= 0 {
+			c.next = time.Now().Add(callInterval)
+			return nil
+		}
+		time.Sleep(left) // ctx has more time left
+	}
+}
