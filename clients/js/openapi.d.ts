@@ -189,6 +189,93 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v3/brand/partner/card-member/user-cards/{user_card_code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query a customer's brand card (查询用户会员卡信息)
+         * @description Returns the customer's card. Only `EFFECTIVE` makes a member.
+         *
+         *     WeChat allows 5 of these calls a second for a service provider.
+         */
+        get: operations["getBrandCard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v3/brand/partner/card-member/user-cards": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query a customer's cards of a brand (查询用户在品牌下所有会员卡)
+         * @description Returns the cards that a customer has of a brand, also those that are no longer valid. Whoever lost
+         *     notifications finds in them the cards that are still to be confirmed (`UNACTIVATED`).
+         *
+         *     WeChat allows 5 of these calls a second for a service provider.
+         */
+        get: operations["listBrandCards"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query a customer's merchant card (查询用户会员卡信息)
+         * @description Returns the customer's card. Only `EFFECTIVE` makes a member. A dynamic code works too.
+         */
+        get: operations["getMerchantCard"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v3/marketing/membercard-open/user/cards": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Query a customer's merchant cards (查询用户在品牌下所有会员卡)
+         * @description Returns the codes of the cards that a customer has. Query each card for its state.
+         *
+         *     Unlike in the list of brand cards, `offset` is the number of a page.
+         */
+        get: operations["listMerchantCards"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/card/ext": {
         parameters: {
             query?: never;
@@ -449,6 +536,49 @@ export interface components {
             activate_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (激活小程序页面地址). Empty clears the field. */
             activate_app_brand_pass?: components["schemas"]["CardText"];
+            /** @description The page of the points (积分). Empty clears the field. */
+            bonus_url?: components["schemas"]["LinkURL"];
+            /** @description The mini program of the points. Empty clears the field. */
+            bonus_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears the field. */
+            bonus_app_brand_pass?: components["schemas"]["CardText"];
+            /** @description The page of the balance (储值). Empty clears the field. */
+            balance_url?: components["schemas"]["LinkURL"];
+            /** @description The mini program of the balance. Empty clears the field. */
+            balance_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears the field. */
+            balance_app_brand_pass?: components["schemas"]["CardText"];
+            custom_field1?: components["schemas"]["CustomFieldUpdate"];
+            custom_field2?: components["schemas"]["CustomFieldUpdate"];
+            custom_field3?: components["schemas"]["CustomFieldUpdate"];
+            custom_cell1?: components["schemas"]["CustomCellUpdate"];
+            custom_cell2?: components["schemas"]["CustomCellUpdate"];
+        };
+        /** @description A field of a membership card (自定义会员信息类目), at least one member. WeChat may replace it whole. */
+        CustomFieldUpdate: {
+            /** @description WeChat's name of the field, such as `FIELD_NAME_TYPE_LEVEL`. Empty clears it. */
+            name_type?: string;
+            /** @description Your name of the field. Empty clears it. */
+            name?: components["schemas"]["CardText15"];
+            /** @description H5 page of the field. Empty clears it. */
+            url?: components["schemas"]["LinkURL"];
+            /** @description Mini program of the field. Empty clears it. */
+            app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears it. */
+            app_brand_pass?: components["schemas"]["CardText"];
+        };
+        /** @description An entry of a membership card (自定义会员卡入口), at least one member. WeChat may replace it whole. */
+        CustomCellUpdate: {
+            /** @description Name of the entry (入口名称). Empty clears it. */
+            name?: components["schemas"]["CardText15"];
+            /** @description Text beside the name (入口右侧提示语). Empty clears it. */
+            tips?: components["schemas"]["CardText18"];
+            /** @description H5 page of the entry (入口跳转链接). Empty clears it. */
+            url?: components["schemas"]["LinkURL"];
+            /** @description Mini program of the entry. Empty clears it. */
+            app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears it. */
+            app_brand_pass?: components["schemas"]["CardText"];
         };
         /**
          * @description The links of a card's three entries. Each leads to a mini program, and to an H5 page where mini programs cannot
@@ -456,19 +586,19 @@ export interface components {
          */
         BaseInfo: {
             /** @description Name of the first entry (自定义使用入口). Empty clears the field. */
-            custom_url_name?: components["schemas"]["CardText"];
+            custom_url_name?: components["schemas"]["CardText15"];
             /** @description H5 page of the first entry. Empty clears the field. */
             custom_url?: components["schemas"]["LinkURL"];
             /** @description Text beside the name of the first entry. Empty clears the field. */
-            custom_url_sub_title?: components["schemas"]["CardText"];
+            custom_url_sub_title?: components["schemas"]["CardText18"];
             /** @description Mini program of the first entry (自定义使用入口跳转小程序的user_name). Empty clears the field. */
             custom_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (自定义使用入口小程序页面地址). Empty clears the field. */
             custom_app_brand_pass?: components["schemas"]["CardText"];
             /** @description Name of the middle entry (自定义居中使用入口). Empty clears the field. */
-            center_title?: components["schemas"]["CardText"];
+            center_title?: components["schemas"]["CardText18"];
             /** @description Text below the name of the middle entry. Empty clears the field. */
-            center_sub_title?: components["schemas"]["CardText"];
+            center_sub_title?: components["schemas"]["CardText24"];
             /** @description H5 page of the middle entry. Empty clears the field. */
             center_url?: components["schemas"]["LinkURL"];
             /** @description Mini program of the middle entry. Empty clears the field. */
@@ -476,18 +606,24 @@ export interface components {
             /** @description Page of that mini program (自定义居中使用入口小程序页面地址). Empty clears the field. */
             center_app_brand_pass?: components["schemas"]["CardText"];
             /** @description Name of the entry for offers (自定义营销入口). Empty clears the field. */
-            promotion_url_name?: components["schemas"]["CardText"];
+            promotion_url_name?: components["schemas"]["CardText15"];
             /** @description H5 page of the entry for offers. Empty clears the field. */
             promotion_url?: components["schemas"]["LinkURL"];
             /** @description Text beside the name of the entry for offers. Empty clears the field. */
-            promotion_url_sub_title?: components["schemas"]["CardText"];
+            promotion_url_sub_title?: components["schemas"]["CardText18"];
             /** @description Mini program of the entry for offers. Empty clears the field. */
             promotion_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (自定义营销入口小程序页面地址). Empty clears the field. */
             promotion_app_brand_pass?: components["schemas"]["CardText"];
         };
-        /** @description A text on a card, or a page of a mini program. Empty clears the field. */
+        /** @description A page of a mini program. Empty clears the field. */
         CardText: string;
+        /** @description A text on a card. Empty clears the field. WeChat may refuse more than 15 bytes. */
+        CardText15: string;
+        /** @description A text on a card. Empty clears the field. WeChat may refuse more than 18 bytes. */
+        CardText18: string;
+        /** @description A text on a card. Empty clears the field. WeChat may refuse more than 24 bytes. */
+        CardText24: string;
         /** @description A mini program's original ID (原始id), followed by `@app`. Empty clears the field. */
         MiniProgramUserName: string;
         /** @description WeChat's own answer. */
@@ -610,6 +746,53 @@ export interface components {
             activate_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (激活小程序页面地址). Empty clears the field. */
             activate_app_brand_pass?: components["schemas"]["CardText"];
+            /** @description The page of the points (积分). Empty clears the field. */
+            bonus_url?: components["schemas"]["LinkURL"];
+            /** @description The mini program of the points. Empty clears the field. */
+            bonus_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears the field. */
+            bonus_app_brand_pass?: components["schemas"]["CardText"];
+            /** @description The page of the balance (储值). Empty clears the field. */
+            balance_url?: components["schemas"]["LinkURL"];
+            /** @description The mini program of the balance. Empty clears the field. */
+            balance_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears the field. */
+            balance_app_brand_pass?: components["schemas"]["CardText"];
+            custom_field1?: components["schemas"]["NewCustomField"];
+            custom_field2?: components["schemas"]["NewCustomField"];
+            custom_field3?: components["schemas"]["NewCustomField"];
+            custom_cell1?: components["schemas"]["NewCustomCell"];
+            custom_cell2?: components["schemas"]["NewCustomCell"];
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description A field of a membership card, as in `CustomFieldUpdate`, beside other members. */
+        NewCustomField: {
+            /** @description WeChat's name of the field, such as `FIELD_NAME_TYPE_LEVEL`. Empty clears it. */
+            name_type?: string;
+            /** @description Your name of the field. Empty clears it. */
+            name?: components["schemas"]["CardText15"];
+            /** @description H5 page of the field. Empty clears it. */
+            url?: components["schemas"]["LinkURL"];
+            /** @description Mini program of the field. Empty clears it. */
+            app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears it. */
+            app_brand_pass?: components["schemas"]["CardText"];
+        } & {
+            [key: string]: unknown;
+        };
+        /** @description An entry of a membership card, as in `CustomCellUpdate`, beside other members. */
+        NewCustomCell: {
+            /** @description Name of the entry (入口名称). Empty clears it. */
+            name?: components["schemas"]["CardText15"];
+            /** @description Text beside the name (入口右侧提示语). Empty clears it. */
+            tips?: components["schemas"]["CardText18"];
+            /** @description H5 page of the entry (入口跳转链接). Empty clears it. */
+            url?: components["schemas"]["LinkURL"];
+            /** @description Mini program of the entry. Empty clears it. */
+            app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
+            /** @description Page of that mini program. Empty clears it. */
+            app_brand_pass?: components["schemas"]["CardText"];
         } & {
             [key: string]: unknown;
         };
@@ -655,19 +838,19 @@ export interface components {
         /** @description The links of a card's three entries, as in `BaseInfo`, beside other fields. */
         CardEntries: {
             /** @description Name of the first entry (自定义使用入口). Empty clears the field. */
-            custom_url_name?: components["schemas"]["CardText"];
+            custom_url_name?: components["schemas"]["CardText15"];
             /** @description H5 page of the first entry. Empty clears the field. */
             custom_url?: components["schemas"]["LinkURL"];
             /** @description Text beside the name of the first entry. Empty clears the field. */
-            custom_url_sub_title?: components["schemas"]["CardText"];
+            custom_url_sub_title?: components["schemas"]["CardText18"];
             /** @description Mini program of the first entry (自定义使用入口跳转小程序的user_name). Empty clears the field. */
             custom_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (自定义使用入口小程序页面地址). Empty clears the field. */
             custom_app_brand_pass?: components["schemas"]["CardText"];
             /** @description Name of the middle entry (自定义居中使用入口). Empty clears the field. */
-            center_title?: components["schemas"]["CardText"];
+            center_title?: components["schemas"]["CardText18"];
             /** @description Text below the name of the middle entry. Empty clears the field. */
-            center_sub_title?: components["schemas"]["CardText"];
+            center_sub_title?: components["schemas"]["CardText24"];
             /** @description H5 page of the middle entry. Empty clears the field. */
             center_url?: components["schemas"]["LinkURL"];
             /** @description Mini program of the middle entry. Empty clears the field. */
@@ -675,11 +858,11 @@ export interface components {
             /** @description Page of that mini program (自定义居中使用入口小程序页面地址). Empty clears the field. */
             center_app_brand_pass?: components["schemas"]["CardText"];
             /** @description Name of the entry for offers (自定义营销入口). Empty clears the field. */
-            promotion_url_name?: components["schemas"]["CardText"];
+            promotion_url_name?: components["schemas"]["CardText15"];
             /** @description H5 page of the entry for offers. Empty clears the field. */
             promotion_url?: components["schemas"]["LinkURL"];
             /** @description Text beside the name of the entry for offers. Empty clears the field. */
-            promotion_url_sub_title?: components["schemas"]["CardText"];
+            promotion_url_sub_title?: components["schemas"]["CardText18"];
             /** @description Mini program of the entry for offers. Empty clears the field. */
             promotion_app_brand_user_name?: components["schemas"]["MiniProgramUserName"];
             /** @description Page of that mini program (自定义营销入口小程序页面地址). Empty clears the field. */
@@ -822,12 +1005,82 @@ export interface components {
             brand_id?: string;
             /** @description The card's type. */
             card_type?: string;
+            /** @description The card's color, #RRGGBB. */
+            card_color?: string;
+            /** @description The card's picture. */
+            card_picture_url?: string;
+            /** @description The customer's telephone number, encrypted for the merchant. */
+            phone_number?: string;
+            /** @description The customer's level. */
+            level?: string;
+            /** @description What the merchant attached. */
+            attach?: string;
+            /** @description What the customer filled in; the values are encrypted for the merchant. */
+            user_information?: Record<string, never>;
+            /** @description Why the card is no longer valid. */
+            invalid_reason?: string;
+            /** @description Since when, RFC 3339. */
+            invalid_time?: string;
             /** @description When the customer opened the card, RFC 3339. */
             pickup_time?: string;
             /** @description `UNACTIVATED`, `EFFECTIVE`, `EXPIRED` or `INVALID`. Only `EFFECTIVE` makes a member. */
             user_card_state?: string;
             /** @description When the card is valid. */
             valid_date_information?: Record<string, never>;
+        };
+        /** @description WeChat's own answer. Personal data. WeChat may add fields. */
+        UserCards: {
+            /** @description The cards. It may be missing where there are none. */
+            data?: components["schemas"]["UserCard"][];
+            /** @description How many cards the whole list has. */
+            total_count?: number;
+            /** @description The position of the first card. */
+            offset?: number;
+            /** @description How many cards were asked for. */
+            limit?: number;
+        };
+        /** @description WeChat's own answer. Personal data. WeChat may add fields. */
+        MerchantCard: {
+            /** @description The membership card. */
+            card_id?: string;
+            /** @description Code of the customer's card. */
+            code?: string;
+            /** @description The customer. */
+            openid?: string;
+            /** @description The number that the card shows. */
+            membership_number?: string;
+            /** @description The customer's level. */
+            level?: string;
+            /** @description The customer's name in WeChat. */
+            nickname?: string;
+            /** @description The customer's picture. */
+            head_image_url?: string;
+            /** @description The card's picture. */
+            background_picture_url?: string;
+            /** @description What the customer has stored. */
+            balance?: number;
+            /** @description The customer's points. */
+            bonus_value?: number;
+            /** @description `NOT_ACTIVATE`, `EFFECTIVE`, `EXPIRE`, `UNAVAILABLE` or `DELETE`. Only `EFFECTIVE` makes a member. */
+            user_card_status?: string;
+            /** @description What the customer filled in. */
+            user_information?: Record<string, never>;
+        };
+        /** @description WeChat's own answer. WeChat may add fields. */
+        MerchantCards: {
+            /** @description The cards. It may be missing where there are none. */
+            data?: {
+                /** @description The membership card. */
+                card_id?: string;
+                /** @description Code of the customer's card. */
+                code?: string;
+            }[];
+            /** @description How many cards the whole list has. */
+            total_count?: number;
+            /** @description The number of the page. */
+            offset?: number;
+            /** @description How many cards were asked for. */
+            limit?: number;
         };
         /** @description A notification of WeChat Pay. WeChat Pay may add fields. */
         Notification: {
@@ -960,6 +1213,17 @@ export interface components {
         };
         /** @description The request breaks a rule. The API found it before WeChat was called (`PARAM_ERROR` without `request_id`), or WeChat found it. */
         InvalidEncryptCode: {
+            headers: {
+                "Cache-Control": components["headers"]["Cache-Control"];
+                "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+        /** @description The request breaks a rule. The API found it before WeChat was called (`PARAM_ERROR` without `request_id`), or WeChat found it. */
+        InvalidQuery: {
             headers: {
                 "Cache-Control": components["headers"]["Cache-Control"];
                 "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
@@ -1155,6 +1419,46 @@ export interface components {
          * @example XXIzTtMqCxwOaawoE91+VJdsFmv7b8g0VZIZkqf4GWA60Fzpc8ksZ/5ZZ0DVkXdE
          */
         EncryptCodeInQuery: string;
+        /**
+         * @description ID of the brand (品牌ID).
+         * @example 1004
+         */
+        BrandIDInQuery: string;
+        /**
+         * @description ID of the card's template (会员卡模板ID).
+         * @example pbLatjvWOibDc5-TBnbUk1pD12o0
+         */
+        CardIDInQuery: components["schemas"]["CardID"];
+        /**
+         * @description The customer (用户标识).
+         * @example obLatjnx9gnqzS4myYGmLZ7LgLBA
+         */
+        OpenIDInQuery: components["schemas"]["OpenID"];
+        /**
+         * @description Only cards with this state.
+         * @example EFFECTIVE
+         */
+        UserCardStateInQuery: "UNACTIVATED" | "EFFECTIVE" | "EXPIRED" | "INVALID";
+        /**
+         * @description AppID of the service account (服务号) that the cards belong to.
+         * @example wxea9c30890f48d5ae
+         */
+        AppIDInQuery: string;
+        /**
+         * @description The position at which the answer begins, from 0 (分页开始位置).
+         * @example 0
+         */
+        PositionInQuery: number;
+        /**
+         * @description The number of the page, from 0 (分页页码).
+         * @example 0
+         */
+        PageInQuery: number;
+        /**
+         * @description How many cards the answer has at most (分页大小).
+         * @example 20
+         */
+        LimitInQuery: number;
         /**
          * @description When WeChat Pay signed the notification, in seconds since 1970. Off by at most 5 minutes.
          * @example 1795498175
@@ -1492,6 +1796,214 @@ export interface operations {
                 };
             };
             400: components["responses"]["InvalidEncryptCode"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+            "4XX": components["responses"]["OtherClientError"];
+        };
+    };
+    getBrandCard: {
+        parameters: {
+            query: {
+                /**
+                 * @description ID of the brand (品牌ID).
+                 * @example 1004
+                 */
+                brand_id: components["parameters"]["BrandIDInQuery"];
+                /**
+                 * @description ID of the card's template (会员卡模板ID).
+                 * @example pbLatjvWOibDc5-TBnbUk1pD12o0
+                 */
+                card_id: components["parameters"]["CardIDInQuery"];
+                /**
+                 * @description The customer (用户标识).
+                 * @example obLatjnx9gnqzS4myYGmLZ7LgLBA
+                 */
+                openid: components["parameters"]["OpenIDInQuery"];
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description Code of the customer's card (用户会员卡 code): that of the notification, or your own if the template lets you allocate codes (`MERCHANT_ALLOCATE`).
+                 * @example 478515832665201811291234
+                 */
+                user_card_code: components["parameters"]["UserCardCodeInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The customer's card. It has personal data. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserCard"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+            "4XX": components["responses"]["OtherClientError"];
+        };
+    };
+    listBrandCards: {
+        parameters: {
+            query: {
+                /**
+                 * @description ID of the brand (品牌ID).
+                 * @example 1004
+                 */
+                brand_id: components["parameters"]["BrandIDInQuery"];
+                /**
+                 * @description The customer (用户标识).
+                 * @example obLatjnx9gnqzS4myYGmLZ7LgLBA
+                 */
+                openid: components["parameters"]["OpenIDInQuery"];
+                /**
+                 * @description Only cards with this state.
+                 * @example EFFECTIVE
+                 */
+                user_card_state?: components["parameters"]["UserCardStateInQuery"];
+                /**
+                 * @description The position at which the answer begins, from 0 (分页开始位置).
+                 * @example 0
+                 */
+                offset?: components["parameters"]["PositionInQuery"];
+                /**
+                 * @description How many cards the answer has at most (分页大小).
+                 * @example 20
+                 */
+                limit?: components["parameters"]["LimitInQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A part of the list. It has personal data. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserCards"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+            "4XX": components["responses"]["OtherClientError"];
+        };
+    };
+    getMerchantCard: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description ID of the membership card (会员卡ID), which WeChat gave it when it was created.
+                 * @example pbLatjvWOibDc5-TBnbUk1pD12o0
+                 */
+                card_id: components["parameters"]["CardIDInPath"];
+                /**
+                 * @description Code of the customer's card (会员卡 code).
+                 * @example 478515832665
+                 */
+                code: components["parameters"]["CodeInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The customer's card. It has personal data. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MerchantCard"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+            "4XX": components["responses"]["OtherClientError"];
+        };
+    };
+    listMerchantCards: {
+        parameters: {
+            query: {
+                /**
+                 * @description The customer (用户标识).
+                 * @example obLatjnx9gnqzS4myYGmLZ7LgLBA
+                 */
+                openid: components["parameters"]["OpenIDInQuery"];
+                /**
+                 * @description AppID of the service account (服务号) that the cards belong to.
+                 * @example wxea9c30890f48d5ae
+                 */
+                appid?: components["parameters"]["AppIDInQuery"];
+                /**
+                 * @description The number of the page, from 0 (分页页码).
+                 * @example 0
+                 */
+                offset?: components["parameters"]["PageInQuery"];
+                /**
+                 * @description How many cards the answer has at most (分页大小).
+                 * @example 20
+                 */
+                limit?: components["parameters"]["LimitInQuery"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of the list. */
+            200: {
+                headers: {
+                    "Cache-Control": components["headers"]["Cache-Control"];
+                    "X-WeChat-Request-Id": components["headers"]["X-WeChat-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MerchantCards"];
+                };
+            };
+            400: components["responses"]["InvalidQuery"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
