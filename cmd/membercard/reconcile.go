@@ -89,15 +89,11 @@ func (a *app) reconcile() *cobra.Command {
 	})
 	cmd.Args = arguments(0, 1)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { path = strings.Join(args, "") }
-	cmd.Long = `Find the cards of customers whose notifications were lost: WeChat Pay gives up after some
-hours, and a card that was not confirmed by then stays UNACTIVATED. FILE, or standard
-input, has an openid a line. Their cards are asked for through the stack's own routes, and
-with --confirm brand cards that are UNACTIVATED are confirmed. Merchant cards that are
-NOT_ACTIVATE are only shown: they wait for the customer, or for your page.
-
-There are at most 4 calls a second, and fewer if WeChat Pay says so. A run that was ended
-goes on where it was when it is started again; FILE.reconcile.json has the place. No openid
-is printed or kept there: a line of the input stands for it.
+	cmd.Long = `Find the cards of customers whose notifications were lost: of each openid in FILE or
+standard input, one a line, those that are UNACTIVATED (brand) or NOT_ACTIVATE (merchant).
+With --confirm, the brand cards are confirmed; the others wait for the customer, or for
+your page. There are at most 4 calls a second. A run that was ended goes on where it was
+when it is started again; FILE.reconcile.json has the place.
 
 It needs permission for execute-api:Invoke, cloudformation:DescribeStacks and
 cloudformation:ListStackResources.`
@@ -149,17 +145,18 @@ func (rc *reconciliation) read(path string) (bad *fault) {
 
 // resume goes on where an earlier run with the same input and flags ended.
 func (rc *reconciliation) resume() {
-	start := link("", fmt.Sprint(rc.api.url, " ", rc.brandID, " ", rc.confirm))
-	if text, err := os.ReadFile(rc.place); err == nil && json.Unmarshal(text, &rc.tally) == nil && rc.Refused != nil && 0 < rc.Line && rc.Line <= len(rc.lines) {
-		sum := start
-		for _, openid := range rc.lines[:rc.Line] {
-			sum = link(sum, openid)
-		}
-		if sum == rc.Sum {
+	var before tally
+	if text, err := os.ReadFile(rc.place); err != nil || json.Unmarshal(text, &before) != nil {
+		before = tally{}
+	}
+	rc.tally = tally{Refused: map[string]int{}, Sum: link("", fmt.Sprint(rc.api.url, " ", rc.brandID, " ", rc.confirm))}
+	sum := rc.Sum
+	for i, openid := range rc.lines {
+		if sum = link(sum, openid); i+1 == before.Line && sum == before.Sum && before.Refused != nil {
+			rc.tally = before
 			return
 		}
 	}
-	rc.tally = tally{Refused: map[string]int{}, Sum: start}
 }
 
 // link is the SHA-256 of a line, and of all before it.
@@ -170,14 +167,8 @@ func link(before, line string) string {
 
 // keep writes the place.
 func (rc *reconciliation) keep() *fault {
-	if rc.place == "" {
-		return nil
-	}
-	text, err := strictjson.Encode(rc.tally)
-	if err == nil {
-		err = overwrite(rc.place, string(text)+"\n")
-	}
-	if err != nil {
+	text, _ := strictjson.Encode(rc.tally) // numbers and texts
+	if rc.place != "" && overwrite(rc.place, string(text)+"\n") != nil {
 		return faultf("put the input into a folder that you may write to, or give it as standard input", "%s can't be written", rc.place)
 	}
 	return nil
@@ -222,9 +213,9 @@ func (rc *reconciliation) run(ctx context.Context, r *report) *fault {
 // count counts a finding, and prints it as a line.
 func (rc *reconciliation) count(f *finding) {
 	switch {
-	case f.State != "" && f.Kind == "brand":
+	case f.State == "UNACTIVATED":
 		rc.LostBrand++
-	case f.State != "":
+	case f.State == "NOT_ACTIVATE":
 		rc.LostMerchant++
 	}
 	switch f.Outcome {
@@ -306,9 +297,9 @@ func (rc *reconciliation) list(ctx context.Context, kind, openid string) (cards 
 			Data       []card `json:"data"`
 			TotalCount int    `json:"total_count"`
 		}
-		offset := number
+		before, offset := len(cards), number
 		if kind == "brand" {
-			offset = len(cards)
+			offset = before
 		}
 		query.Set("offset", strconv.Itoa(offset))
 		if refused, bad = rc.api.call(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); refused != "" || bad != nil {
@@ -319,7 +310,7 @@ func (rc *reconciliation) list(ctx context.Context, kind, openid string) (cards 
 				cards = append(cards, c)
 			}
 		}
-		if len(page.Data) == 0 || len(cards) >= page.TotalCount {
+		if len(cards) == before || len(cards) >= page.TotalCount {
 			return cards, "", nil
 		}
 	}
@@ -350,15 +341,15 @@ func (rc *reconciliation) report(r *report, ended *fault) {
 	case rc.LostMerchant > 0:
 		lost.Warning = "the merchant cards are NOT_ACTIVATE: they wait for the customer, or for your page (docs/opening-a-card.md)"
 	}
+	number := func(name string, n int) step { return step{Name: name, OK: true, Detail: strconv.Itoa(n)} }
 	r.add(step{Name: "asked", OK: true, Detail: fmt.Sprintf("%d of %d openids, until %s", rc.Asked, rc.openids, time.Now().UTC().Format(time.RFC3339))},
-		step{Name: "members", OK: true, Detail: strconv.Itoa(rc.Members)}, lost,
-		step{Name: "confirmed", OK: true, Detail: strconv.Itoa(rc.Confirmed)})
-	refused := step{Name: "refused", OK: len(rc.Refused) == 0, Detail: "0"}
-	if !refused.OK {
-		refused.Detail, refused.Cause = "", strings.Trim(fmt.Sprint(rc.Refused), "map[]")
-		refused.Cure = "look the codes up: docs/runbook.md, section DeadLettersAlarm"
+		number("members", rc.Members), lost, number("confirmed", rc.Confirmed))
+	if codes := fmt.Sprint(rc.Refused); len(rc.Refused) > 0 {
+		r.fail("refused", faultf("look the codes up: docs/runbook.md, section DeadLettersAlarm", "%s", printable(codes[len("map["):len(codes)-1])))
+	} else {
+		r.add(number("refused", 0))
 	}
-	if r.add(refused); ended != nil {
+	if ended != nil {
 		r.fail("ended early", faultf(strings.TrimPrefix(ended.cure+"; run this again: it goes on there", interrupted().cure+"; "), "%s", ended.cause))
 	}
 }
