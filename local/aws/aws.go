@@ -220,25 +220,17 @@ func decoding[In any](f func(In) (any, *failure)) operation {
 	}
 }
 
-// refuse answers with an error, in XML to S3 and to the Query protocol and in JSON to all
-// others.
+// refuse answers with an error, in XML to S3 and in JSON to all others.
 func refuse(w http.ResponseWriter, r *http.Request, f *failure) {
 	w.Header().Set("X-Amzn-Errortype", f.code)
-	inXML := struct {
-		XMLName       xml.Name
-		Code, Message string
-	}{xml.Name{Local: "Error"}, f.code, f.message}
-	switch contentType := r.Header.Get("Content-Type"); {
-	case sigv4.Service(r) == "s3":
-		answer(w, "application/xml", f.status, encodeXML(inXML))
-	case strings.HasPrefix(contentType, "application/x-www-form-urlencoded"):
-		answer(w, "text/xml", f.status, encodeXML(struct {
-			XMLName xml.Name `xml:"ErrorResponse"`
-			Error   any
-		}{Error: inXML}))
-	default:
-		answer(w, cmp.Or(contentType, "application/json"), f.status, encode(map[string]string{"__type": f.code, "message": f.message}))
+	if sigv4.Service(r) == "s3" {
+		answer(w, "application/xml", f.status, encodeXML(struct {
+			XMLName       xml.Name `xml:"Error"`
+			Code, Message string
+		}{Code: f.code, Message: f.message}))
+		return
 	}
+	answer(w, cmp.Or(r.Header.Get("Content-Type"), "application/json"), f.status, encode(map[string]string{"__type": f.code, "message": f.message}))
 }
 
 func answer(w http.ResponseWriter, contentType string, status int, body []byte) {

@@ -92,7 +92,6 @@ func TestRefusal(t *testing.T) {
 		{name: "another operation than signed", service: "secretsmanager", after: header("X-Amz-Target", "secretsmanager.DescribeSecret"), status: 403, answer: forbidden},
 		{name: "another operation", service: "secretsmanager", before: header("X-Amz-Target", "secretsmanager.DescribeSecret"), status: 400, answer: `"message":"The local stack does not have secretsmanager DescribeSecret, only what the functions and membercard call."`},
 		{name: "another service", service: "logs", before: header("X-Amz-Target", "Logs.StartQuery"), status: 400, answer: "The local stack does not have logs StartQuery, only"},
-		{name: "a service of the Query protocol", service: "monitoring", before: header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8"), status: 400, answer: "<Message>The local stack does not have monitoring"},
 		{name: "an object", service: "s3", before: target("GET", "/plans/plan"), status: 200, answer: "content"},
 		{name: "a range", service: "s3", before: func(r *http.Request) { target("GET", "/plans/plan")(r); r.Header.Set("Range", "bytes=0-1") }, status: 206, answer: "co"},
 		{name: "another object than signed", service: "s3", before: target("GET", "/plans/plan"), after: target("GET", "/plans/plan2"), status: 403, answer: "<Error><Code>" + forbidden},

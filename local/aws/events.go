@@ -2,6 +2,7 @@ package aws
 
 import (
 	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"membercard/local/template"
-	"membercard/local/uuid"
 )
 
 const maxHistory = 10000 // events that are kept
@@ -31,7 +31,7 @@ type Events struct {
 
 type rule struct {
 	bus     string
-	matches matcher
+	pattern map[string]any
 	deliver func(event []byte)
 }
 
@@ -64,9 +64,9 @@ func (e *Events) CreateBus(name string) {
 }
 
 // PutRule adds a rule, which calls deliver with each event that it matches, one after the
-// other. It fails if the pattern is not supported; see newMatcher.
+// other. It fails if the pattern is not supported; see matches.
 func (e *Events) PutRule(r template.Rule, deliver func(event []byte)) error {
-	matches, err := newPattern(r.Pattern)
+	pattern, err := readPattern(r.Pattern)
 	if err != nil {
 		return fmt.Errorf("aws: the pattern of %s: %w", r.LogicalID, err)
 	}
@@ -75,7 +75,7 @@ func (e *Events) PutRule(r template.Rule, deliver func(event []byte)) error {
 	if !slices.Contains(e.buses, r.Bus) {
 		return fmt.Errorf("aws: %s is a rule of the event bus %s, which does not exist", r.LogicalID, r.Bus)
 	}
-	e.rules = append(e.rules, rule{r.Bus, matches, deliver})
+	e.rules = append(e.rules, rule{r.Bus, pattern, deliver})
 	return nil
 }
 
@@ -173,7 +173,7 @@ func (e *Events) take(entry eventEntry) (id string) {
 		at = time.UnixMilli(int64(*entry.Time * 1000))
 	}
 	event := Event{
-		Version: "0", ID: uuid.New(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
+		Version: "0", ID: rand.Text(), DetailType: entry.DetailType, Source: entry.Source, Account: account,
 		Time: at.UTC().Format("2006-01-02T15:04:05Z"), Region: e.region, Resources: append([]string{}, entry.Resources...),
 		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName, Taken: now,
 	}
@@ -189,7 +189,7 @@ func (e *Events) take(entry eventEntry) (id string) {
 	var document map[string]any
 	_ = json.Unmarshal(text, &document) // cannot fail: encode wrote it
 	for _, rule := range rules {
-		if rule.bus == event.Bus && rule.matches(document, true) {
+		if rule.bus == event.Bus && matches(rule.pattern, document) {
 			rule.deliver(text)
 		}
 	}

@@ -177,32 +177,24 @@ func TestPattern(t *testing.T) {
 		{`{"source":["membercard"],"detail-type":[{"suffix":".USER_CARD.CREATE"}]}`, true, ""},
 		{`{"source":["other"],"detail-type":[{"suffix":".USER_CARD.CREATE"}]}`, false, ""},
 		{`{"detail-type":[{"suffix":".USER_CARD.DELETE"}]}`, false, ""},
-		{`{"detail-type":[{"prefix":"BRAND_"}]}`, true, ""},
-		{`{"detail-type":[{"prefix":"MEMBER"},{"prefix":"BRAND"}]}`, true, ""},
-		{`{"detail-type":[{"prefix":"USER_CARD"}]}`, false, ""},
-		{`{"resources":["b"]}`, true, ""},
-		{`{"resources":["c"]}`, false, ""},
-		{`{"detail":{"n":[1],"yes":[true],"null":[null],"resource":{"state":["UNACTIVATED"]}}}`, true, ""},
+		{`{"detail":{"resource":{"state":["UNACTIVATED"]}}}`, true, ""},
 		{`{"detail":{"n":["1"]}}`, false, ""},
-		{`{"detail":{"n":[{"prefix":"1"}]}}`, false, ""},
-		{`{"detail":{"missing":[null]}}`, false, ""},
-		{`{"detail":{"missing":{"x":[1]}}}`, false, ""},
+		{`{"detail":{"missing":{"x":["1"]}}}`, false, ""},
 		{`{"detail":{"objects":["x"]}}`, false, ""},
-		{`{"detail":["x"]}`, false, ""},
 		{`{"source":{"x":["membercard"]}}`, false, ""},
 
 		{`{}`, false, "it is not an object with a member"},
 		{`[]`, false, "it is not an object with a member"},
 		{`{"source":"membercard"}`, false, "/source is not an object or a list"},
 		{`{"detail":{"n":1}}`, false, "/detail/n is not an object or a list"},
+		{`{"detail":{"n":[1]}}`, false, "/detail/n has a comparison that is not supported"},
 		{`{"source":[["membercard"]]}`, false, "/source has a comparison that is not supported"},
-		{`{"source":[{"prefix":"a","suffix":"b"}]}`, false, "/source has a comparison that is not supported"},
+		{`{"source":[{"suffix":"a","other":"b"}]}`, false, "/source has a comparison that is not supported"},
 		{`{"source":[{"anything-but":"a"}]}`, false, "/source has a comparison that is not supported"},
-		{`{"source":[{"prefix":1}]}`, false, "/source has a comparison that is not supported"},
 		{`{"source":[{"suffix":{"equals-ignore-case":"a"}}]}`, false, "/source has a comparison that is not supported"},
 	} {
 		t.Run(test.pattern, func(t *testing.T) {
-			matches, err := newPattern([]byte(test.pattern))
+			pattern, err := readPattern([]byte(test.pattern))
 			if fmt.Sprint(err) != test.err && (err != nil || test.err != "") {
 				t.Fatalf("error %v, want %s", err, test.err)
 			}
@@ -213,7 +205,7 @@ func TestPattern(t *testing.T) {
 			if err := json.Unmarshal([]byte(event), &document); err != nil {
 				t.Fatal(err)
 			}
-			if got := matches(document, true); got != test.matches {
+			if got := matches(pattern, document); got != test.matches {
 				t.Errorf("matches: %v", got)
 			}
 		})

@@ -10,84 +10,54 @@ import (
 	"strings"
 )
 
-// A matcher returns whether a value of an event matches a part of a pattern. present is
-// false if the event does not have the value.
-type matcher func(value any, present bool) bool
-
-// newPattern returns the matcher of a whole event.
-func newPattern(text []byte) (matcher, error) {
-	var members map[string]any
-	if err := json.Unmarshal(text, &members); err != nil || len(members) == 0 {
+// readPattern reads the pattern of a rule. It fails if matches does not support it.
+func readPattern(text []byte) (pattern map[string]any, err error) {
+	if err := json.Unmarshal(text, &pattern); err != nil || len(pattern) == 0 {
 		return nil, errors.New("it is not an object with a member")
 	}
-	return newMatcher(members, "")
+	return pattern, supported(pattern, "")
 }
 
-// newMatcher returns the matcher of a part of a pattern. All members of an object must
-// match, and at least one item of a list: a string, a number, true, false, null,
-// {"prefix": "…"} or {"suffix": "…"}. Other comparisons are an error.
-func newMatcher(pattern any, path string) (matcher, error) {
+func supported(pattern any, path string) error {
 	switch pattern := pattern.(type) {
 	case map[string]any:
-		members := make(map[string]matcher)
 		for name, member := range pattern {
-			var err error
-			if members[name], err = newMatcher(member, path+"/"+name); err != nil {
-				return nil, err
+			if err := supported(member, path+"/"+name); err != nil {
+				return err
 			}
 		}
-		return func(value any, _ bool) bool {
-			object, _ := value.(map[string]any)
-			for name, matches := range members {
-				if member, present := object[name]; !matches(member, present) {
-					return false
-				}
-			}
-			return true
-		}, nil
+		return nil
 	case []any:
-		var comparisons []func(any) bool
 		for _, item := range pattern {
-			compare := newComparison(item)
-			if compare == nil {
-				return nil, fmt.Errorf("%s has a comparison that is not supported", path)
+			object, _ := item.(map[string]any)
+			_, isText := item.(string)
+			_, hasSuffix := object["suffix"].(string)
+			if !isText && (!hasSuffix || len(object) > 1) {
+				return fmt.Errorf("%s has a comparison that is not supported", path)
 			}
-			comparisons = append(comparisons, compare)
 		}
-		return func(value any, present bool) bool {
-			values, isList := value.([]any)
-			if !isList && present {
-				values = []any{value}
-			}
-			return slices.ContainsFunc(values, func(value any) bool {
-				return slices.ContainsFunc(comparisons, func(compare func(any) bool) bool { return compare(value) })
-			})
-		}, nil
+		return nil
 	}
-	return nil, fmt.Errorf("%s is not an object or a list", path)
+	return fmt.Errorf("%s is not an object or a list", path)
 }
 
-// newComparison returns the comparison for an item of a list, or nil.
-func newComparison(item any) func(value any) bool {
-	switch item := item.(type) {
-	case []any:
-		return nil
-	case map[string]any:
-		for name, has := range map[string]func(s, part string) bool{"prefix": strings.HasPrefix, "suffix": strings.HasSuffix} {
-			if part, ok := item[name].(string); ok && len(item) == 1 {
-				return func(value any) bool {
-					text, ok := value.(string)
-					return ok && has(text, part)
-				}
+// matches returns whether a value of an event matches a part of a pattern: all members of
+// an object, and an item of a list, which is a string or {"suffix": "…"}.
+func matches(pattern, value any) bool {
+	if members, ok := pattern.(map[string]any); ok {
+		object, _ := value.(map[string]any)
+		for name, member := range members {
+			if !matches(member, object[name]) {
+				return false
 			}
 		}
-		return nil
+		return true
 	}
-	return func(value any) bool {
-		switch value.(type) {
-		case map[string]any, []any: // can't be compared
-			return false
+	text, isText := value.(string)
+	return isText && slices.ContainsFunc(pattern.([]any), func(item any) bool {
+		if object, ok := item.(map[string]any); ok {
+			return strings.HasSuffix(text, object["suffix"].(string))
 		}
-		return value == item
-	}
+		return text == item
+	})
 }

@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"crypto/md5"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -12,7 +13,6 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/template"
-	"membercard/local/uuid"
 )
 
 // Queues is SQS with standard queues. Messages are kept until they are deleted; there
@@ -30,7 +30,6 @@ func newQueues(region string) *Queues {
 	s.service = newService("sqs", map[string]operation{
 		"SendMessage":             decoding(s.sendMessage),
 		"ReceiveMessage":          decoding(s.receiveMessage),
-		"DeleteMessage":           decoding(s.deleteMessage),
 		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
 		"GetQueueAttributes":      decoding(s.getQueueAttributes),
 		"StartMessageMoveTask":    decoding(s.startMessageMoveTask),
@@ -126,10 +125,13 @@ func (q *Queue) URL() string { return q.config.URL }
 
 // Send adds a message that becomes visible after delay, and returns its ID.
 func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute, delay time.Duration) (id string) {
+	if attributes == nil {
+		attributes = map[string]events.SQSMessageAttribute{}
+	}
 	q.service.mu.Lock()
 	defer q.service.mu.Unlock()
 	m := &message{sent: time.Now(), visible: q.service.after(delay), SQSMessage: events.SQSMessage{
-		MessageId: uuid.New(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
+		MessageId: rand.Text(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
 	}}
 	q.add(m)
 	return m.MessageId
@@ -137,7 +139,7 @@ func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribu
 
 // SendEvent adds an event as a rule does.
 func (q *Queue) SendEvent(event []byte) {
-	q.Send(string(event), map[string]events.SQSMessageAttribute{}, q.config.DelaySeconds.Seconds())
+	q.Send(string(event), nil, q.config.DelaySeconds.Seconds())
 }
 
 // add adds a message. The caller holds the mutex.
@@ -201,7 +203,7 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 		if m.first.IsZero() {
 			m.first = now
 		}
-		m.processing, m.visible, m.ReceiptHandle = processing, s.after(invisible), uuid.New()
+		m.processing, m.visible, m.ReceiptHandle = processing, s.after(invisible), rand.Text()
 		m.Attributes = map[string]string{
 			"ApproximateReceiveCount":          strconv.Itoa(m.received),
 			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),
@@ -255,17 +257,11 @@ func inSeconds(parameter string, seconds *int64, most int64, byDefault time.Dura
 	return time.Duration(*seconds) * time.Second, nil
 }
 
-type messageAttribute struct {
-	DataType    string
-	StringValue *string `json:",omitempty"`
-	BinaryValue []byte  `json:",omitempty"`
-}
-
 func (s *Queues) sendMessage(in struct {
 	QueueURL          string `json:"QueueUrl"`
 	MessageBody       string
 	DelaySeconds      *int64
-	MessageAttributes map[string]messageAttribute
+	MessageAttributes map[string]events.SQSMessageAttribute
 }) (any, *failure) {
 	s.mu.Lock()
 	queue, failed := s.withURL(in.QueueURL)
@@ -277,28 +273,13 @@ func (s *Queues) sendMessage(in struct {
 	if failed != nil {
 		return nil, failed
 	}
-	attributes := make(map[string]events.SQSMessageAttribute)
 	for name, a := range in.MessageAttributes {
-		if a.DataType == "String" && (a.StringValue == nil || *a.StringValue == "") {
+		if a.StringValue == nil || *a.StringValue == "" {
 			return nil, exception("InvalidParameterValue", "The message (user) attribute '"+name+"' must contain a non-empty value.")
 		}
-		attributes[name] = events.SQSMessageAttribute{DataType: a.DataType, StringValue: a.StringValue, BinaryValue: a.BinaryValue}
 	}
-	id := queue.Send(in.MessageBody, attributes, delay)
+	id := queue.Send(in.MessageBody, in.MessageAttributes, delay)
 	return map[string]string{"MessageId": id, "MD5OfMessageBody": md5Hex(in.MessageBody)}, nil
-}
-
-// handled returns the queue and the message with a receipt handle. The message is nil if
-// it was deleted. The caller holds s.mu.
-func (s *Queues) handled(url, receiptHandle string) (*Queue, *message, *failure) {
-	queue, failed := s.withURL(url)
-	if failed != nil {
-		return nil, nil, failed
-	}
-	if i := slices.IndexFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == receiptHandle }); i >= 0 {
-		return queue, queue.messages[i], nil
-	}
-	return queue, nil, nil
 }
 
 func (s *Queues) changeMessageVisibility(in struct {
@@ -308,20 +289,19 @@ func (s *Queues) changeMessageVisibility(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, m, failed := s.handled(in.QueueURL, in.ReceiptHandle)
+	queue, failed := s.withURL(in.QueueURL)
 	if failed != nil {
 		return nil, failed
 	}
 	timeout, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, 0)
-	switch {
-	case failed != nil:
+	if failed != nil {
 		return nil, failed
-	case m == nil:
-		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
-	case m.isVisible():
-		return nil, exception("MessageNotInflight", "The message is not in flight.")
 	}
-	m.visible = s.after(timeout)
+	i := slices.IndexFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
+	if i < 0 || queue.messages[i].isVisible() {
+		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is not that of a message in flight.")
+	}
+	queue.messages[i].visible = s.after(timeout)
 	queue.wake()
 	return struct{}{}, nil
 }
@@ -382,41 +362,30 @@ func (s *Queues) receiveMessage(in struct {
 	if failed != nil {
 		return nil, failed
 	}
+	type attribute struct {
+		DataType    string
+		StringValue *string
+	}
 	type receivedMessage struct {
 		MessageID         string `json:"MessageId"`
 		ReceiptHandle     string
 		MD5OfBody         string
 		Body              string
 		Attributes        map[string]string
-		MessageAttributes map[string]messageAttribute
+		MessageAttributes map[string]attribute
 	}
 	received, _, _ := queue.take(max(in.MaxNumberOfMessages, 1), invisible, false)
 	var out struct {
 		Messages []receivedMessage `json:",omitempty"`
 	}
 	for _, m := range received {
-		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, m.Attributes, map[string]messageAttribute{}}
+		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, m.Attributes, map[string]attribute{}}
 		for name, value := range m.MessageAttributes {
-			result.MessageAttributes[name] = messageAttribute{value.DataType, value.StringValue, value.BinaryValue}
+			result.MessageAttributes[name] = attribute{value.DataType, value.StringValue}
 		}
 		out.Messages = append(out.Messages, result)
 	}
 	return out, nil
-}
-
-// deleteMessage also succeeds if the message has already been deleted.
-func (s *Queues) deleteMessage(in struct {
-	QueueURL      string `json:"QueueUrl"`
-	ReceiptHandle string
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	queue, _, failed := s.handled(in.QueueURL, in.ReceiptHandle)
-	if failed != nil {
-		return nil, failed
-	}
-	queue.messages = slices.DeleteFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
-	return struct{}{}, nil
 }
 
 // A move is a task that has moved the visible messages of a queue to another.
@@ -457,7 +426,7 @@ func (s *Queues) startMessageMoveTask(in struct {
 		return true
 	})
 	s.moves = slices.Insert(s.moves, 0, &move{in.SourceARN, in.DestinationARN, "COMPLETED", moved, moved})
-	return map[string]string{"TaskHandle": uuid.New()}, nil
+	return map[string]string{"TaskHandle": rand.Text()}, nil
 }
 
 func (s *Queues) listMessageMoveTasks(in struct {

@@ -183,8 +183,8 @@ func TestChangeMessageVisibilityFails(t *testing.T) {
 		}
 	}
 	q.Finish(m.ReceiptHandle, false)
-	if code := change(queueURL, m.ReceiptHandle, 1); code != "MessageNotInflight" {
-		t.Errorf("visible: %q, want MessageNotInflight", code)
+	if code := change(queueURL, m.ReceiptHandle, 1); code != "ReceiptHandleIsInvalid" {
+		t.Errorf("visible: %q, want ReceiptHandleIsInvalid", code)
 	}
 	m = receive(q, 1, time.Second)[0]
 	q.Finish(m.ReceiptHandle, true)
@@ -265,7 +265,7 @@ func TestGetQueueAttributes(t *testing.T) {
 	}
 }
 
-// An operator looks at a message, deletes it, and moves others.
+// An operator looks at a message, and moves others.
 func TestReceiveMessage(t *testing.T) {
 	s, c := startQueues(t)
 	queue, dead := s.Queues.Get("Cards"), s.Queues.Get("Dead")
@@ -296,10 +296,5 @@ func TestReceiveMessage(t *testing.T) {
 	}
 	if moved := queue.Messages(); len(moved) != 1 || moved[0].Attributes["Code"] != "NO_AUTH" || len(dead.Messages()) != 1 {
 		t.Errorf("moved %+v", moved)
-	}
-	for range 2 { // the second time it is gone
-		if _, err := c.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: aws.String(dead.URL()), ReceiptHandle: got[0].ReceiptHandle}); err != nil || len(dead.Messages()) > 0 {
-			t.Error(err)
-		}
 	}
 }
