@@ -41,7 +41,7 @@ func (f finding) String() string {
 	return printable(strings.TrimSpace(fmt.Sprintf("line %d: %s: %s %s", f.Line, what, f.Outcome, f.Code)))
 }
 
-// tally is what was found so far. The file beside the input has it, without personal data.
+// tally is what was found so far.
 type tally struct {
 	Asked        int            `json:"asked"`         // openids
 	Members      int            `json:"members"`       // openids with a card that is EFFECTIVE
@@ -49,7 +49,11 @@ type tally struct {
 	LostMerchant int            `json:"lost_merchant"` // cards that are NOT_ACTIVATE
 	Confirmed    int            `json:"confirmed"`     // of LostBrand
 	Refused      map[string]int `json:"refused"`       // calls by code
+}
 
+// progress is what the file beside the input has. It is no personal data.
+type progress struct {
+	tally
 	Line int    `json:"line"` // up to which the input is done
 	Sum  string `json:"sum"`  // SHA-256 of what is asked for, and of the input up to Line
 }
@@ -57,7 +61,7 @@ type tally struct {
 // reconciliation is a run of membercard reconcile.
 type reconciliation struct {
 	*app
-	tally
+	progress
 	api     *api
 	lines   []string // of the input: an openid each, or nothing
 	openids int      // in lines
@@ -145,15 +149,15 @@ func (rc *reconciliation) read(path string) (bad *fault) {
 
 // resume goes on where an earlier run with the same input and flags ended.
 func (rc *reconciliation) resume() {
-	var before tally
+	var before progress
 	if text, err := os.ReadFile(rc.place); err != nil || json.Unmarshal(text, &before) != nil {
-		before = tally{}
+		before = progress{}
 	}
-	rc.tally = tally{Refused: map[string]int{}, Sum: link("", fmt.Sprint(rc.api.url, " ", rc.brandID, " ", rc.confirm))}
+	rc.progress = progress{tally: tally{Refused: map[string]int{}}, Sum: link("", fmt.Sprint(rc.api.url, " ", rc.brandID, " ", rc.confirm))}
 	sum := rc.Sum
 	for i, openid := range rc.lines {
 		if sum = link(sum, openid); i+1 == before.Line && sum == before.Sum && before.Refused != nil {
-			rc.tally = before
+			rc.progress = before
 			return
 		}
 	}
@@ -167,7 +171,7 @@ func link(before, line string) string {
 
 // keep writes the place.
 func (rc *reconciliation) keep() *fault {
-	text, _ := strictjson.Encode(rc.tally) // numbers and texts
+	text, _ := strictjson.Encode(rc.progress) // numbers and texts
 	if rc.place != "" && overwrite(rc.place, string(text)+"\n") != nil {
 		return faultf("put the input into a folder that you may write to, or give it as standard input", "%s can't be written", rc.place)
 	}
