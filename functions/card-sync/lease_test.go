@@ -56,15 +56,41 @@ func TestTheLease(t *testing.T) {
 
 // A lease that S3 refuses stops nothing, and is a failure that the operator sees.
 func TestALeaseThatCannotBeTaken(t *testing.T) {
-	q, b := startQuota(t), newBucket(plan(3))
-	b.refuses = true
-	q.reads(3)
-	f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-	if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 {
-		t.Errorf("%+v", a)
+	for _, row := range []struct {
+		what  string
+		fault func(*bucket)
+	}{
+		{"S3 refuses it", func(b *bucket) { b.refuses = true }},
+		{"S3 says each time that somebody else wrote it, and nobody holds it", func(b *bucket) { b.changes = true }},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			q, b := startQuota(t), newBucket(plan(3))
+			row.fault(b)
+			q.reads(3)
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+			if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 {
+				t.Errorf("%+v", a)
+			}
+			if record := records.All(t)[0]; record["SyncFailures"] != 1.0 || !strings.Contains(record["cure"].(string), "card-sync.lease.json") {
+				t.Errorf("the record is %v", record)
+			}
+		})
 	}
-	if record := records.All(t)[0]; record["SyncFailures"] != 1.0 || !strings.Contains(record["cure"].(string), "card-sync.lease.json") {
-		t.Errorf("the record is %v", record)
+}
+
+// A storage may be compatible with S3, and not know conditions of GET or not have ETags. Its
+// plan is applied once.
+func TestAPlanWithoutConditions(t *testing.T) {
+	for _, get := range []string{"without conditions", "without ETags"} {
+		t.Run(get, func(t *testing.T) {
+			q, b := startQuota(t), newBucket(plan(3))
+			b.get = get
+			q.reads(3)
+			f, _ := newFunction(&wechattest.Source{}, q.URL, b.start(t))
+			if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 || len(q.Received("/card/get")) != 3 {
+				t.Errorf("%+v", a)
+			}
+		})
 	}
 }
 

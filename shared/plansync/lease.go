@@ -15,6 +15,8 @@ const (
 	leaseMargin = 2 * time.Second
 	// longestLease is longer than any invocation. A lease that ends later is spoilt.
 	longestLease = 16 * time.Minute
+	// takeAttempts limits the attempts to take a lease that others write at the same time.
+	takeAttempts = 3
 )
 
 // lease is the content of the object that one sync at a time holds.
@@ -30,38 +32,42 @@ var errHeld = errors.New("another sync is running")
 // what gives it back. It fails with [errHeld] if another sync holds it. With any other error
 // the caller goes on without a lease: two syncs that meet are a smaller harm than none.
 func (o Object) take(ctx context.Context) (release func(), err error) {
-	release = func() {}
-	text, tag, err := o.ReadTagged(ctx, 1<<20)
-	if err != nil && !isMissing(err) {
-		return release, err
-	}
-	now := time.Now()
-	var found lease
-	if json.Unmarshal(text, &found) == nil && now.Before(found.Until) && found.Until.Before(now.Add(longestLease)) {
-		return release, errHeld
-	}
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		deadline = now.Add(longestLease / 2)
+		deadline = time.Now().Add(longestLease / 2)
 	}
 	mine := lease{Holder: rand.Text(), Until: deadline.Add(leaseMargin).UTC()}
-	content, err := strictjson.Encode(mine)
-	if err != nil {
-		return release, err
-	}
-	tag, err = o.WriteIf(ctx, content, tag)
-	if errors.Is(err, ErrChanged) {
-		// The SDK repeats a request whose answer was lost, so this may be our own lease.
-		var text []byte
-		if text, tag, err = o.ReadTagged(ctx, 1<<20); err != nil {
-			return release, errHeld
-		}
-		if found = (lease{}); json.Unmarshal(text, &found) != nil || found.Holder != mine.Holder {
-			return release, errHeld
+	var tag string
+	for range takeAttempts {
+		if tag, err = o.takeOnce(ctx, mine); !errors.Is(err, ErrChanged) {
+			break
 		}
 	}
 	if err != nil {
-		return release, err
+		return func() {}, err
 	}
 	return func() { _, _ = o.WriteIf(ctx, []byte("{}"), tag) }, nil // or else it ends by itself
+}
+
+// takeOnce writes a lease unless another sync holds one, and returns its ETag. It fails with
+// [ErrChanged] if another sync wrote the object meanwhile.
+func (o Object) takeOnce(ctx context.Context, mine lease) (tag string, err error) {
+	text, tag, err := o.ReadTagged(ctx, 1<<20)
+	if err != nil && !isMissing(err) {
+		return "", err
+	}
+	var found lease
+	isLease, now := json.Unmarshal(text, &found) == nil, time.Now()
+	switch {
+	case isLease && found.Holder == mine.Holder:
+		// The SDK repeats a request whose answer was lost, so the last attempt wrote it.
+		return tag, nil
+	case isLease && now.Before(found.Until) && found.Until.Before(now.Add(longestLease)):
+		return "", errHeld
+	}
+	content, err := strictjson.Encode(mine)
+	if err != nil {
+		return "", err
+	}
+	return o.WriteIf(ctx, content, tag)
 }

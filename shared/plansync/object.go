@@ -97,8 +97,11 @@ func (o Object) ReadTagged(ctx context.Context, max int) (content []byte, tag st
 }
 
 // isChanged reports whether the object's current version has another ETag than tag. Where
-// that can't be read, it has not changed.
+// that can't be read, or there are no ETags, it has not changed.
 func (o Object) isChanged(ctx context.Context, tag string) bool {
+	if tag == "" {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	out, err := o.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key, IfNoneMatch: &tag})
@@ -106,7 +109,8 @@ func (o Object) isChanged(ctx context.Context, tag string) bool {
 		return false // 304 too
 	}
 	out.Body.Close()
-	return true
+	// What is compatible with S3 may answer a condition as if there was none.
+	return aws.ToString(out.ETag) != "" && *out.ETag != tag
 }
 
 // Write makes content the object's current version.
