@@ -21,6 +21,7 @@ import (
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 	"membercard/local/template"
+	"membercard/local/tools"
 	"membercard/wechat/network/networktest"
 )
 
@@ -118,7 +119,7 @@ func (o *output) String() string {
 // pages can't use. With the real WeChat no card is opened.
 func TestPathsForTools(t *testing.T) {
 	s := stacktest.Start(t, project, stack.Config{Plan: "plan.json"})
-	handle(s)
+	handle(t, s)
 	post := func(path, origin string) (int, string) {
 		request, err := http.NewRequest(http.MethodPost, s.URL+path, nil)
 		if err != nil {
@@ -149,12 +150,22 @@ func TestPathsForTools(t *testing.T) {
 		}
 	}
 	live := *s
-	live.WeChatPay = nil
+	live.WeChatPay, live.Mux = nil, http.NewServeMux()
+	handle(t, &live)
 	recorder := httptest.NewRecorder()
-	serveOpen(recorder, httptest.NewRequest(http.MethodPost, discovery.OpenPath+"?card=brand", nil), &live)
+	live.Mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, discovery.OpenPath+"?card=brand", nil))
 	if !strings.Contains(recorder.Body.String(), "sandbox only") {
 		t.Errorf("live: %s", recorder.Body)
 	}
+}
+
+func handle(t *testing.T, s *stack.Stack) {
+	t.Helper()
+	published, err := tools.Handle(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { published.Close() })
 }
 
 // An error at the start is one clear line.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"membercard/local/discovery"
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
@@ -58,12 +57,7 @@ func newRehearsal(t *testing.T) *rehearsal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	published, err := discovery.Publish(s.URL, s.Discovery)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { published.Close() })
-	s.Mux.Handle("GET "+discovery.Path, published)
+	handle(t, s)
 	page := httptest.NewServer(playground.Handler(s, s.Auth, ".."))
 	t.Cleanup(page.Close)
 	var environment []string

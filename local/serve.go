@@ -14,9 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"membercard/local/discovery"
 	"membercard/local/playground"
 	"membercard/local/stack"
+	"membercard/local/tools"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 	"membercard/wechat/wechatpay"
@@ -59,7 +59,7 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 		return explainInUse(err, "-addr")
 	}
 	defer s.Close()
-	if published, err := handle(s); err != nil {
+	if published, err := tools.Handle(s); err != nil {
 		fmt.Fprintln(says, "local: membercard --local does not work with this stack:", err)
 	} else {
 		defer published.Close()
@@ -146,23 +146,6 @@ func readSecret[T any](path string, parse func([]byte) (T, error)) (string, erro
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	return string(content), nil
-}
-
-// handle adds the paths for command-line tools to the API's. The caller closes what it
-// returns.
-func handle(s *stack.Stack) (io.Closer, error) {
-	s.Mux.HandleFunc("POST "+discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
-	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
-	if s.WeChatPay == nil || s.OfficialAccount == nil {
-		return io.NopCloser(nil), nil
-	}
-	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
-	s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
-	published, err := discovery.Publish(s.URL, s.Discovery)
-	if err == nil {
-		s.Mux.Handle("GET "+discovery.Path, published)
-	}
-	return published, err
 }
 
 // delivery returns how the sandbox delivers notifications: 200 ms after a card is opened,

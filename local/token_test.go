@@ -24,7 +24,7 @@ func TestPrintedLinesHaveTheToken(t *testing.T) {
 	for _, auth := range []string{stack.NoAuth, stack.AuthIAM, stack.AuthJWT} {
 		t.Run(auth, func(t *testing.T) {
 			s := stacktest.Start(t, project, stack.Config{Account: madeUpAccount, Auth: auth, Unthrottled: true})
-			handle(s)
+			handle(t, s)
 			var printed, says bytes.Buffer
 			greet(&printed, &says, s, options{plan: "plan.json", auth: auth}, "http://127.0.0.1:8081")
 			if want := "\nplayground: http://127.0.0.1:8081/#token=" + s.Guard.Token + "\n"; !strings.HasSuffix(printed.String(), want) || !strings.HasPrefix(says.String(), "LIVE:") {

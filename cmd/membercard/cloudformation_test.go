@@ -16,6 +16,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/local/stack"
+	"membercard/local/tools"
 	"membercard/wechat/wechatpay"
 )
 
@@ -196,7 +197,7 @@ func TestSecretsThatCanNotBeRead(t *testing.T) {
 // CloudFormation, and the deployed card-sync compares.
 func TestAStackThroughCloudFormation(t *testing.T) {
 	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
-	said := s.Discovery()
+	said := tools.Describe(s)
 	useAWS(t, said.AWS)
 	said.Outputs["FunctionLogGroup"] = "logs" // which the local stack does not have
 	(&cloudFormation{status: "UPDATE_COMPLETE", outputs: said.Outputs, parameters: said.Parameters, resources: said.Resources}).serve(t)

@@ -20,6 +20,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/stack"
 	"membercard/local/template"
+	"membercard/local/tools"
 )
 
 // says serves what a stack says about itself, changed for a test, and returns the flag
@@ -27,12 +28,12 @@ import (
 func says(t *testing.T, s *stack.Stack, change func(*discovery.Stack)) string {
 	t.Helper()
 	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
-	said := s.Discovery()
+	said := tools.Describe(s)
 	if change != nil {
 		change(&said)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
+	mux.Handle("GET "+discovery.EventsPath, tools.Events(s))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	said.API = server.URL
@@ -43,7 +44,7 @@ func says(t *testing.T, s *stack.Stack, change func(*discovery.Stack)) string {
 func TestCheckDeployment(t *testing.T) {
 	const plan = "../../local/plan.json"
 	ticket := func(value string) func(*stack.Stack) {
-		return func(s *stack.Stack) { s.Secrets.Put(s.Discovery().Resources["CardTicket"], value) }
+		return func(s *stack.Stack) { s.Secrets.Put(tools.Describe(s).Resources["CardTicket"], value) }
 	}
 	inForce := func(plan string) func(*stack.Stack) {
 		return func(s *stack.Stack) { s.Plans.Put("CardPlanBucket", "plan.json", []byte(plan)) }
@@ -241,7 +242,7 @@ func TestEventsTail(t *testing.T) {
 	local := says(t, s, nil)
 	put := func(detailType, source, detail string) {
 		t.Helper()
-		bus := s.Discovery().Outputs["EventBusName"]
+		bus := tools.Describe(s).Outputs["EventBusName"]
 		if err := putEvent(t.Context(), s, bus, source, detailType, detail); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,11 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"membercard/local/discovery"
-	"membercard/local/journey"
 	"membercard/local/stack"
+	"membercard/local/tools"
 	"membercard/wechat/wechatpay"
 )
 
@@ -77,21 +74,11 @@ func startStack(config stack.Config) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	ends = append(ends, publish(s.Mux, s.Discovery))
-	s.Mux.HandleFunc("GET "+discovery.EventsPath, s.ServeEvents)
-	s.Mux.HandleFunc("POST "+discovery.EnrolPath, s.ServeEnrol)
-	s.Mux.HandleFunc("POST "+discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { // as go run ./local does
-		var answer struct {
-			journey.Story
-			Missing string `json:"missing,omitempty"`
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
-		defer cancel()
-		if answer.Story, err = journey.Open(ctx, s, r.URL.Query().Get("card")); err != nil {
-			answer.Missing = err.Error()
-		}
-		_ = json.NewEncoder(w).Encode(answer)
-	})
+	published, err := tools.Handle(s)
+	if err != nil {
+		return nil, err
+	}
+	ends = append(ends, func() { _ = published.Close() })
 	return s, nil
 }
 

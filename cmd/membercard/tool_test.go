@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"membercard/local/discovery"
-	"membercard/local/stack"
+	"membercard/local/tools"
 	"membercard/wechat/officialaccount"
 	"membercard/wechat/wechatpay"
 )
@@ -85,7 +85,7 @@ func serve(m *testing.M) (code int, err error) {
 	}
 	os.Setenv("SSL_CERT_FILE", roots) // read at the first TLS connection
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+discovery.EnrolPath, (&stack.Stack{WeChatPay: pay}).ServeEnrol)
+	mux.Handle("POST "+discovery.EnrolPath, tools.Enrol(pay))
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	said.API = server.URL

@@ -27,14 +27,16 @@ type Enrolled struct {
 	Error       string `json:"error,omitempty"`
 }
 
-// RefusePage refuses a request from a web page, including the playground, and reports
-// whether it did. The paths of this package are for command-line tools.
-func RefusePage(w http.ResponseWriter, r *http.Request) (refused bool) {
-	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
-		return false
-	}
-	http.Error(w, "this route is for command-line tools, not for pages", http.StatusForbidden)
-	return true
+// WithoutPages serves a path of this package. It refuses requests from web pages, including
+// the playground: the paths are for command-line tools.
+func WithoutPages(serve http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Origin") != "" || r.Header.Get("Sec-Fetch-Site") != "" {
+			http.Error(w, "this route is for command-line tools, not for pages", http.StatusForbidden)
+			return
+		}
+		serve(w, r)
+	})
 }
 
 // Stack describes a local stack. It contains the sandboxes' keys, so a stack with real

@@ -84,9 +84,10 @@ func (s *Server) Close() error {
 
 // ServeHTTP implements [http.Handler] for [Path].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if RefusePage(w, r) {
-		return
-	}
+	WithoutPages(s.serve).ServeHTTP(w, r)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := json.Marshal(s.describe())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -13,6 +13,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/guard"
 	"membercard/local/stack"
+	"membercard/local/tools"
 	"membercard/wechat/wechatpay"
 )
 
@@ -218,7 +219,7 @@ func TestSandboxesAreGuarded(t *testing.T) {
 func TestEnrolmentIsGuarded(t *testing.T) {
 	t.Parallel()
 	r := startAs(t, stack.Config{Unthrottled: true, Origins: []string{pageOrigin}})
-	r.Mux.HandleFunc("POST "+discovery.EnrolPath, r.ServeEnrol)
+	r.Mux.Handle("POST "+discovery.EnrolPath, tools.Enrol(r.WeChatPay))
 	port := r.URL[strings.LastIndexByte(r.URL, ':'):]
 	merchant, err := json.Marshal(discovery.Merchant{Certificate: r.WeChatPay.Files()["apiclient_cert.pem"], APIv3Key: strings.TrimSpace(r.WeChatPay.Files()["apiv3_key.txt"])})
 	if err != nil {

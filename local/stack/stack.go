@@ -153,6 +153,7 @@ type Stack struct {
 	Events    *aws.Events
 	Queues    *aws.Queues
 	Auth      string
+	Deployed  *template.Template // with the URL of this API instead of AWS's
 	JWT       *apigateway.Issuer // of the tokens for AuthJWT
 
 	// The sandboxes. One is nil if the stack calls the real service instead.
@@ -161,7 +162,6 @@ type Stack struct {
 
 	cloud       *aws.Server
 	parameters  map[string]string           // of the template
-	deployed    *template.Template          // with the URL of this API instead of AWS's
 	byLogicalID map[string]*lambda.Function // the same as Functions
 	closers     []func() error
 }
@@ -206,7 +206,7 @@ func (p *Project) start(s *Stack, cfg Config) error {
 	if err := s.setParameters(cfg); err != nil {
 		return err
 	}
-	if s.deployed, err = template.Read(filepath.Join(p.root, "template.yaml"), s.parameters); err != nil {
+	if s.Deployed, err = template.Read(filepath.Join(p.root, "template.yaml"), s.parameters); err != nil {
 		return err
 	}
 	s.useURL()
@@ -222,17 +222,17 @@ func (p *Project) start(s *Stack, cfg Config) error {
 
 // useURL replaces the URL that the API would have in AWS.
 func (s *Stack) useURL() {
-	inAWS := s.deployed.Outputs["ApiUrl"]
-	for name, value := range s.deployed.Outputs {
-		s.deployed.Outputs[name] = strings.ReplaceAll(value, inAWS, s.URL)
+	inAWS := s.Deployed.Outputs["ApiUrl"]
+	for name, value := range s.Deployed.Outputs {
+		s.Deployed.Outputs[name] = strings.ReplaceAll(value, inAWS, s.URL)
 	}
-	for _, f := range s.deployed.Functions {
+	for _, f := range s.Deployed.Functions {
 		for name, value := range f.Environment {
 			f.Environment[name] = strings.ReplaceAll(value, inAWS, s.URL)
 		}
 	}
 	if s.WeChatPay != nil {
-		s.WeChatPay.NotifyAt(s.deployed.Outputs["NotificationUrl"])
+		s.WeChatPay.NotifyAt(s.Deployed.Outputs["NotificationUrl"])
 	}
 }
 
@@ -347,7 +347,7 @@ func (p *Project) createFunctions(s *Stack, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range s.deployed.Functions {
+	for _, f := range s.Deployed.Functions {
 		maps.Copy(f.Environment, variables)
 		if bucket := f.Environment["CARD_PLAN_BUCKET"]; bucket != "" {
 			s.Plans.CreateBucket(bucket)
@@ -386,7 +386,7 @@ func (p *Project) createFunctions(s *Stack, cfg Config) error {
 
 // serve serves the API and Mux.
 func (s *Stack) serve(listener net.Listener, unthrottled bool) {
-	cors := s.deployed.CORS
+	cors := s.Deployed.CORS
 	if s.Guard.Token != "" && cors != nil {
 		cors.AllowHeaders = append(cors.AllowHeaders, strings.ToLower(guard.TokenHeader))
 	}
@@ -407,11 +407,11 @@ func (s *Stack) serve(listener net.Listener, unthrottled bool) {
 // routes returns the API's routes, and sets s.Routes.
 func (s *Stack) routes(unthrottled bool) (routes []apigateway.Route) {
 	folders := map[string]string{} // by logical ID
-	for _, f := range s.deployed.Functions {
+	for _, f := range s.Deployed.Functions {
 		folders[f.LogicalID] = f.Folder
 	}
 	authorizers := map[string]apigateway.Authorizer{} // by logical ID
-	for _, route := range s.deployed.Routes {
+	for _, route := range s.Deployed.Routes {
 		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
 		if unthrottled {
 			route.Throttling = nil
@@ -466,16 +466,16 @@ func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Auth
 // connect creates the event buses and the queues, and connects them to the functions. As
 // the template configures the plan's bucket, a new object is an event on the default bus.
 func (s *Stack) connect() error {
-	s.Queues.Create(s.deployed.Queues)
-	for _, bus := range s.deployed.Buses {
+	s.Queues.Create(s.Deployed.Queues)
+	for _, bus := range s.Deployed.Buses {
 		s.Events.CreateBus(bus)
 	}
-	for _, rule := range s.deployed.Rules {
+	for _, rule := range s.Deployed.Rules {
 		if err := s.Events.PutRule(rule, func(event []byte) { s.deliver(rule, event) }); err != nil {
 			return err
 		}
 	}
-	for _, source := range s.deployed.EventSources {
+	for _, source := range s.Deployed.EventSources {
 		stop := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
 		s.onClose(func() error { stop(); return nil })
 	}
