@@ -42,7 +42,7 @@ func (a *app) checkDeployment() *cobra.Command {
 			a.checkRoutes(ctx, r, d)
 			a.checkSecrets(ctx, r, d)
 			a.checkKeys(ctx, r, d, notify)
-			a.checkSync(ctx, r, d)
+			a.checkSyncs(ctx, r, d)
 			a.checkQueues(ctx, r, d)
 			a.checkAlarms(ctx, r, d)
 		}
@@ -52,7 +52,7 @@ func (a *app) checkDeployment() *cobra.Command {
 secrets can be read and used, by you and by its functions, that the card ticket is
 valid, that no alarm is on, and that no message was given up.
 
-It invokes key-check, and card-sync as a dry run, which shows what the next sync will
+It invokes key-check, and the syncs as dry runs, which shows what the next ones will
 do. With --notify it also has WeChat Pay send a notification, and waits until that is on
 the event bus: with a rule and a queue of its own, which it deletes afterwards. No card
 is changed.
@@ -202,11 +202,11 @@ func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, k
 	})
 }
 
-// A syncedCard is a card in the report of card-sync.
+// A syncedCard is a card in the report of a sync.
 type syncedCard struct {
 	CardID     string   `json:"card_id"`
 	Status     string   `json:"status"`
-	Changed    []string `json:"changed,omitempty"`     // fields
+	Changed    []string `json:"changed,omitempty"`     // fields, or IDs of service modules
 	CardStatus string   `json:"card_status,omitempty"` // with not_applied
 	Error      *struct {
 		Code    string `json:"code"`
@@ -214,7 +214,7 @@ type syncedCard struct {
 	} `json:"error,omitempty"`
 }
 
-// syncReport is the report of card-sync.
+// syncReport is the report of a sync.
 type syncReport struct {
 	Cards []syncedCard `json:"cards"`
 	Error *struct {
@@ -233,46 +233,57 @@ func (s *syncReport) count(status string) (n int) {
 	return n
 }
 
-// dryRun has card-sync compare the cards with a plan, by default the one in force.
-func (a *app) dryRun(ctx context.Context, d *deployment, plan []byte) (s *syncReport, busy bool, bad *fault) {
+// syncs are the functions that carry out the card plan.
+var syncs = []struct{ name, output string }{
+	{"card-sync", "CardSyncFunctionName"},
+	{"service-module-sync", "ServiceModuleSyncFunctionName"},
+}
+
+// dryRun has a sync compare the cards with a plan, by default the one in force.
+func (a *app) dryRun(ctx context.Context, d *deployment, name, output string, plan []byte) (s *syncReport, busy bool, bad *fault) {
 	event := map[string]any{"action": "sync", "dry_run": true}
 	if plan != nil {
 		event["plan"] = json.RawMessage(plan)
 	}
-	answer, busy, bad := a.invoke(ctx, d, d.outputs["CardSyncFunctionName"], event)
+	answer, busy, bad := a.invoke(ctx, d, d.outputs[output], event)
 	if bad != nil {
 		return nil, busy, bad
 	}
 	s = &syncReport{}
 	if json.Unmarshal(answer, s) != nil {
-		return nil, false, faultf("deploy the template again", "card-sync's answer is not the documented report")
+		return nil, false, faultf("deploy the template again", "%s's answer is not the documented report", name)
 	}
 	return s, false, nil
 }
 
-// checkSync has card-sync compare the cards with the plan, which proves the official
-// account's secret, the allow-list and the plan, and shows what the next sync will do.
-func (a *app) checkSync(ctx context.Context, r *report, d *deployment) {
-	if d.outputs["CardSyncFunctionName"] == "" {
-		return
-	}
-	s, busy, bad := a.dryRun(ctx, d, nil)
-	const name = "card-sync"
-	switch {
-	case busy:
-		r.add(step{Name: name, Skipped: "a sync is running now, so the cards were not compared; run this again in a minute"})
-	case bad != nil:
-		r.fail(name, bad)
-	case s.Error != nil && s.Error.Code == "PLAN_UNREADABLE":
-		r.fail(name, faultf("membercard plan put FILE --at "+d.outputs["CardPlan"]+a.where()+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", "%s", s.Error.Message))
-	case s.Error != nil:
-		r.fail(name, faultf("membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"]+a.where(), "%s: %s", s.Error.Code, s.Error.Message))
-	default:
-		r.addDryRun(name, s)
-		// A card that differs is no fault: it did not have a sync yet, or a campaign has
-		// begun since the last one. If syncs fail or don't run, an alarm is on.
-		if last := &r.Steps[len(r.Steps)-1]; last.OK && s.count("updated") > 0 {
-			last.Detail += "; the next sync does that"
+// checkSyncs has the syncs compare the cards with the plan, which proves the official
+// account's secret, the allow-list and the plan, and shows what the next syncs will do.
+func (a *app) checkSyncs(ctx context.Context, r *report, d *deployment) {
+	badPlan := false // which each sync reports
+	for _, sync := range syncs {
+		if d.outputs[sync.output] == "" || badPlan {
+			continue
+		}
+		s, busy, bad := a.dryRun(ctx, d, sync.name, sync.output, nil)
+		switch {
+		case busy:
+			r.add(step{Name: sync.name, Skipped: "a sync is running now, so the cards were not compared; run this again in a minute"})
+		case bad != nil:
+			r.fail(sync.name, bad)
+		case s.Error != nil:
+			badPlan = true
+			cure, cause := "membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"]+a.where(), s.Error.Code+": "+s.Error.Message
+			if s.Error.Code == "PLAN_UNREADABLE" {
+				cure, cause = "membercard plan put FILE --at "+d.outputs["CardPlan"]+a.where()+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", s.Error.Message
+			}
+			r.fail(sync.name, faultf(cure, "%s", cause))
+		default:
+			r.addDryRun(sync.name, s)
+			// A card that differs is no fault: it did not have a sync yet, or a campaign has
+			// begun since the last one. If syncs fail or don't run, an alarm is on.
+			if last := &r.Steps[len(r.Steps)-1]; last.OK && s.count("updated") > 0 {
+				last.Detail += "; the next sync does that"
+			}
 		}
 	}
 }
@@ -289,7 +300,7 @@ func (r *report) addDryRun(name string, s *syncReport) {
 	}
 	detail := "cards: " + strings.Join(counts, ", ")
 	if counts == nil {
-		detail = "there is no plan yet, or it has no cards, so no card was compared"
+		detail = "there is no plan yet, or it has no cards for it, so no card was compared"
 	}
 	for i := range s.Cards {
 		if e := s.Cards[i].Error; e != nil {

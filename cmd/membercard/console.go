@@ -127,7 +127,7 @@ type report struct {
 
 	Changes  []planChange  `json:"changes,omitempty"`
 	Versions []planVersion `json:"versions,omitempty"` // of the plan, newest first
-	Cards    []syncedCard  `json:"cards,omitempty"`    // what card-sync would do
+	Cards    []syncedCard  `json:"cards,omitempty"`    // what the syncs would do
 
 	Outputs map[string]string `json:"outputs,omitempty"` // of the stack
 

@@ -330,6 +330,10 @@ func TestPlanOfAStack(t *testing.T) {
 	if o := tool(t, "plan", "diff", sale, local); !strings.Contains(o.out, "card-sync would change now:\n  pbLatjvWOibDc5-TBnbUk1pD12o0: ") {
 		t.Errorf("%s", o.out)
 	}
+	modules := write(t, "modules.json", `{"cards":[{"card_id":"pNew","service_modules":{"666":{"appid":"wx1","path":"p"},"7":null}}]}`)
+	if o := tool(t, "plan", "diff", modules, local); !strings.Contains(o.out, "service-module-sync would change now:\n  pNew: 666, 7") || o.code != 0 {
+		t.Errorf("%s", o.out)
+	}
 	for _, request := range s.OfficialAccount.Requests() {
 		if request.Path == "/card/update" {
 			t.Error("a diff changed a card")

@@ -58,7 +58,7 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 			return a.print(a.out, r)
 		}
 		if p.deployment, p.uri = d, d.outputs["CardPlan"]; p.uri == "" {
-			r.fail("card plan", faultf("deploy it with OfficialAccountSecretArn", "the stack has none, because it has no official account's secret"))
+			r.fail("card plan", faultf("deploy the version of the template that this tool is from", "the stack has none"))
 			return a.print(a.out, r)
 		}
 	}
@@ -84,7 +84,7 @@ func withFile(use, short string, f func(ctx context.Context, path string) error)
 
 func (a *app) planValidate() *cobra.Command {
 	var svg string
-	cmd := withFile("validate FILE", "Check a plan offline, with the rules of card-sync", func(_ context.Context, path string) error {
+	cmd := withFile("validate FILE", "Check a plan offline, with the rules of the syncs", func(_ context.Context, path string) error {
 		r := &report{}
 		if _, p := r.plan(path); p != nil {
 			r.after = timeline(p, time.Now())
@@ -92,7 +92,7 @@ func (a *app) planValidate() *cobra.Command {
 		}
 		return a.print(a.out, r)
 	})
-	cmd.Long = `Check a plan offline, with the rules of card-sync. Every fault is listed. For a valid
+	cmd.Long = `Check a plan offline, with the rules of the syncs. Every fault is listed. For a valid
 plan its campaigns are shown on a time line.`
 	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line to this `FILE`, as SVG")
 	return cmd
@@ -116,34 +116,46 @@ func (a *app) planDiff() *cobra.Command {
 		}
 		return a.print(a.out, r)
 	})
-	cmd.Long = `Compare a plan with the one in force. With --stack, or the local stack, card-sync also
-compares it with the cards as WeChat has them (a dry run), and what it would change now is
-listed: campaigns that are not active yet change nothing. Nothing is changed.`
+	cmd.Long = `Compare a plan with the one in force. With --stack, or the local stack, the syncs also
+compare it with the cards (dry runs): card-sync with the fields as WeChat has them,
+service-module-sync with what it has applied. What they would change now is listed:
+campaigns that are not active yet change nothing. Nothing is changed.`
 	cmd.Example = `  membercard plan diff plan.json --stack membercard-production --svg campaigns.svg`
 	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line of the campaigns to this `FILE`, as SVG")
 	return at.addFlags(cmd)
 }
 
-// compareCards has the deployed card-sync compare a plan with the cards.
+// compareCards has the deployed syncs compare a plan with the cards, or with what they have
+// applied to them.
 func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan []byte) {
 	const name = "compared with the cards"
 	if at.deployment == nil {
-		r.add(step{Name: name, Skipped: "card-sync does that; name its stack with --stack, instead of --at"})
+		r.add(step{Name: name, Skipped: "the syncs do that; name their stack with --stack, instead of --at"})
 		return
 	}
-	s, busy, bad := a.dryRun(ctx, at.deployment, plan)
-	switch {
-	case busy:
-		r.add(step{Name: name, Skipped: "a sync is running now; run this again in a minute"})
-	case bad != nil:
-		r.fail(name, bad)
-	case s.Error != nil:
-		r.fail(name, faultf("deploy the version of the template that this tool is from", "card-sync refuses the plan: %s: %s", s.Error.Code, s.Error.Message))
-	default:
-		r.Cards = s.Cards
-		r.addDryRun(name, s)
-		if s.count("updated") > 0 {
-			r.after = append(r.after, "", "card-sync would change now:")
+	for i, sync := range syncs {
+		name := name
+		if i > 0 {
+			name = "compared with the service modules"
+		}
+		if at.deployment.outputs[sync.output] == "" {
+			continue
+		}
+		s, busy, bad := a.dryRun(ctx, at.deployment, sync.name, sync.output, plan)
+		switch {
+		case busy:
+			r.add(step{Name: name, Skipped: "a sync is running now; run this again in a minute"})
+		case bad != nil:
+			r.fail(name, bad)
+		case s.Error != nil:
+			r.fail(name, faultf("deploy the version of the template that this tool is from", "%s refuses the plan: %s: %s", sync.name, s.Error.Code, s.Error.Message))
+		case i > 0 && len(s.Cards) == 0: // the plan has no service modules
+		default:
+			r.Cards = append(r.Cards, s.Cards...)
+			r.addDryRun(name, s)
+			if s.count("updated") > 0 {
+				r.after = append(r.after, "", sync.name+" would change now:")
+			}
 			for i := range s.Cards {
 				if c := &s.Cards[i]; c.Status == "updated" {
 					r.after = append(r.after, "  "+printable(c.CardID)+": "+strings.Join(c.Changed, ", "))
@@ -167,7 +179,7 @@ func (a *app) planPut() *cobra.Command {
 	})
 	cmd.Long = `Make a plan the one in force. It is checked and compared first; if it is the one in
 force already, nothing is written. The version before is kept (membercard plan
-rollback). card-sync applies the new plan as soon as S3 tells of it.
+rollback). The syncs apply the new plan as soon as S3 tells of it.
 
 It needs permission for ` + planActions + `.`
 	return at.addFlags(cmd)
@@ -376,7 +388,7 @@ func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client
 	if p, err := cardplan.Parse(text); err == nil {
 		found.plan = p
 	} else {
-		s.Warning, s.Cure = "it is not valid, so card-sync does nothing", "membercard plan put FILE replaces it, and membercard plan rollback goes back to the one before"
+		s.Warning, s.Cure = "it is not valid, so the syncs do nothing", "membercard plan put FILE replaces it, and membercard plan rollback goes back to the one before"
 	}
 	r.add(s)
 	return client, found
@@ -427,7 +439,7 @@ func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte
 		r.fail(name, s3Fault(err, at))
 		return
 	}
-	r.add(step{Name: name, OK: true, Detail: "version " + aws.ToString(out.VersionId) + "; card-sync applies it now"})
+	r.add(step{Name: name, OK: true, Detail: "version " + aws.ToString(out.VersionId) + "; the syncs apply it now"})
 	r.after = append(r.after, timeline(p, time.Now())...)
 }
 
