@@ -28,6 +28,9 @@ def dependencies():
         for module in set(go("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", packages).split()):
             if module in carriers:
                 carriers[module].append(carrier)
+    for module in set(go("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./examples/...").split()):
+        if carriers.get(module) == []:
+            carriers[module] = ["examples"]
     for name in ("CONTRIBUTING.md", "CONTRIBUTING.zh-CN.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         rows = re.findall(r"^\| `([^`]+\.[^`]+/[^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M)

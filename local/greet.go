@@ -44,6 +44,7 @@ func greet(out, says io.Writer, s *stack.Stack, o options, page string) {
 		for _, command := range []string{"card open brand", "card open merchant", "plan diff " + o.plan} {
 			fmt.Fprintf(says, "go run ./cmd/membercard %s --local=%s\n", command, s.URL)
 		}
+		fmt.Fprintf(says, "\na shop that opens cards and greets members, beside this stack:\ngo run ./examples/shop -local %s\n", s.URL)
 	}
 	fmt.Fprintln(says)
 	fmt.Fprintf(out, "playground: %s\n", page)

@@ -8,7 +8,8 @@ import "net/http"
 const (
 	Path       = "/-/stack"     // GET: the [Stack]
 	EventsPath = "/-/events"    // GET: a stream of events as the bus takes them, one line of JSON each, with the sandbox's personal data
-	OpenPath   = "/-/open"      // POST: has a customer open a card, ?card=brand or merchant
+	OpenPath   = "/-/open"      // POST: has a customer open a card, ?card=brand or merchant; or the form's openid the card of its token
+	LoginPath  = "/-/login"     // POST: a code of the form's openid, as WeChat's OAuth redirect brings it
 	SyncPath   = "/-/sync"      // POST: runs card-sync, ?dry_run=true or false
 	EnrolPath  = "/-/merchants" // POST: registers a [Merchant] with the sandbox of WeChat Pay
 )

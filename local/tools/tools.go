@@ -32,6 +32,9 @@ func Handle(s *stack.Stack) (io.Closer, error) {
 	}
 	s.Mux.Handle("GET "+discovery.EventsPath, Events(s))
 	s.Mux.Handle("POST "+discovery.EnrolPath, Enrol(s.WeChatPay))
+	s.Mux.Handle("POST "+discovery.LoginPath, discovery.WithoutPages(func(w http.ResponseWriter, r *http.Request) {
+		reply(w, http.StatusOK, map[string]string{"code": s.OfficialAccount.OAuthCode(r.PostFormValue("openid"))})
+	}))
 	published, err := discovery.Publish(s.URL, func() discovery.Stack { return Describe(s) })
 	if err == nil {
 		s.Mux.Handle("GET "+discovery.Path, published)
@@ -105,8 +108,18 @@ func Enrol(pay *wechatpay.Sandbox) http.Handler {
 }
 
 // serveOpen answers with what has happened to a card and, if it is not EFFECTIVE, with what
-// is missing.
+// is missing. For a token it only opens the card, and answers with its code and with the
+// jump to the merchant's page.
 func serveOpen(w http.ResponseWriter, r *http.Request, s *stack.Stack) {
+	if token := r.PostFormValue("token"); token != "" && s.WeChatPay != nil {
+		card, jump, err := s.WeChatPay.OpenCard(token, r.PostFormValue("openid"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		reply(w, http.StatusOK, map[string]any{"code": card.Code, "jump": jump})
+		return
+	}
 	kind := r.URL.Query().Get("card")
 	if kind != journey.Brand && kind != journey.Merchant {
 		http.Error(w, "card must be brand or merchant", http.StatusBadRequest)

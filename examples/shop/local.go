@@ -1,0 +1,137 @@
+package main
+
+// This file runs the shop on one machine, beside the local stack, whose sandbox plays WeChat
+// and its customers. A copy of the shop does without it.
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"membercard/local/discovery"
+	"membercard/local/guard"
+)
+
+//go:embed wechat.js
+var wechatScript string
+
+func runLocally() {
+	api := flag.String("local", "http://127.0.0.1:8080", "`URL` of the local stack")
+	address := flag.String("addr", "127.0.0.1:8090", "where the shop listens, on this machine only")
+	flag.Parse()
+	log.SetFlags(0)
+	log.SetPrefix("shop: ")
+	stack, err := discovery.Find(context.Background(), *api)
+	if err != nil {
+		log.Fatalf("%s: %v; start it first, in another terminal: go run ./local", *api, err)
+	}
+	listener, err := net.Listen("tcp", *address)
+	if err != nil {
+		log.Fatal(err)
+	}
+	handler, events, err := beside(stack, "http://"+listener.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("shop: http://%s\n", listener.Addr())
+	go http.Serve(listener, handler)
+	log.Fatal(events())
+}
+
+// beside makes the shop that has the URL origin for a local stack. events follows the bus,
+// until the stack ends.
+func beside(stack *discovery.Stack, origin string) (handler http.Handler, events func() error, err error) {
+	if u, _ := url.Parse(origin); !net.ParseIP(u.Hostname()).IsLoopback() {
+		return nil, nil, errors.New("the shop plays WeChat's login, so only this machine may reach it: -addr 127.0.0.1:8090")
+	}
+	if stack.Auth != "none" && stack.Auth != "iam" {
+		return nil, nil, fmt.Errorf("the stack runs with -auth %s; the shop calls it from its backend: start the stack with -auth iam, or none", stack.Auth)
+	}
+	ctx := context.Background()
+	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: stack.AWS.AccessKeyID, SecretAccessKey: stack.AWS.SecretAccessKey, SessionToken: stack.AWS.SessionToken}, nil
+	})
+	s := &shop{scheme: "http", members: &memory{m: map[string]map[string]card{}}, membercard: newMembercard(stack.API, stack.AWS.Region, credentials)}
+	secrets := secretsmanager.New(secretsmanager.Options{Region: stack.AWS.Region, Credentials: credentials, BaseEndpoint: &stack.AWS.Endpoint})
+	if s.account, err = readAccount(ctx, secrets, stack.Secrets.OfficialAccount); err != nil {
+		return nil, nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(stack.CA))
+	s.account.authorize, s.account.api = origin+"/wechat/authorize", stack.WeChat[0]
+	s.account.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	bus, err := discovery.Client().Get(stack.API + discovery.EventsPath)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/", s.handler())
+	mux.HandleFunc("GET /jweixin.js", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+		_, _ = io.WriteString(w, wechatScript) // fails only if the browser left
+	})
+	mux.HandleFunc("GET /wechat/authorize", func(w http.ResponseWriter, r *http.Request) { // each login is another customer
+		var login struct{ Code string }
+		if err := play(r.Context(), stack.API+discovery.LoginPath, url.Values{"openid": {"oShop" + rand.Text()[:23]}}, &login); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		http.Redirect(w, r, "/login?"+url.Values{"code": {login.Code}, "state": {r.FormValue("state")}}.Encode(), http.StatusFound)
+	})
+	mux.HandleFunc("POST /wechat/open", func(w http.ResponseWriter, r *http.Request) {
+		var opened json.RawMessage
+		input := url.Values{"token": {r.FormValue("token") + r.FormValue("permission_token")}, "openid": {s.session(r)}}
+		if err := play(r.Context(), stack.API+discovery.OpenPath, input, &opened); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		answer(w, http.StatusOK, opened)
+	})
+	return (&guard.Guard{}).Handler(mux), func() error {
+		defer bus.Body.Close()
+		lines := bufio.NewScanner(bus.Body)
+		lines.Buffer(nil, 1<<20) // an event has at most 256 KiB
+		for lines.Scan() {
+			if err := s.keep(ctx, lines.Bytes()); err != nil {
+				log.Print(err)
+			}
+		}
+		return errors.New("the local stack has ended")
+	}, nil
+}
+
+// play has the sandbox do what a customer does in WeChat.
+func play(ctx context.Context, address string, input url.Values, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(input.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := discovery.Client().Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return errors.Join(err, errors.New(strings.TrimSpace(string(body))))
+	}
+	return json.Unmarshal(body, answer)
+}
