@@ -217,7 +217,7 @@ func putSecret(ctx context.Context, client *secretsmanager.Client, name string, 
 		bad.cure += "; --replace writes it without seeing what is there"
 		return nil, bad
 	case !mayBe(kind, append([]byte(aws.ToString(now.SecretString)), now.SecretBinary...)):
-		return nil, faultf("give another name, or replace it with --replace", "%s has something else than a %s secret", name, whose[kind])
+		return nil, faultf("give another name, or replace it with --replace", "%s has something else than a %s", name, whose[kind])
 	}
 	put, err := client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &text})
 	if err == nil {

@@ -38,7 +38,7 @@ const (
 )
 
 // whose are the kinds, for a reader.
-var whose = map[string]string{ofMerchant: "merchant's", ofAccount: "official account's", ofLogin: "login"}
+var whose = map[string]string{ofMerchant: "merchant's secret", ofAccount: "official account's secret", ofLogin: "login secret"}
 
 // secret reads a secret of a kind and adds a step. The local stack's is the default if
 // there is one. On failure it returns nil, and the report says why.
@@ -88,7 +88,7 @@ func parse[T any](a *app, r *report, text []byte, parser func([]byte) (T, error)
 		return value
 	}
 	if other := kindOf(text); other != "" {
-		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s secret; the %s is wanted", whose[other], whose[kind]))
+		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s; the %s is wanted", whose[other], whose[kind]))
 		return value
 	}
 	cure := "correct the key that the cause names"

@@ -96,7 +96,7 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		case secret.command == "":
 			r.fail(secret.name, asFault(err))
 		case kindOf(text) != "":
-			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.command]+" secret, and deploy", "it is the %s secret", whose[kindOf(text)]))
+			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.command]+", and deploy", "it is the %s", whose[kindOf(text)]))
 		default:
 			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.command, &source{id: secret.id}, text), "%v", err))
 		}

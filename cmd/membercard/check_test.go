@@ -111,8 +111,8 @@ func TestCheckMerchantNamesTheMistake(t *testing.T) {
 		{"an ID that does not look like one", change(t, whole, "wechatpay_public_key_id", "PUB_KEY_ID_xxxx", "apiv3_key", "-"), nil, "public-key ID; answer verified", "", ""},
 		{"no key to verify with", change(t, whole, "wechatpay_public_key", "-", "wechatpay_public_key_id", "-", "apiv3_key", "-"), nil, "secret is well-formed", "apiv3_key is missing", "membercard secret merchant"},
 		{"a misspelt key", change(t, whole, "mchId", "1900000001"), nil, "secret is well-formed", "mchId is not a field", "membercard secret merchant"},
-		{"the official account's secret", account.Secret(), nil, "secret is well-formed", "it is the official account's secret; the merchant's is wanted", "membercard check official-account"},
-		{"the login secret", account.LoginSecret(), nil, "secret is well-formed", "it is the login secret; the merchant's is wanted", "membercard check login"},
+		{"the official account's secret", account.Secret(), nil, "secret is well-formed", "it is the official account's secret; the merchant's secret is wanted", "membercard check official-account"},
+		{"the login secret", account.LoginSecret(), nil, "secret is well-formed", "it is the login secret; the merchant's secret is wanted", "membercard check login"},
 		{"a foreign document", `{"name": "x"}`, nil, "secret is well-formed", "is not a field", "membercard secret merchant --cert"},
 		{"no JSON", "hello", nil, "secret is well-formed", "not one JSON object", "membercard secret merchant"},
 		{"a private key", want.PrivateKey, nil, "secret read", "is a private key; the finished secret is wanted", "membercard secret merchant"},
@@ -245,7 +245,7 @@ func TestCheckOfficialAccount(t *testing.T) {
 		{"an AppSecret that is cut", change(t, whole, "secret", "0c7ad0e5"), nil, "AppSecret looks right; " + token, "40125", "AppSecret"},
 		{"AppID and AppSecret swapped", change(t, whole, "appid", secretOf(t, whole), "secret", "wx5f0c2b8e7d4a9361"), nil, "AppID looks right; AppSecret looks right; " + token, "40013", "AppID"},
 		{"no AppSecret", change(t, whole, "secret", "-"), nil, "secret is well-formed", "secret is missing", "membercard secret official-account"},
-		{"the merchant's secret", pay.MerchantSecret(wechatpay.Both), nil, "secret is well-formed", "it is the merchant's secret; the official account's is wanted", "membercard check merchant"},
+		{"the merchant's secret", pay.MerchantSecret(wechatpay.Both), nil, "secret is well-formed", "it is the merchant's secret; the official account's secret is wanted", "membercard check merchant"},
 		{"the merchant's certificate", merchantCertificate().pem(), nil, "secret read", "is a certificate", "membercard secret official-account --help"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestCheckLogin(t *testing.T) {
 		{"a wrong AppSecret of the mini program", change(t, whole, "mini_program/secret", strings.Repeat("0", 32)), false, "mini program: WeChat accepts the AppSecret", "40125", "AppSecret"},
 		{"a wrong AppSecret of the official account", change(t, whole, "official_account/secret", strings.Repeat("0", 32)), false, "official account: WeChat accepts the AppSecret", "40125", "AppSecret"},
 		{"a wrong AppID", change(t, whole, "mini_program/appid", "wx0000000000000000"), false, "mini program: WeChat accepts the AppSecret", "40013", "AppID"},
-		{"the official account's secret", account.Secret(), false, "secret is well-formed", "it is the official account's secret; the login is wanted", "membercard check official-account"},
+		{"the official account's secret", account.Secret(), false, "secret is well-formed", "it is the official account's secret; the login secret is wanted", "membercard check official-account"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := tool(t, "check", "login", "--json", local, "--file", write(t, "l.json", row.secret))

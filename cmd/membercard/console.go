@@ -29,6 +29,7 @@ type console struct {
 	self     string                                         // the tool, as it is run: membercard or ./membercard
 	colour   bool                                           // on out
 	json     bool                                           // --json
+	lang     language                                       // of the environment, or --lang
 	password func(context.Context) (line []byte, err error) // reads a line from the terminal without echo
 }
 
@@ -51,6 +52,7 @@ func newConsole() *console {
 	c := &console{
 		self: invoked(os.Args[0]), in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		inIsTerminal: isTerminal(os.Stdin), outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
+		lang:     languageOf(),
 		password: func(ctx context.Context) ([]byte, error) { return readPassword(ctx, int(os.Stdin.Fd())) },
 	}
 	c.colour = c.outIsTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -74,6 +76,10 @@ func (c *console) typed(text string) string {
 	}
 	return aCommand.ReplaceAllString(text, "${1}"+strings.ReplaceAll(c.self, "$", "$$")+" $2")
 }
+
+// say returns a text as a reader gets it: in the reader's language, with commands as the tool
+// was run.
+func (c *console) say(text string) string { return c.typed(c.lang.tr(text)) }
 
 // readPassword reads a line from a terminal without echo. If ctx ends, by Ctrl-C, it
 // switches the echo on again.
@@ -236,12 +242,12 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func (c *console) print(w io.Writer, r *report) error {
 	failed := r.failed()
 	r.OK = failed == 0
-	for i := range r.Steps {
-		for _, text := range []*string{&r.Steps[i].Skipped, &r.Steps[i].Warning, &r.Steps[i].Cause, &r.Steps[i].Cure} {
-			*text = c.typed(*text)
-		}
-	}
 	if c.json {
+		for i := range r.Steps {
+			for _, text := range []*string{&r.Steps[i].Skipped, &r.Steps[i].Warning, &r.Steps[i].Cause, &r.Steps[i].Cure} {
+				*text = c.typed(*text)
+			}
+		}
 		text, err := strictjson.Encode(r)
 		if err != nil {
 			return err
@@ -250,13 +256,13 @@ func (c *console) print(w io.Writer, r *report) error {
 	} else {
 		colour := c.colour && w == c.out
 		for _, s := range r.Steps {
-			s.print(w, colour)
+			s.print(w, colour, c.say)
 		}
 		for _, line := range r.after {
-			fmt.Fprintln(w, c.typed(line))
+			fmt.Fprintln(w, c.say(line))
 		}
 		if failed > 0 {
-			fmt.Fprintf(w, "%d of %d failed\n", failed, len(r.Steps))
+			fmt.Fprintln(w, c.say(fmt.Sprintf("%d of %d failed", failed, len(r.Steps))))
 		}
 	}
 	if failed > 0 {
@@ -265,7 +271,7 @@ func (c *console) print(w io.Writer, r *report) error {
 	return nil
 }
 
-func (s *step) print(w io.Writer, colour bool) {
+func (s *step) print(w io.Writer, colour bool, say func(string) string) {
 	mark, ansi := "✗", "31"
 	switch {
 	case s.Skipped != "":
@@ -278,16 +284,16 @@ func (s *step) print(w io.Writer, colour bool) {
 	if colour {
 		mark = "\x1b[" + ansi + "m" + mark + "\x1b[0m"
 	}
-	fmt.Fprintf(w, "%s %s", mark, s.Name)
+	fmt.Fprintf(w, "%s %s", mark, say(s.Name))
 	if text := s.Detail + s.Skipped; text != "" {
-		fmt.Fprintf(w, ": %s", text)
+		fmt.Fprint(w, say(": "), say(text))
 	}
 	fmt.Fprintln(w)
 	for _, line := range []struct{ name, text string }{
 		{"note", strings.Join(s.Notes, "; ")}, {"warning", s.Warning}, {"cause", s.Cause}, {"cure", s.Cure}, {"request_id", s.RequestID},
 	} {
 		if line.text != "" {
-			fmt.Fprintf(w, "    %s: %s\n", line.name, strings.ReplaceAll(line.text, "\n", "\n      "))
+			fmt.Fprintf(w, "    %s%s\n", say(line.name+": "), strings.ReplaceAll(say(line.text), "\n", "\n      "))
 		}
 	}
 }
@@ -295,9 +301,8 @@ func (s *step) print(w io.Writer, colour bool) {
 // printError prints an error that no report has.
 func (c *console) printError(err error) {
 	f := asFault(err)
-	cure := c.typed(f.cure)
 	if c.json {
-		members := map[string]string{"cause": f.cause, "cure": cure}
+		members := map[string]string{"cause": f.cause, "cure": c.typed(f.cure)}
 		if f.requestID != "" {
 			members["request_id"] = f.requestID
 		}
@@ -305,9 +310,9 @@ func (c *console) printError(err error) {
 		fmt.Fprintf(c.out, "%s\n", text)
 		return
 	}
-	fmt.Fprintln(c.err, "membercard:", f.cause)
-	if cure != "" {
-		fmt.Fprintln(c.err, "cure:", cure)
+	fmt.Fprintln(c.err, "membercard:", c.say(f.cause))
+	if f.cure != "" {
+		fmt.Fprintln(c.err, c.say("cure: ")+c.say(f.cure))
 	}
 	if f.requestID != "" {
 		fmt.Fprintln(c.err, "request_id:", f.requestID)
@@ -319,7 +324,7 @@ func (c *console) asks() bool { return c.inIsTerminal && c.errIsTerminal && !c.j
 
 // ask asks for a secret on the terminal, without echo.
 func (c *console) ask(ctx context.Context, prompt string) ([]byte, error) {
-	fmt.Fprintf(c.err, "%s: ", prompt)
+	fmt.Fprint(c.err, c.say(prompt), c.say(": "))
 	line, err := c.password(ctx)
 	fmt.Fprintln(c.err)
 	return bytes.TrimSpace(line), err
@@ -359,7 +364,7 @@ func (c *console) watched() bool { return c.errIsTerminal && !c.json }
 // show shows how far a command is, in place of what it showed before.
 func (c *console) show(status string) {
 	if c.watched() {
-		fmt.Fprintf(c.err, "\r%78s\r%s", "", status)
+		fmt.Fprintf(c.err, "\r%78s\r%s", "", c.say(status))
 	}
 }
 

@@ -320,8 +320,8 @@ func TestColoursAreForTerminals(t *testing.T) {
 	}
 	s := step{Name: "x", OK: true}
 	var plain, coloured strings.Builder
-	s.print(&plain, false)
-	s.print(&coloured, true)
+	s.print(&plain, false, (&console{}).say)
+	s.print(&coloured, true, (&console{}).say)
 	if plain.String() != "✓ x\n" || coloured.String() != "\x1b[32m✓\x1b[0m x\n" {
 		t.Errorf("%q %q", plain.String(), coloured.String())
 	}

@@ -71,7 +71,7 @@ func (a *app) eventsTail() *cobra.Command {
 			return bad
 		}
 		if !a.json {
-			fmt.Fprintln(a.err, "following the bus "+d.outputs["EventBusName"]+"; end with Ctrl-C")
+			fmt.Fprintln(a.err, a.say("following the bus "+d.outputs["EventBusName"]+"; end with Ctrl-C"))
 		}
 		bad = a.tail(ctx, bus, personal, count)
 		if left := bus.close(); left != nil {

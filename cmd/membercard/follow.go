@@ -174,5 +174,5 @@ func (t *temporary) delete(ctx context.Context) *fault {
 	if left == nil {
 		return nil
 	}
-	return faultf("delete what is left: "+strings.Join(commands, " && "), "%s %s could not be deleted", strings.Join(left, " and "), t.name)
+	return faultf("delete what is left: "+strings.Join(commands, " && "), "%s (%s) could not be deleted", strings.Join(left, " and "), t.name)
 }

@@ -230,7 +230,7 @@ func (rc *reconciliation) count(f *finding) {
 	}
 	if !rc.json {
 		rc.show("")
-		fmt.Fprintln(rc.out, f)
+		fmt.Fprintln(rc.out, rc.say(f.String()))
 	}
 }
 

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, c *console) int {
 	case errors.Is(err, syscall.EPIPE): // whoever read it wants no more
 		return exitFailed
 	case err != nil:
-		fmt.Fprintln(c.err, "membercard: standard output can't be written:", err)
+		fmt.Fprintln(c.err, "membercard:", c.say(fmt.Sprintf("standard output can't be written: %v", err)))
 		return exitFailed
 	}
 	return code
@@ -58,6 +58,7 @@ func run(ctx context.Context, args []string, c *console) int {
 // execute runs the command that args name, and returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
 	root := a.root()
+	a.lang.find(args)
 	root.SetArgs(args)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -190,6 +191,8 @@ everything is in order, 1 if a check failed, 2 if the command line is wrong.`
 	root.SilenceErrors, root.SilenceUsage = true, true
 	flags := root.PersistentFlags()
 	flags.BoolVar(&a.json, "json", false, "print one JSON object")
+	flags.Var(&a.lang, "lang", "`LANGUAGE`, zh-CN or en (default that of LC_ALL, LC_MESSAGES or LANG)")
+	flags.Lookup("lang").DefValue = "" // the usage has it
 	flags.StringVar(&a.profile, "profile", "", "profile of the AWS configuration (default AWS_PROFILE)")
 	flags.StringVar(&a.region, "region", "", "AWS region (default AWS_REGION, then the profile's)")
 	flags.StringVar(&a.localURL, "local", "", "work against the local stack (go run ./local) at this `URL`")
@@ -198,12 +201,8 @@ everything is in order, 1 if a check failed, 2 if the command line is wrong.`
 	_ = flags.MarkHidden("endpoint") // there is such a flag
 	if a.self != "" {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: a.self}
-		for _, group := range root.Commands() {
-			for _, cmd := range append(group.Commands(), group) {
-				cmd.Long, cmd.Example = a.typed(cmd.Long), a.typed(cmd.Example)
-			}
-		}
 	}
+	root.SetHelpFunc(a.help(root.HelpFunc()))
 	root.InitDefaultHelpCmd()
 	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
 		show := help.Run

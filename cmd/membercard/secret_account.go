@@ -81,7 +81,7 @@ func (a *app) account(ctx context.Context, r *report, given appFlags, name strin
 
 // appID checks an AppID. The fault does not quote it: it may be the AppSecret.
 func appID(id string) *fault {
-	const cure = "copy the AppID: 微信公众平台 → 设置与开发 → 开发接口管理 (of a mini program: 开发管理); wx and 16 hex digits"
+	const cure = "copy the AppID: 微信公众平台 → 设置与开发 → 基本配置 (of a mini program: 开发管理 → 开发设置); wx and 16 hex digits"
 	switch rest, ok := strings.CutPrefix(id, "wx"); {
 	case strings.HasPrefix(id, "gh_"):
 		return faultf(cure, "it is the original ID (gh_…), not the AppID")
@@ -94,7 +94,7 @@ func appID(id string) *fault {
 }
 
 func appSecret(secret string) *fault {
-	const cure = "copy it from where it was saved, or reset it: 微信公众平台 → 设置与开发 → 开发接口管理; 32 hex digits"
+	const cure = "copy it from where it was saved, or reset it: 微信公众平台 → 设置与开发 → 基本配置; 32 hex digits"
 	switch {
 	case strings.HasPrefix(secret, "wx") && len(secret) == 18:
 		return faultf(cure, "it is an AppID, not an AppSecret")

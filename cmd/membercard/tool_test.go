@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 
 func serve(m *testing.M) (code int, err error) {
 	for _, variable := range os.Environ() { // the machine's own configuration is no part of a test
-		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") || strings.HasPrefix(name, "LC_") || name == "LANG" {
 			os.Unsetenv(name)
 		}
 	}
