@@ -1,22 +1,104 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"membercard/local/stack"
+	"membercard/local/stack/stacktest"
+	"membercard/local/tools"
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
+	"membercard/wechat/network/networktest"
+	"membercard/wechat/wechatpay"
 )
+
+var project *stack.Project
+
+func TestMain(m *testing.M) { stacktest.Main(m, "../..", &project) }
+
+// A customer of the local stack joins with each card, and is a member.
+func TestShop(t *testing.T) {
+	s := stacktest.Start(t, project, stack.Config{Auth: stack.AuthIAM, Unthrottled: true})
+	delivery := wechatpay.NewDelivery()
+	delivery.Delay = 200 * time.Millisecond
+	s.WeChatPay.Deliver(delivery)
+	published, err := tools.Handle(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer published.Close()
+	described := tools.Describe(s)
+	server := httptest.NewUnstartedServer(nil)
+	handler, follow, err := beside(&described, "http://"+server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go follow()
+	server.Config.Handler = handler
+	server.Start()
+	defer server.Close()
+	for name, path := range map[string]string{
+		"brand":    "/v3/brand/partner/card-member/pre-auth-tokens",
+		"merchant": "/v3/marketing/membercard-open/cards/" + merchantCard + "/permission-tokens",
+	} {
+		t.Run(name, func(t *testing.T) {
+			jar, _ := cookiejar.New(nil) // never fails
+			customer := &http.Client{Jar: jar}
+			call := func(method, address string, input url.Values) (answer struct {
+				Member                 bool
+				Token, PermissionToken string
+				Jump                   struct{ URL string }
+			}) {
+				t.Helper()
+				request, err := http.NewRequest(method, address, strings.NewReader(input.Encode()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				response, body := networktest.Do(t, customer.Do, request)
+				if response.StatusCode != http.StatusOK {
+					t.Fatalf("%s %s: %d %s", method, address, response.StatusCode, body)
+				}
+				_ = json.Unmarshal(bytes.ReplaceAll(body, []byte("permission_token"), []byte("PermissionToken")), &answer) // a page stays empty
+				return answer
+			}
+			call("GET", server.URL+"/login", nil)
+			if call("GET", server.URL+"/me", nil).Member {
+				t.Error("a new customer is a member")
+			}
+			token := call("POST", server.URL+path, nil)
+			opened := call("POST", server.URL+"/wechat/open", url.Values{"token": {token.Token + token.PermissionToken}})
+			if (opened.Jump.URL != "") != (name == "merchant") {
+				t.Fatalf("the jump is %q", opened.Jump.URL)
+			}
+			if opened.Jump.URL != "" {
+				call("GET", opened.Jump.URL, nil)
+				call("POST", opened.Jump.URL, nil)
+			}
+			for deadline := time.Now().Add(30 * time.Second); !call("GET", server.URL+"/me", nil).Member; time.Sleep(100 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the customer is no member")
+				}
+			}
+		})
+	}
+}
 
 func event(kind, time, resource string) string {
 	return fmt.Sprintf(`{"source":"membercard","detail-type":%q,"detail":{"id":"EV-1","event_type":%[1]q,"create_time":%q,"resource":{"openid":"o1","card_id":"p1",%s}}}`, kind, time, resource)
