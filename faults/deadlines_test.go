@@ -72,6 +72,8 @@ func (r *rig) invocations() (all []invocation) {
 		invocation{"key-check", "the schedule", 0, []byte(`{"action": "check"}`)},
 		invocation{"card-sync", "the schedule, or a changed plan", 0, []byte(`{"action": "sync"}`)},
 		invocation{"card-sync", "by hand, with a plan", 0, fmt.Appendf(nil, `{"action": "sync", "plan": {"cards": [%s]}}`, strings.Join(plan, ", "))},
+		invocation{"service-module-sync", "the schedule, or a changed plan", 0, []byte(`{"action": "sync"}`)},
+		invocation{"service-module-sync", "by hand, with a plan", 0, []byte(`{"action": "sync", "plan": {"cards": [{"card_id": "p", "service_modules": {"7": null}}]}}`)},
 	)
 }
 
