@@ -182,27 +182,38 @@ func (s *syncer) get(ctx context.Context, cardID string) (*shownCard, error) {
 		return nil, answer.Invalid(errors.New("the answer has no card with a card_type"))
 	}
 	c := &shownCard{cardType: strings.ToLower(cardType), fields: cardfields.Fields{}}
-	var object, baseInfo map[string]any
-	if text := document.Card[c.cardType]; slices.Contains(cardfields.CardTypes, c.cardType) && json.Unmarshal(text, &object) == nil {
-		baseInfo, _ = object["base_info"].(map[string]any)
-		_ = json.Unmarshal(text, &c.object)
+	if slices.Contains(cardfields.CardTypes, c.cardType) {
+		c.object = members(document.Card[c.cardType])
 	}
+	baseInfo := members(c.object["base_info"])
 	if baseInfo == nil {
 		return nil, answer.Invalid(errors.New("the answer has no base_info of the card's type"))
 	}
-	c.status, _ = baseInfo["status"].(string)
+	c.status = text(baseInfo["status"])
 	for _, name := range cardfields.Names {
 		from, member := baseInfo, name
 		if cardfields.OfMemberCard(name) {
-			from = object
+			from = c.object
 		}
 		if inner := cardfields.Object(name); inner != "" {
-			from, _ = object[inner].(map[string]any)
-			member = name[len(inner)+1:]
+			from, member = members(c.object[inner]), name[len(inner)+1:]
 		}
-		c.fields[name], _ = from[member].(string)
+		c.fields[name] = text(from[member])
 	}
 	return c, nil
+}
+
+// members returns the members of an object, or nil if value is none. They are not decoded:
+// whatever the others are, such as numbers that no float64 holds, they stop no sync.
+func members(value json.RawMessage) (m map[string]json.RawMessage) {
+	_ = json.Unmarshal(value, &m)
+	return m
+}
+
+// text returns a string, or "" if value is none.
+func text(value json.RawMessage) (s string) {
+	_ = json.Unmarshal(value, &s)
+	return s
 }
 
 // differing returns the wanted fields that the card does not show. A missing field

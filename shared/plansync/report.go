@@ -41,7 +41,13 @@ const (
 )
 
 // Fail makes a card failed.
-func (c *Card) Fail(err error) { c.Status, c.Error, c.Changed = Failed, apierror.From(err), nil }
+func (c *Card) Fail(err error) {
+	e := *apierror.From(err)
+	if e.RetryAfter > 0 {
+		e.Solution = "" // it speaks of a header, which a report does not have
+	}
+	c.Status, c.Error, c.Changed = Failed, &e, nil
+}
 
 // newReport returns a report in which all cards are deferred.
 func newReport(cards []cardplan.Card, dryRun bool) *Report {
