@@ -107,8 +107,6 @@ cloudformation:ListStackResources.`
 	return stackFlag(cmd, &stack)
 }
 
-const maxInput = 64 << 20 // bytes
-
 var openID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 
 // read reads the openids, each once. A first line that names the column is none.
@@ -117,12 +115,15 @@ func (rc *reconciliation) read(path string) (bad *fault) {
 	switch {
 	case path != "":
 		rc.place = path + ".reconcile.json"
-		text, bad = readUpTo(path, maxInput)
+		text, bad = readUpTo(path, 64<<20)
 	case rc.inIsTerminal:
 		bad = faultf("name the file with them, an openid a line", "there are no openids on standard input")
 	default:
 		path = "standard input"
-		text, _ = io.ReadAll(io.LimitReader(rc.in, maxInput)) // what was read counts
+		var err error
+		if text, err = io.ReadAll(rc.in); err != nil {
+			bad = asFault(err)
+		}
 	}
 	if bad != nil {
 		return bad
@@ -338,7 +339,11 @@ func (rc *reconciliation) confirmCard(ctx context.Context, c *card, openid strin
 // report adds the summary. ended is why the run ended early.
 func (rc *reconciliation) report(r *report, ended *fault) {
 	r.Reconciled = &rc.tally
-	lost := step{Name: "found lost", OK: rc.LostBrand == 0 || rc.confirm, Detail: fmt.Sprintf("%d brand cards, %d merchant cards", rc.LostBrand, rc.LostMerchant)}
+	brand := fmt.Sprintf("%d brand cards", rc.LostBrand)
+	if rc.brandID == "" {
+		brand = "no brand card was asked for, without --brand-id"
+	}
+	lost := step{Name: "found lost", OK: rc.LostBrand == 0 || rc.confirm, Detail: fmt.Sprintf("%s, %d merchant cards", brand, rc.LostMerchant)}
 	switch {
 	case !lost.OK:
 		lost.Cause, lost.Cure = "the brand cards are UNACTIVATED: nobody confirmed them", "run this again with --confirm"

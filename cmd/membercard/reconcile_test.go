@@ -225,6 +225,9 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("%s", o.out)
 			}
 			o.requireNo(t, "openid a", "user_card_code")
+			if strings.Contains(o.out, "no brand card was asked for") == strings.Contains(row.args, "--brand-id") {
+				t.Errorf("%s", o.out)
+			}
 			if _, err := os.Stat(path + ".reconcile.json"); (err == nil) != (row.failed == "ended early") {
 				t.Errorf("the place: %v", err)
 			}
