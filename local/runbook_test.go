@@ -62,7 +62,7 @@ func newRehearsal(t *testing.T) *rehearsal {
 	t.Cleanup(page.Close)
 	var environment []string
 	for _, variable := range os.Environ() {
-		if !strings.HasPrefix(variable, "AWS_") {
+		if !strings.HasPrefix(variable, "AWS_") && !strings.HasPrefix(variable, "LC_") && !strings.HasPrefix(variable, "LANG=") {
 			environment = append(environment, variable)
 		}
 	}

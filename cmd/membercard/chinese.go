@@ -1005,4 +1005,10 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"membercard plan diff FILE%s, and then put it again":            "执行 membercard plan diff FILE%s，然后再次存入",
 	"callback set needs the URL; only a local stack has its own":    "callback set 需要 URL；只有本机环境有自己的地址",
 	"leave the URL out: this stack has its own":                     "省略 URL：该堆栈有自己的地址",
+	"stack":           "堆栈",
+	"token %s %s":     "获取凭证 %s %s",
+	"opened":          "用户开卡",
+	"notification %s": "通知 %s",
+	"event %s":        "事件 %s",
+	"call %s %s":      "调用 %s %s",
 }
