@@ -181,7 +181,7 @@ func TestEveryTextIsInBothLanguages(t *testing.T) {
 
 // composed are texts that are put together when the tool runs, and those of cobra and pflag.
 var composed = []string{
-	"token %s %s", "opened", "notification %s", "event %s", "call %s %s", "line %s: %s: lost", "line %s: %s: confirmed", "line %s: %s: refused %s", "brand card %s %s", "merchant card %s %s", "brand cards", "merchant cards",
+	"waiting", "waiting %s", "dead letter", "dead letter %s", "token %s %s", "opened", "notification %s", "event %s", "call %s %s", "line %s: %s: lost", "line %s: %s: confirmed", "line %s: %s: refused %s", "brand card %s %s", "merchant card %s %s", "brand cards", "merchant cards",
 	"  always", "  until %s", "  from %s", "%s; give the sandbox's public key and its ID as wechatpay_public_key and wechatpay_public_key_id, for it can sign with no other: ",
 	"it has %s characters; an APIv3 key has 32", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is %s", "note: ", "warning: ", "cause: ", "cure: ", "request_id: ",
 	"Simply type %s help [path to command] for full details.", "Generate the autocompletion script for %s for the specified shell.",
