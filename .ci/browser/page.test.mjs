@@ -358,7 +358,10 @@ test("a brand card goes from its token to a member", async () => {
   await tab.locator("#steps summary", { hasText: "请求头" }).first().click();
   assert.match(await text("#steps .proof"), /Wechatpay-Serial[\s\S]*PUB_KEY_ID_[\s\S]*Wechatpay-Signature/);
   await tab.locator("#steps summary", { hasText: "解密后" }).first().click();
-  assert.match(await text("#steps pre"), /13900000000[\s\S]*user_card_code/);
+  assert.match(await tab.locator("#steps pre").first().innerText(), /13900000000[\s\S]*user_card_code/);
+  const queried = tab.locator("#steps > li.ok", { hasText: "查询：顾客是不是会员？" });
+  await queried.locator("summary").click();
+  assert.match(await queried.locator("pre").innerText(), /"user_card_state": "EFFECTIVE"/);
   await shoot("story-brand");
   // Another token is minted for the next card, for this one has been used.
   await tab.locator("#open-card").click();
@@ -390,6 +393,7 @@ for (const [way, url, says] of [
       assert.equal(count(told, words), 1, `${words} in ${told.join("\n")}`);
     }
     assert.equal(count(told, /解密 code/), url ? 0 : 1);
+    await tab.locator("#steps > li.ok", { hasText: "查询：顾客是不是会员？" }).waitFor();
     assert.equal(await tab.evaluate(() => document.activeElement.id), "verdict");
     await shoot(`story-jump-${url ? "program" : "page"}`);
   });

@@ -124,6 +124,7 @@ async function watch(s) {
     s.steps = steps;
     s.state = state;
     if (differs) s.offer.changed();
+    if (differs && state === "EFFECTIVE") void query(s);
     showProgress();
     await new Promise((wake) => setTimeout(wake, 250));
   }
@@ -134,6 +135,9 @@ async function watch(s) {
  * @param {Step["what"]} what
  */
 const has = (s, what) => s.steps.some((step) => step.what === what);
+
+/** @param {Step} step */
+const isQuery = ({ what, name = "" }) => what === "call" && /^GET .*\/(\{user_card_code\}|codes\/\{code\})$/.test(name);
 
 /** @param {Story} s */
 const ended = (s) => s.state === "EFFECTIVE" || has(s, "dead_letter") || (s.trouble === "forged" && has(s, "notification"));
@@ -174,6 +178,19 @@ async function activate(s) {
     s.activated = true;
     await post(`${card}/confirm`, { user_card_confirm_state: "CREATE_CARD_SUCCESS" });
   });
+}
+
+/**
+ * Asks whether the customer is a member. The answer is one of the steps.
+ * @param {Story} s
+ */
+async function query(s) {
+  /** @typedef {{ resource?: Record<string, string> }} Detail */
+  const { resource: { brand_id = "", card_id = "", openid = "" } = {} } = /** @type {Detail} */ (s.steps.find(({ what }) => what === "event")?.content ?? {});
+  const path = brand_id
+    ? `/v3/brand/partner/card-member/user-cards/${s.code}?${new URLSearchParams({ brand_id, card_id, openid })}`
+    : `/v3/marketing/membercard-open/cards/${s.offer.card.card_id}/codes/${s.code}`;
+  await post(s.offer.backend + path).catch((/** @type {Error} */ error) => console.warn(error.message));
 }
 
 /**
@@ -233,7 +250,7 @@ function showProgress() {
   const list = $("steps");
   let confirmed = false;
   s.steps.forEach((step, i) => {
-    const isRepeated = step.what === "call" && confirmed;
+    const isRepeated = step.what === "call" && confirmed && !isQuery(step);
     confirmed ||= step.what === "call" && step.status === 200 && Boolean(step.name?.endsWith("/confirm"));
     const json = JSON.stringify(step);
     let known = shown.get(step.id);
@@ -306,7 +323,7 @@ function showStep(s, step, isRepeated) {
       step.what === "call" && h("p", { class: "uri" }, h("b", null, step.name?.split(" ")[0]), " ", step.name?.split(" ")[1], step.status ? ` · HTTP ${step.status}` : ""),
       ...says.map((text) => h("p", { class: "note" }, text)),
       step.header && h("details", null, h("summary", null, say("headers")), h("dl", { class: "proof" }, ...Object.entries(step.header).flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value || "—")]))),
-      step.content && h("details", null, h("summary", null, say("decrypted")), h("pre", null, ...colour(step.content))),
+      step.content && h("details", null, h("summary", null, say(isQuery(step) ? "answered" : "decrypted")), h("pre", null, ...colour(step.content))),
     ),
   );
 }
@@ -340,6 +357,7 @@ function describe(s, step, isRepeated) {
   }
   const refusal = step.refusal ? [`${say("refusal")}: ${step.refusal}`] : [];
   const state = status >= 200 && status < 300 || isRepeated ? "ok" : "bad";
+  if (isQuery(step)) return [state, say("s_query"), ...refusal];
   if (name.includes("/user-cards/")) return [state, say(isRepeated ? "s_confirmAgain" : "s_confirm"), ...refusal];
   /** @type {[string, Word][]} */
   const ours = [["/decrypt-code", "s_decryptCode"], ["/{activate_ticket}", "s_information"], ["/activate", "s_activate"], ["/confirm", "s_register"]];

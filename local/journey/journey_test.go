@@ -42,8 +42,8 @@ func TestOpen(t *testing.T) {
 	for _, auth := range []string{stack.NoAuth, stack.AuthIAM, stack.AuthJWT, stack.AuthWechat} {
 		s := start(t, stack.Config{Auth: auth})
 		for kind, wants := range map[string][]string{
-			journey.Brand:    {"token", "opened", "notification CREATE 204", "event CREATE 0", "call confirm 200", "member"},
-			journey.Merchant: {"token", "opened", "notification ACCEPT_CARD 204", "event ACCEPT_CARD 0", "call decrypt-code 200", "call {activate_ticket} 200", "call activate 204", "call confirm 204", "notification ACTIVATE_CARD 204", "event ACTIVATE_CARD 0", "member"},
+			journey.Brand:    {"token", "opened", "notification CREATE 204", "event CREATE 0", "call confirm 200", "member", "call {user_card_code} 200"},
+			journey.Merchant: {"token", "opened", "notification ACCEPT_CARD 204", "event ACCEPT_CARD 0", "call decrypt-code 200", "call {activate_ticket} 200", "call activate 204", "call confirm 204", "notification ACTIVATE_CARD 204", "event ACTIVATE_CARD 0", "member", "call {code} 200"},
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			story, err := journey.Open(ctx, s, kind)

@@ -53,6 +53,9 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 		return Story{Steps: []Step{token}}, err
 	}
 	story, err := follow(ctx, s, card, jump)
+	if err == nil {
+		story, err = query(ctx, s, card)
+	}
 	story.Steps = slices.Insert(story.Steps, 0, token)
 	return story, err
 }
@@ -92,6 +95,17 @@ func follow(ctx context.Context, s *stack.Stack, card wechatpay.UserCard, jump *
 		return story, err
 	}
 	return until(ctx, s, card.Code, func(story Story) string { return story.missing(merchantActivated) })
+}
+
+// query asks for a card, as the merchant's backend does.
+func query(ctx context.Context, s *stack.Stack, card wechatpay.UserCard) (Story, error) {
+	operation := queryMerchant
+	if card.BrandID != "" {
+		operation = queryBrand
+	}
+	_, err := backend(ctx, s, http.MethodGet, operation, card, "")
+	story, _ := Tell(s, card.Code)
+	return story, err
 }
 
 // until waits until nothing is missing.

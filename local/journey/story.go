@@ -6,12 +6,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"membercard/local/stack"
+	"membercard/shared/brandcard"
 	"membercard/wechat/wechatpay"
 )
 
@@ -45,7 +47,7 @@ type Step struct {
 
 	Refusal string          `json:"refusal,omitempty"` // of a call, by WeChat Pay
 	Next    *time.Time      `json:"next,omitempty"`    // for Waiting, the time of the next attempt
-	Content json.RawMessage `json:"content,omitempty"` // of an event, decrypted; contains personal data
+	Content json.RawMessage `json:"content,omitempty"` // of an event, decrypted, or the answer to a query; contains personal data
 }
 
 // Story is what has happened to a card so far.
@@ -79,7 +81,11 @@ func Tell(s *stack.Stack, code string) (story Story, ok bool) {
 		if !ok {
 			continue
 		}
-		story.Steps = append(story.Steps, Step{ID: fmt.Sprint(Call, r.Time.UnixNano()), Time: r.Time, What: Call, Name: r.Method + " " + name, Status: r.Status, Refusal: r.Refusal})
+		step := Step{ID: fmt.Sprint(Call, r.Time.UnixNano()), Time: r.Time, What: Call, Name: r.Method + " " + name, Status: r.Status, Refusal: r.Refusal}
+		if r.Status == http.StatusOK && (name == queryBrand || name == queryMerchant) {
+			step.Content = r.Answer
+		}
+		story.Steps = append(story.Steps, step)
 		if r.Status/100 == 2 && (name == confirmBrand || name == activate) {
 			member = r.Time
 		}
@@ -127,14 +133,16 @@ const (
 	information     = "/v3/marketing/membercard-open/activate-informations/{activate_ticket}"
 	activate        = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate"
 	confirmMerchant = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm"
+	queryBrand      = "/v3/brand/partner/card-member/user-cards/{user_card_code}"
+	queryMerchant   = "/v3/marketing/membercard-open/cards/{card_id}/codes/{code}"
 )
 
 // operations returns the paths of the operations on a card, by the URIs of their calls.
 func operations(c wechatpay.UserCard) map[string]string {
 	if c.BrandID != "" {
-		return map[string]string{uri(confirmBrand, c): confirmBrand}
+		return map[string]string{uri(confirmBrand, c): confirmBrand, uri(queryBrand, c): queryBrand}
 	}
-	found := map[string]string{uri(activate, c): activate, uri(confirmMerchant, c): confirmMerchant}
+	found := map[string]string{uri(activate, c): activate, uri(confirmMerchant, c): confirmMerchant, uri(queryMerchant, c): queryMerchant}
 	if c.ActivateTicket != "" {
 		found[uri(decryptCode, c)], found[uri(information, c)] = decryptCode, information
 	}
@@ -145,8 +153,11 @@ func operations(c wechatpay.UserCard) map[string]string {
 func uri(operation string, c wechatpay.UserCard) string {
 	path := strings.NewReplacer("{user_card_code}", c.Code, "{code}", c.Code, "{card_id}", c.CardID,
 		"{activate_ticket}", url.QueryEscape(c.ActivateTicket)).Replace(operation)
-	if operation == decryptCode {
+	switch operation {
+	case decryptCode:
 		path += "?encrypt_code=" + c.EncryptCode // not escaped
+	case queryBrand:
+		path = brandcard.Card{UserCardCode: c.Code, BrandID: c.BrandID, CardID: c.CardID, OpenID: c.OpenID}.Path()
 	}
 	return path
 }
