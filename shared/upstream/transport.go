@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"membercard/shared/apierror"
 	"membercard/shared/tlsdial"
 	"membercard/shared/wallclock"
 )
@@ -169,14 +170,19 @@ func loggable(ctx context.Context, err error) error {
 }
 
 // readWhole reads an answer's body and replaces it with a reader of the result, so that
-// callers never see a body that breaks off or does not end.
+// callers never see a body that breaks off or does not end. Of an answer whose status alone
+// says what to do next, a larger body is dropped.
 func readWhole(response *http.Response) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBrokeOff, err)
 	}
-	if len(body) > maxAnswer {
+	switch status := response.StatusCode; {
+	case len(body) <= maxAnswer:
+	case apierror.Transient(status), status == http.StatusUnauthorized, status/100 == 3:
+		body = nil
+	default:
 		return ErrTooLarge
 	}
 	response.Body = io.NopCloser(strings.NewReader(string(body)))

@@ -286,6 +286,22 @@ func TestAnAnswerHasAtMostOneMiB(t *testing.T) {
 			s.asked(t, 1)
 		})
 	}
+	for _, row := range []struct{ status, want, second int }{
+		{500, 200, 1}, {429, 429, 0}, {401, 401, 0}, {302, 302, 0},
+	} {
+		t.Run(fmt.Sprintf("%d with a larger body, which is dropped", row.status), func(t *testing.T) {
+			s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+				w.WriteHeader(row.status)
+				_, _ = w.Write(make([]byte, 1<<20+1))
+			})
+			second := serve(t, succeed)
+			if answer, _, err := post(t, t.Context(), client(t, s.URL, second.URL)); err != nil || answer.Status != row.want {
+				t.Errorf("%+v, %v", answer, err)
+			}
+			s.asked(t, 1)
+			second.asked(t, row.second)
+		})
+	}
 	t.Run("without end", func(t *testing.T) {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 			for chunk := make([]byte, 1<<16); ; {
