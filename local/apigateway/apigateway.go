@@ -31,7 +31,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,14 +204,14 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 }
 
-// newEvent returns r as an event of format 2.0.
+// newEvent returns r as an event of format 2.0, without cookies and without the parsed
+// query, which no function reads.
 func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
 	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		sourceIP = r.RemoteAddr
 	}
 	now := time.Now().UTC()
-	domainPrefix, _, _ := strings.Cut(r.Host, ".")
 	event := &events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",
 		RouteKey:       routeKey,
@@ -221,15 +220,14 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 		Headers:        headers(r, sourceIP, len(body)),
 		PathParameters: params,
 		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			RouteKey:     routeKey,
-			AccountID:    "123456789012",
-			Stage:        "$default",
-			RequestID:    requestID,
-			APIID:        "local",
-			DomainName:   r.Host,
-			DomainPrefix: domainPrefix,
-			Time:         now.Format("02/Jan/2006:15:04:05 -0700"),
-			TimeEpoch:    now.UnixMilli(),
+			RouteKey:   routeKey,
+			AccountID:  "123456789012",
+			Stage:      "$default",
+			RequestID:  requestID,
+			APIID:      "local",
+			DomainName: r.Host,
+			Time:       now.Format("02/Jan/2006:15:04:05 -0700"),
+			TimeEpoch:  now.UnixMilli(),
 			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
 				Method:    r.Method,
 				Path:      decodedPath(r),
@@ -239,14 +237,6 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 			},
 		},
 	}
-	for _, line := range r.Header.Values("Cookie") {
-		for cookie := range strings.SplitSeq(line, ";") {
-			event.Cookies = append(event.Cookies, strings.TrimSpace(cookie))
-		}
-	}
-	if query, _ := url.ParseQuery(r.URL.RawQuery); len(query) > 0 { // malformed pairs are ignored
-		event.QueryStringParameters = joined(query)
-	}
 	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
 		event.Body = string(body)
 	} else {
@@ -255,26 +245,17 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 	return event
 }
 
-// headers returns r's headers as they are in an event: with names in lower case, with the
-// headers that the gateway adds, and without cookies.
+// headers returns r's headers as they are in an event: with names in lower case, and with
+// the headers that the gateway adds.
 func headers(r *http.Request, sourceIP string, contentLength int) map[string]string {
-	all := make(map[string][]string)
+	all := make(map[string]string)
 	for name, values := range r.Header {
-		all[strings.ToLower(name)] = values
+		all[strings.ToLower(name)] = strings.Join(values, ",")
 	}
-	delete(all, "cookie")
-	all["host"] = []string{r.Host}
-	all["content-length"] = []string{strconv.Itoa(contentLength)}
-	all["x-forwarded-for"] = append(slices.Clone(all["x-forwarded-for"]), sourceIP)
-	return joined(all)
-}
-
-func joined(values map[string][]string) map[string]string {
-	single := make(map[string]string, len(values))
-	for name, values := range values {
-		single[name] = strings.Join(values, ",")
-	}
-	return single
+	all["host"] = r.Host
+	all["content-length"] = strconv.Itoa(contentLength)
+	all["x-forwarded-for"] = strings.TrimPrefix(all["x-forwarded-for"]+","+sourceIP, ",")
+	return all
 }
 
 func isText(contentType string) bool {

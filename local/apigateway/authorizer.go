@@ -162,18 +162,16 @@ func (a *lambdaAuthorizer) keep(key string, found decision) {
 // valid.
 func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (decision, bool) {
 	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
-		Version:               "2.0",
-		Type:                  "REQUEST",
-		RouteArn:              routeARN(event),
-		IdentitySource:        values,
-		RouteKey:              event.RouteKey,
-		RawPath:               event.RawPath,
-		RawQueryString:        event.RawQueryString,
-		Cookies:               event.Cookies,
-		Headers:               event.Headers,
-		QueryStringParameters: event.QueryStringParameters,
-		RequestContext:        event.RequestContext,
-		PathParameters:        event.PathParameters,
+		Version:        "2.0",
+		Type:           "REQUEST",
+		RouteArn:       routeARN(event),
+		IdentitySource: values,
+		RouteKey:       event.RouteKey,
+		RawPath:        event.RawPath,
+		RawQueryString: event.RawQueryString,
+		Headers:        event.Headers,
+		RequestContext: event.RequestContext,
+		PathParameters: event.PathParameters,
 	})
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
