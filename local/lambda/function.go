@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -62,7 +63,7 @@ type Config struct {
 type Function struct {
 	cfg       Config
 	initLimit time.Duration
-	log       *lockedWriter
+	log       *log.Logger
 
 	mu        sync.Mutex
 	closed    bool
@@ -103,7 +104,7 @@ func New(cfg Config) (*Function, error) {
 	return &Function{
 		cfg:       cfg,
 		initLimit: initLimit,
-		log:       &lockedWriter{w: cmp.Or[io.Writer](cfg.Log, io.Discard)},
+		log:       log.New(cmp.Or[io.Writer](cfg.Log, io.Discard), "", 0),
 	}, nil
 }
 

@@ -6,29 +6,16 @@ package lambda
 import (
 	"bytes"
 	"encoding/json"
-	"io"
-	"sync"
+	"log"
 	"time"
 )
 
 // timeFormat is the format of times in Lambda's logs and errors. They are in UTC.
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// A lockedWriter serializes writes.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
-}
-
 // A lineWriter buffers its input and writes whole lines. flush writes the rest.
 type lineWriter struct {
-	w    io.Writer
+	w    *log.Logger
 	line []byte // incomplete
 }
 
@@ -36,7 +23,7 @@ type lineWriter struct {
 func (l *lineWriter) Write(p []byte) (int, error) {
 	l.line = append(l.line, p...)
 	if end := bytes.LastIndexByte(l.line, '\n') + 1; end > 0 {
-		_, _ = l.w.Write(l.line[:end])
+		l.w.Print(string(l.line[:end]))
 		l.line = append(l.line[:0], l.line[end:]...)
 	}
 	return len(p), nil
@@ -55,7 +42,7 @@ func (f *Function) platform(event string, record map[string]any) {
 		"type":   event,
 		"record": record,
 	})
-	_, _ = f.log.Write(append(line, '\n'))
+	f.log.Print(string(line))
 }
 
 func (f *Function) logInitStart() {
