@@ -201,7 +201,7 @@ test("an error that membercard finds is told in words, at its field", async () =
   await tab.getByRole("button", { name: "违反规则" }).click();
   assert.equal(await send(), "400");
   const fault = await text("#fault");
-  for (const part of ["有一个参数不合规则", "PARAM_ERROR", "/body/activate_url", "is required with JUMP_ACTIVATE", "没有惊动微信"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
+  for (const part of ["有一个参数不合规则", "PARAM_ERROR", "/body/activate_url", "is required with JUMP_ACTIVATE", "未请求微信"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
   assert.match(await text("#f-activate_url-issue"), /JUMP_ACTIVATE/);
   assert.equal(await tab.locator("#f-activate_url").getAttribute("aria-invalid"), "true");
   await shoot("error-rule");
@@ -211,7 +211,7 @@ test("an error that WeChat finds is told in words", async () => {
   await tab.getByRole("button", { name: "没有权限" }).click();
   assert.equal(await send(), "403");
   const fault = await text("#fault");
-  for (const part of ["商户还没有开通这个功能", "NO_AUTH", "商户暂无权限使用此功能", "have WeChat Pay open this feature", "Request-ID"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
+  for (const part of ["商户还没有开通这个功能", "NO_AUTH", "商户暂无权限使用此功能", "商家暂未开通此功能", "Request-ID"]) assert.ok(fault.includes(part), `${part} in ${fault}`);
 });
 
 test("someone else's openid is refused", async () => {
@@ -256,6 +256,8 @@ test("the page speaks Chinese and English, by the browser's language at first", 
   await tab.getByRole("button", { name: "English" }).click();
   assert.match(await text("h1"), /keys stay in the cloud/);
   assert.equal(await tab.locator("html").getAttribute("lang"), "en");
+  await tab.reload();
+  await tab.locator("h1", { hasText: "keys stay in the cloud" }).waitFor(); // it is remembered
   await open({ locale: "en-US" });
   assert.match(await text("h1"), /keys stay in the cloud/);
   await send();
@@ -279,6 +281,44 @@ test("nothing scrolls sideways at 360 px, in both languages and schemes", async 
       }
     }
   }
+});
+
+test("a request leads to its result, or to the field at fault", async () => {
+  await open({ viewport: { width: 1280, height: 900 } }, "#update");
+  await tab.locator("form .go").scrollIntoViewIfNeeded();
+  await send();
+  const focused = () => tab.evaluate(() => document.activeElement.id);
+  assert.equal(await focused(), "result");
+  const { y } = await tab.locator("#status").boundingBox();
+  assert.ok(y >= 0 && y < 900, `the result is at ${y} px`);
+  for (const label of await tab.locator("form label").all()) {
+    const [content, width] = await label.evaluate((element) => [element.scrollWidth, element.clientWidth]);
+    assert.ok(content <= width, `${await label.innerText()} is cut`);
+  }
+  await tab.locator("#tab-merchant").click();
+  assert.equal(await tab.locator("#status").count(), 0, "the other tab's result");
+  await tab.getByRole("button", { name: "违反规则" }).click();
+  await send();
+  assert.equal(await focused(), "f-activate_url");
+});
+
+test("the page is read in the order of the work, and the keyboard goes the same way", async () => {
+  const tree = await tab.locator("body").ariaSnapshot();
+  let at = -1;
+  for (const part of ["link \"跳到表单\"", "heading \"网页开卡", "heading \"接口\"", "group \"模拟微信支付异常\"", "tablist", "tab \"商户凭证\" [selected]", "tabpanel \"商户凭证\"", "textbox \"会员卡 ID", "button \"获取 permission_token\""]) {
+    const next = tree.indexOf(part, at + 1);
+    assert.ok(next > at, `${part} is not there, or not after what comes before it, in\n${tree}`);
+    at = next;
+  }
+  const stops = [];
+  for (let i = 0; i < 40 && stops.at(-1) !== "send"; i++) {
+    await tab.keyboard.press("Tab");
+    stops.push(await tab.evaluate(() => document.activeElement.id || document.activeElement.className));
+  }
+  const order = ["skip", "log-in", "tab-merchant", "f-card_id", "f-outer_str", "send"].map((id) => stops.indexOf(id));
+  assert.ok(order.every((n, i) => n >= 0 && (i === 0 || n > order[i - 1])), stops.join());
+  await tab.keyboard.press("Enter");
+  await tab.locator("#result[aria-busy=false] #status", { hasText: "200" }).waitFor();
 });
 
 test("the tabs work with the keyboard", async () => {
@@ -403,8 +443,8 @@ test("what goes wrong on the way is told, and has the effect that it should", as
   for (const [name, trouble, words, wants] of [
     ["lost", "应答丢失", "来了 2 次", [[/第 1 次.*应答在路上丢了/, 1], [/第 2 次.*204/, 1], [/^ok 又确认了一次/, 1], [/^ok 会员卡已生效/, 1]]],
     ["twice", "重复通知", "来了 2 次", [[/^ok 同一个通知又来了一次.*204/, 1], [/^ok 又确认了一次/, 1], [/^ok 会员卡已生效/, 1]]],
-    ["probe", "探测签名", "会员卡已生效", [[/^ok 微信的探测.*401/, 1], [/^ok 微信的通知.*204/, 1]]],
-    ["forged", "伪造通知", "没有任何作用", [[/^ok 伪造的通知.*验签不过，应答 401/, 1], [/事件总线|确认|会员卡已生效/, 0]]],
+    ["probe", "签名探测流量", "会员卡已生效", [[/^ok 微信的探测.*401/, 1], [/^ok 微信的通知.*204/, 1]]],
+    ["forged", "伪造通知", "没有任何作用", [[/^ok 伪造的通知.*验签未通过，应答 401/, 1], [/事件总线|确认|会员卡已生效/, 0]]],
     ["refused", "确认被拒", "死信队列", [[/^bad membercard 向微信确认开卡.*HTTP 400.*品牌会员卡模板已失效/, 1], [/^bad 进入死信队列：INVALID_REQUEST/, 1], [/会员卡已生效/, 0]]],
   ]) {
     await t.test(trouble, async () => {
@@ -414,6 +454,7 @@ test("what goes wrong on the way is told, and has the effect that it should", as
         if (n) await until(async () => count(await steps(), step) >= n, `${step}`);
       }
       const told = await verdict(words);
+      if (name === "refused") assert.equal(await text("#card-state"), "确认失败，未生效");
       for (const [step, n] of wants) assert.ok(n ? count(told, step) >= n : count(told, step) === 0, `${n} of ${step} in ${told.join("\n")}`);
       await shoot(`story-${name}`);
     });

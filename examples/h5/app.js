@@ -377,9 +377,25 @@ async function submit() {
     o.ms = o.sent.at(-1)?.ms ?? performance.now() - o.began;
     if (local) o.received = (await receivedSince(since)).requests;
     o.busy = false;
-    offerCard(o);
-    show();
+    if (outcome === o) {
+      offerCard(o);
+      show();
+      focusOn(o);
+    }
   }
+}
+
+/**
+ * Leads to what became of a request: the field at fault, or the result.
+ * @param {Outcome} o
+ */
+function focusOn(o) {
+  const field = o.error && document.querySelector("#form [aria-invalid]");
+  if (field instanceof HTMLElement) return field.focus();
+  const result = $("result");
+  result.focus({ preventScroll: true });
+  const { top } = result.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) result.scrollIntoView({ block: "start" });
 }
 
 /**
@@ -477,7 +493,7 @@ function showForm() {
       h("button", { type: "button", class: "quiet", click: () => fill({}) }, say("tryReset")),
     ),
     h("details", null, h("summary", null, say("sends")), preview),
-    h("button", { type: "submit", class: "go", disabled: !settings.api || outcome?.busy }, say(outcome?.busy ? "sending" : `${operation.id}Send`)),
+    h("button", { type: "submit", id: "send", class: "go", disabled: !settings.api || outcome?.busy }, say(outcome?.busy ? "sending" : `${operation.id}Send`)),
   );
   update();
   showCard();
@@ -523,6 +539,10 @@ function showField(field, fault, changed) {
 
 /** @param {Operation} o */
 function choose(o) {
+  if (o !== operation) {
+    outcome = undefined; // what it shows is the other tab's
+    offer(undefined);
+  }
   operation = o;
   history.replaceState(null, "", `#${o.id}`);
   show();
@@ -548,8 +568,10 @@ function showCard() {
   if (card.dataset.state !== state) card.dataset.state = state;
   $("card-id").textContent = o?.busy === false ? ($("card-id").textContent ?? "") : values[operation.id].card_id || "—";
   /** @type {Record<string, Word>} */
-  const says = { idle: "cardIdle", busy: "cardBusy", failed: "cardFailed", done: operation.id === "update" ? "cardUpdated" : "cardDone" };
-  $("card-state").textContent = say(storyState(operation.id) === "EFFECTIVE" ? "cardMember" : says[state]);
+  const says = { idle: "cardIdle", busy: "cardBusy", failed: operation.id === "update" ? "cardNotUpdated" : "cardFailed", done: operation.id === "update" ? "cardUpdated" : "cardDone" };
+  /** @type {Record<string, Word>} */
+  const opened = { EFFECTIVE: "cardMember", UNACTIVATED: "cardOpened", REFUSED: "cardRefused" };
+  $("card-state").textContent = say(opened[storyState(operation.id)] ?? says[state]);
   const parts = words === zh ? ["验签", "通过"] : ["✓", "verified"];
   $("stamp").replaceChildren(...parts.map((part) => h("span", null, part)));
   $("stamp").hidden = !o?.received.some((r) => r.verified);
@@ -645,7 +667,7 @@ function showKept(o) {
 function showFault(o, error) {
   const code = error.code.startsWith("WECHAT_") ? "WECHAT" : error.code === "RATELIMIT_EXCEEDED" ? "FREQUENCY_LIMITED" : error.code;
   /** @type {[label: Word, value: string | undefined][]} */
-  const rows = [["says", error.message], ["solution", error.solution], ["field", error.field], ["requestId", error.requestId]];
+  const rows = [["says", error.message], ["customer", error.words(document.documentElement.lang)], ["solution", words === zh ? undefined : error.solution], ["field", error.field], ["requestId", error.requestId]];
   return h(
     "div",
     { class: "fault", id: "fault" },
@@ -656,7 +678,7 @@ function showFault(o, error) {
       null,
       h("dt", null, "code"),
       h("dd", null, h("code", null, error.code)),
-      ...rows.flatMap(([label, value]) => (value ? [h("dt", null, say(label)), h("dd", null, label === "field" ? h("code", null, value) : value)] : [])),
+      ...rows.flatMap(([label, value]) => (value ? [h("dt", null, say(label)), h("dd", label === "says" && { lang: /\p{Script=Han}/u.test(value) ? "zh-CN" : "en" } || null, label === "field" ? h("code", null, value) : value)] : [])),
     ),
     local && !called(o) && error.status === 400 && h("p", { class: "note" }, say("notCalled")),
   );
@@ -762,7 +784,8 @@ for (const button of document.querySelectorAll("[data-language]")) {
 $("faults").addEventListener("change", async (e) => {
   const fault = /** @type {HTMLInputElement} */ (e.target).value;
   await fetch("break", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ fault }) });
-  showSettings();
+  if (!outcome?.busy) outcome = undefined; // of the choice before
+  show();
 });
 
 await readSettings();

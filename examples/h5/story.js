@@ -64,7 +64,7 @@ export function offer(next) {
  * The state of the card that was opened with a token of an operation.
  * @param {string} id the operation
  */
-export const storyState = (id) => (story?.offer.id === id ? story.state : "");
+export const storyState = (id) => (story?.offer.id !== id ? "" : has(story, "dead_letter") ? "REFUSED" : story.state);
 
 /** @returns {[Trouble, Word][]} what may happen to a card on its way */
 const troubles = () => {
@@ -120,11 +120,11 @@ async function watch(s) {
     const { state, steps } = await (await fetch(`journey?code=${s.code}`)).json();
     if (s !== story) return;
     if (JSON.stringify(steps.map((step) => step.id)) !== JSON.stringify(s.steps.map((step) => step.id))) last = Date.now();
-    const differs = state !== s.state;
+    const before = storyState(s.offer.id);
     s.steps = steps;
     s.state = state;
-    if (differs) s.offer.changed();
-    if (differs && state === "EFFECTIVE") void query(s);
+    if (storyState(s.offer.id) !== before) s.offer.changed();
+    if (before !== "EFFECTIVE" && state === "EFFECTIVE") void query(s);
     showProgress();
     await new Promise((wake) => setTimeout(wake, 250));
   }
@@ -230,6 +230,11 @@ export function showStory() {
 
 /** @param {Trouble} value */
 function choose(value) {
+  if (value !== trouble && story && !opening) {
+    story = undefined; // of the choice before
+    $("told").hidden = $("jump").hidden = true;
+    offered?.changed();
+  }
   trouble = value;
   const again = offered?.used && value !== "forged" ? say("opensNew") : "";
   $("trouble-note").textContent = [say(/** @type {Word} */ (`troubleNote_${value}`)), again].filter(Boolean).join(words === zh ? "" : " ");

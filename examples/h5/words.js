@@ -3,7 +3,7 @@
 export const zh = {
   skip: "跳到表单",
   title: "网页开卡，密钥不出云",
-  lead: "这个网页没有任何商户密钥。它把微信文档里的请求交给 membercard，由云端签名，再把凭证交给微信的开卡组件。",
+  lead: "这个网页不持有任何商户密钥。它把微信文档里的请求交给 membercard，由云端签名，再把凭证交给微信的开卡组件。",
   footer: "这是示例页 examples/h5；商城页面使用的客户端是 clients/js。",
 
   cardKind: "微信会员卡",
@@ -11,13 +11,16 @@ export const zh = {
   cardBusy: "正在签名…",
   cardDone: "可以领取",
   cardUpdated: "已更新",
-  cardFailed: "未能打开",
+  cardNotUpdated: "更新失败",
+  cardOpened: "已开卡，待生效",
+  cardRefused: "确认失败，未生效",
+  cardFailed: "获取失败",
 
   api: "接口",
   apiMissing: "还没有接口地址：在 index.html 的 <body data-api> 填入部署输出的 ApiUrl，或运行 go run ./local。",
   apiLocal: "本机整套环境，微信一侧是沙箱，不会碰到真实账号。",
   apiLive: "已部署的接口。",
-  auth_none: "调用方无须证明身份。",
+  auth_none: "调用方无须认证。",
   auth_iam: "路由要求 AWS_IAM 签名（SigV4）。网页不该持有 AWS 密钥，所以正式环境里由商户后台调用。",
   byBackend: "网页不能直接调用它：这里由本机扮演的商户后台用 AWS_IAM 签名后转发。",
   auth_jwt: "请求头带 JWT：Authorization: Bearer …",
@@ -31,14 +34,14 @@ export const zh = {
   loginNeeded: "需要在微信中打开，或在 <body data-appid> 填入公众号 AppID。",
   logInAgain: "重新登录",
 
-  faults: "让微信支付出点状况",
+  faults: "模拟微信支付异常",
   faultHeal: "正常",
   fault500: "系统异常",
   faultHang: "不应答",
   faultSignature: "签名不对",
   faultNote_heal: "沙箱按文档应答，应答都有签名。",
-  faultNote_500: "两个域名都答 500。membercard 会换域名重试，共 4 次。",
-  faultNote_hang: "两个域名都收下请求却不答。membercard 轮流试 4 次，每次只等一会儿，然后放弃。",
+  faultNote_500: "两个域名都答 500。membercard 会换域名重试，最多 4 次，连续失败时更少。",
+  faultNote_hang: "两个域名都收下请求却不答。membercard 轮流尝试，最多 4 次，每次只等一会儿，然后放弃。",
   "faultNote_wrong signature": "应答的签名对不上。这样的凭证一律不交给网页。",
 
   merchantTab: "商户凭证",
@@ -90,7 +93,7 @@ export const zh = {
   extSend: "获取 cardExt",
   updateSend: "更新卡券",
   sending: "请求中",
-  tries: "试试出错",
+  tries: "填入会出错的值",
   tryRule: "违反规则",
   tryNoAuth: "没有权限",
   tryUnknown: "卡 ID 无效",
@@ -110,15 +113,16 @@ export const zh = {
   copy: "复制",
   copied: "已复制",
   success: "成功",
-  failure: "没有成功",
+  failure: "失败",
   retried: "先被限频 {n} 次，按 Retry-After 加随机间隔后重试。",
   kept: "用的是留存的凭证，没有发请求。到 {time} 还可以用。",
   forget: "丢掉它，取新的",
   says: "接口原话",
+  customer: "给用户的提示",
   solution: "建议",
   field: "出错字段",
   requestId: "微信 Request-ID",
-  notCalled: "在 membercard 就发现了问题，没有惊动微信。",
+  notCalled: "在 membercard 就发现了问题，未请求微信。",
 
   handOver: "交给微信",
   handOverOutside: "现在不在微信里（或没有加载 JS-SDK），所以只展示将要交出去的内容。",
@@ -130,11 +134,11 @@ export const zh = {
 
   storyTitle: "顾客开卡",
   storySays: "凭证还不等于会员。这里由本机的沙箱扮演微信与顾客：开卡后，微信发出签名并加密的通知，通知上了事件总线，卡才会被确认或激活。",
-  storyTrouble: "路上出点状况",
+  storyTrouble: "模拟异常",
   troubleNone: "一切顺利",
   troubleLost: "应答丢失",
   troubleTwice: "重复通知",
-  troubleProbe: "探测签名",
+  troubleProbe: "签名探测流量",
   troubleForged: "伪造通知",
   troubleRefused: "确认被拒",
   troubleNote_: "微信发一次通知。",
@@ -143,11 +147,11 @@ export const zh = {
   troubleNote_probe: "微信先故意发一个错误的签名，看商户验不验，随后才是正确的。",
   troubleNote_forged: "没有人开卡。有人冒充微信发来通知，签名用的不是微信的密钥。",
   troubleNote_refused: "微信以不可恢复的错误拒绝确认，消息立即进入死信队列。",
-  openCard: "顾客打开会员卡",
+  openCard: "模拟用户开卡",
   openForged: "发送伪造的通知",
   opensNew: "这个凭证用过了，会先取一个新的。",
   opening: "开卡中",
-  storyFailed: "没有开成：{message}",
+  storyFailed: "开卡失败：{message}",
   stages: "到了哪一步",
   stage_opened: "组件",
   stage_notification: "通知",
@@ -162,14 +166,14 @@ export const zh = {
   s_notification_duplicate: "同一个通知又来了一次",
   s_notification_forgery: "伪造的通知",
   s_accepted: "验签通过，已解密，已上事件总线：应答 {status}",
-  s_rejected: "验签不过，应答 {status}，没有别的后果",
+  s_rejected: "验签未通过，应答 {status}，没有其他影响",
   s_failed: "应答 {status}，微信会再发",
   s_noAnswer: "没有及时应答，微信会再发",
   s_lost: "应答在路上丢了，微信会再发",
   s_event: "事件总线收下事件",
   s_event_queue: "规则把它放进队列，由 brand-confirm 确认",
   s_event_bus: "商户的消费者从总线上得知",
-  s_waiting: "确认没有成功（第 {n} 次），{time} 再试",
+  s_waiting: "确认失败（第 {n} 次），{time} 重试",
   s_dead_letter: "进入死信队列：{code}",
   s_dead_letter_says: "告警会通知运维，处理后可以重新放回队列",
   s_confirm: "membercard 向微信确认开卡",
@@ -189,7 +193,7 @@ export const zh = {
   jumpRead: "商户后台：读取资料",
   jumpActivate: "登记并激活",
   jumpForm: "顾客填写的资料（沙箱编造）",
-  jumpFailed: "商户后台的调用没有成功：{message}",
+  jumpFailed: "商户后台调用失败：{message}",
   verdictMember: "会员卡已生效（EFFECTIVE）。",
   verdictAgain: "同一个通知来了 {n} 次，卡只生效一次。",
   verdictForged: "伪造的通知没有任何作用：没有事件，没有确认，卡仍是 UNACTIVATED。",
@@ -206,8 +210,8 @@ export const zh = {
   secondary: "备域名",
   wechatpay: "微信支付",
   officialaccount: "公众号接口",
-  verified: "验签通过",
-  unverified: "验签不过",
+  verified: "请求验签通过",
+  unverified: "请求验签未通过",
   unanswered: "未应答",
   valid: "有效",
   dead: "无效",
@@ -227,7 +231,7 @@ export const zh = {
   a_JUMP_NOT_ALLOWED: "请运维把它加入 JumpOrigins 或 JumpAppIds。",
   e_SIGN_ERROR: "微信支付不认可商户证书与私钥",
   a_SIGN_ERROR: "这要由运维处理，换页面参数没有用。",
-  e_FREQUENCY_LIMITED: "请求太密，被微信限频",
+  e_FREQUENCY_LIMITED: "请求过于频繁，被微信限频",
   a_FREQUENCY_LIMITED: "等 Retry-After 再加一点随机间隔后重试；凭证留着用，不要每次都取。",
   e_SYSTEM_ERROR: "微信系统异常",
   a_SYSTEM_ERROR: "换域名重试过了仍然失败，请稍后再试。",
@@ -245,15 +249,15 @@ export const zh = {
   a_NOT_FOUND: "请检查接口地址。",
   e_NOT_ANSWERED: "网页连不上接口",
   a_NOT_ANSWERED: "请检查网络，以及接口是否允许本页的来源（CORS）。",
-  e_HTTP_401: "没有证明身份",
+  e_HTTP_401: "未认证",
   a_HTTP_401: "请重新登录。",
-  e_HTTP_403: "身份没有被接受",
+  e_HTTP_403: "鉴权失败",
   a_HTTP_403: "请重新登录；只认 AWS_IAM 的接口（如更改卡券）网页不能调用。",
   e_HTTP_503: "接口正忙",
   a_HTTP_503: "请过一会儿再试。",
   e_WECHAT: "公众号接口拒绝了请求",
   a_WECHAT: "请对照微信的返回码说明。",
-  e_OTHER: "请求没有成功",
+  e_OTHER: "请求失败",
   a_OTHER: "请稍后再试。",
 };
 
@@ -269,7 +273,10 @@ export const en = {
   cardBusy: "Being signed…",
   cardDone: "Ready to be taken",
   cardUpdated: "Updated",
-  cardFailed: "Could not be opened",
+  cardNotUpdated: "Not updated",
+  cardOpened: "Opened, not yet effective",
+  cardRefused: "Refused, not effective",
+  cardFailed: "No token",
 
   api: "API",
   apiMissing: "There is no API yet: put the deployment’s output ApiUrl into <body data-api> of index.html, or run go run ./local.",
@@ -295,8 +302,8 @@ export const en = {
   faultHang: "No answer",
   faultSignature: "Forged",
   faultNote_heal: "The sandbox answers as documented and signs what it answers.",
-  faultNote_500: "Both endpoints answer 500. membercard fails over and tries 4 times in all.",
-  faultNote_hang: "Both endpoints take requests and never answer. membercard tries them in turn, 4 times, waits a little each time, and gives up.",
+  faultNote_500: "Both endpoints answer 500. membercard fails over and tries up to 4 times, less often while failures go on.",
+  faultNote_hang: "Both endpoints take requests and never answer. membercard tries them in turn, up to 4 times, waits a little each time, and gives up.",
   "faultNote_wrong signature": "The answers’ signatures are wrong. A token from such an answer never reaches the page.",
 
   merchantTab: "Merchant",
@@ -348,7 +355,7 @@ export const en = {
   extSend: "Get the cardExt",
   updateSend: "Update the card",
   sending: "Waiting",
-  tries: "Try an error",
+  tries: "Fill in an error",
   tryRule: "Broken rule",
   tryNoAuth: "No permission",
   tryUnknown: "Unknown card",
@@ -373,6 +380,7 @@ export const en = {
   kept: "This token was kept from before, and no request was sent. It is good until {time}.",
   forget: "Drop it and get a new one",
   says: "The API’s words",
+  customer: "For the customer",
   solution: "Advice",
   field: "Field at fault",
   requestId: "WeChat’s Request-ID",
@@ -464,8 +472,8 @@ export const en = {
   secondary: "second endpoint",
   wechatpay: "WeChat Pay",
   officialaccount: "Official account",
-  verified: "Signature verified",
-  unverified: "Not verified",
+  verified: "Request verified",
+  unverified: "Request not verified",
   unanswered: "no answer",
   valid: "valid",
   dead: "not valid",
@@ -518,11 +526,25 @@ export const en = {
 /** @typedef {keyof typeof zh} Word */
 
 /** @type {Partial<typeof zh>} */
-export let words = /^zh\b/i.test(navigator.language) ? zh : en;
+export let words = /^zh\b/i.test(chosen() ?? navigator.language) ? zh : en;
+
+/** The language that was chosen on this page before. */
+function chosen() {
+  try {
+    return localStorage.getItem("language");
+  } catch {
+    return null; // no storage, as in some private windows
+  }
+}
 
 /** @param {"zh" | "en"} language */
 export function speak(language) {
   words = language === "zh" ? zh : en;
+  try {
+    localStorage.setItem("language", language);
+  } catch {
+    // See chosen.
+  }
 }
 
 /**
