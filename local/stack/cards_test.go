@@ -859,8 +859,10 @@ func TestAPutPlanIsApplied(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.log.waitFor(t, `"message":"synced"`)
-	if pids := r.Functions[cardSync].PIDs(); len(pids) != 1 || strings.Count(r.log.String(), `"message":"synced"`) != 1 {
-		t.Errorf("card-sync has the instances %v, and the log %s", pids, r.log)
+	for folder, function := range map[string]string{cardSync: "CardSyncFunction", moduleSync: "ServiceModuleSyncFunction"} {
+		r.log.waitFor(t, `"Function":"`+function+`"`)
+		if pids := r.Functions[folder].PIDs(); len(pids) != 1 || strings.Count(r.log.String(), `"Function":"`+function+`"`) != 1 {
+			t.Errorf("%s has the instances %v, and the log %s", function, pids, r.log)
+		}
 	}
 }
