@@ -31,7 +31,8 @@ class Page:
             if opened := re.match(r"( *)(```+)(\w*)$", line):
                 if block is None:
                     block, fence, indent = [], opened[2], len(opened[1])
-                    self.blocks.append((opened[3], block))
+                    if opened[3]:  # without a language it is output, in the language of the page
+                        self.blocks.append((opened[3], block))
                 elif opened[2] == fence and not opened[3]:
                     block = None
                 continue
