@@ -15,8 +15,8 @@ import (
 	"membercard/shared/upstream"
 )
 
-// callInterval is the time from the beginning of a call to that of the next one. A run makes
-// at most 5 calls a second, also if they take unequally long to reach WeChat Pay.
+// callInterval is the time from the beginning of an attempt to that of the next one. A run
+// makes at most 5 a second, also if they take unequally long to reach WeChat Pay.
 const callInterval = 250 * time.Millisecond
 
 // Words of refusals (INVALID_REQUEST) that are answers to a question.
@@ -34,12 +34,20 @@ func isRefusal(err error, words string) bool {
 	return http.StatusBadRequest <= e.Status && e.Status < http.StatusInternalServerError && strings.Contains(e.Message, words)
 }
 
+// newCalls returns the calls of a run. Their further attempts keep to its rate too.
+func newCalls(wechatpay *signing.Client) *calls {
+	c := new(calls)
+	c.wechatpay = wechatpay.Paced(c.pace)
+	return c
+}
+
 // calls are the calls of a run, at its rate.
 type calls struct {
 	wechatpay *signing.Client
 
 	turn    sync.Mutex // held by the call that begins next
-	next    time.Time  // when it may begin
+	mu      sync.Mutex
+	next    time.Time // when an attempt may begin; guarded by mu
 	pause   atomic.Int64
 	limited atomic.Bool // WeChat Pay has answered 429
 	over    atomic.Bool // every further call would fail
@@ -108,18 +116,43 @@ func (c *calls) wait(ctx context.Context) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	for {
-		at := c.next
-		if pause := time.Unix(0, c.pause.Load()); pause.After(at) {
-			at = pause
-		}
-		left := time.Until(at)
+		left := max(c.untilNext(), time.Until(time.Unix(0, c.pause.Load())))
 		if c.over.Load() || !plansync.TimeLeft(ctx, max(left, 0)+minTimeToCall) {
 			return apierror.Timeout(upstream.ErrNoTime)
 		}
-		if left <= 0 {
-			c.next = time.Now().Add(callInterval)
+		if left <= 0 && c.begin() {
 			return nil
 		}
 		time.Sleep(left) // ctx has more time left
 	}
+}
+
+// pace waits until a further attempt of a call may begin.
+func (c *calls) pace(ctx context.Context) error {
+	for !c.begin() {
+		select {
+		case <-time.After(c.untilNext()):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// begin reports whether an attempt may begin now. If so, the next one has to wait.
+func (c *calls) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Before(c.next) {
+		return false
+	}
+	c.next = now.Add(callInterval)
+	return true
+}
+
+func (c *calls) untilNext() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.next)
 }

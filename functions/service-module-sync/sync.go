@@ -51,7 +51,7 @@ type place struct{ cardID, moduleID string }
 func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 	m := &memory{object: s.memory, log: s.log}
 	m.read(ctx)
-	r := &run{Job: job, calls: &calls{wechatpay: s.wechatpay}, memory: m}
+	r := &run{Job: job, calls: newCalls(s.wechatpay), memory: m}
 	first := r.order()
 	if !job.DryRun {
 		if job.InS3 {

@@ -35,11 +35,19 @@ const Endpoints = "https://api.mch.weixin.qq.com,https://api2.mch.weixin.qq.com"
 type Client struct {
 	merchants Source
 	upstream  *upstream.Client
+	pace      func(context.Context) error // nil if there is none; see [Client.Paced]
 }
 
 // NewClient returns a Client that signs as the merchant from the given source.
 func NewClient(merchants Source, upstream *upstream.Client) *Client {
-	return &Client{merchants, upstream}
+	return &Client{merchants: merchants, upstream: upstream}
+}
+
+// Paced returns a client for a caller that keeps to a limit of the rate, which waits before
+// each call itself. The client calls wait before every further attempt of a call, with the
+// context of that attempt. It shares everything else with c.
+func (c *Client) Paced(wait func(context.Context) error) *Client {
+	return &Client{merchants: c.merchants, upstream: c.upstream, pace: wait}
 }
 
 // Warm prepares the client for its first request: it opens a connection to WeChat Pay
@@ -293,7 +301,13 @@ func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verif
 			return nil, err
 		}
 	}
+	var attempts atomic.Int32
 	answer, err := c.upstream.Do(ctx, call.once, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {
+		if attempts.Add(1) > 1 && c.pace != nil {
+			if err := c.pace(attempt); err != nil {
+				return nil, err
+			}
+		}
 		request, err := merchant.request(attempt, call.method, endpoint+call.path, body)
 		if err != nil {
 			return nil, apierror.Config(err)

@@ -24,6 +24,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -423,6 +424,33 @@ func TestAnAnswerThatIsTooLargeIsNotTrusted(t *testing.T) {
 			t.Error(err)
 		}
 		w.counts(t, 2, 0)
+	}
+}
+
+// Each attempt but the first waits for its turn.
+func TestAPacedCall(t *testing.T) {
+	forged := reply{status: 200, body: token, signed: signature{serial: publicKeyID, key: keys().merchant}}
+	for _, row := range []struct {
+		rule  string
+		first reply
+		waits int32
+	}{
+		{"answered at once", ok(publicKeyID), 0},
+		{"an answer that is not trusted", forged, 1},
+		{"a 500", reply{status: 500}, 1},
+	} {
+		t.Run(row.rule, func(t *testing.T) {
+			var waits atomic.Int32
+			w := start(t, func(n int) reply { return []reply{row.first, ok(publicKeyID)}[n-1] })
+			c := client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w).Paced(func(context.Context) error {
+				waits.Add(1)
+				return nil
+			})
+			if _, err := c.Post(t.Context(), operation, []byte(example)); err != nil || waits.Load() != row.waits {
+				t.Errorf("waited %d times, %v", waits.Load(), err)
+			}
+			w.counts(t, int(1+row.waits), 0)
+		})
 	}
 }
 
