@@ -122,7 +122,8 @@ func (r *Request) OpenID() (openid string) {
 // HasJWTWithoutOpenID reports whether a JWT that has no claim openid let the request pass.
 func (r *Request) HasJWTWithoutOpenID() bool {
 	var claim json.RawMessage
-	return r.event.RequestContext.Authorizer.JWT != nil && !strictjson.Member(r.claims(), "openid", &claim)
+	by := r.event.RequestContext.Authorizer
+	return by.JWT != nil && by.Lambda == nil && !strictjson.Member(r.claims(), "openid", &claim)
 }
 
 func (r *Request) claims() (claims json.RawMessage) {

@@ -226,6 +226,7 @@ func TestCallers(t *testing.T) {
 		{"a JWT with an empty claim", `{"jwt":{"claims":{"openid":""},"scopes":null}}`, true, false, ""},
 		{"a JWT without claims", `{"jwt":{}}`, true, true, ""},
 		{"a JWT that is null", `{"jwt":null}`, true, true, ""},
+		{"a login beside a JWT that is null", `{"lambda":{"openid":"` + openid + `"},"jwt":null}`, true, false, openid},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			invoke(t, []byte(`{"routeKey":"POST /x","requestContext":{"authorizer":`+row.authorizer+`}}`), func(_ context.Context, r *Request) (*Response, error) {
