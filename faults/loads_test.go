@@ -179,12 +179,17 @@ func syncs(r *rig, n int) request {
 			return "", result.FunctionError.Error()
 		}
 		var report struct {
+			Error struct{ Code string }
 			Cards []struct {
 				Status string
 				Error  *struct{ Code string }
 			}
 		}
-		if err := json.Unmarshal(result.Payload, &report); err != nil || len(report.Cards) != 1 {
+		err := json.Unmarshal(result.Payload, &report)
+		if report.Error.Code == "SYNC_RUNNING" {
+			return "", "" // one at a time
+		}
+		if err != nil || len(report.Cards) != 1 {
 			return "", "the report is not the documented JSON"
 		}
 		switch c := report.Cards[0]; {
