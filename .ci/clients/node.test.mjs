@@ -84,6 +84,19 @@ test("a customer's merchant cards", async () => {
   assert.deepEqual([data.openid, data.code, data.user_card_status], [openid, code, "NOT_ACTIVATE"]);
 });
 
+test("a service module of a card: added, changed, removed", async () => {
+  const modules = wxpay.v3.marketing["membercard-open"].cards._card_id_["service-modules"];
+  const at = { card_id: card.card_id, service_module_id: "666" };
+  const jump = (path) => ({ jump_miniprogram: { appid: "wx37178d097a6851d8", path } });
+  const added = await modules.post({ service_module_id: "666", ...jump("pages/offers") }, at);
+  assert.deepEqual(added.data, { ...at, ...jump("pages/offers") });
+  const again = await refusal(modules.post({ service_module_id: "666", ...jump("pages/offers") }, at));
+  assert.deepEqual([again.status, again.code], [400, "INVALID_REQUEST"]);
+  const changed = await modules._service_module_id_.patch(jump("pages/new-year"), at);
+  assert.deepEqual(changed.data, { ...at, ...jump("pages/new-year") });
+  assert.equal((await modules._service_module_id_.delete(at)).status, 204);
+});
+
 test("the self-test of keys", async () => {
   const echoed = notified("SECURITY_ECHO.SUCCESS");
   const { data } = await wxpay.v3.security.echo.post({
