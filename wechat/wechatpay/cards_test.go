@@ -400,7 +400,9 @@ func TestCallback(t *testing.T) {
 // TestServiceModules adds, changes and removes a service module of a card.
 func TestServiceModules(t *testing.T) {
 	const path, pages = "/v3/marketing/membercard-open/cards/pCard/service-modules", `"jump_miniprogram":{"appid":"wx1","path":"p"}`
-	add := func(id string) call { return call{path: path, body: `{"service_module_id":"` + id + `",` + pages + `}`} }
+	add := func(id string) call {
+		return call{path: path, body: `{"service_module_id":"` + id + `",` + pages + `}`}
+	}
 	change := func(id, body string) call { return call{method: "PATCH", path: path + "/" + id, body: body} }
 	remove := func(id string) call { return call{method: "DELETE", path: path + "/" + id} }
 	s := newSandbox(t)
