@@ -33,9 +33,10 @@ type Dialer struct {
 // New returns a Dialer that resumes TLS sessions. It starts reading the system's
 // root certificates in the background.
 func New() *Dialer {
+	read := system
 	go func() {
 		goroutine.GrowStack()
-		system()
+		read()
 	}()
 	return &Dialer{&tls.Config{
 		MinVersion:         tls.VersionTLS12,
