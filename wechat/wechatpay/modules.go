@@ -19,40 +19,40 @@ func (s *Sandbox) ServiceModules(cardID string) map[string]ServiceModule {
 	return sandbox.Get(s.Server, func() map[string]ServiceModule { return maps.Clone(s.modules[cardID]) })
 }
 
-// serviceModule returns the called card's modules, the ID in a request and whether the card
-// has it. Every ID exists but those that begin with 0.
-func (s *Sandbox) serviceModule(r *Request, id string) (ofCard map[string]ServiceModule, has bool, err error) {
+// modulesFor returns the modules of the card that is called, for an operation on the module
+// with an ID. It refuses if the card has the module and added is false, or has it not and added is true. Every ID
+// exists but those that begin with 0.
+func (s *Sandbox) modulesFor(r *Request, id string, added bool) (ofCard map[string]ServiceModule, err error) {
 	if strings.HasPrefix(id, "0") {
-		return nil, false, invalidRequest("该会员服务项id不存在")
+		return nil, invalidRequest("该会员服务项id不存在")
 	}
 	cardID := r.Segment("card_id")
 	if s.modules[cardID] == nil {
 		s.modules[cardID] = make(map[string]ServiceModule)
 	}
-	_, has = s.modules[cardID][id]
-	return s.modules[cardID], has, nil
+	switch _, has := s.modules[cardID][id]; {
+	case has && !added:
+		return nil, invalidRequest("会员卡已添加该会员服务项")
+	case !has && added:
+		return nil, invalidRequest("会员卡暂未添加该会员服务项")
+	}
+	return s.modules[cardID], nil
 }
 
 func (s *Sandbox) addServiceModule(r *Request) (any, error) {
 	id := r.Given["service_module_id"]
-	ofCard, has, err := s.serviceModule(r, id)
+	ofCard, err := s.modulesFor(r, id, false)
 	if err != nil {
 		return nil, err
-	}
-	if has {
-		return nil, invalidRequest("会员卡已添加该会员服务项")
 	}
 	return setServiceModule(r, ofCard, id), nil
 }
 
 func (s *Sandbox) changeServiceModule(r *Request) (any, error) {
 	id := r.Segment("service_module_id")
-	ofCard, has, err := s.serviceModule(r, id)
+	ofCard, err := s.modulesFor(r, id, true)
 	if err != nil {
 		return nil, err
-	}
-	if !has {
-		return nil, invalidRequest("会员卡暂未添加该会员服务项")
 	}
 	return setServiceModule(r, ofCard, id), nil
 }
@@ -66,12 +66,9 @@ func setServiceModule(r *Request, ofCard map[string]ServiceModule, id string) an
 
 func (s *Sandbox) removeServiceModule(r *Request) (any, error) {
 	id := r.Segment("service_module_id")
-	ofCard, has, err := s.serviceModule(r, id)
+	ofCard, err := s.modulesFor(r, id, true)
 	if err != nil {
 		return nil, err
-	}
-	if !has {
-		return nil, invalidRequest("会员卡暂未添加该会员服务项")
 	}
 	delete(ofCard, id)
 	return nil, nil
