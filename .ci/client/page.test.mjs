@@ -9,6 +9,7 @@ import { chromium } from "playwright-core";
 const { API_URL: api, PAGE_URL: page, PACKAGE: folder } = process.env;
 
 const tenLines = `<!doctype html>
+<meta charset="utf-8">
 <p id="shown">…</p>
 <script type="module">
   import { Membercard } from "./membercard/index.js";
@@ -25,7 +26,7 @@ test("a page of ten lines gets a token, and words where it does not", async (t) 
   t.after(() => browser.close());
   const tab = await browser.newPage();
   const origin = new URL(page).origin;
-  await tab.route(`${origin}/ten.html`, (route) => route.fulfill({ contentType: "text/html", body: tenLines }));
+  await tab.route(`${origin}/ten.html`, (route) => route.fulfill({ contentType: "text/html; charset=utf-8", body: tenLines }));
   await tab.route(`${origin}/membercard/*`, async (route) =>
     route.fulfill({ contentType: "text/javascript", body: await readFile(`${folder}/${new URL(route.request().url()).pathname.split("/").pop()}`) }),
   );
