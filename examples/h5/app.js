@@ -2,7 +2,7 @@
 // needs of it is the package that it imports; the rest is there to show what happens.
 
 import { Membercard, MembercardError, bearerLogin, fetchTransport, oauthLogin, openBrandCard, openMerchantCard } from "../../clients/js/index.js";
-import { $, colour, h } from "./dom.js";
+import { $, colour, h, replace } from "./dom.js";
 import { offer, showStory, storyState } from "./story.js";
 import { say, sayIfKnown, speak, words, zh } from "./words.js";
 
@@ -461,7 +461,8 @@ function showLogin() {
 }
 
 function showForm() {
-  $("tabs").replaceChildren(
+  replace(
+    $("tabs"),
     ...operations.map((o) =>
       h("button", { type: "button", role: "tab", id: `tab-${o.id}`, "aria-selected": String(o === operation), "aria-controls": "form", tabindex: o === operation ? 0 : -1, click: () => choose(o), keydown: (/** @type {KeyboardEvent} */ e) => step(e) }, say(`${o.id}Tab`)),
     ),
@@ -475,7 +476,8 @@ function showForm() {
   };
   const form = $("form");
   form.setAttribute("aria-labelledby", `tab-${operation.id}`);
-  form.replaceChildren(
+  replace(
+    form,
     h("h2", null, say(`${operation.id}Title`)),
     path,
     h("p", { class: "note" }, say(`${operation.id}Says`)),
@@ -489,11 +491,11 @@ function showForm() {
       "div",
       { class: "tries" },
       say("tries"),
-      ...operation.tries.map((t) => h("button", { type: "button", class: "quiet", click: () => fill(t.values) }, say(t.label))),
-      h("button", { type: "button", class: "quiet", click: () => fill({}) }, say("tryReset")),
+      ...operation.tries.map((t) => h("button", { type: "button", class: "quiet", id: `try-${t.label}`, click: () => fill(t.values) }, say(t.label))),
+      h("button", { type: "button", class: "quiet", id: "try-again", click: () => fill({}) }, say("tryReset")),
     ),
     h("details", null, h("summary", null, say("sends")), preview),
-    h("button", { type: "submit", id: "send", class: "go", disabled: !settings.api || outcome?.busy }, say(outcome?.busy ? "sending" : `${operation.id}Send`)),
+    h("button", { type: "submit", id: "send", class: "go", disabled: !settings.api, "aria-disabled": outcome?.busy && "true" }, say(outcome?.busy ? "sending" : `${operation.id}Send`)),
   );
   update();
   showCard();
@@ -590,11 +592,12 @@ function showResult() {
   result.setAttribute("aria-busy", String(outcome?.busy ?? false));
   const o = outcome;
   if (!o) {
-    result.replaceChildren(hops(), h("p", { class: "empty" }, say("empty")));
+    replace(result, hops(), h("p", { class: "empty" }, say("empty")));
     return;
   }
   const kept = !o.busy && !o.error && o.sent.length === 0;
-  result.replaceChildren(
+  replace(
+    result,
     ...[
       hops(o),
       showStatus(o, kept),
@@ -687,7 +690,7 @@ function showFault(o, error) {
 /** @param {object} answer */
 function showAnswer(answer) {
   const text = JSON.stringify(answer, null, 2);
-  const copy = h("button", { type: "button", class: "quiet", click: () => navigator.clipboard.writeText(text).then(() => (copy.textContent = say("copied"))) }, say("copy"));
+  const copy = h("button", { type: "button", class: "quiet", id: "copy", click: () => navigator.clipboard.writeText(text).then(() => (copy.textContent = say("copied"))) }, say("copy"));
   return h("section", { id: "answer" }, h("h3", null, say("answer"), navigator.clipboard && copy), h("pre", null, ...colour(answer)));
 }
 
@@ -705,7 +708,7 @@ function showHandOver(o, answer) {
     h("h3", null, say("handOver")),
     h("pre", null, handed.code),
     h("p", { class: "note" }, say(open ? "handOverInside" : "handOverOutside")),
-    open && h("button", { type: "button", class: "go", click: open }, say(handed.label)),
+    open && h("button", { type: "button", class: "go", id: "hand-it-over", click: open }, say(handed.label)),
     o.wechat && h("p", { class: "note" }, say(o.wechat.word, o.wechat)),
   );
 }

@@ -24,6 +24,19 @@ export function h(tag, attributes, ...children) {
 }
 
 /**
+ * Replaces what is in an element. The focus stays on what has the same ID, or else goes to
+ * the element.
+ * @param {HTMLElement} element
+ * @param {...(Node | string)} children
+ */
+export function replace(element, ...children) {
+  const focused = document.activeElement;
+  const within = element.contains(focused);
+  element.replaceChildren(...children);
+  if (within) (document.getElementById(focused?.id ?? "") ?? element).focus({ preventScroll: true });
+}
+
+/**
  * JSON with its keys and literals in colour.
  * @param {object} json
  */

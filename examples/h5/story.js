@@ -1,7 +1,7 @@
 // What becomes of a card after its token: the page of `go run ./local` asks its sandbox
 // to play the customer and WeChat, and shows each step. A shop needs nothing of this.
 
-import { $, colour, h } from "./dom.js";
+import { $, colour, h, replace } from "./dom.js";
 import { say, words, zh } from "./words.js";
 
 /**
@@ -216,9 +216,10 @@ export function showStory() {
   $("story").hidden = !offered;
   if (!offered) return;
   const choices = troubles();
-  $("troubles").replaceChildren(
+  replace(
+    $("troubles"),
     h("legend", null, say("storyTrouble")),
-    h("div", { class: "choice" }, ...choices.map(([value, word]) => h("label", null, h("input", { type: "radio", name: "trouble", value, checked: value === trouble, change: () => choose(value) }), h("span", null, say(word))))),
+    h("div", { class: "choice" }, ...choices.map(([value, word]) => h("label", null, h("input", { type: "radio", name: "trouble", id: `trouble-${value}`, value, checked: value === trouble, change: () => choose(value) }), h("span", null, say(word))))),
     h("p", { class: "note", id: "trouble-note", "aria-live": "polite" }),
   );
   choose(trouble);
