@@ -523,3 +523,61 @@ test("the story is told in both languages, at 360 px and in the dark too", async
     }
   }
 });
+
+// The campaign.
+
+test("a campaign switches a card's entries, as the clock is moved", async (t) => {
+  const offers = "pages/offers", newYear = "pages/new-year";
+  for (const [locale, colorScheme, width, before, within, after, nothing] of [
+    ["zh-CN", "light", 1280, "活动之前", "活动期间", "活动之后", "没有向微信发送任何请求。"],
+    ["zh-CN", "dark", 360, "活动之前", "活动期间", "活动之后", "没有向微信发送任何请求。"],
+    ["en-US", "light", 360, "Before", "Within", "After", "Nothing was sent to WeChat."],
+  ]) {
+    await t.test(`${locale} ${width} px`, async () => {
+      await open({ locale, colorScheme, viewport: { width, height: 780 } });
+      const runs = tab.locator("#runs > li");
+      const focused = () => tab.evaluate(() => document.activeElement.id);
+      /** Has the function run at a step of the clock, and returns what the page says of it. */
+      const runAt = async (step, time, phase) => {
+        await tab.locator("#clock").fill(String(step));
+        assert.equal(await text("#clock-shows"), `${time} +08:00`);
+        assert.equal(await tab.locator("#clock").getAttribute("aria-valuetext"), `${time} +08:00, ${phase}`);
+        assert.equal(await text("#phases [aria-pressed=true]"), phase);
+        const count = await runs.count();
+        await tab.locator("#run-sync").press("Enter");
+        await runs.nth(count).waitFor();
+        assert.equal(await focused(), "run-sync");
+        return runs.first().innerText();
+      };
+      await runAt(0, "2026-12-30 12:00", before); // what the card had is another test's
+      for (const [step, time, phase, shown, sent] of [
+        [35, "2026-12-31 23:00", before, offers, false],
+        [36, "2027-01-01 00:00", within, newYear, true],
+        [107, "2027-01-03 23:00", within, newYear, false],
+        [108, "2027-01-04 00:00", after, offers, true],
+        [108, "2027-01-04 00:00", after, offers, false],
+      ]) {
+        const said = await runAt(step, time, phase);
+        if (sent) assert.match(said, new RegExp(`PATCH /v3/marketing/membercard-open/cards/\\w+/service-modules/666 · HTTP 200\\s+\\{"jump_miniprogram":\\{"appid":"\\w+","path":"${shown}"`));
+        assert.equal(said.includes(nothing), !sent, said);
+        assert.ok((await text('#entries [data-module="666"]')).includes(shown), `${shown} at ${time}`);
+      }
+      // The clock has a name, and goes by the keyboard and by the buttons.
+      await tab.getByRole("slider", { name: locale === "en-US" ? "Clock" : "时钟" }).press("Home");
+      assert.equal(await text("#clock-shows"), "2026-12-30 12:00 +08:00");
+      await tab.keyboard.press("ArrowRight");
+      assert.equal(await text("#clock-shows"), "2026-12-30 13:00 +08:00");
+      await tab.getByRole("button", { name: within, exact: true }).click();
+      assert.equal(await text("#clock-shows"), "2027-01-02 12:00 +08:00");
+      await runs.first().locator("summary").click();
+      assert.match(await runs.first().locator("pre").innerText(), /"action": "sync"[\s\S]*"service_modules"/);
+      await noScrolling();
+      await shoot(`campaign-${width}-${locale}`);
+      if (locale !== "en-US") return;
+      const words = (await text("#campaign")).replaceAll(/Refused because: .*/g, "");
+      assert.doesNotMatch(words, /\p{Script=Han}/u, "Chinese on the English page");
+      await tab.getByRole("button", { name: "中文" }).click();
+      assert.match(await runs.first().innerText(), /没有向微信发送任何请求/);
+    });
+  }
+});

@@ -218,7 +218,7 @@ func TestAStackThroughCloudFormation(t *testing.T) {
 	first := string(must(os.ReadFile("../../local/plan.json")))
 	second := strings.Replace(first, "pages/offers", "pages/sale", 1)
 	plan("put", write(t, "plan.json", first)).requirePassed(t) // a version of its own
-	if r := plan("diff", write(t, "plan.json", second)).requirePassed(t); len(r.Changes) != 1 || len(r.Cards) != 1 {
+	if r := plan("diff", write(t, "plan.json", second)).requirePassed(t); len(r.Changes) != 1 || len(r.Cards) != 2 {
 		t.Errorf("%+v", r)
 	}
 	plan("put", write(t, "plan.json", second)).requirePassed(t)

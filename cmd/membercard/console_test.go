@@ -615,7 +615,7 @@ func TestTheJSONIsStable(t *testing.T) {
 	}{
 		{[]string{"callback", "set", "http://x.example"}, `{"ok":false,"steps":[{"name":"URL","ok":false,"cause":"WeChat Pay notifies https URLs only","cure":"give the API's URL of /wechatpay/notifications; it is an output of the stack: aws cloudformation describe-stacks --query 'Stacks[].Outputs'"}]}`},
 		{[]string{"callback", "frobnicate"}, `{"error":{"cause":"membercard callback has no command \"frobnicate\"","cure":"membercard callback --help lists what there is"},"ok":false}`},
-		{[]string{"plan", "validate", "../../local/plan.json"}, `{"ok":true,"steps":[{"name":"plan is valid","ok":true,"detail":"cards: 1, campaigns: 1"}]}`},
+		{[]string{"plan", "validate", "../../local/plan.json"}, `{"ok":true,"steps":[{"name":"plan is valid","ok":true,"detail":"cards: 2, campaigns: 2"}]}`},
 	} {
 		if o := tool(t, append(row.args, "--json")...); strings.TrimSpace(o.out) != row.want || o.err != "" {
 			t.Errorf("%s%s\nwant\n%s", o.out, o.err, row.want)

@@ -313,7 +313,7 @@ func TestMask(t *testing.T) {
 }
 
 // A new plan is applied at once, as S3's event has it in AWS, and a diff says what
-// card-sync would change.
+// card-sync and service-module-sync would change.
 func TestPlanOfAStack(t *testing.T) {
 	s := sharedStack(t)
 	local := says(t, s, nil)
@@ -321,7 +321,8 @@ func TestPlanOfAStack(t *testing.T) {
 	sale := write(t, "plan.json", strings.Replace(string(must(os.ReadFile("../../local/plan.json"))), "pages/offers", "pages/sale", 1))
 	svg := write(t, "plan.svg", "")
 	r := tool(t, "plan", "diff", sale, "--svg", svg, "--json", local).requirePassed(t)
-	if len(r.Changes) != 1 || len(r.Cards) != 1 || r.Cards[0].Status != "updated" || !slices.Contains(r.Cards[0].Changed, "promotion_app_brand_pass") {
+	if len(r.Changes) != 1 || len(r.Cards) != 2 || r.Cards[0].Status != "updated" || !slices.Contains(r.Cards[0].Changed, "promotion_app_brand_pass") ||
+		r.Cards[1].Status != "updated" || !slices.Equal(r.Cards[1].Changed, []string{"666"}) {
 		t.Errorf("%+v", r)
 	}
 	if text := string(must(os.ReadFile(svg))); !strings.Contains(text, "<title>new year: 2027-01-01") {
@@ -341,7 +342,7 @@ func TestPlanOfAStack(t *testing.T) {
 	}
 	tool(t, "plan", "put", sale, "--json", local).requirePassed(t)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if r := tool(t, "plan", "diff", sale, "--json", local).requirePassed(t); r.Cards[0].Status == "unchanged" && len(r.Changes) == 0 {
+		if r := tool(t, "plan", "diff", sale, "--json", local).requirePassed(t); r.Cards[0].Status == "unchanged" && r.Cards[1].Status == "unchanged" && len(r.Changes) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {

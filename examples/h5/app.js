@@ -2,6 +2,7 @@
 // needs of it is the package that it imports; the rest is there to show what happens.
 
 import { Membercard, MembercardError, bearerLogin, fetchTransport, oauthLogin, openBrandCard, openMerchantCard } from "../../clients/js/index.js";
+import { readPlan, showCampaign } from "./campaign.js";
 import { $, colour, h, replace } from "./dom.js";
 import { offer, showStory, storyState } from "./story.js";
 import { say, sayIfKnown, speak, words, zh } from "./words.js";
@@ -440,6 +441,7 @@ function show() {
   showForm();
   showResult();
   showStory();
+  showCampaign();
 }
 
 function showSettings() {
@@ -792,6 +794,9 @@ $("faults").addEventListener("change", async (e) => {
 });
 
 await readSettings();
-if (settings.faults) await fetch("break", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"fault":"heal"}' });
+if (settings.faults) {
+  await fetch("break", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"fault":"heal"}' });
+  await readPlan();
+}
 makeClients();
 show();

@@ -100,10 +100,11 @@ async function open() {
 }
 
 /**
+ * Calls the local stack.
  * @param {string} url
  * @param {object} [body] none is a GET
  */
-async function post(url, body) {
+export async function post(url, body) {
   const response = await fetch(url, body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
   const answer = response.status === 204 ? {} : await response.json();
   if (!response.ok) throw new Error(answer.message ?? `HTTP ${response.status}`);

@@ -59,6 +59,16 @@ func (s *S3) Put(bucket, key string, body []byte) {
 	s.put(bucket, key, newVersionOf(body))
 }
 
+// Get returns the current version of an object, or nil if there is none.
+func (s *S3) Get(bucket, key string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if current := s.buckets[bucket][key].current(); current != nil {
+		return current.body
+	}
+	return nil
+}
+
 // Delete deletes an object, which keeps its versions.
 func (s *S3) Delete(bucket, key string) {
 	s.put(bucket, key, objectVersion{id: rand.Text(), modified: time.Now(), deleted: true})

@@ -1,7 +1,7 @@
 // Package playground serves the sample page in examples/h5 from its own origin, like a
 // merchant's shop, with the package in clients/js. It also serves what the page needs: logins without WeChat, a backend for
 // the routes that pages may not call, the requests that the sandboxes received, customers
-// who open cards, and fault injection.
+// who open cards, the card plan and its sync, and fault injection.
 package playground
 
 import (
@@ -24,7 +24,7 @@ type settings struct {
 	Token   string `json:"token,omitempty"` // a JWT, where auth is jwt
 	Backend string `json:"backend"`         // URL of the API for the routes that require AWS_IAM
 	Login   bool   `json:"login"`           // whether POST /login exists
-	Faults  bool   `json:"faults"`          // whether POST /break, POST /open and GET /journey exist
+	Faults  bool   `json:"faults"`          // whether the routes that need the sandbox of WeChat Pay exist
 }
 
 // Handler serves the page of the project in root for a stack whose authorization is auth: none,
@@ -55,6 +55,11 @@ func Handler(s *stack.Stack, auth string, root string) http.Handler {
 		mux.HandleFunc("POST /break", func(w http.ResponseWriter, r *http.Request) { serveBreak(w, r, pay, c) })
 		mux.HandleFunc("POST /open", c.serveOpen)
 		mux.HandleFunc("GET /journey", c.serveJourney)
+		mux.HandleFunc("GET /plan", func(w http.ResponseWriter, r *http.Request) { servePlan(w, s) })
+		mux.HandleFunc("GET /service-modules", func(w http.ResponseWriter, r *http.Request) {
+			answer(w, http.StatusOK, pay.ServiceModules(r.FormValue("card_id")))
+		})
+		mux.HandleFunc("POST /sync", func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
 	}
 
 	// The page may be edited while it is served, so it is not cached.

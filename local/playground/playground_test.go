@@ -43,7 +43,7 @@ func open(t *testing.T) *page { return openAs(t, stack.NoAuth) }
 // openAs opens the playground of an API that authorizes callers by auth.
 func openAs(t *testing.T, auth string) *page {
 	t.Helper()
-	s := stacktest.Start(t, project, stack.Config{Auth: auth, Unthrottled: true})
+	s := stacktest.Start(t, project, stack.Config{Auth: auth, Plan: "../plan.json", Unthrottled: true})
 	served := httptest.NewServer(playground.Handler(s, auth, "../.."))
 	t.Cleanup(served.Close)
 	return &page{t, s, served.URL}
@@ -107,6 +107,45 @@ func TestSettings(t *testing.T) {
 		if token, _ := got["token"].(string); (token != "") != (auth == stack.AuthJWT) {
 			t.Errorf("%s: the token is %q", auth, token)
 		}
+	}
+}
+
+// The page has service-module-sync apply a plan, and is shown what WeChat Pay received.
+func TestTheSyncByHand(t *testing.T) {
+	p := open(t)
+	_, plan := p.call("GET", p.url+"/plan", "")
+	if cards, _ := plan["cards"].([]any); len(cards) == 0 {
+		t.Fatalf("the plan is %v", plan)
+	}
+	const event = `{"action":"sync","plan":{"cards":[{"card_id":"p","service_modules":{"7":{"appid":"wx1","path":"pages/x"}}}]}}`
+	for _, row := range []struct {
+		event, header string
+		status        int
+		updated       any
+		sent          []string // how each body begins
+	}{
+		{event, "text/plain", 400, nil, nil},
+		{`{"action":"none"}`, "application/json", 502, nil, nil},
+		{event, "application/json", 200, 1.0, []string{`{"jump_miniprogram"`, `{"service_module_id":"7"`}},
+		{event, "application/json", 200, 0.0, nil},
+	} {
+		n, _ := p.received(1 << 60)
+		status, report := p.call("POST", p.url+"/sync", row.event, "Content-Type", row.header)
+		if status != row.status || report["updated"] != row.updated {
+			t.Errorf("%s %s: %d %v", row.header, row.event, status, report)
+		}
+		_, requests := p.received(n)
+		for i, r := range requests {
+			if body, _ := r["body"].(string); i < len(row.sent) && !strings.HasPrefix(body, row.sent[i]) {
+				t.Errorf("%s: %v", row.event, r)
+			}
+		}
+		if len(requests) != len(row.sent) {
+			t.Errorf("%s: %v", row.event, requests)
+		}
+	}
+	if _, modules := p.call("GET", p.url+"/service-modules?card_id=p", ""); fmt.Sprint(modules) != "map[7:map[appid:wx1 path:pages/x]]" {
+		t.Errorf("the card has %v", modules)
 	}
 }
 
@@ -406,7 +445,7 @@ func TestLive(t *testing.T) {
 	if _, requests := p.received(0); len(requests) != 0 {
 		t.Errorf("%v", requests)
 	}
-	for _, path := range []string{"/login", "/break", "/open"} {
+	for _, path := range []string{"/login", "/break", "/open", "/sync"} {
 		if status, _ := p.call("POST", p.url+path, "{}"); status != 404 && status != 405 {
 			t.Errorf("%s: %d", path, status)
 		}

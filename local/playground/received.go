@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"membercard/local/stack"
@@ -12,7 +13,7 @@ import (
 	"membercard/wechat/wechatpay"
 )
 
-// received is a request that a sandbox received, without its body.
+// received is a request that a sandbox received.
 type received struct {
 	N        int64  `json:"n"`    // time in microseconds since 1970, as in ?after=
 	Side     string `json:"side"` // wechatpay or officialaccount
@@ -22,9 +23,10 @@ type received struct {
 	Status   int    `json:"status"` // 0 if there was no answer
 
 	// Of WeChat Pay: the parts of the header Authorization, whether its signature is
-	// valid, and why the request was refused.
+	// valid, the body, and why the request was refused.
 	Authorization *authorization `json:"authorization,omitempty"`
 	Verified      *bool          `json:"verified,omitempty"`
+	Body          string         `json:"body,omitempty"` // of service modules; others contain openids
 	Refusal       string         `json:"refusal,omitempty"`
 
 	// Of the official account: whether each credential is valid or dead.
@@ -73,10 +75,14 @@ func ofWeChatPay(r *wechatpay.Request) received {
 	if n := len(a.Signature); n > 24 {
 		a.Signature = a.Signature[:16] + "…" + a.Signature[n-8:]
 	}
-	return received{
+	shown := received{
 		N: r.Time.UnixMicro(), Side: "wechatpay", Endpoint: r.Endpoint, Method: r.Method, URI: r.URI, Status: r.Status,
 		Authorization: &a, Verified: &r.Verified, Refusal: r.Refusal,
 	}
+	if strings.Contains(r.Path, "/service-modules") {
+		shown.Body = string(r.Body)
+	}
+	return shown
 }
 
 func ofOfficialAccount(r *officialaccount.Request) received {
