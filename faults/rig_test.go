@@ -136,11 +136,8 @@ func start(t *testing.T, confirms bool) *rig {
 	r.requests = sample.Requests(r.Stack)
 	r.watch.observe(r.Stack)
 	for folder, config := range r.Configs {
-		var err error
 		config.MaxInstances = maxInstances
-		if r.functions[folder], err = lambda.New(config); err != nil {
-			t.Fatal(err)
-		}
+		r.functions[folder] = lambda.New(config)
 	}
 	return r
 }

@@ -312,7 +312,7 @@ func (r *rig) putMerchant() {
 // warm starts more instances than the load needs.
 func (r *rig) warm() {
 	for range 10 {
-		if _, err := r.functions["functions/merchant-token"].Start(r.t.Context()); err != nil {
+		if _, err := r.functions["functions/merchant-token"].Start(); err != nil {
 			r.t.Error(err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -80,8 +81,9 @@ func BenchmarkColdStart(b *testing.B) {
 				if !filepath.IsAbs(other) {
 					other = filepath.Join("..", other)
 				}
+				other, absolute := filepath.Abs(other)
 				info, err := os.Stat(other)
-				if err != nil {
+				if err = errors.Join(absolute, err); err != nil {
 					b.Fatal(err)
 				}
 				if info.IsDir() {
@@ -133,10 +135,7 @@ type contestant struct {
 
 // start measures one cold start and the warm requests after it.
 func (c *contestant) start(b *testing.B) {
-	function, err := lambda.New(c.config)
-	if err != nil {
-		b.Fatal(err)
-	}
+	function := lambda.New(c.config)
 	defer function.Close()
 	event := c.event()
 	begin := time.Now()

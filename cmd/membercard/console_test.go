@@ -49,6 +49,8 @@ func TestStoringASecret(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
+	manager.refuse("CreateSecret", "ValidationException")
+	defer manager.refuse("CreateSecret", "")
 	if s := put("a name", f).requireFailed(t, "stored"); !strings.Contains(s.Cause, "ValidationException") {
 		t.Errorf("%+v", s)
 	}

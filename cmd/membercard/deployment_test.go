@@ -71,8 +71,8 @@ func TestCheckDeployment(t *testing.T) {
 		{name: "a card of another account", fault: inForce(`{"cards":[{"card_id":"pNobodys","fields":{"custom_url":"https://example.com/"}}]}`), fails: []string{"card-sync"}, cause: "pNobodys: WECHAT_", cure: "section Codes"},
 		{name: "no cards in the plan", fault: inForce(`{"cards":[]}`)},
 		{name: "what was given up", fault: func(s *stack.Stack) {
-			s.Queues.Get("ConfirmDeadLetters").Send("{}", nil, 0)
-			s.Queues.Get("FailedInvocations").Send("{}", nil, 0)
+			s.Queues.Get("ConfirmDeadLetters").Send("{}", nil)
+			s.Queues.Get("FailedInvocations").Send("{}", nil)
 		}, fails: []string{"dead letters of brand-confirm", "scheduled invocations that failed"}, cause: "messages in the queue: 1", cure: "section DeadLettersAlarm"},
 
 		{name: "malformed secrets", config: &stack.Config{Auth: stack.AuthIAM, Plan: plan}, fault: func(s *stack.Stack) {

@@ -152,7 +152,7 @@ func (s *sqsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case operation == "AmazonSQS.ChangeMessageVisibility" && asked.QueueURL == queueURL && asked.VisibilityTimeout != nil && 0 <= *asked.VisibilityTimeout && *asked.VisibilityTimeout <= 43200:
 		s.delays[asked.ReceiptHandle] = time.Duration(*asked.VisibilityTimeout) * time.Second
 		_, _ = io.WriteString(w, `{}`)
-	case operation == "AmazonSQS.SendMessage" && asked.QueueURL == deadLetters && len(asked.MessageAttributes) == 2 && asked.MessageAttributes["Code"].DataType == "String" && asked.MessageAttributes["ErrorMessage"].DataType == "String":
+	case operation == "AmazonSQS.SendMessage" && asked.QueueURL == deadLetters && len(asked.MessageAttributes) == 2 && asked.MessageAttributes["Code"].DataType == "String" && asked.MessageAttributes["ErrorMessage"].DataType == "String" && asked.MessageAttributes["ErrorMessage"].StringValue != "":
 		s.letters = append(s.letters, letter{asked.MessageBody, asked.MessageAttributes["Code"].StringValue, asked.MessageAttributes["ErrorMessage"].StringValue})
 		digest := md5.Sum([]byte(asked.MessageBody))
 		fmt.Fprintf(w, `{"MessageId":"1","MD5OfMessageBody":%q}`, hex.EncodeToString(digest[:]))

@@ -16,7 +16,7 @@
 //     the answer is 500.
 //   - The [Authorizer] of a route is called before the function. What it says about the
 //     caller is in the event.
-//   - The gateway handles CORS and replaces the CORS headers of functions.
+//   - The gateway handles CORS.
 package apigateway
 
 import (
@@ -25,14 +25,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -59,9 +56,9 @@ type Route struct {
 
 // New returns the API with the given routes. Literal segments take precedence over
 // parameters, and parameters over greedy ones. If cors is not nil, the gateway answers
-// preflight requests for all paths and replaces the CORS headers of functions.
+// preflight requests for all paths and adds CORS headers to all answers.
 func New(routes []Route, cors *template.CORS) http.Handler {
-	g := &gateway{cors: cors, timeout: integrationTimeout}
+	g := &gateway{cors: cors}
 	for _, r := range routes {
 		method, path, _ := strings.Cut(r.Key, " ")
 		limiter := rate.NewLimiter(rate.Inf, 0)
@@ -77,9 +74,8 @@ func New(routes []Route, cors *template.CORS) http.Handler {
 }
 
 type gateway struct {
-	routes  []route        // literal segments before parameters
-	cors    *template.CORS // may be nil
-	timeout time.Duration
+	routes []route        // literal segments before parameters
+	cors   *template.CORS // may be nil
 }
 
 type route struct {
@@ -147,7 +143,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			preflight(w, r, g.cors)
 			return
 		}
-		w = &corsWriter{w, r.Header.Get("Origin"), g.cors}
+		allow(w, r, g.cors)
 	}
 	for _, route := range g.routes {
 		params, ok := Match(route.path, decodedPath(r))
@@ -172,12 +168,8 @@ func decodedPath(r *http.Request) string {
 
 func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, params map[string]string, requestID string) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
-		return
-	}
 	if err != nil {
-		message(w, http.StatusBadRequest, "Bad Request")
+		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 		return
 	}
 	request := newEvent(r, body, route.Key, params, requestID)
@@ -191,7 +183,7 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 	event, _ := json.Marshal(request) // strings always marshal
 
-	ctx, cancel := context.WithTimeout(r.Context(), g.timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), integrationTimeout)
 	defer cancel()
 	res, err := route.Function.Invoke(ctx, event)
 	switch {
@@ -204,58 +196,28 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 }
 
-// newEvent returns r as an event of format 2.0, without cookies and without the parsed
-// query, which no function reads.
+// newEvent returns r as an event of format 2.0, with what functions read: without cookies,
+// the parsed query, the time and the addresses.
 func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
-	sourceIP, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		sourceIP = r.RemoteAddr
-	}
-	now := time.Now().UTC()
 	event := &events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",
 		RouteKey:       routeKey,
 		RawPath:        decodedPath(r),
 		RawQueryString: r.URL.RawQuery,
-		Headers:        headers(r, sourceIP, len(body)),
+		Headers:        map[string]string{"host": r.Host},
 		PathParameters: params,
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			RouteKey:   routeKey,
-			AccountID:  "123456789012",
-			Stage:      "$default",
-			RequestID:  requestID,
-			APIID:      "local",
-			DomainName: r.Host,
-			Time:       now.Format("02/Jan/2006:15:04:05 -0700"),
-			TimeEpoch:  now.UnixMilli(),
-			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
-				Method:    r.Method,
-				Path:      decodedPath(r),
-				Protocol:  r.Proto,
-				SourceIP:  sourceIP,
-				UserAgent: r.UserAgent(),
-			},
-		},
 	}
+	for name, values := range r.Header {
+		event.Headers[strings.ToLower(name)] = strings.Join(values, ",")
+	}
+	event.RequestContext.Stage, event.RequestContext.RequestID = "$default", requestID
+	event.RequestContext.HTTP.Method, event.RequestContext.HTTP.Path = r.Method, event.RawPath
 	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
 		event.Body = string(body)
 	} else {
 		event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
 	}
 	return event
-}
-
-// headers returns r's headers as they are in an event: with names in lower case, and with
-// the headers that the gateway adds.
-func headers(r *http.Request, sourceIP string, contentLength int) map[string]string {
-	all := make(map[string]string)
-	for name, values := range r.Header {
-		all[strings.ToLower(name)] = strings.Join(values, ",")
-	}
-	all["host"] = r.Host
-	all["content-length"] = strconv.Itoa(contentLength)
-	all["x-forwarded-for"] = strings.TrimPrefix(all["x-forwarded-for"]+","+sourceIP, ",")
-	return all
 }
 
 func isText(contentType string) bool {
@@ -289,7 +251,6 @@ func respond(w http.ResponseWriter, payload []byte) {
 	for name, value := range res.Headers {
 		header.Set(name, value)
 	}
-	header.Del("Content-Length") // computed from the body
 	w.WriteHeader(res.StatusCode)
 	_, _ = w.Write(body) // fails only if the client closed the connection
 }

@@ -3,10 +3,8 @@ package apigateway
 // This file has the authorizers for IAM and for functions.
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"strings"
@@ -70,18 +68,11 @@ func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
 
 type iam struct{ key sigv4.Key }
 
-func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+func (a iam) authorize(r *http.Request, body []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
 	if a.key.Verify(r, body, "execute-api", time.Now()) != nil {
 		return nil, forbidden
 	}
-	account := event.RequestContext.AccountID
-	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{
-		AccessKey: a.key.AccessKeyID,
-		AccountID: account,
-		CallerID:  "AROALOCALLOCALLOCAL0:local",
-		UserARN:   "arn:aws:sts::" + account + ":assumed-role/local/local",
-		UserID:    "AROALOCALLOCALLOCAL0:local",
-	}}, nil
+	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{AccessKey: a.key.AccessKeyID}}, nil
 }
 
 // Lambda returns an authorizer that invokes a function with payload format 2.0 and expects
@@ -89,25 +80,15 @@ func (a iam) authorize(r *http.Request, body []byte, event *events.APIGatewayV2H
 // of them is refused without an invocation. A decision is cached for ttl, for all routes
 // and requests with the same header values. Concurrent requests are not coalesced.
 //
-// A request is answered 500 if the function fails, takes more than 10 seconds or does not
-// return a simple response.
+// A request is answered 500 if the function fails or takes more than 10 seconds.
 func Lambda(function *lambda.Function, identitySource []string, ttl time.Duration) Authorizer {
-	return &lambdaAuthorizer{
-		function:  function,
-		source:    identitySource,
-		ttl:       ttl,
-		timeout:   authorizerTimeout,
-		now:       time.Now,
-		decisions: make(map[string]decision),
-	}
+	return &lambdaAuthorizer{function: function, source: identitySource, ttl: ttl, decisions: make(map[string]decision)}
 }
 
 type lambdaAuthorizer struct {
 	function *lambda.Function
 	source   []string // names of headers
 	ttl      time.Duration
-	timeout  time.Duration
-	now      func() time.Time
 
 	mu        sync.Mutex
 	decisions map[string]decision // by the values of the identity source
@@ -115,9 +96,8 @@ type lambdaAuthorizer struct {
 
 // A decision is the answer of an authorizer's function.
 type decision struct {
-	authorized bool
-	context    map[string]any
-	expires    time.Time // from the cache
+	events.APIGatewayV2CustomAuthorizerSimpleResponse
+	expires time.Time // from the cache
 }
 
 func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
@@ -133,66 +113,43 @@ func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.AP
 		}
 		a.keep(key, found)
 	}
-	if !found.authorized {
+	if !found.IsAuthorized {
 		return nil, forbidden
 	}
-	return &caller{Lambda: found.context}, nil
+	return &caller{Lambda: found.Context}, nil
 }
 
 func (a *lambdaAuthorizer) cached(key string) (decision, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	found, ok := a.decisions[key]
-	return found, ok && a.now().Before(found.expires)
+	return found, ok && time.Now().Before(found.expires)
 }
 
 func (a *lambdaAuthorizer) keep(key string, found decision) {
-	if a.ttl == 0 {
-		return
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.now()
+	now := time.Now()
 	maps.DeleteFunc(a.decisions, func(_ string, old decision) bool { return !now.Before(old.expires) })
 	found.expires = now.Add(a.ttl)
 	a.decisions[key] = found
 }
 
-// ask invokes the function. It returns false if the function fails or its answer is not
-// valid.
-func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (decision, bool) {
+// ask invokes the function. It returns false if the function fails.
+func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (found decision, ok bool) {
 	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
 		Version:        "2.0",
 		Type:           "REQUEST",
-		RouteArn:       routeARN(event),
 		IdentitySource: values,
 		RouteKey:       event.RouteKey,
-		RawPath:        event.RawPath,
-		RawQueryString: event.RawQueryString,
 		Headers:        event.Headers,
-		RequestContext: event.RequestContext,
-		PathParameters: event.PathParameters,
 	})
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, authorizerTimeout)
 	defer cancel()
 	res, err := a.function.Invoke(ctx, payload)
 	if err != nil || res.FunctionError != nil {
-		return decision{}, false
+		return found, false
 	}
-	var simple struct {
-		IsAuthorized *bool          `json:"isAuthorized"`
-		Context      map[string]any `json:"context"`
-	}
-	decoder := json.NewDecoder(bytes.NewReader(res.Payload))
-	decoder.UseNumber()
-	if err := decoder.Decode(&simple); err != nil || decoder.More() || simple.IsAuthorized == nil {
-		return decision{}, false
-	}
-	return decision{authorized: *simple.IsAuthorized, context: simple.Context}, true
-}
-
-// routeARN returns the ARN of the requested method and path.
-func routeARN(event *events.APIGatewayV2HTTPRequest) string {
-	c := event.RequestContext
-	return fmt.Sprintf("arn:aws:execute-api:us-east-1:%s:%s/%s/%s%s", c.AccountID, c.APIID, c.Stage, c.HTTP.Method, c.HTTP.Path)
+	err = json.Unmarshal(res.Payload, &found.APIGatewayV2CustomAuthorizerSimpleResponse)
+	return found, err == nil
 }

@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,7 +54,7 @@ func Start(region, accessKeyID, secretAccessKey string) (*Server, error) {
 		S3:        newS3(),
 		Events:    newEvents(region),
 		Queues:    newQueues(region),
-		Functions: newFunctions(region),
+		Functions: newFunctions(),
 		key:       sigv4.Key{Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey},
 		url:       "http://" + listener.Addr().String(),
 	}
@@ -86,12 +85,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		service = newService(name, nil)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		refuse(w, r, &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", fmt.Sprintf("The local stack takes at most %d bytes.", maxBodySize)})
-		return
-	}
 	if err != nil {
-		return // the client closed the connection
+		refuse(w, r, &failure{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", err.Error()})
+		return
 	}
 	service.handle(w, r, body, s.key)
 }

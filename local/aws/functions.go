@@ -2,8 +2,6 @@ package aws
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 )
@@ -11,7 +9,6 @@ import (
 // Functions is Lambda's synchronous Invoke, without a log in the answer.
 type Functions struct {
 	*service
-	region    string
 	functions map[string]Invoke // by name
 }
 
@@ -19,8 +16,8 @@ type Functions struct {
 // error as JSON.
 type Invoke func(ctx context.Context, event []byte) (payload []byte, failed bool, err error)
 
-func newFunctions(region string) *Functions {
-	f := &Functions{region: region, functions: map[string]Invoke{}}
+func newFunctions() *Functions {
+	f := &Functions{functions: map[string]Invoke{}}
 	f.service = newService("lambda", map[string]operation{"Invoke": f.invoke})
 	return f
 }
@@ -41,18 +38,11 @@ func functionOperation(r *http.Request) string {
 
 func (f *Functions) invoke(w http.ResponseWriter, r *http.Request, body []byte) *failure {
 	name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/2015-03-31/functions/"), "/invocations")
-	if kind := r.Header.Get("X-Amz-Invocation-Type"); kind != "" && kind != "RequestResponse" {
-		return exception("InvalidParameterValueException", "Only the invocation type RequestResponse is supported here.")
-	}
-	if len(body) > 0 && !json.Valid(body) {
-		return exception("InvalidRequestContentException", "Could not parse request body into json")
-	}
 	f.mu.Lock()
 	invoke, ok := f.functions[name]
 	f.mu.Unlock()
 	if !ok {
-		arn := fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", f.region, account, name)
-		return &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
+		return &failure{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + name}
 	}
 	payload, failed, err := invoke(r.Context(), body)
 	if err != nil {

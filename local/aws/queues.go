@@ -1,11 +1,9 @@
 package aws
 
 import (
+	"cmp"
 	"context"
-	"crypto/md5"
 	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -28,17 +26,40 @@ type Queues struct {
 func newQueues(region string) *Queues {
 	s := &Queues{region: region, speed: 1}
 	s.service = newService("sqs", map[string]operation{
-		"SendMessage":             decoding(s.sendMessage),
-		"ReceiveMessage":          decoding(s.receiveMessage),
-		"ChangeMessageVisibility": decoding(s.changeMessageVisibility),
-		"GetQueueAttributes":      decoding(s.getQueueAttributes),
+		"SendMessage":             s.of((*Queue).sendMessage),
+		"ReceiveMessage":          s.of((*Queue).receiveMessage),
+		"ChangeMessageVisibility": s.of((*Queue).changeMessageVisibility),
+		"GetQueueAttributes":      s.of((*Queue).getQueueAttributes),
 		"StartMessageMoveTask":    decoding(s.startMessageMoveTask),
 		"ListMessageMoveTasks":    decoding(s.listMessageMoveTasks),
 	})
 	return s
 }
 
-// Speed divides visibility timeouts and delays by n from now on, so that tests don't
+// queueInput is the input of the operations on a queue.
+type queueInput struct {
+	QueueURL            string `json:"QueueUrl"`
+	MessageBody         string
+	MessageAttributes   map[string]events.SQSMessageAttribute
+	VisibilityTimeout   *template.Number // nil: the queue's
+	MaxNumberOfMessages int
+	ReceiptHandle       string
+	AttributeNames      []string
+}
+
+// of returns an operation on the queue that its input names.
+func (s *Queues) of(f func(*Queue, queueInput) (any, *failure)) operation {
+	return decoding(func(in queueInput) (any, *failure) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if q := s.find(func(q *Queue) bool { return q.config.URL == in.QueueURL }); q != nil {
+			return f(q, in)
+		}
+		return nil, exception("QueueDoesNotExist", "The specified queue does not exist.")
+	})
+}
+
+// Speed divides visibility timeouts by n from now on, so that tests don't
 // have to wait for them. A message in process by an event source mapping stays invisible
 // until [Queue.Finish], even if its shortened visibility timeout ends before that.
 func (s *Queues) Speed(n int) {
@@ -87,7 +108,6 @@ type message struct {
 	events.SQSMessage
 	visible    time.Time // when it becomes visible
 	sent       time.Time
-	first      time.Time // when it was first received
 	received   int
 	processing bool // received by an event source mapping and not finished
 }
@@ -123,23 +143,23 @@ func (q *Queue) Messages() []Message {
 // URL returns the queue's URL.
 func (q *Queue) URL() string { return q.config.URL }
 
-// Send adds a message that becomes visible after delay, and returns its ID.
-func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute, delay time.Duration) (id string) {
+// Send adds a message and returns its ID.
+func (q *Queue) Send(body string, attributes map[string]events.SQSMessageAttribute) (id string) {
+	q.service.mu.Lock()
+	defer q.service.mu.Unlock()
+	return q.send(body, attributes)
+}
+
+// send is like Send. The caller holds the mutex.
+func (q *Queue) send(body string, attributes map[string]events.SQSMessageAttribute) (id string) {
 	if attributes == nil {
 		attributes = map[string]events.SQSMessageAttribute{}
 	}
-	q.service.mu.Lock()
-	defer q.service.mu.Unlock()
-	m := &message{sent: time.Now(), visible: q.service.after(delay), SQSMessage: events.SQSMessage{
-		MessageId: rand.Text(), Body: body, Md5OfBody: md5Hex(body), MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
+	m := &message{sent: time.Now(), SQSMessage: events.SQSMessage{
+		MessageId: rand.Text(), Body: body, MessageAttributes: attributes, EventSource: "aws:sqs", AWSRegion: q.service.region,
 	}}
 	q.add(m)
 	return m.MessageId
-}
-
-// SendEvent adds an event as a rule does.
-func (q *Queue) SendEvent(event []byte) {
-	q.Send(string(event), nil, q.config.DelaySeconds.Seconds())
 }
 
 // add adds a message. The caller holds the mutex.
@@ -159,7 +179,10 @@ func (q *Queue) wake() {
 // nil when ctx ends.
 func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 	for {
-		received, changed, next := q.take(n, q.config.VisibilityTimeout.Seconds(), true)
+		q.service.mu.Lock()
+		received, next := q.take(n, q.config.VisibilityTimeout.Seconds(), true)
+		changed := q.changed
+		q.service.mu.Unlock()
 		if len(received) > 0 {
 			return received
 		}
@@ -177,11 +200,9 @@ func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
 // take receives up to n messages and makes them invisible for a time and, if processing
 // is set, until they are finished. Messages that were received too often go to the
 // dead-letter queue instead. If take returns no messages, it is worth trying again at
-// next or when changed is closed.
-func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage, changed <-chan struct{}, next time.Time) {
+// next or when changed is closed. The caller holds the mutex.
+func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage, next time.Time) {
 	s := q.service
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	now := time.Now()
 	next = now.Add(time.Hour)
 	deadLetters := s.find(func(other *Queue) bool { return other.config.ARN == q.config.RedrivePolicy.DeadLetterTargetArn })
@@ -200,20 +221,12 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 			return false
 		}
 		m.received++
-		if m.first.IsZero() {
-			m.first = now
-		}
 		m.processing, m.visible, m.ReceiptHandle = processing, s.after(invisible), rand.Text()
-		m.Attributes = map[string]string{
-			"ApproximateReceiveCount":          strconv.Itoa(m.received),
-			"SentTimestamp":                    strconv.FormatInt(m.sent.UnixMilli(), 10),
-			"SenderId":                         account,
-			"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.first.UnixMilli(), 10),
-		}
+		m.Attributes = map[string]string{"ApproximateReceiveCount": strconv.Itoa(m.received), "SentTimestamp": strconv.FormatInt(m.sent.UnixMilli(), 10)}
 		received = append(received, m.SQSMessage)
 		return false
 	})
-	return received, q.changed, next
+	return received, next
 }
 
 // Finish ends the processing of a message. If done is set, it deletes the message;
@@ -233,135 +246,43 @@ func (q *Queue) Finish(receiptHandle string, done bool) {
 	q.wake()
 }
 
-// named returns the queue that is has. The caller holds s.mu.
-func (s *Queues) named(is func(*Queue) bool) (*Queue, *failure) {
-	if q := s.find(is); q != nil {
-		return q, nil
-	}
-	return nil, exception("QueueDoesNotExist", "The specified queue does not exist.")
+func (q *Queue) sendMessage(in queueInput) (any, *failure) {
+	return map[string]string{"MessageId": q.send(in.MessageBody, in.MessageAttributes)}, nil
 }
 
-func (s *Queues) withURL(url string) (*Queue, *failure) {
-	return s.named(func(q *Queue) bool { return q.config.URL == url })
-}
-
-// inSeconds returns a number of seconds from 0 to most, or the queue's own duration if
-// there is none.
-func inSeconds(parameter string, seconds *int64, most int64, byDefault time.Duration) (time.Duration, *failure) {
-	if seconds == nil {
-		return byDefault, nil
-	}
-	if *seconds < 0 || *seconds > most {
-		return 0, exception("InvalidParameterValue", fmt.Sprintf("Value for parameter %s is invalid. Reason: Must be between 0 and %d.", parameter, most))
-	}
-	return time.Duration(*seconds) * time.Second, nil
-}
-
-func (s *Queues) sendMessage(in struct {
-	QueueURL          string `json:"QueueUrl"`
-	MessageBody       string
-	DelaySeconds      *int64
-	MessageAttributes map[string]events.SQSMessageAttribute
-}) (any, *failure) {
-	s.mu.Lock()
-	queue, failed := s.withURL(in.QueueURL)
-	s.mu.Unlock()
-	if failed != nil {
-		return nil, failed
-	}
-	delay, failed := inSeconds("DelaySeconds", in.DelaySeconds, 900, queue.config.DelaySeconds.Seconds())
-	if failed != nil {
-		return nil, failed
-	}
-	for name, a := range in.MessageAttributes {
-		if a.StringValue == nil || *a.StringValue == "" {
-			return nil, exception("InvalidParameterValue", "The message (user) attribute '"+name+"' must contain a non-empty value.")
-		}
-	}
-	id := queue.Send(in.MessageBody, in.MessageAttributes, delay)
-	return map[string]string{"MessageId": id, "MD5OfMessageBody": md5Hex(in.MessageBody)}, nil
-}
-
-func (s *Queues) changeMessageVisibility(in struct {
-	QueueURL          string `json:"QueueUrl"`
-	ReceiptHandle     string
-	VisibilityTimeout *int64
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	queue, failed := s.withURL(in.QueueURL)
-	if failed != nil {
-		return nil, failed
-	}
-	timeout, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, 0)
-	if failed != nil {
-		return nil, failed
-	}
-	i := slices.IndexFunc(queue.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
-	if i < 0 || queue.messages[i].isVisible() {
+func (q *Queue) changeMessageVisibility(in queueInput) (any, *failure) {
+	i := slices.IndexFunc(q.messages, func(m *message) bool { return m.ReceiptHandle == in.ReceiptHandle })
+	if i < 0 || q.messages[i].isVisible() {
 		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is not that of a message in flight.")
 	}
-	queue.messages[i].visible = s.after(timeout)
-	queue.wake()
+	q.messages[i].visible = q.service.after(in.VisibilityTimeout.Seconds())
+	q.wake()
 	return struct{}{}, nil
 }
 
 // getQueueAttributes supports the ARN and the numbers of messages.
-func (s *Queues) getQueueAttributes(in struct {
-	QueueURL       string `json:"QueueUrl"`
-	AttributeNames []string
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	queue, failed := s.withURL(in.QueueURL)
-	if failed != nil {
-		return nil, failed
-	}
-	visible, invisible, delayed := 0, 0, 0
-	for _, m := range queue.messages {
-		switch {
-		case m.isVisible():
+func (q *Queue) getQueueAttributes(in queueInput) (any, *failure) {
+	visible := 0
+	for _, m := range q.messages {
+		if m.isVisible() {
 			visible++
-		case m.received == 0:
-			delayed++
-		default:
-			invisible++
 		}
 	}
 	all := map[string]string{
-		"QueueArn":                              queue.config.ARN,
+		"QueueArn":                              q.config.ARN,
 		"ApproximateNumberOfMessages":           strconv.Itoa(visible),
-		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(invisible),
-		"ApproximateNumberOfMessagesDelayed":    strconv.Itoa(delayed),
+		"ApproximateNumberOfMessagesNotVisible": strconv.Itoa(len(q.messages) - visible),
 	}
 	attributes := map[string]string{}
 	for _, name := range in.AttributeNames {
-		value, ok := all[name]
-		if !ok {
-			return nil, exception("InvalidAttributeName", "Unknown Attribute "+name+".")
-		}
-		attributes[name] = value
+		attributes[name] = all[name]
 	}
 	return map[string]any{"Attributes": attributes}, nil
 }
 
 // receiveMessage does not wait for a message, and returns all attributes but no digest of
 // them.
-func (s *Queues) receiveMessage(in struct {
-	QueueURL            string `json:"QueueUrl"`
-	MaxNumberOfMessages int
-	VisibilityTimeout   *int64
-}) (any, *failure) {
-	s.mu.Lock()
-	queue, failed := s.withURL(in.QueueURL)
-	s.mu.Unlock()
-	if failed != nil {
-		return nil, failed
-	}
-	invisible, failed := inSeconds("VisibilityTimeout", in.VisibilityTimeout, 43200, queue.config.VisibilityTimeout.Seconds())
-	if failed != nil {
-		return nil, failed
-	}
+func (q *Queue) receiveMessage(in queueInput) (any, *failure) {
 	type attribute struct {
 		DataType    string
 		StringValue *string
@@ -369,17 +290,16 @@ func (s *Queues) receiveMessage(in struct {
 	type receivedMessage struct {
 		MessageID         string `json:"MessageId"`
 		ReceiptHandle     string
-		MD5OfBody         string
 		Body              string
 		Attributes        map[string]string
 		MessageAttributes map[string]attribute
 	}
-	received, _, _ := queue.take(max(in.MaxNumberOfMessages, 1), invisible, false)
+	received, _ := q.take(max(in.MaxNumberOfMessages, 1), cmp.Or(in.VisibilityTimeout, &q.config.VisibilityTimeout).Seconds(), false)
 	var out struct {
 		Messages []receivedMessage `json:",omitempty"`
 	}
 	for _, m := range received {
-		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Md5OfBody, m.Body, m.Attributes, map[string]attribute{}}
+		result := receivedMessage{m.MessageId, m.ReceiptHandle, m.Body, m.Attributes, map[string]attribute{}}
 		for name, value := range m.MessageAttributes {
 			result.MessageAttributes[name] = attribute{value.DataType, value.StringValue}
 		}
@@ -404,16 +324,10 @@ func (s *Queues) startMessageMoveTask(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	withARN := func(arn string) (*Queue, *failure) {
-		return s.named(func(q *Queue) bool { return q.config.ARN == arn })
-	}
-	from, failed := withARN(in.SourceARN)
-	if failed != nil {
-		return nil, failed
-	}
-	to, failed := withARN(in.DestinationARN)
-	if failed != nil {
-		return nil, failed
+	withARN := func(arn string) *Queue { return s.find(func(q *Queue) bool { return q.config.ARN == arn }) }
+	from, to := withARN(in.SourceARN), withARN(in.DestinationARN)
+	if from == nil || to == nil {
+		return nil, exception("ResourceNotFoundException", "One or more specified resources don't exist.")
 	}
 	moved := 0
 	from.messages = slices.DeleteFunc(from.messages, func(m *message) bool {
@@ -421,7 +335,7 @@ func (s *Queues) startMessageMoveTask(in struct {
 			return false
 		}
 		moved++
-		m.received, m.first = 0, time.Time{}
+		m.received = 0
 		to.add(m)
 		return true
 	})
@@ -439,9 +353,4 @@ func (s *Queues) listMessageMoveTasks(in struct {
 		return map[string]any{"Results": []move{}}, nil
 	}
 	return map[string]any{"Results": s.moves[i : i+1]}, nil
-}
-
-func md5Hex(s string) string {
-	sum := md5.Sum([]byte(s))
-	return hex.EncodeToString(sum[:])
 }

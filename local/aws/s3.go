@@ -120,15 +120,9 @@ func objectOperation(r *http.Request) string {
 	return r.Method
 }
 
-// address returns the bucket and the key in r's path, and refuses a query that has more
-// than the given parameters. The caller holds s.mu.
-func (s *S3) address(r *http.Request, parameters ...string) (objects map[string]*object, bucket, key string, failed *failure) {
+// address returns the bucket and the key in r's path. The caller holds s.mu.
+func (s *S3) address(r *http.Request) (objects map[string]*object, bucket, key string, failed *failure) {
 	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	for name := range r.URL.Query() {
-		if name != "x-id" && !slices.Contains(parameters, name) {
-			return nil, "", "", &failure{http.StatusNotImplemented, "NotImplemented", "The local stack does not have the parameter " + name + " of this operation."}
-		}
-	}
 	objects, ok := s.buckets[bucket]
 	if !ok {
 		return nil, "", "", &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
@@ -189,7 +183,7 @@ func (v objectVersion) etag() string {
 func (s *S3) getObject(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	objects, _, key, failed := s.address(r, "versionId")
+	objects, _, key, failed := s.address(r)
 	if failed != nil {
 		return failed
 	}
@@ -224,8 +218,6 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *fai
 	}
 	current, match := objects[key].current(), r.Header.Get("If-Match")
 	switch {
-	case strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked"):
-		return &failure{http.StatusNotImplemented, "NotImplemented", "The local stack does not take a body in chunks."}
 	case match != "" && current == nil:
 		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 	case match != "" && match != current.etag(), r.Header.Get("If-None-Match") == "*" && current != nil:
@@ -246,7 +238,7 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *fai
 func (s *S3) listObjectVersions(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	objects, bucket, _, failed := s.address(r, "versions", "prefix")
+	objects, bucket, _, failed := s.address(r)
 	if failed != nil {
 		return failed
 	}

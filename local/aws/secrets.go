@@ -1,14 +1,12 @@
 package aws
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
-
-const maxSecretSize = 64 << 10 // bytes
 
 // Secrets is Secrets Manager: values and their versions.
 type Secrets struct {
@@ -37,12 +35,35 @@ func newSecrets(region string) *Secrets {
 	s := &Secrets{region: region}
 	s.service = newService("secretsmanager", map[string]operation{
 		"CreateSecret":             decoding(s.createSecret),
-		"GetSecretValue":           decoding(s.getSecretValue),
-		"ListSecretVersionIds":     decoding(s.listSecretVersionIDs),
-		"PutSecretValue":           decoding(s.putSecretValue),
-		"UpdateSecretVersionStage": decoding(s.updateSecretVersionStage),
+		"GetSecretValue":           s.of((*secret).get),
+		"ListSecretVersionIds":     s.of((*secret).list),
+		"PutSecretValue":           s.of((*secret).put),
+		"UpdateSecretVersionStage": s.of((*secret).updateStage),
 	})
 	return s
+}
+
+// secretInput is the input of all operations.
+type secretInput struct {
+	SecretID            string `json:"SecretId"`
+	Name                string // of a new secret
+	SecretString        string
+	ClientRequestToken  string // the version's ID, so that a retry does not add another one
+	VersionStage        string
+	MoveToVersionID     string `json:"MoveToVersionId"`
+	RemoveFromVersionID string `json:"RemoveFromVersionId"`
+}
+
+// of returns an operation on the secret that its input names.
+func (s *Secrets) of(f func(*secret, secretInput) (any, *failure)) operation {
+	return decoding(func(in secretInput) (any, *failure) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if found := s.find(in.SecretID); found != nil {
+			return f(found, in)
+		}
+		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+	})
 }
 
 // Put stores value as the current version of the secret called name, creating
@@ -50,8 +71,8 @@ func newSecrets(region string) *Secrets {
 func (s *Secrets) Put(name, value string) (arn string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, failed := s.find(name)
-	if failed != nil {
+	found := s.find(name)
+	if found == nil {
 		found = s.create(name)
 	}
 	found.add(rand.Text()+rand.Text(), value) // an ID has 32 characters or more
@@ -65,13 +86,12 @@ func (s *Secrets) create(name string) *secret {
 	return created
 }
 
-// find returns the secret with the given name or ARN. The caller holds s.mu.
-func (s *Secrets) find(id string) (*secret, *failure) {
-	i := slices.IndexFunc(s.secrets, func(sec *secret) bool { return id == sec.name || id == sec.arn })
-	if i < 0 {
-		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+// find returns the secret with the given name or ARN, or nil. The caller holds s.mu.
+func (s *Secrets) find(id string) *secret {
+	if i := slices.IndexFunc(s.secrets, func(sec *secret) bool { return id == sec.name || id == sec.arn }); i >= 0 {
+		return s.secrets[i]
 	}
-	return s.secrets[i], nil
+	return nil
 }
 
 // add adds a version and makes it the current one.
@@ -85,7 +105,7 @@ func (sec *secret) add(id, value string) *secretVersion {
 // move moves a staging label to another version. A version that loses AWSCURRENT gets
 // AWSPREVIOUS.
 func (sec *secret) move(stage string, to *secretVersion) {
-	from := sec.version("", stage)
+	from := sec.version(stage)
 	if from == to {
 		return
 	}
@@ -99,22 +119,18 @@ func (sec *secret) move(stage string, to *secretVersion) {
 	}
 }
 
-// version returns the version that has an ID and a staging label, where they are not
-// empty, or nil.
-func (sec *secret) version(id, stage string) *secretVersion {
-	i := slices.IndexFunc(sec.versions, func(v *secretVersion) bool {
-		return (id == "" || id == v.id) && (stage == "" || slices.Contains(v.stages, stage))
-	})
-	if i < 0 {
-		return nil
+// version returns the version that has an ID or a staging label, or nil.
+func (sec *secret) version(name string) *secretVersion {
+	if i := slices.IndexFunc(sec.versions, func(v *secretVersion) bool { return v.id == name || slices.Contains(v.stages, name) }); i >= 0 {
+		return sec.versions[i]
 	}
-	return sec.versions[i]
+	return nil
 }
 
 // secretValue is the output of the operations on a version.
 type secretValue struct {
 	ARN           string
-	CreatedDate   float64 `json:",omitempty"` // seconds since 1970
+	CreatedDate   float64 // seconds since 1970
 	Name          string
 	SecretString  string   `json:",omitempty"`
 	VersionID     string   `json:"VersionId"`
@@ -123,130 +139,52 @@ type secretValue struct {
 
 // value returns a version without its content.
 func (sec *secret) value(v *secretVersion) *secretValue {
-	return &secretValue{ARN: sec.arn, Name: sec.name, VersionID: v.id, VersionStages: slices.Clone(v.stages)}
+	return &secretValue{ARN: sec.arn, CreatedDate: seconds(v.created), Name: sec.name, VersionID: v.id, VersionStages: slices.Clone(v.stages)}
 }
 
-func (s *Secrets) getSecretValue(in struct {
-	SecretID     string `json:"SecretId"`
-	VersionID    string `json:"VersionId"`
-	VersionStage string
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed != nil {
-		return nil, failed
-	}
-	if in.VersionID == "" && in.VersionStage == "" {
-		in.VersionStage = current
-	}
-	v := found.version(in.VersionID, in.VersionStage)
+func (sec *secret) get(in secretInput) (any, *failure) {
+	v := sec.version(cmp.Or(in.VersionStage, current))
 	if v == nil {
 		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret value.")
 	}
-	value := found.value(v)
-	value.SecretString, value.CreatedDate = v.value, seconds(v.created)
+	value := sec.value(v)
+	value.SecretString = v.value
 	return value, nil
 }
 
-// newVersion is the input of the operations that add a version.
-type newVersion struct {
-	ClientRequestToken string // the version's ID, so that a retry does not add another one
-	SecretString       string
-	VersionStages      []string
-}
-
-func (in newVersion) check() *failure {
-	if in.SecretString == "" || len(in.SecretString) > maxSecretSize {
-		return exception("ValidationException", "Value at 'secretString' failed to satisfy constraint: Member must have length between 1 and 65536")
-	}
-	if in.ClientRequestToken == "" || in.VersionStages != nil {
-		return exception("InvalidParameterException", "Only a SecretString that becomes AWSCURRENT is supported here, with a ClientRequestToken.")
-	}
-	return nil
-}
-
-func (s *Secrets) putSecretValue(in struct {
-	SecretID string `json:"SecretId"`
-	newVersion
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed == nil {
-		failed = in.check()
-	}
-	if failed != nil {
-		return nil, failed
-	}
-	v := found.version(in.ClientRequestToken, "")
+func (sec *secret) put(in secretInput) (any, *failure) {
+	v := sec.version(in.ClientRequestToken)
 	if v == nil {
-		v = found.add(in.ClientRequestToken, in.SecretString)
+		v = sec.add(in.ClientRequestToken, in.SecretString)
 	}
-	return found.value(v), nil
+	return sec.value(v), nil
 }
 
-func (s *Secrets) createSecret(in struct {
-	Name string
-	newVersion
-}) (any, *failure) {
+func (s *Secrets) createSecret(in secretInput) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if strings.Contains(in.Name, " ") {
-		return nil, exception("ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
-	}
-	if failed := in.check(); failed != nil {
-		return nil, failed
-	}
-	if _, failed := s.find(in.Name); failed == nil {
+	if s.find(in.Name) != nil {
 		return nil, exception("ResourceExistsException", "The operation failed because the secret "+in.Name+" already exists.")
 	}
-	created := s.create(in.Name)
-	return created.value(created.add(in.ClientRequestToken, in.SecretString)), nil
+	return s.create(in.Name).put(in)
 }
 
-// listSecretVersionIDs lists the versions with a staging label, newest first.
-func (s *Secrets) listSecretVersionIDs(in struct {
-	SecretID string `json:"SecretId"`
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed != nil {
-		return nil, failed
-	}
+// list lists the versions with a staging label, newest first.
+func (sec *secret) list(secretInput) (any, *failure) {
 	versions := []*secretValue{}
-	for _, v := range slices.Backward(found.versions) {
+	for _, v := range slices.Backward(sec.versions) {
 		if len(v.stages) > 0 {
-			value := found.value(v)
-			value.CreatedDate = seconds(v.created)
-			versions = append(versions, value)
+			versions = append(versions, sec.value(v))
 		}
 	}
 	return map[string]any{"Versions": versions}, nil
 }
 
-func (s *Secrets) updateSecretVersionStage(in struct {
-	SecretID            string `json:"SecretId"`
-	VersionStage        string
-	MoveToVersionID     string `json:"MoveToVersionId"`
-	RemoveFromVersionID string `json:"RemoveFromVersionId"`
-}) (any, *failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, failed := s.find(in.SecretID)
-	if failed != nil {
-		return nil, failed
+func (sec *secret) updateStage(in secretInput) (any, *failure) {
+	from, to := sec.version(in.VersionStage), sec.version(in.MoveToVersionID)
+	if from == nil || to == nil || from.id != in.RemoveFromVersionID {
+		return nil, exception("InvalidParameterException", "RemoveFromVersionId must be the version that has the staging label, and MoveToVersionId another one.")
 	}
-	from, to := found.version("", current), found.version(in.MoveToVersionID, "")
-	switch {
-	case in.VersionStage != current || in.MoveToVersionID == "":
-		return nil, exception("InvalidParameterException", "Only AWSCURRENT can be moved here.")
-	case to == nil:
-		return nil, exception("ResourceNotFoundException", "Secrets Manager can't find the specified secret version.")
-	case from.id != in.RemoveFromVersionID:
-		return nil, exception("InvalidParameterException", "Staging label AWSCURRENT is currently attached to version "+from.id+", so you must explicitly reference that version in RemoveFromVersionId.")
-	}
-	found.move(current, to)
-	return secretValue{ARN: found.arn, Name: found.name}, nil
+	sec.move(in.VersionStage, to)
+	return sec.value(to), nil
 }

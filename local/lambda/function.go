@@ -11,12 +11,12 @@ package lambda
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +42,7 @@ var (
 // Config describes a function.
 type Config struct {
 	Name        string            // function name
-	Binary      string            // path of the bootstrap executable
+	Binary      string            // absolute path of the bootstrap executable
 	Environment map[string]string // the function's own variables
 	Timeout     time.Duration     // of one invocation
 	MemorySize  int               // MB; not enforced
@@ -61,9 +61,8 @@ type Config struct {
 // A Function is a deployed function with its instances. Its methods may be called
 // concurrently.
 type Function struct {
-	cfg       Config
-	initLimit time.Duration
-	log       *log.Logger
+	cfg Config
+	log *log.Logger
 
 	mu        sync.Mutex
 	closed    bool
@@ -94,18 +93,12 @@ type FunctionError struct {
 func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
 // New returns the function that cfg describes, without starting a process.
-func New(cfg Config) (*Function, error) {
-	binary, err := filepath.Abs(cfg.Binary)
-	if err != nil {
-		return nil, fmt.Errorf("lambda: function %s: %w", cfg.Name, err)
-	}
-	cfg.Binary = binary
+func New(cfg Config) *Function {
 	cfg.MaxInstances = cmp.Or(cfg.MaxInstances, defaultMaxInstances)
 	return &Function{
-		cfg:       cfg,
-		initLimit: initLimit,
-		log:       log.New(cmp.Or[io.Writer](cfg.Log, io.Discard), "", 0),
-	}, nil
+		cfg: cfg,
+		log: log.New(cmp.Or[io.Writer](cfg.Log, io.Discard), "", 0),
+	}
 }
 
 // Invoke sends payload to an idle or a new instance, and returns when the instance is
@@ -138,12 +131,12 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (*Result, error) 
 
 // Start starts an idle instance, as provisioned concurrency does, and returns its process
 // ID when it is initialized. If initialization fails, the error is a [*FunctionError].
-func (f *Function) Start(ctx context.Context) (pid int, err error) {
+func (f *Function) Start() (pid int, err error) {
 	inst, _, err := f.acquire(true)
 	if err != nil {
 		return 0, err
 	}
-	if err := f.initialize(ctx, inst, ""); err != nil {
+	if err := f.initialize(inst, ""); err != nil {
 		return 0, err
 	}
 	f.release(inst)
@@ -227,33 +220,24 @@ func (f *Function) release(inst *instance) {
 	}
 }
 
-// initialize waits until inst requests its first event, and kills it on a timeout or when
-// ctx ends. The error is a *FunctionError, ErrClosed or the error of ctx.
-func (f *Function) initialize(ctx context.Context, inst *instance, requestID string) error {
-	timer := time.NewTimer(f.initLimit)
-	defer timer.Stop()
+// initialize waits until inst requests its first event, and kills it on a timeout. The
+// error is a *FunctionError or ErrClosed.
+func (f *Function) initialize(inst *instance, requestID string) error {
 	select {
 	case <-inst.ready:
 		return nil
 	case <-inst.exited:
-	case <-timer.C:
-		inst.kill()
-		<-inst.exited
-		return cmp.Or[error](f.errIfClosed(), timedOut(requestID, f.initLimit))
-	case <-ctx.Done():
-		inst.kill()
-		<-inst.exited
-		return ctx.Err()
+		return cmp.Or[error](f.errIfClosed(), inst.exitError(requestID))
+	case <-time.After(initLimit):
 	}
-	if err := f.errIfClosed(); err != nil {
-		return err
-	}
-	return inst.exitError(requestID)
+	inst.kill()
+	<-inst.exited
+	return cmp.Or[error](f.errIfClosed(), timedOut(requestID, initLimit))
 }
 
 // invoke runs one invocation to its end.
 func (f *Function) invoke(payload []byte) (*Result, error) {
-	inv := newInvocation(f.cfg, payload)
+	inv := &invocation{id: rand.Text(), payload: payload, done: make(chan struct{})}
 	for {
 		res := &Result{RequestID: inv.id}
 		inst, cold, err := f.acquire(false)
@@ -262,7 +246,7 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 		}
 		if err == nil && cold {
 			begin := time.Now()
-			err = f.initialize(context.Background(), inst, inv.id)
+			err = f.initialize(inst, inv.id)
 			res.InitDuration = time.Since(begin)
 		}
 		res.ColdStart = cold

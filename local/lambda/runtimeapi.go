@@ -3,9 +3,7 @@ package lambda
 // This file serves the Lambda Runtime API, 2018-06-01, to one instance.
 
 import (
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -14,10 +12,10 @@ import (
 
 // An invocation is an event and its answer.
 type invocation struct {
-	id, arn, trace string
-	payload        []byte
-	deadline       time.Time
-	done           chan struct{} // closed when the runtime has answered and requests the next event
+	id       string
+	payload  []byte
+	deadline time.Time
+	done     chan struct{} // closed when the runtime has answered and requests the next event
 
 	answer *answer // guarded by the instance's mutex
 }
@@ -25,16 +23,6 @@ type invocation struct {
 type answer struct {
 	payload []byte
 	err     *FunctionError
-}
-
-func newInvocation(cfg Config, payload []byte) *invocation {
-	return &invocation{
-		id:      rand.Text(),
-		arn:     fmt.Sprintf("arn:aws:lambda:%s:123456789012:function:%s", cfg.Region, cfg.Name),
-		trace:   "Root=1-" + rand.Text() + ";Sampled=0",
-		payload: payload,
-		done:    make(chan struct{}),
-	}
 }
 
 func (inst *instance) runtimeAPI() http.Handler {
@@ -66,8 +54,6 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Lambda-Runtime-Aws-Request-Id", inv.id)
 		w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
-		w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", inv.arn)
-		w.Header().Set("Lambda-Runtime-Trace-Id", inv.trace)
 		_, _ = w.Write(inv.payload) // fails only if the runtime has exited
 	}
 }

@@ -425,10 +425,7 @@ func observe(t *testing.T) (e emissions) {
 	config := r.Configs["functions/brand-confirm"]
 	config.Environment = maps.Clone(config.Environment)
 	config.Environment["CONFIRM_QUEUE_URL"] = ""
-	brandConfirm, err := lambda.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	brandConfirm := lambda.New(config)
 	t.Cleanup(func() { brandConfirm.Close() })
 	n := r.brandCard()
 	batch := func(age time.Duration, received, others int) string {

@@ -150,10 +150,7 @@ func (r *running) another(timeout time.Duration) *lambda.Function {
 	if timeout != 0 {
 		config.Timeout = timeout
 	}
-	f, err := lambda.New(config)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	f := lambda.New(config)
 	r.t.Cleanup(func() { f.Close() })
 	return f
 }
@@ -506,7 +503,7 @@ func TestShortDeadline(t *testing.T) {
 	r := startCards(t)
 	plan := planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(10)...)
 	f := r.another(4 * time.Second)
-	if _, err := f.Start(context.Background()); err != nil { // it has its token
+	if _, err := f.Start(); err != nil { // it has its token
 		t.Fatal(err)
 	}
 	r.OfficialAccount.Break(0, sandbox.Hang(), -1)
@@ -559,7 +556,7 @@ func TestTwoSyncsAtOnce(t *testing.T) {
 	event := map[string]any{"plan": map[string]any{"cards": planOf(fields{"center_title": "快速买单"}, r.OfficialAccount.AddCards(cards)...)}}
 	instances := []*lambda.Function{r.another(0), r.another(0)}
 	for _, f := range instances {
-		if _, err := f.Start(context.Background()); err != nil {
+		if _, err := f.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,7 +20,7 @@ func BenchmarkFirstRequest(b *testing.B) {
 		b.StopTimer()
 		s, mint := bench(b)
 		s.WeChatPay.Listener(0).Delay(200 * time.Millisecond)
-		if _, err := s.Functions[merchantToken].Start(b.Context()); err != nil {
+		if _, err := s.Functions[merchantToken].Start(); err != nil {
 			b.Fatal(err)
 		}
 		measure(b, s, mint)
@@ -38,7 +38,7 @@ func BenchmarkFrozen(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				s, mint := bench(b)
-				pid, err := s.Functions[merchantToken].Start(b.Context())
+				pid, err := s.Functions[merchantToken].Start()
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -3,7 +3,6 @@
 package stack_test
 
 import (
-	"context"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +19,7 @@ func TestConnectionIsOpenedDuringInit(t *testing.T) {
 	r := start(t, wechatpay.PublicKey)
 	listener := r.WeChatPay.Listener(0)
 	listener.Delay(200 * time.Millisecond)
-	if _, err := r.Functions[merchantToken].Start(context.Background()); err != nil {
+	if _, err := r.Functions[merchantToken].Start(); err != nil {
 		t.Fatal(err)
 	}
 	if n := listener.Accepted(); n != 1 {
@@ -49,7 +48,7 @@ func TestFrozen(t *testing.T) {
 			t.Run(row.name+" "+when, func(t *testing.T) {
 				t.Parallel()
 				r := start(t, wechatpay.PublicKey)
-				pid, err := r.Functions[merchantToken].Start(context.Background())
+				pid, err := r.Functions[merchantToken].Start()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -12,10 +12,6 @@ import (
 // The key check, as Lambda runs it, against a WeChat Pay whose keys change.
 func TestKeyCheck(t *testing.T) {
 	t.Parallel()
-	binary, err := project.Build(t.Context(), "functions/key-check")
-	if err != nil {
-		t.Fatal(err)
-	}
 	const passes = `{"ok":true,"steps":[`
 	for _, row := range []struct {
 		name  string
@@ -38,14 +34,10 @@ func TestKeyCheck(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := start(t, row.keys)
-			config := r.Configs[merchantToken]
-			config.Name, config.Binary = "KeyCheckFunction", binary
+			config := r.Configs["functions/key-check"]
 			config.Environment = maps.Clone(config.Environment)
 			config.Environment["NOTIFY_URL"] = "https://api.example.com/wechatpay/notifications"
-			f, err := lambda.New(config)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := lambda.New(config)
 			defer f.Close()
 			if row.after != nil {
 				row.after(r.WeChatPay)

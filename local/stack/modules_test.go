@@ -41,10 +41,7 @@ func (r *running) syncModules(plan string) *report {
 	if plan != "" {
 		r.Plans.Put(config.Environment["CARD_PLAN_BUCKET"], config.Environment["CARD_PLAN_KEY"], []byte(plan))
 	}
-	f, err := lambda.New(config)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	f := lambda.New(config)
 	defer f.Close()
 	return r.invoke(f, nil)
 }

@@ -213,9 +213,7 @@ func (p *Project) start(s *Stack, cfg Config) error {
 	if err := p.createFunctions(s, cfg); err != nil {
 		return err
 	}
-	if err := s.connect(); err != nil {
-		return err
-	}
+	s.connect()
 	s.serve(listener, cfg.Unthrottled)
 	return nil
 }
@@ -367,10 +365,7 @@ func (p *Project) createFunctions(s *Stack, cfg Config) error {
 			Region:      Region, AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey, SessionToken: SessionToken,
 			Log: cfg.Log,
 		}
-		function, err := lambda.New(config)
-		if err != nil {
-			return err
-		}
+		function := lambda.New(config)
 		s.onClose(function.Close)
 		s.Functions[f.Folder], s.Configs[f.Folder], s.byLogicalID[f.LogicalID] = function, config, function
 		s.cloud.Functions.Put(f.LogicalID, func(ctx context.Context, event []byte) ([]byte, bool, error) {
@@ -463,17 +458,12 @@ func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Auth
 	return made[a.LogicalID]
 }
 
-// connect creates the event buses and the queues, and connects them to the functions. As
-// the template configures the plan's bucket, a new object is an event on the default bus.
-func (s *Stack) connect() error {
+// connect creates the rules and the queues, and connects them to the functions. As the
+// template configures the plan's bucket, a new object is an event on the default bus.
+func (s *Stack) connect() {
 	s.Queues.Create(s.Deployed.Queues)
-	for _, bus := range s.Deployed.Buses {
-		s.Events.CreateBus(bus)
-	}
 	for _, rule := range s.Deployed.Rules {
-		if err := s.Events.PutRule(rule, func(event []byte) { s.deliver(rule, event) }); err != nil {
-			return err
-		}
+		s.Events.PutRule(rule, func(event []byte) { s.deliver(rule, event) })
 	}
 	for _, source := range s.Deployed.EventSources {
 		stop := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
@@ -486,13 +476,12 @@ func (s *Stack) connect() error {
 	s.Plans.OnCreated(func(bucket, key string) {
 		s.Events.Put("aws.s3", "Object Created", map[string]named{"bucket": {Name: bucket}, "object": {Key: key}})
 	})
-	return nil
 }
 
 // deliver sends an event to the targets of a rule.
 func (s *Stack) deliver(rule template.Rule, event []byte) {
 	for _, id := range rule.Queues {
-		s.Queues.Get(id).SendEvent(event)
+		s.Queues.Get(id).Send(string(event), nil)
 	}
 	if f := s.byLogicalID[rule.Function]; f != nil {
 		input := []byte(cmp.Or(rule.Input, string(event)))

@@ -4,11 +4,9 @@ package template
 // checked again: cfn-lint does that.
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,8 +43,6 @@ func (r *reader) read(globals, outputs *yaml.Node) {
 			r.route(id, properties)
 		case "AWS::ApiGatewayV2::Stage":
 			r.decode(id, properties, &r.stage)
-		case "AWS::Events::EventBus":
-			r.Buses = append(r.Buses, r.Resources[id.Value])
 		case "AWS::Events::Rule":
 			r.rule(id, properties)
 		case typeQueue:
@@ -80,15 +76,6 @@ func (r *reader) json(properties *yaml.Node) json.RawMessage {
 // decode decodes the properties of the resource id into a struct.
 func (r *reader) decode(id, properties *yaml.Node, into any) {
 	if err := json.Unmarshal(r.json(properties), into); err != nil {
-		r.fail(id, "%s: %s", id.Value, strings.TrimPrefix(err.Error(), "json: "))
-	}
-}
-
-// decodeAll is like decode, but a property that the struct does not have is an error.
-func (r *reader) decodeAll(id, properties *yaml.Node, into any) {
-	decoder := json.NewDecoder(bytes.NewReader(r.json(properties)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
 		r.fail(id, "%s: %s", id.Value, strings.TrimPrefix(err.Error(), "json: "))
 	}
 }
@@ -134,18 +121,10 @@ func (r *reader) function(id, properties, globals *yaml.Node) {
 	}
 	r.Functions = append(r.Functions, f)
 	for name, event := range pairs(child(properties, "Events")) {
-		switch kind := child(event, "Type").Value; kind {
-		case "EventBridgeRule":
-			var rule struct {
-				EventBusName, Input                  string
-				Pattern                              json.RawMessage
-				DeadLetterConfig, RetryPolicy, State any
-			}
-			r.decodeAll(name, child(event, "Properties"), &rule)
-			r.Rules = append(r.Rules, Rule{LogicalID: id.Value + name.Value, Bus: cmp.Or(rule.EventBusName, "default"), Pattern: rule.Pattern, Function: id.Value, Input: rule.Input})
-		case "Schedule": // nothing here has a schedule
-		default:
-			r.fail(name, "%s has the event %s of type %s, which is not supported", id.Value, name.Value, kind)
+		if child(event, "Type").Value == "EventBridgeRule" { // the others are schedules, which nothing here has
+			rule := Rule{Bus: "default", Function: id.Value}
+			r.decode(name, child(event, "Properties"), &rule)
+			r.Rules = append(r.Rules, rule)
 		}
 	}
 }
@@ -164,20 +143,13 @@ func kebab(name string) string {
 
 func (r *reader) route(id, properties *yaml.Node) {
 	var route struct{ RouteKey, Target, AuthorizationType, AuthorizerId string }
-	var integration struct{ IntegrationUri, PayloadFormatVersion string }
+	var integration struct{ IntegrationUri string }
 	r.decode(id, properties, &route)
 	r.decode(id, child(child(r.resources, r.target(id, "AWS::ApiGatewayV2::Integration", route.Target)), "Properties"), &integration)
-	if integration.PayloadFormatVersion != "2.0" {
-		r.fail(id, "%s has an integration without the format 2.0", id.Value)
-	}
 	read := Route{Function: r.target(id, typeFunction, integration.IntegrationUri), Authorization: cmp.Or(route.AuthorizationType, "NONE")}
 	read.Method, read.Path, _ = strings.Cut(route.RouteKey, " ")
 	if route.AuthorizerId != "" {
 		read.Authorizer = r.authorizer(id, r.target(id, "AWS::ApiGatewayV2::Authorizer", route.AuthorizerId))
-	}
-	hasAuthorizer := read.Authorization == "JWT" || read.Authorization == "CUSTOM"
-	if hasAuthorizer != (read.Authorizer != nil) || hasAuthorizer && (read.Authorization == "JWT") != (read.Authorizer.Function == "") {
-		r.fail(id, "%s has the AuthorizationType %s and another authorizer", id.Value, read.Authorization)
 	}
 	r.Routes = append(r.Routes, read)
 }
@@ -185,11 +157,10 @@ func (r *reader) route(id, properties *yaml.Node) {
 // authorizer returns the authorizer that the node at refers to.
 func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
 	var read struct {
-		AuthorizerType, AuthorizerPayloadFormatVersion, AuthorizerUri string
-		EnableSimpleResponses                                         bool
-		AuthorizerResultTtlInSeconds                                  Number
-		IdentitySource                                                []string
-		JwtConfiguration                                              struct {
+		AuthorizerUri                string
+		AuthorizerResultTtlInSeconds Number
+		IdentitySource               []string
+		JwtConfiguration             struct {
 			Issuer   string
 			Audience []string
 		}
@@ -199,10 +170,7 @@ func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
 	for _, source := range read.IdentitySource {
 		a.IdentitySource = append(a.IdentitySource, strings.TrimPrefix(source, "$request.header."))
 	}
-	if read.AuthorizerType == "REQUEST" {
-		if read.AuthorizerPayloadFormatVersion != "2.0" || !read.EnableSimpleResponses {
-			r.fail(at, "%s does not have the format 2.0 with simple responses", id)
-		}
+	if read.AuthorizerUri != "" {
 		a.Function = r.target(at, typeFunction, read.AuthorizerUri)
 	}
 	return a
@@ -236,22 +204,18 @@ func (s stage) throttling(key string) *Throttling {
 
 func (r *reader) queue(id, properties *yaml.Node) {
 	q := Queue{LogicalID: id.Value, ARN: r.attribute(id, id.Value, "Arn"), URL: r.Resources[id.Value], VisibilityTimeout: 30}
-	r.decodeAll(id, properties, &q)
+	r.decode(id, properties, &q)
 	r.Queues = append(r.Queues, q)
 }
 
 func (r *reader) rule(id, properties *yaml.Node) {
 	var read struct {
 		EventBusName string
-		EventPattern json.RawMessage
-		Targets      []struct {
-			Arn                               string
-			Id, DeadLetterConfig, RetryPolicy any // no effect: sending to a queue never fails here
-		}
-		Name, Description any
+		EventPattern map[string]any
+		Targets      []struct{ Arn string }
 	}
-	r.decodeAll(id, properties, &read)
-	rule := Rule{LogicalID: id.Value, Bus: cmp.Or(read.EventBusName, "default"), Pattern: read.EventPattern}
+	r.decode(id, properties, &read)
+	rule := Rule{Bus: read.EventBusName, Pattern: read.EventPattern}
 	for _, target := range read.Targets {
 		rule.Queues = append(rule.Queues, r.target(id, typeQueue, target.Arn))
 	}
@@ -259,19 +223,8 @@ func (r *reader) rule(id, properties *yaml.Node) {
 }
 
 func (r *reader) eventSource(id, properties *yaml.Node) {
-	read := struct {
-		EventSourceArn, FunctionName string
-		BatchSize                    Number
-		FunctionResponseTypes        []string
-		ScalingConfig                struct{ MaximumConcurrency Number }
-	}{BatchSize: 10}
-	r.decodeAll(id, properties, &read)
-	r.EventSources = append(r.EventSources, EventSource{
-		LogicalID:       id.Value,
-		Queue:           r.target(id, typeQueue, read.EventSourceArn),
-		Function:        r.target(id, typeFunction, read.FunctionName),
-		BatchSize:       int(read.BatchSize),
-		MaxConcurrency:  int(read.ScalingConfig.MaximumConcurrency),
-		ReportsFailures: slices.Contains(read.FunctionResponseTypes, "ReportBatchItemFailures"),
-	})
+	var source EventSource
+	r.decode(id, properties, &source)
+	source.Queue, source.Function = r.target(id, typeQueue, source.Queue), r.target(id, typeFunction, source.Function)
+	r.EventSources = append(r.EventSources, source)
 }

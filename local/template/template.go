@@ -1,10 +1,7 @@
 // Package template reads a SAM template: it evaluates the template to plain values, and
 // decodes from them what runs on one machine: functions; the routes, authorizers,
-// throttling and CORS of an HTTP API; event buses, rules, queues and event source mappings.
-//
-// A resource whose condition is false does not exist. A property of a rule, a queue or an
-// event source mapping that is not known here is an error, because ignoring it could make a
-// difference.
+// throttling and CORS of an HTTP API; rules, queues and event source mappings. A resource
+// whose condition is false does not exist.
 package template
 
 import (
@@ -29,7 +26,6 @@ type Template struct {
 	Routes    []Route
 	CORS      *CORS // of the API; nil if it has none
 
-	Buses        []string // names of the event buses, besides default
 	Rules        []Rule
 	Queues       []Queue
 	EventSources []EventSource
@@ -92,11 +88,9 @@ type CORS struct {
 
 // A Queue is a standard queue of SQS. Its name is its logical ID.
 type Queue struct {
-	LogicalID, ARN, URL             string `json:"-"`
-	VisibilityTimeout, DelaySeconds Number // of a message, seconds
-	RedrivePolicy                   RedrivePolicy
-
-	MessageRetentionPeriod, SqsManagedSseEnabled, KmsMasterKeyId any // no effect here
+	LogicalID, ARN, URL string `json:"-"`
+	VisibilityTimeout   Number // of a message, seconds
+	RedrivePolicy       RedrivePolicy
 }
 
 // A RedrivePolicy says when a message goes to the dead-letter queue. The zero value has
@@ -108,21 +102,20 @@ type RedrivePolicy struct {
 
 // A Rule sends events of a bus to queues, or invokes a function for them.
 type Rule struct {
-	LogicalID string
-	Bus       string   // name
-	Pattern   []byte   // JSON
-	Queues    []string // logical IDs
-	Function  string   // logical ID; empty if there is none
-	Input     string   // of the function, instead of the event
+	Bus      string         `json:"EventBusName"` // name
+	Pattern  map[string]any // as JSON is decoded
+	Queues   []string       `json:"-"` // logical IDs
+	Function string         `json:"-"` // logical ID; empty if there is none
+	Input    string         // of the function, instead of the event
 }
 
-// An EventSource is a resource of type AWS::Lambda::EventSourceMapping for a queue.
+// An EventSource is a resource of type AWS::Lambda::EventSourceMapping for a queue. The
+// function reports batch item failures.
 type EventSource struct {
-	LogicalID       string
-	Queue, Function string // logical IDs
-	BatchSize       int
-	MaxConcurrency  int  // of invocations; 0 if it is not set
-	ReportsFailures bool // ReportBatchItemFailures
+	Queue         string `json:"EventSourceArn"` // logical ID
+	Function      string `json:"FunctionName"`   // logical ID
+	BatchSize     int
+	ScalingConfig struct{ MaximumConcurrency int } // of invocations
 }
 
 // Read reads the template at path. params override the defaults of its parameters and of
