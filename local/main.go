@@ -20,6 +20,7 @@ type options struct {
 	address  string
 	page     string
 	auth     string
+	origins  string // comma-separated
 	merchant string // file
 	account  string // file
 	plan     string // file
@@ -30,6 +31,7 @@ func main() {
 	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is any free port")
 	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
 	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")
+	flag.StringVar(&o.origins, "origins", "", "comma-separated `origins` of your own pages that may call the API, as AllowedOrigins of the template")
 	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
 	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
 	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")

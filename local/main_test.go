@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -88,6 +89,24 @@ func TestServe(t *testing.T) {
 	greeting, log, _ := strings.Cut(says.String(), "Ctrl-C")
 	if strings.Contains(greeting, `{"`+`time"`) || !strings.Contains(log, "platform.initStart") { // card-ext has made a ticket
 		t.Errorf("standard error:\n%s", says.String())
+	}
+}
+
+// What -origins takes, as a browser sends it.
+func TestAllowedOrigins(t *testing.T) {
+	for list, want := range map[string]string{
+		"":                      "[]",
+		"http://localhost:5173": "[http://localhost:5173]",
+		"http://localhost:5173, https://shop.example.com": "[http://localhost:5173 https://shop.example.com]",
+		"localhost:5173":         "",
+		"http://localhost:5173/": "",
+		"https://a@example.com":  "",
+		"*":                      "",
+	} {
+		origins, err := allowedOrigins(list)
+		if got := fmt.Sprint(origins); (err != nil) != (want == "") || err == nil && got != want {
+			t.Errorf("%q: %s %v", list, got, err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -53,7 +54,10 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	}
 	defer page.Close()
 	origin := stack.URL(page.Addr())
-	config.Origins = []string{origin}
+	if config.Origins, err = allowedOrigins(o.origins); err != nil {
+		return err
+	}
+	config.Origins = append(config.Origins, origin)
 	s, err := project.Start(config)
 	if err != nil {
 		return explainInUse(err, "-addr")
@@ -102,6 +106,19 @@ func (l *heldLog) release() {
 	defer l.mu.Unlock()
 	_, _ = l.held.WriteTo(l.to)
 	l.released = true
+}
+
+// allowedOrigins returns the origins of a comma-separated list. A browser sends an origin
+// without a path, and the comparison is exact.
+func allowedOrigins(list string) (origins []string, err error) {
+	for origin := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+			return nil, fmt.Errorf("-origins: %q is not an origin like http://localhost:5173", origin)
+		}
+		origins = append(origins, origin)
+	}
+	return origins, nil
 }
 
 // exposed returns the flags whose addresses other machines can reach, such as

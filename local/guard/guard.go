@@ -50,7 +50,7 @@ var (
 	foreignHost = &refusal{"FOREIGN_HOST", "the request names another host than the one that listens here",
 		"use the address that go run ./local printed"}
 	foreignPage = &refusal{"FOREIGN_PAGE", "a page of another origin may not call this server",
-		"use the playground, or type the address into the browser yourself"}
+		"use the playground, or start go run ./local with -origins and the origin of your page"}
 	noToken = &refusal{"LOCAL_TOKEN_REQUIRED", "this server has real keys, and the header " + TokenHeader + " does not have its token",
 		"use the lines and the playground's address that go run ./local printed; they have the token"}
 )
