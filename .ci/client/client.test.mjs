@@ -107,6 +107,12 @@ test("a mini program in an old WeChat is told so", async () => {
 const token = (seconds) => ({ token: "t", expire_time: new Date(Date.now() + seconds * 1000).toISOString() });
 const brand = { brand_id: "1004", card_id: "p" };
 
+/** A login whose header is another one each time. */
+function logins() {
+  let n = 1;
+  return { header: async () => `Bearer ${n}`, forget: () => void n++ };
+}
+
 function client(answers, options = {}) {
   const sent = [];
   const transport = async (request) => {
@@ -118,20 +124,22 @@ function client(answers, options = {}) {
   return { sent, membercard: new Membercard({ api: "https://api.example.com/", transport, ...options }) };
 }
 
-for (const [what, answers, calls, code] of [
+for (const [what, answers, calls, code, login] of [
   ["a token", [[200, token(3600)]], 1],
   ["a 429 with Retry-After is waited for", [[429, { code: "FREQUENCY_LIMITED" }, "0.01"], [200, token(3600)]], 2],
   ["after the third 429 the page is told", [[429, { code: "FREQUENCY_LIMITED" }, "0.01"]], 3, "FREQUENCY_LIMITED"],
   ["a longer Retry-After is for the page", [[429, { code: "WECHAT_45009" }, "3600"]], 1, "WECHAT_45009"],
   ["a refused request is not repeated", [[400, { code: "PARAM_ERROR" }]], 1, "PARAM_ERROR"],
-  ["a refused login is renewed once", [[403, { message: "Forbidden" }], [200, token(3600)]], 2],
-  ["a login that stays refused is an error", [[401, { message: "Unauthorized" }]], 2, "HTTP_401"],
-  ["a 403 of the API is no matter of the login", [[403, { code: "JUMP_NOT_ALLOWED" }]], 1, "JUMP_NOT_ALLOWED"],
+  ["a refused login is renewed once", [[403, { message: "Forbidden" }], [200, token(3600)]], 2, undefined, logins()],
+  ["a login that stays refused is an error", [[401, { message: "Unauthorized" }]], 2, "HTTP_401", logins()],
+  ["a login that brings the same again is not tried again", [[401, { message: "Unauthorized" }]], 1, "HTTP_401", bearerLogin(() => "jwt")],
+  ["without a login there is nothing new to try", [[403, { message: "Forbidden" }]], 1, "HTTP_403"],
+  ["a 403 of the API is no matter of the login", [[403, { code: "JUMP_NOT_ALLOWED" }]], 1, "JUMP_NOT_ALLOWED", logins()],
   ["no network", [[0]], 1, "NOT_ANSWERED"],
   ["an answer that is no JSON", [[502, undefined]], 1, "HTTP_502"],
 ]) {
   test(what, async () => {
-    const { sent, membercard } = client(answers);
+    const { sent, membercard } = client(answers, { login });
     const asked = membercard.brandToken(brand);
     if (code) await assert.rejects(asked, { name: "MembercardError", code });
     else assert.equal((await asked).token, "t");
@@ -182,7 +190,7 @@ test("a login that fails can be tried again", async () => {
 
 test("a token of the shop's own is asked for anew after a refusal", async () => {
   const asked = [];
-  const { membercard } = client([[401, {}], [200, {}]], { login: bearerLogin((again) => (asked.push(again), "jwt")) });
+  const { membercard } = client([[401, {}], [200, {}]], { login: bearerLogin((again) => (asked.push(again), again ? "new" : "old")) });
   await membercard.cardExt([]);
   assert.deepEqual(asked, [false, true]);
 });

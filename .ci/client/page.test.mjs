@@ -1,12 +1,12 @@
 // A page of ten lines, with the package as npm installs it, in a real browser against the
-// local stack. The page has the playground's address, the origin that the API allows.
+// local stack. The page has an origin of its own, which -origins allows.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
 
-const { API_URL: api, PAGE_URL: page, PACKAGE: folder } = process.env;
+const { API_URL: api, ORIGIN: origin, PACKAGE: folder } = process.env;
 
 const tenLines = `<!doctype html>
 <meta charset="utf-8">
@@ -25,10 +25,9 @@ test("a page of ten lines gets a token, and words where it does not", async (t) 
     "--disable-features=LocalNetworkAccessChecks"] /* a page that a test serves has no address on loopback */ });
   t.after(() => browser.close());
   const tab = await browser.newPage();
-  const origin = new URL(page).origin;
   await tab.route(`${origin}/ten.html`, (route) => route.fulfill({ contentType: "text/html; charset=utf-8", body: tenLines }));
   await tab.route(`${origin}/membercard/*`, async (route) =>
-    route.fulfill({ contentType: "text/javascript", body: await readFile(`${folder}/${new URL(route.request().url()).pathname.split("/").pop()}`) }),
+    route.fulfill({ contentType: "text/javascript; charset=utf-8", body: await readFile(`${folder}/${new URL(route.request().url()).pathname.split("/").pop()}`) }),
   );
   for (const [card, shown] of [["pbLatjvWOibDc5-TBnbUk1pD12o0", /^token \S{10,}/], ["no card!", /^请求内容有误/]]) {
     await tab.goto("about:blank");

@@ -114,13 +114,18 @@ export class Membercard {
         store?: Store | undefined;
         user?: string | undefined;
     });
-    api: string;
-    login: Login;
-    transport: Transport;
-    store: Store;
-    user: string;
-    /** @type {Map<string, Promise<Schemas["BrandToken"]>>} requests for brand tokens under way */
-    underWay: Map<string, Promise<Schemas["BrandToken"]>>;
+    /** @private */
+    private api;
+    /** @private */
+    private login;
+    /** @private */
+    private transport;
+    /** @private */
+    private store;
+    /** @private */
+    private user;
+    /** @private @type {Map<string, Promise<Schemas["BrandToken"]>>} requests for brand tokens under way */
+    private underWay;
     /**
      * 商户预授权: a permission_token, for opening one card once.
      * @param {string} cardId
@@ -162,20 +167,24 @@ export class Membercard {
      */
     post(path: string, body: unknown): Promise<any>;
     /**
+     * @private
      * @param {string} path
      * @param {unknown} body
+     * @param {string} authorization
      */
-    send(path: string, body: unknown): Promise<unknown>;
+    private send;
     /**
+     * @private
      * @param {string} key
      * @returns {Schemas["BrandToken"] | undefined}
      */
-    kept(key: string): Schemas["BrandToken"] | undefined;
+    private kept;
     /**
+     * @private
      * @param {string} key
      * @param {Schemas["BrandToken"] | undefined} answer
      */
-    keep(key: string, answer: Schemas["BrandToken"] | undefined): void;
+    private keep;
 }
 export function openMerchantCard(permissionToken: string): Promise<void>;
 export function openBrandCard(token: string): Promise<void>;

@@ -78,8 +78,9 @@ export class MembercardError extends Error {
 /**
  * @param {string} code
  * @param {string} message
+ * @param {string} [solution]
  */
-const fault = (code, message) => new MembercardError(0, { code, message });
+const fault = (code, message, solution) => new MembercardError(0, { code, message, solution });
 
 /** @param {number} seconds */
 const sleep = (seconds) => new Promise((wake) => setTimeout(wake, seconds * 1000));
@@ -95,12 +96,17 @@ export class Membercard {
    * @param {string} [options.user] keeps users of one device apart, where openid is not sent
    */
   constructor({ api, login = noLogin, transport = fetchTransport(), store = visitStore(), user = "" }) {
+    /** @private */
     this.api = api.replace(/\/+$/, "");
+    /** @private */
     this.login = login;
+    /** @private */
     this.transport = transport;
+    /** @private */
     this.store = store;
+    /** @private */
     this.user = user;
-    /** @type {Map<string, Promise<Schemas["BrandToken"]>>} requests for brand tokens under way */
+    /** @private @type {Map<string, Promise<Schemas["BrandToken"]>>} requests for brand tokens under way */
     this.underWay = new Map();
   }
 
@@ -172,16 +178,19 @@ export class Membercard {
    * @returns {Promise<any>}
    */
   async post(path, body) {
+    let authorization = await this.login.header();
     let loggedInAgain = false;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.send(path, body);
+        return await this.send(path, body, authorization);
       } catch (error) {
         if (!(error instanceof MembercardError)) throw error;
         if ((error.code === "HTTP_401" || error.code === "HTTP_403") && !loggedInAgain) {
           loggedInAgain = true;
           this.login.forget();
-          continue;
+          const refused = authorization;
+          authorization = await this.login.header();
+          if (authorization !== refused) continue; // the same would be refused again
         }
         const wait = error.pause(attempt);
         if (!wait || wait > patience || attempt >= attempts) throw error;
@@ -191,21 +200,23 @@ export class Membercard {
   }
 
   /**
+   * @private
    * @param {string} path
    * @param {unknown} body
+   * @param {string} authorization
    */
-  async send(path, body) {
+  async send(path, body, authorization) {
     /** @type {Record<string, string>} */
     const headers = { "Content-Type": "application/json" };
-    const authorization = await this.login.header();
     if (authorization) headers.Authorization = authorization;
     /** @type {Answer} */
     let answer;
     try {
       answer = await this.transport({ url: this.api + path, method: "POST", headers, body: JSON.stringify(body) });
     } catch (error) {
-      // A browser tells a page no more than that: no network, or CORS refuses this page's origin.
-      throw fault("NOT_ANSWERED", error instanceof Error ? error.message : String(error));
+      // A browser tells a page no more than that.
+      const solution = "check the network; a page's origin must be in AllowedOrigins, a local stack's -origins, and a mini program's request domains must have the API's host";
+      throw fault("NOT_ANSWERED", error instanceof Error ? error.message : String(error), solution);
     }
     if (answer.status >= 200 && answer.status < 300) return answer.body;
     const error = answer.body && typeof answer.body === "object" ? answer.body : {};
@@ -213,6 +224,7 @@ export class Membercard {
   }
 
   /**
+   * @private
    * @param {string} key
    * @returns {Schemas["BrandToken"] | undefined}
    */
@@ -228,6 +240,7 @@ export class Membercard {
   }
 
   /**
+   * @private
    * @param {string} key
    * @param {Schemas["BrandToken"] | undefined} answer
    */
