@@ -26,9 +26,5 @@ func query(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (
 	); err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Get(ctx, card.Path())
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObject(answer)
+	return gateway.PassObject(wechatpay.Get(ctx, card.Path()))
 }

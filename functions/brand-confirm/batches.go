@@ -35,7 +35,7 @@ const (
 // batches confirms the cards in batches of SQS messages. Each message is an event from the
 // event bus whose type ends in .USER_CARD.CREATE.
 type batches struct {
-	wechatpay *signing.Client
+	wechatpay *signing.Client // [signing.Client.Once], because the queue repeats calls at a rate that WeChat Pay allows
 	queue     *queue
 	log       *telemetry.Log
 	interval  time.Duration // callInterval, except in tests
@@ -176,7 +176,7 @@ func (b *batches) try(ctx context.Context, event message) error {
 		return malformed(err)
 	}
 	return b.call(ctx, func(ctx context.Context) error {
-		_, err := confirm(ctx, b.wechatpay.PostOnce, event.code, event.request)
+		_, err := confirm(ctx, b.wechatpay, event.code, event.request)
 		return err
 	})
 }
@@ -185,7 +185,7 @@ func (b *batches) try(ctx context.Context, event message) error {
 func (b *batches) query(ctx context.Context, event message) (state string, err error) {
 	card := brandcard.Card{UserCardCode: event.code, BrandID: event.request.BrandID, CardID: event.request.CardID, OpenID: event.request.OpenID}
 	err = b.call(ctx, func(ctx context.Context) error {
-		answer, err := b.wechatpay.GetOnce(ctx, card.Path())
+		answer, err := b.wechatpay.Get(ctx, card.Path())
 		if err != nil {
 			return err
 		}
@@ -195,14 +195,13 @@ func (b *batches) query(ctx context.Context, event message) (state string, err e
 	return state, err
 }
 
-// call makes a call of WeChat Pay, and then waits for the interval. The call is made once,
-// because the queue repeats it at a rate that WeChat Pay allows. A panic becomes an error.
-func (b *batches) call(ctx context.Context, once func(context.Context) error) (err error) {
+// call makes a call of WeChat Pay, and then waits for the interval. A panic becomes an error.
+func (b *batches) call(ctx context.Context, send func(context.Context) error) (err error) {
 	defer apierror.Recover(ctx, &err)
 	defer wait(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
-	return once(ctx)
+	return send(ctx)
 }
 
 // timeout returns the timeout of a call. It leaves time for the interval after the call,

@@ -29,7 +29,7 @@ type function struct {
 func newFunction(log *telemetry.Log, wechatpay *signing.Client, queue *queue) function {
 	return function{
 		requests: gateway.NewHandler(log, wechatpay, confirmRequest),
-		batches:  &batches{wechatpay: wechatpay, queue: queue, log: log, interval: callInterval},
+		batches:  &batches{wechatpay: wechatpay.Once(), queue: queue, log: log, interval: callInterval},
 	}
 }
 
@@ -126,17 +126,12 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	if err := body.validate(userCardCode); err != nil {
 		return nil, err
 	}
-	answer, err := confirm(ctx, wechatpay.PostChange, userCardCode, body)
-	if err != nil {
-		return nil, err
-	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(confirm(ctx, wechatpay, userCardCode, body))
 }
 
-// confirm makes the call, for a request with [signing.Client.PostChange], for a message with
-// [signing.Client.PostOnce].
-func confirm(ctx context.Context, post func(ctx context.Context, path string, body any) (*upstream.Answer, error), userCardCode string, body request) (*upstream.Answer, error) {
-	answer, err := post(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", body)
+// confirm makes the call, for a request and for a message.
+func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request) (*upstream.Answer, error) {
+	answer, err := wechatpay.PostChange(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", body)
 	if err != nil {
 		return nil, advice.Apply(err)
 	}

@@ -67,5 +67,5 @@ func mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*
 	if _, ok := validation.ParseTime(expireTime); token == "" || !ok {
 		return nil, answer.Invalid(errors.New("the answer has no token with an expire_time"))
 	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(answer, nil)
 }

@@ -40,5 +40,5 @@ func decrypt(ctx context.Context, wechat *officialaccount.Client, r *gateway.Req
 	if len(code) > 64 {
 		return nil, answer.Invalid(errors.New("the answer's code has more than 64 characters"))
 	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(answer, nil)
 }

@@ -133,11 +133,8 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	}
 	// Each call that WeChat carries out creates a card.
 	answer, err := wechat.PostOnce(ctx, "/card/create", content)
-	if err != nil {
-		return nil, unclearOutcome.Apply(err)
+	if err == nil {
+		_, err = answer.Text("card_id")
 	}
-	if _, err := answer.Text("card_id"); err != nil {
-		return nil, unclearOutcome.Apply(err)
-	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(answer, unclearOutcome.Apply(err))
 }

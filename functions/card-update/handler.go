@@ -93,9 +93,5 @@ func update(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err != nil {
 		return nil, err
 	}
-	answer, err := wechat.Post(ctx, "/card/update", content)
-	if err != nil {
-		return nil, err
-	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(wechat.Post(ctx, "/card/update", content))
 }

@@ -17,11 +17,7 @@ func information(ctx context.Context, wechatpay *signing.Client, r *gateway.Requ
 		return nil, err
 	}
 	// Not url.PathEscape, which leaves + and = as they are.
-	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/activate-informations/"+url.QueryEscape(ticket))
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObject(answer)
+	return gateway.PassObject(wechatpay.Get(ctx, "/v3/marketing/membercard-open/activate-informations/"+url.QueryEscape(ticket)))
 }
 
 // activateTicket returns the ticket in the path. API Gateway has decoded the path; a

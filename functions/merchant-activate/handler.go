@@ -36,11 +36,7 @@ func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request
 	if err := body.validate(cardID, code); err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", body)
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObjectOrNothing(answer)
+	return gateway.PassObjectOrNothing(wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", body))
 }
 
 // decode decodes the body, if there is one.

@@ -22,9 +22,5 @@ func query(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (
 	); err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code)
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObject(answer)
+	return gateway.PassObject(wechatpay.Get(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code))
 }

@@ -25,9 +25,5 @@ func list(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*
 	); err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/user/cards"+query.Encode())
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObject(answer)
+	return gateway.PassObject(wechatpay.Get(ctx, "/v3/marketing/membercard-open/user/cards"+query.Encode()))
 }

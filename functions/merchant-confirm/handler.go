@@ -49,9 +49,5 @@ func confirm(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 	if err := body.validate(cardID, code); err != nil {
 		return nil, err
 	}
-	answer, err := wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/confirm", body)
-	if err != nil {
-		return nil, err
-	}
-	return gateway.PassObjectOrNothing(answer)
+	return gateway.PassObjectOrNothing(wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/confirm", body))
 }

@@ -29,13 +29,10 @@ func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request)
 		return nil, err
 	}
 	answer, err := wechatpay.Get(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/decrypt-code?encrypt_code="+encrypted)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		_, err = answer.Text("code")
 	}
-	if _, err := answer.Text("code"); err != nil {
-		return nil, err
-	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(answer, err)
 }
 
 // decodable requires that an encrypt_code, decoded once, has no other characters than

@@ -56,11 +56,8 @@ func (j jump) mint(ctx context.Context, wechatpay *signing.Client, r *gateway.Re
 		return nil, err
 	}
 	answer, err := wechatpay.Post(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", body)
-	if err != nil {
-		return nil, advice.Apply(err)
+	if err == nil {
+		_, err = answer.Text("permission_token")
 	}
-	if _, err := answer.Text("permission_token"); err != nil {
-		return nil, err
-	}
-	return gateway.Pass(answer), nil
+	return gateway.Pass(answer, advice.Apply(err))
 }

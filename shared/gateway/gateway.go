@@ -182,26 +182,30 @@ type Response struct {
 	RequestID string // WeChat's, if WeChat was called
 }
 
-// Pass returns WeChat's answer as the response, unchanged.
-func Pass(answer *upstream.Answer) *Response {
-	return &Response{Status: answer.Status, Body: answer.Body, RequestID: answer.RequestID()}
-}
-
-// PassObject is [Pass] for an answer that must be a JSON object. Otherwise it returns the
-// error of [upstream.Answer.Invalid].
-func PassObject(answer *upstream.Answer) (*Response, error) {
-	if err := answer.RequireObject(); err != nil {
+// Pass takes the results of a call of WeChat. It returns the answer as the response,
+// unchanged, or else the call's error.
+func Pass(answer *upstream.Answer, err error) (*Response, error) {
+	if err != nil {
 		return nil, err
 	}
-	return Pass(answer), nil
+	return &Response{Status: answer.Status, Body: answer.Body, RequestID: answer.RequestID()}, nil
+}
+
+// PassObject is [Pass] for an answer that must be a JSON object. For any other it returns
+// the error of [upstream.Answer.Invalid].
+func PassObject(answer *upstream.Answer, err error) (*Response, error) {
+	if err == nil {
+		err = answer.RequireObject()
+	}
+	return Pass(answer, err)
 }
 
 // PassObjectOrNothing is [PassObject] for an answer that may have no body.
-func PassObjectOrNothing(answer *upstream.Answer) (*Response, error) {
-	if len(answer.Body) == 0 {
-		return Pass(answer), nil
+func PassObjectOrNothing(answer *upstream.Answer, err error) (*Response, error) {
+	if err == nil && len(answer.Body) == 0 {
+		return Pass(answer, nil)
 	}
-	return PassObject(answer)
+	return PassObject(answer, err)
 }
 
 // Handler is a lambda.Handler of aws-lambda-go for one operation. It answers every HTTP

@@ -50,7 +50,7 @@ func TestPassIsWeChatsAnswer(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			answer, _ := serve(t, Handler{Operation: func(context.Context, *Request) (*Response, error) {
-				return Pass(&upstream.Answer{Status: row.status, Body: []byte(row.body), Header: http.Header{"Request-Id": {"08F78BB5AF0610D302"}}}), nil
+				return Pass(&upstream.Answer{Status: row.status, Body: []byte(row.body), Header: http.Header{"Request-Id": {"08F78BB5AF0610D302"}}}, nil)
 			}}, events.APIGatewayV2HTTPRequest{})
 			if answer.StatusCode != row.status || answer.Body != row.body || answer.Headers["Content-Type"] != row.contentType {
 				t.Errorf("%+v", answer)

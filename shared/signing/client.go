@@ -36,6 +36,7 @@ type Client struct {
 	merchants Source
 	upstream  *upstream.Client
 	pace      func(context.Context) error // nil if there is none; see [Client.Paced]
+	once      bool                        // see [Client.Once]
 }
 
 // NewClient returns a Client that signs as the merchant from the given source.
@@ -47,7 +48,18 @@ func NewClient(merchants Source, upstream *upstream.Client) *Client {
 // each call itself. The client calls wait before every further attempt of a call, with the
 // context of that attempt. It shares everything else with c.
 func (c *Client) Paced(wait func(context.Context) error) *Client {
-	return &Client{merchants: c.merchants, upstream: c.upstream, pace: wait}
+	paced := *c
+	paced.pace = wait
+	return &paced
+}
+
+// Once returns a client for a caller that repeats calls itself. It makes a further attempt
+// only if WeChat Pay surely did not read the request; see [upstream.Client.Do]. An answer
+// that is not trusted is not asked for again. It shares everything else with c.
+func (c *Client) Once() *Client {
+	once := *c
+	once.once = true
+	return &once
 }
 
 // Warm prepares the client for its first request: it opens a connection to WeChat Pay
@@ -90,22 +102,9 @@ func (c *Client) PostChange(ctx context.Context, path string, body any) (*upstre
 	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, changes: true})
 }
 
-// PostOnce is [Client.Post] for an operation that must not be done twice; see
-// [upstream.Client.Do]. An answer that is not trusted is not asked for again, because WeChat
-// Pay may have carried out the request.
-func (c *Client) PostOnce(ctx context.Context, path string, body any) (*upstream.Answer, error) {
-	return c.do(ctx, &call{method: http.MethodPost, path: path, body: body, once: true})
-}
-
 // Get is [Client.Post] for a GET operation. The path may include a query.
 func (c *Client) Get(ctx context.Context, path string) (*upstream.Answer, error) {
 	return c.do(ctx, &call{method: http.MethodGet, path: path})
-}
-
-// GetOnce is [Client.Get] for a caller that keeps to a limit of the rate and repeats the call
-// itself. It repeats only what WeChat Pay surely did not read.
-func (c *Client) GetOnce(ctx context.Context, path string) (*upstream.Answer, error) {
-	return c.do(ctx, &call{method: http.MethodGet, path: path, once: true})
 }
 
 // Patch is [Client.Post] for a PATCH operation.
@@ -122,7 +121,7 @@ func (c *Client) Delete(ctx context.Context, path string) (*upstream.Answer, err
 type call struct {
 	method, path string
 	body         any         // encoded with [strictjson.Encode]; nil is none
-	once         bool        // see [Client.PostOnce]
+	once         bool        // see [Client.Once]
 	changes      bool        // see [Client.PostChange]
 	distrusted   atomic.Bool // an answer was not trusted
 }
@@ -130,6 +129,7 @@ type call struct {
 // do makes a call. If the cached secret proves to be outdated, it reads the current one and
 // calls again.
 func (c *Client) do(ctx context.Context, call *call) (*upstream.Answer, error) {
+	call.once = c.once // not so for a download of certificates
 	return cached.Use(ctx, c.merchants, mayBeOutdated, func(merchant *Merchant) (*upstream.Answer, error) { return c.doAs(ctx, merchant, call) })
 }
 

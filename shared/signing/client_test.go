@@ -946,7 +946,7 @@ func TestAnOutageIsNotMadeWorse(t *testing.T) {
 	}
 }
 
-// TestOnce: with PostOnce, WeChat Pay carries out a request at most once.
+// TestOnce: with Once, WeChat Pay carries out a request at most once.
 func TestOnce(t *testing.T) {
 	secret := modes["public key"]
 	const newSerial, newPublicKeyID = "2AAE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", publicKeyID + "1"
@@ -978,7 +978,7 @@ func TestOnce(t *testing.T) {
 			if row.next != nil {
 				v.merchants = append(v.merchants, row.next.merchant(t))
 			}
-			answer, err := client(v, w, other).PostOnce(t.Context(), operation, []byte(example))
+			answer, err := client(v, w, other).Once().Post(t.Context(), operation, []byte(example))
 			if row.status != 200 {
 				fails(t, answer, err, row.status, row.code)
 			} else if err != nil {
@@ -991,7 +991,7 @@ func TestOnce(t *testing.T) {
 	t.Run("no connection", func(t *testing.T) {
 		down, up := start(t, nil), start(t, always(ok(publicKeyID)))
 		down.Close()
-		if _, err := client(&versions{merchants: []*Merchant{secret().merchant(t)}}, down, up).PostOnce(t.Context(), operation, []byte(example)); err != nil {
+		if _, err := client(&versions{merchants: []*Merchant{secret().merchant(t)}}, down, up).Once().Post(t.Context(), operation, []byte(example)); err != nil {
 			t.Error(err)
 		}
 		up.counts(t, 1, 0)
