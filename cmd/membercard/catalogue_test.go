@@ -35,7 +35,7 @@ var (
 
 	// forCallers are the functions of shared/apierror whose errors only callers get, and
 	// what its errors advise them.
-	forCallers = []string{"NotFound", "JumpNotAllowed", "CodeNotAllowed", "OpenIDMismatch", "TicketUnavailable", "Solution", "solutions"}
+	forCallers = []string{"NotFound", "JumpNotAllowed", "CodeNotAllowed", "OpenIDMismatch", "TicketUnavailable", "Solution", "solutions", "tryAgain"}
 )
 
 // sameNames are steps that are called the same in both languages.

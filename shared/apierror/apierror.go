@@ -122,6 +122,19 @@ func NotFound() *Error {
 	}
 }
 
+// kind is what all errors with a code have in common; see [Error].
+type kind struct {
+	status        int
+	code, message string
+	solution      string // for the caller
+	cure          string // for the operator
+}
+
+// because returns the error with a cause.
+func (k kind) because(cause error) *Error {
+	return &Error{Status: k.status, Code: k.code, Message: k.message, Solution: k.solution, Cure: k.cure, Cause: cause}
+}
+
 // pageRefused returns the error for a value, at a JSON pointer, that the operator's system
 // may choose but a page may not.
 func pageRefused(code, pointer, issue, solution, cure string) *Error {
@@ -173,51 +186,28 @@ func TicketUnavailable(cause error) *Error {
 // Config returns the error for a secret that is missing, unreadable or malformed. The
 // caller learns no details.
 func Config(cause error) *Error {
-	return &Error{
-		Status:  http.StatusInternalServerError,
-		Code:    "CONFIG_ERROR",
-		Message: "the service is not configured correctly",
-		Cause:   cause,
-		Cure:    "put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it",
-	}
+	return kind{http.StatusInternalServerError, "CONFIG_ERROR", "the service is not configured correctly",
+		"", "put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it"}.because(cause)
 }
 
 // Timeout returns the error for a call that WeChat did not answer in time.
 func Timeout(cause error) *Error {
-	return &Error{
-		Status:   http.StatusGatewayTimeout,
-		Code:     "UPSTREAM_TIMEOUT",
-		Message:  "WeChat did not answer in time",
-		Solution: "try again",
-		Cause:    cause,
-		Cure:     "if it lasts, compare the latency of the configured endpoints and look at WeChat's service status",
-	}
+	return kind{http.StatusGatewayTimeout, "UPSTREAM_TIMEOUT", "WeChat did not answer in time",
+		tryAgain, "if it lasts, compare the latency of the configured endpoints and look at WeChat's service status"}.because(cause)
 }
 
 // Unreachable returns the error for a call that got no complete answer from any
 // endpoint.
 func Unreachable(cause error) *Error {
-	return &Error{
-		Status:   http.StatusBadGateway,
-		Code:     "UPSTREAM_UNREACHABLE",
-		Message:  "WeChat could not be reached",
-		Solution: "try again",
-		Cause:    cause,
-		Cure:     "check that the function has a way to the internet and that the configured endpoints resolve",
-	}
+	return kind{http.StatusBadGateway, "UPSTREAM_UNREACHABLE", "WeChat could not be reached",
+		tryAgain, "check that the function has a way to the internet and that the configured endpoints resolve"}.because(cause)
 }
 
 // InvalidResponse returns the error for an answer that can't be verified, is a
 // redirect, or does not have the documented shape. Nothing of it reaches the caller.
 func InvalidResponse(cause error) *Error {
-	return &Error{
-		Status:   http.StatusBadGateway,
-		Code:     "INVALID_RESPONSE",
-		Message:  "WeChat's answer could not be trusted",
-		Solution: "try again",
-		Cause:    cause,
-		Cure:     "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID",
-	}
+	return kind{http.StatusBadGateway, "INVALID_RESPONSE", "WeChat's answer could not be trusted",
+		tryAgain, "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID"}.because(cause)
 }
 
 // publicKeyCure is the cure if the secret lacks the key that WeChat Pay signs with.
@@ -251,13 +241,8 @@ func APIv3KeyUnusable(cause error) *Error {
 // SignatureRefused returns the error for a call whose signature WeChat Pay does not
 // accept. The operator has to correct that, not the caller.
 func SignatureRefused(cause error) *Error {
-	return &Error{
-		Status:  http.StatusBadGateway,
-		Code:    "SIGN_ERROR",
-		Message: "WeChat Pay refused the service's signature",
-		Cause:   cause,
-		Cure:    "check that mchid, certificate_serial_no and private_key are of one merchant certificate, and that it is in force (账户中心 → API安全 → 商户API证书); if it was revoked or replaced, put the new one into the secret",
-	}
+	return kind{http.StatusBadGateway, "SIGN_ERROR", "WeChat Pay refused the service's signature",
+		"", "check that mchid, certificate_serial_no and private_key are of one merchant certificate, and that it is in force (账户中心 → API安全 → 商户API证书); if it was revoked or replaced, put the new one into the secret"}.because(cause)
 }
 
 // Recover turns a panic into an error and adds its stack to the invocation's record. It
@@ -282,14 +267,8 @@ func fromPanic(value any) *Error {
 
 // defect returns the error for a bug in this code.
 func defect(cause error) *Error {
-	return &Error{
-		Status:   http.StatusInternalServerError,
-		Code:     "SYSTEM_ERROR",
-		Message:  "the service failed",
-		Solution: solutions["SYSTEM_ERROR"],
-		Cause:    cause,
-		Cure:     "this is a bug: report the record with its stack",
-	}
+	return kind{http.StatusInternalServerError, "SYSTEM_ERROR", "the service failed",
+		solutions["SYSTEM_ERROR"], "this is a bug: report the record with its stack"}.because(cause)
 }
 
 // subject returns the subject of a message about the field at a pointer: its name, or

@@ -67,7 +67,7 @@ func FromErrcode(errcode int, errmsg string) *Error {
 	case slices.Contains(TokenInvalid, errcode):
 		e.Status = http.StatusBadGateway
 		e.Message = "WeChat refuses the service's access token"
-		e.Solution = "try again"
+		e.Solution = tryAgain
 		e.Cure = "WeChat refuses even a new access token: check whether another system forces refreshes of this account's token"
 	case errcode == Busy:
 		e.Status = http.StatusBadGateway

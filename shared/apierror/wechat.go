@@ -97,3 +97,5 @@ var solutions = map[string]string{
 	"INVALID_REQUEST": "compare the request with the operation's document",
 	"SYSTEM_ERROR":    "try again later",
 }
+
+const tryAgain = "try again"
