@@ -25,6 +25,7 @@ import (
 
 	"membercard/local/discovery"
 	"membercard/local/tools"
+	"membercard/shared/tlsdial"
 	"membercard/wechat/officialaccount"
 	"membercard/wechat/wechatpay"
 )
@@ -83,7 +84,14 @@ func serve(m *testing.M) (code int, err error) {
 	if err := os.WriteFile(roots, []byte(said.CA), 0o600); err != nil {
 		return 0, err
 	}
-	os.Setenv("SSL_CERT_FILE", roots) // read at the first TLS connection
+	os.Setenv("SSL_CERT_FILE", roots)
+	// The first connection reads the roots. The tool changes the variable, so it is made here.
+	host := strings.TrimPrefix(pay.Endpoints()[0], "https://")
+	first, err := tlsdial.New().DialContext(context.Background(), "tcp", host)
+	if err != nil {
+		return 0, err
+	}
+	first.Close()
 	mux := http.NewServeMux()
 	mux.Handle("POST "+discovery.EnrolPath, tools.Enrol(pay))
 	server := httptest.NewServer(mux)
