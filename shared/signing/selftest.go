@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -58,11 +57,7 @@ func (t *SelfTest) Skip(name, reason string) {
 }
 
 // failed adds the failed step.
-func (t *SelfTest) failed(name string, err error) (*SelfTest, error) {
-	fault, ok := errors.AsType[*apierror.Error](err)
-	if !ok {
-		fault = apierror.InvalidResponse(err)
-	}
+func (t *SelfTest) failed(name string, fault *apierror.Error) (*SelfTest, error) {
 	step := Step{Name: name, Cause: fault.Message, Cure: fault.Cure, RequestID: fault.RequestID}
 	if fault.Cause != nil {
 		step.Cause = fault.Cause.Error()
@@ -112,11 +107,13 @@ func (c *Client) selfTest(ctx context.Context, merchant *Merchant, notifyURL str
 	t := &SelfTest{}
 	t.passed(StepSecret)
 	if merchant.keys.apiv3Key != "" {
-		if err := c.download(ctx, merchant); err == nil {
+		err := c.download(ctx, merchant)
+		switch {
+		case err == nil:
 			t.passed(StepCertificates)
-		} else if merchant.keys.publicKey == nil || mayBeOutdated(err) || apierror.From(err).Status == http.StatusTooManyRequests {
+		case merchant.keys.publicKey == nil || mayBeOutdated(err) || apierror.From(err).Status == http.StatusTooManyRequests:
 			return t.stopped(err, StepCertificates)
-		} else {
+		default:
 			t.Skip(StepCertificates, "the public key serves without them: "+err.Error())
 		}
 	}
@@ -135,25 +132,29 @@ func (c *Client) selfTest(ctx context.Context, merchant *Merchant, notifyURL str
 		return t.stopped(err, StepVerified)
 	}
 	t.passed(callSteps...)
-	invalid := func(cause, cure string) error {
-		e := apierror.InvalidResponse(errors.New(cause))
-		e.Cure = cure
-		return answer.WithRequestID(e)
+	wrong := func(step, cause, cure string) (*SelfTest, error) {
+		fault := apierror.InvalidResponse(errors.New(cause))
+		fault.Cure, fault.RequestID = cure, answer.RequestID()
+		return t.failed(step, fault)
 	}
 	const repeat = "the answer is signed by WeChat Pay, but it is not that of this self-test: repeat the check; if it lasts, give request_id to WeChat Pay's support"
-	var received string
-	if !strictjson.Member(answer.Body, "echo_message", &received) || received != sent {
-		return t.failed(StepEchoed, invalid("echo_message is not what was sent", repeat))
+	var echoed, received string
+	strictjson.Member(answer.Body, "echo_message", &echoed)
+	if echoed != sent {
+		return wrong(StepEchoed, "echo_message is not what was sent", repeat)
 	}
 	t.passed(StepEchoed, StepEncrypted)
-	if !strictjson.Member(answer.Body, "encrypted_echo_message", &received) || received == "" {
+	strictjson.Member(answer.Body, "encrypted_echo_message", &received)
+	decrypted, err := utils.DecryptOAEP(received, merchant.signer.PrivateKey)
+	switch {
+	case received == "":
 		t.Skip(StepDecrypted, "not offered: WeChat Pay's answer has no encrypted_echo_message")
-	} else if decrypted, err := utils.DecryptOAEP(received, merchant.signer.PrivateKey); err != nil {
-		return t.failed(StepDecrypted, invalid("encrypted_echo_message can't be decrypted with private_key",
-			"WeChat Pay encrypts for a merchant certificate: check that certificate_serial_no is that of private_key's certificate, and revoke certificates that are no longer used"))
-	} else if decrypted != sent {
-		return t.failed(StepDecrypted, invalid("encrypted_echo_message decrypts to another message than the one that was sent", repeat))
-	} else {
+	case err != nil:
+		return wrong(StepDecrypted, "encrypted_echo_message can't be decrypted with private_key",
+			"WeChat Pay encrypts for a merchant certificate: check that certificate_serial_no is that of private_key's certificate, and revoke certificates that are no longer used")
+	case decrypted != sent:
+		return wrong(StepDecrypted, "encrypted_echo_message decrypts to another message than the one that was sent", repeat)
+	default:
 		t.passed(StepDecrypted)
 	}
 	if notifyURL != "" {
@@ -203,10 +204,6 @@ func (k *keyring) encrypt(ctx context.Context, message string) (string, error) {
 		return utils.EncryptOAEPWithPublicKey(message, k.publicKey)
 	}
 	certificates, _ := k.downloaded()
-	serial := certificates.GetNewestSerial(ctx)
-	certificate, ok := certificates.Get(ctx, serial)
-	if !ok {
-		return "", fmt.Errorf("there is no key of WeChat Pay to encrypt with: %w", errUnknownKey)
-	}
+	certificate, _ := certificates.Get(ctx, certificates.GetNewestSerial(ctx))
 	return utils.EncryptOAEPWithCertificate(message, certificate)
 }
