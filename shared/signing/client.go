@@ -148,8 +148,7 @@ func (c *Client) doAs(ctx context.Context, merchant *Merchant, call *call) (*ups
 		return nil, err
 	}
 	answer, err := c.send(ctx, merchant, call, func(answer *upstream.Answer) error {
-		_, err := c.verify(ctx, merchant, answer.Header.Get(consts.WechatPaySerial), func(keys *keyring) error { return keys.validate(ctx, answer) })
-		if err != nil {
+		if _, err := c.verify(ctx, merchant, answer.Header, answer.Body); err != nil {
 			return notTrusted(answer, err)
 		}
 		return nil
@@ -159,7 +158,7 @@ func (c *Client) doAs(ctx context.Context, merchant *Merchant, call *call) (*ups
 		return nil, err
 	case apierror.Transient(answer.Status):
 		// It need not be verified: it only says that the call failed.
-		return nil, refusal(answer, merchant.keys.validate(ctx, answer) == nil)
+		return nil, refusal(answer, merchant.keys.validate(ctx, answer.Header, answer.Body) == nil)
 	case answer.Status >= http.StatusBadRequest && call.changes && call.distrusted.Load():
 		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d after an answer that was not trusted, so the request may have been carried out", answer.Status))
 	case answer.Status >= http.StatusBadRequest:
@@ -168,15 +167,15 @@ func (c *Client) doAs(ctx context.Context, merchant *Merchant, call *call) (*ups
 	return answer, nil
 }
 
-// verify runs a check of a signature with the merchant's keys. If the check fails because
-// the key that serial names is unknown, verify gets the key and runs the check again: it
-// downloads the platform certificates or, if that is not possible, reads the merchant
-// again. It returns the merchant whose keys it used last.
-func (c *Client) verify(ctx context.Context, merchant *Merchant, serial string, check func(*keyring) error) (*Merchant, error) {
-	outdated, err := c.verifyAs(ctx, merchant, serial, check)
+// verify verifies the signature of an answer or a notification with the merchant's keys. If
+// the key is unknown, it gets the key and verifies again: it downloads the platform
+// certificates or, if that is not possible, reads the merchant again. It returns the
+// merchant whose keys it used last.
+func (c *Client) verify(ctx context.Context, merchant *Merchant, header http.Header, body []byte) (*Merchant, error) {
+	outdated, err := c.verifyAs(ctx, merchant, header, body)
 	if outdated {
 		if current, changed := cached.Newer(ctx, c.merchants, merchant); changed {
-			_, err = c.verifyAs(ctx, current, serial, check)
+			_, err = c.verifyAs(ctx, current, header, body)
 			return current, err
 		}
 	}
@@ -185,8 +184,9 @@ func (c *Client) verify(ctx context.Context, merchant *Merchant, serial string, 
 
 // verifyAs is [Client.verify] without reading the merchant again, but reports whether that
 // may help.
-func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, serial string, check func(*keyring) error) (outdated bool, err error) {
-	err = check(merchant.keys)
+func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, header http.Header, body []byte) (outdated bool, err error) {
+	err = merchant.keys.validate(ctx, header, body)
+	serial := header.Get(consts.WechatPaySerial)
 	switch {
 	case !errors.Is(err, errUnknownKey):
 		return false, err
@@ -196,7 +196,7 @@ func (c *Client) verifyAs(ctx context.Context, merchant *Merchant, serial string
 	if failure := c.downloadFor(ctx, merchant, serial); failure != nil {
 		return mayBeOutdated(failure), &missingCertificates{failure}
 	}
-	return false, check(merchant.keys)
+	return false, merchant.keys.validate(ctx, header, body)
 }
 
 // missingCertificates reports an unknown key while the platform certificates can't be
@@ -254,7 +254,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 	answer, err := c.send(ctx, merchant, &call{method: http.MethodGet, path: "/v3/certificates"}, func(answer *upstream.Answer) error {
 		if answer.Status != http.StatusOK {
 			// The key may be one that only a list could bring.
-			if err := keys.validate(ctx, answer); err != nil && !errors.Is(err, errUnknownKey) {
+			if err := keys.validate(ctx, answer.Header, answer.Body); err != nil && !errors.Is(err, errUnknownKey) {
 				return noList(answer)
 			}
 			return nil
@@ -264,7 +264,7 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 			return answer.WithRequestID(apierror.APIv3KeyUnusable(err))
 		}
 		if err == nil {
-			err = keys.with(certificates).validate(ctx, answer)
+			err = keys.with(certificates).validate(ctx, answer.Header, answer.Body)
 		}
 		if err != nil {
 			return notTrusted(answer, err)

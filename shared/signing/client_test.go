@@ -1043,13 +1043,9 @@ func TestNoErrorQuotesAHeader(t *testing.T) {
 		if name == "Request-ID" {
 			body = "[]" // the signature is wrong
 		}
-		for what, err := range map[string]error{
-			"an answer":      merchant.keys.validate(t.Context(), &upstream.Answer{Status: 200, Header: header, Body: []byte(body)}),
-			"a notification": merchant.keys.validateRequest(t.Context(), header, []byte(body)),
-		} {
-			if err == nil || strings.Contains(err.Error(), private) || strings.Contains(err.Error(), "request-id") {
-				t.Errorf("%s with %s: %v", what, name, err)
-			}
+		err := merchant.keys.validate(t.Context(), header, []byte(body))
+		if err == nil || strings.Contains(err.Error(), private) || strings.Contains(err.Error(), "request-id") {
+			t.Errorf("with %s: %v", name, err)
 		}
 	}
 }

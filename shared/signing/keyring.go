@@ -22,7 +22,6 @@ import (
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
-	"membercard/shared/upstream"
 	"membercard/shared/wallclock"
 )
 
@@ -141,11 +140,11 @@ func (k *keyring) with(certificates *core.CertificateMap) *keyring {
 	return &keyring{publicKeyID: k.publicKeyID, publicKey: k.publicKey, certificates: certificates}
 }
 
-// validate verifies the signature of an answer, and that its timestamp is within 5
-// minutes of the clock.
-func (k *keyring) validate(ctx context.Context, answer *upstream.Answer) error {
-	err := validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: answer.Header, Body: io.NopCloser(bytes.NewReader(answer.Body))})
-	return inOwnWords(err, answer.Header)
+// validate verifies the signature of an answer or a notification, and that its timestamp is
+// within 5 minutes of the clock. WeChat Pay signs both in the same way.
+func (k *keyring) validate(ctx context.Context, header http.Header, body []byte) error {
+	err := validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: header, Body: io.NopCloser(bytes.NewReader(body))})
+	return inOwnWords(err, header)
 }
 
 // inOwnWords returns an error of the library that may be logged. The library's own errors

@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/wechatpay-apiv3/wechatpay-go/core/auth/validators"
 	"github.com/wechatpay-apiv3/wechatpay-go/core/consts"
 	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
@@ -62,7 +60,7 @@ func (c *Client) Notification(ctx context.Context, header http.Header, body []by
 	if _, required := merchant.keys.wantsDownload(); !required {
 		_ = c.prepare(ctx, merchant) // renews certificates that are too old
 	}
-	merchant, err = c.verify(ctx, merchant, header.Get(consts.WechatPaySerial), func(keys *keyring) error { return keys.validateRequest(ctx, header, body) })
+	merchant, err = c.verify(ctx, merchant, header, body)
 	if err != nil {
 		return nil, notVerified(merchant, err)
 	}
@@ -155,12 +153,6 @@ func isKeySerial(text string) bool {
 		digits = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 	}
 	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
-}
-
-// validateRequest verifies the signature of a request.
-func (k *keyring) validateRequest(ctx context.Context, header http.Header, body []byte) error {
-	err := validators.NewWechatPayNotifyValidator(k).Validate(ctx, &http.Request{Header: header, Body: io.NopCloser(bytes.NewReader(body))})
-	return inOwnWords(err, header)
 }
 
 // encryptedResource is the member resource of a notification.
