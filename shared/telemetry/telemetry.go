@@ -11,6 +11,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -79,9 +80,7 @@ func lambdaNames(groups []string, a slog.Attr) slog.Attr {
 // counts the failure as the given metric unless that is "".
 func (l *Log) Failure(ctx context.Context, metric, message string, cause error, cure string, more ...slog.Attr) {
 	attrs := append(more, slog.String("cause", cause.Error()), slog.String("cure", cure))
-	if r := recordOf(ctx); r != nil {
-		attrs = append(attrs, slog.String("requestId", r.requestID))
-	}
+	change(ctx, func(r *Record) { attrs = append(attrs, slog.String("requestId", r.requestID)) })
 	l.write(ctx, slog.LevelError, message, attrs, metric, 1)
 }
 
@@ -97,7 +96,7 @@ type Record struct {
 	attrs    []slog.Attr
 	attempts int
 	failed   []string
-	stack    []byte // of the first panic
+	stack    string // of the first panic
 }
 
 type recordKey struct{}
@@ -109,19 +108,19 @@ func (l *Log) Begin(ctx context.Context, requestID string) (context.Context, *Re
 	return context.WithValue(ctx, recordKey{}, r), r
 }
 
-func recordOf(ctx context.Context) *Record {
-	r, _ := ctx.Value(recordKey{}).(*Record)
-	return r
+// change changes the record in ctx, if there is one.
+func change(ctx context.Context, f func(*Record)) {
+	if r, ok := ctx.Value(recordKey{}).(*Record); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		f(r)
+	}
 }
 
 // Annotate adds attributes to the invocation's record. If ctx has no record, it does
 // nothing.
 func Annotate(ctx context.Context, attrs ...slog.Attr) {
-	if r := recordOf(ctx); r != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.attrs = append(r.attrs, attrs...)
-	}
+	change(ctx, func(r *Record) { r.attrs = append(r.attrs, attrs...) })
 }
 
 const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -147,24 +146,16 @@ func attr(key, text string, maxLength int, letters string) slog.Attr {
 // Called adds the number of attempts of a call to WeChat to the record, and descriptions
 // of the attempts that failed.
 func Called(ctx context.Context, attempts int, failed []string) {
-	if r := recordOf(ctx); r != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+	change(ctx, func(r *Record) {
 		r.attempts += attempts
 		r.failed = append(r.failed, failed...)
-	}
+	})
 }
 
 // Panicked adds the stack of a panic to the invocation's record. Of several panics it
 // keeps the first.
 func Panicked(ctx context.Context, stack []byte) {
-	if r := recordOf(ctx); r != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.stack == nil {
-			r.stack = stack
-		}
-	}
+	change(ctx, func(r *Record) { r.stack = cmp.Or(r.stack, string(stack)) })
 }
 
 // Count makes the record count the given metric once, or none if metric is "". It
@@ -188,8 +179,8 @@ func (r *Record) End(ctx context.Context, level slog.Level, message, code string
 	if len(r.failed) > 0 {
 		attrs = append(attrs, slog.Any("failed_attempts", r.failed))
 	}
-	if r.stack != nil {
-		attrs = append(attrs, slog.String("stack", string(r.stack)))
+	if r.stack != "" {
+		attrs = append(attrs, slog.String("stack", r.stack))
 	}
 	attrs = append(attrs,
 		slog.String("requestId", r.requestID),
@@ -207,28 +198,12 @@ func (l *Log) write(ctx context.Context, level slog.Level, message string, attrs
 		if metric == ConfirmAge {
 			unit = "Seconds"
 		}
-		attrs = append(attrs, slog.Int(metric, value), slog.Any("_aws", embedded{
-			Timestamp: time.Now().UnixMilli(),
-			Metrics:   []directive{{l.namespace, [][]string{{}}, []definition{{metric, unit}}}},
-		}))
+		attrs = append(attrs, slog.Int(metric, value), slog.Group("_aws", // CloudWatch's embedded metric format
+			slog.Int64("Timestamp", time.Now().UnixMilli()),
+			slog.Any("CloudWatchMetrics", []map[string]any{{
+				"Namespace": l.namespace, "Dimensions": [][]string{{}}, "Metrics": []map[string]string{{"Name": metric, "Unit": unit}},
+			}}),
+		))
 	}
 	l.slog.LogAttrs(ctx, level, message, attrs...)
-}
-
-// embedded is the member "_aws" of CloudWatch's embedded metric format. It names the
-// members of the record that are metrics.
-type embedded struct {
-	Timestamp int64       `json:"Timestamp"` // Unix time in milliseconds
-	Metrics   []directive `json:"CloudWatchMetrics"`
-}
-
-type directive struct {
-	Namespace  string       `json:"Namespace"`
-	Dimensions [][]string   `json:"Dimensions"`
-	Metrics    []definition `json:"Metrics"`
-}
-
-type definition struct {
-	Name string `json:"Name"`
-	Unit string `json:"Unit"`
 }
