@@ -48,7 +48,7 @@ func (r *request) validate() strictjson.Faults {
 		case slices.Contains(cardfields.CardTypes, name):
 			return strictjson.Faults{{Path: "/card/" + name, Issue: "must not be sent with card_type " + cardType + ": a card has one type"}}
 		default:
-			return strictjson.Faults{{Path: "/card/" + strictjson.Escape(name), Issue: "is not a field of this document", Chosen: 1}}
+			return strictjson.Faults{cardfields.Unknown("/card", name)}
 		}
 	}
 	return validateCard(r.Card, key)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"membercard/shared/cardfields"
 	"membercard/shared/gateway"
@@ -14,57 +15,48 @@ import (
 
 // request is the body of POST /card/update (更改卡券信息): card_id, and one object whose key
 // is the card's type.
-type request struct {
-	CardID        string `json:"card_id"`
-	Groupon       object `json:"groupon"`
-	Cash          object `json:"cash"`
-	Discount      object `json:"discount"`
-	Gift          object `json:"gift"`
-	GeneralCoupon object `json:"general_coupon"`
-	MemberCard    object `json:"member_card"`
-	ScenicTicket  object `json:"scenic_ticket"`
-	MovieTicket   object `json:"movie_ticket"`
-	BoardingPass  object `json:"boarding_pass"`
-	MeetingTicket object `json:"meeting_ticket"`
-}
+type request map[string]json.RawMessage
 
-type object = map[string]json.RawMessage
-
-// card returns the only card object of the request and its type.
-func (r *request) card() (cardType string, sent object, err error) {
-	objects := []object{
-		r.Groupon, r.Cash, r.Discount, r.Gift, r.GeneralCoupon,
-		r.MemberCard, r.ScenicTicket, r.MovieTicket, r.BoardingPass, r.MeetingTicket,
-	}
-	for i, object := range objects {
+// cardType returns the key of the only card object of the request.
+func (r request) cardType() (cardType string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(r)) {
 		switch {
-		case object == nil:
-		case sent != nil:
-			return "", nil, gateway.Fault(strictjson.Fault{Path: "/" + cardfields.CardTypes[i], Issue: "must not be sent beside " + cardType + ": a card has one type"})
+		case name == "card_id":
+		case !slices.Contains(cardfields.CardTypes, name):
+			return "", gateway.Fault(cardfields.Unknown("", name))
+		case cardType != "":
+			return "", gateway.Fault(strictjson.Fault{Path: "/" + name, Issue: "must not be sent beside " + cardType + ": a card has one type"})
 		default:
-			cardType, sent = cardfields.CardTypes[i], object
+			cardType = name
 		}
 	}
-	if sent == nil {
-		return "", nil, gateway.Fault(strictjson.Fault{Issue: "must have an object with the key of the card's type, such as member_card"})
+	if cardType == "" {
+		err = gateway.Fault(strictjson.Fault{Issue: "must have an object with the key of the card's type, such as member_card"})
 	}
-	return cardType, sent, nil
+	return cardType, err
 }
 
-// validate checks the request and returns the fields to change.
-func (r *request) validate() (cardType string, changes cardfields.Fields, err error) {
-	if err := validation.Check("/body/card_id", r.CardID, validation.Required, validation.CardID); err != nil {
-		return "", nil, err
-	}
-	cardType, sent, err := r.card()
+// validate checks the request, and returns the one to WeChat.
+func (r request) validate() ([]byte, error) {
+	cardType, err := r.cardType()
 	if err != nil {
-		return "", nil, err
+		return nil, err
+	}
+	var cardID string
+	if id, ok := r["card_id"]; ok {
+		if faults := strictjson.DecodeValue(id, "/card_id", &cardID); len(faults) > 0 {
+			return nil, gateway.Fault(faults[0])
+		}
+	}
+	if err := validation.Check("/body/card_id", cardID, validation.Required, validation.CardID); err != nil {
+		return nil, err
 	}
 	path := "/" + cardType
+	var sent map[string]json.RawMessage
 	var baseInfo cardfields.Fields
-	var faults strictjson.Faults
+	faults := strictjson.DecodeValue(r[cardType], path, &sent)
 	if value, ok := sent["base_info"]; ok {
-		faults = strictjson.DecodeValue(value, path+"/base_info", &baseInfo)
+		faults = append(faults, strictjson.DecodeValue(value, path+"/base_info", &baseInfo)...)
 		delete(sent, "base_info")
 	}
 	changes, wrong := cardfields.OnlyOf(sent, path)
@@ -74,9 +66,9 @@ func (r *request) validate() (cardType string, changes cardfields.Fields, err er
 		faults = append(faults, strictjson.Fault{Path: path, Issue: "must have a field to change"})
 	}
 	if len(faults) > 0 {
-		return "", nil, gateway.Fault(faults[0])
+		return nil, gateway.Fault(faults[0])
 	}
-	return cardType, changes, nil
+	return changes.UpdateRequest(cardID, cardType, nil)
 }
 
 // update changes the fields of a card: POST /card/update.
@@ -85,11 +77,7 @@ func update(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
-	cardType, changes, err := body.validate()
-	if err != nil {
-		return nil, err
-	}
-	content, err := changes.UpdateRequest(body.CardID, cardType, nil)
+	content, err := body.validate()
 	if err != nil {
 		return nil, err
 	}

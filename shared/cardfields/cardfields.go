@@ -257,13 +257,13 @@ func OnlyOf(members map[string]json.RawMessage, path string) (Fields, strictjson
 		case slices.Contains(Names, name) && Object(name) == "":
 			continue
 		case !slices.Contains(Objects, name):
-			faults = append(faults, unknown(path, name))
+			faults = append(faults, Unknown(path, name))
 			continue
 		}
 		inner := membersOf(members[name])
 		for _, member := range slices.Sorted(maps.Keys(inner)) {
 			if !slices.Contains(Names, name+"."+member) {
-				faults = append(faults, unknown(path+"/"+name, member))
+				faults = append(faults, Unknown(path+"/"+name, member))
 			}
 		}
 		if len(inner) == 0 {
@@ -273,7 +273,7 @@ func OnlyOf(members map[string]json.RawMessage, path string) (Fields, strictjson
 	return fields, faults
 }
 
-func unknown(path, name string) strictjson.Fault {
+func Unknown(path, name string) strictjson.Fault {
 	return strictjson.Fault{Path: path + "/" + strictjson.Escape(name), Issue: "is not a field of this document", Chosen: 1}
 }
 
