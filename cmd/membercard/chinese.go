@@ -857,7 +857,6 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"encrypted_echo_message decrypts to another message than the one that was sent":                                                                                          "encrypted_echo_message 解密后与发送的内容不同",
 	"wechatpay_public_key and wechatpay_public_key_id don't belong together: copy both again from the merchant platform (账户中心 → API安全 → 微信支付公钥)":                             "wechatpay_public_key 与 wechatpay_public_key_id 不匹配：从商户平台重新复制两者（账户中心 → API安全 → 微信支付公钥）",
 	"WeChat Pay notifies public https URLs without a query string only":                                                                                                      "微信支付只向公网的、不带查询参数的 https 地址发送通知",
-	"there is no key of WeChat Pay to encrypt with: %s":                                                                                                                      "没有可用于加密的微信支付密钥：%s",
 	"%s must have at most %s cards":                                                            "%s 最多 %s 张会员卡",
 	"%s is already planned at /cards/%s":                                                       "%s 已写在 /cards/%s",
 	"%s must have at most %s campaigns":                                                        "%s 最多 %s 个活动",
