@@ -41,7 +41,7 @@ func TestRoutes(t *testing.T) {
 	}
 	want := map[string]string{}
 	for _, r := range deployed.Routes {
-		want[r.Key()] = r.Authorization
+		want[r.Key] = r.Authorization
 	}
 	c := load(t)
 	if len(want) < 13 || len(c.Routes()) != len(want) {

@@ -9,6 +9,7 @@ import (
 	"membercard/local/guard"
 	"membercard/local/sample"
 	"membercard/local/stack"
+	"membercard/local/template"
 )
 
 // greet prints the stack's addresses and a curl command for each operation to out, which
@@ -31,7 +32,7 @@ func greet(out, says io.Writer, s *stack.Stack, o options, page string) {
 	for _, route := range s.Routes {
 		if request, ok := requests[route.Key]; ok {
 			fmt.Fprintf(says, "\n%s:\n", request.Says)
-			fmt.Fprintln(out, curl(s, route.Key, request))
+			fmt.Fprintln(out, curl(s, route, request))
 		}
 	}
 	if live {
@@ -52,14 +53,14 @@ func greet(out, says io.Writer, s *stack.Stack, o options, page string) {
 
 // curl returns a curl command for a request to a route, with the authorization that the
 // route requires.
-func curl(s *stack.Stack, route string, request sample.Request) string {
+func curl(s *stack.Stack, route template.Route, request sample.Request) string {
 	var auth string
 	if s.Guard.Token != "" {
 		auth = fmt.Sprintf(" -H '%s: %s'", guard.TokenHeader, s.Guard.Token)
 	}
 	switch {
 	case s.Auth == stack.NoAuth:
-	case s.Auth == stack.AuthIAM || request.IAM:
+	case route.Authorization == "AWS_IAM":
 		auth += fmt.Sprintf(" --aws-sigv4 aws:amz:%s:execute-api --user %s:%s -H 'x-amz-security-token: %s'",
 			stack.Region, stack.AccessKeyID, stack.SecretAccessKey, stack.SessionToken)
 	case s.Auth == stack.AuthJWT:
@@ -67,7 +68,7 @@ func curl(s *stack.Stack, route string, request sample.Request) string {
 	case s.Auth == stack.AuthWechat:
 		auth += fmt.Sprintf(" -H 'Authorization: WeChat-MiniProgram %s'", s.OfficialAccount.LoginCode(sample.OpenID))
 	}
-	command := fmt.Sprintf("curl -sS -w '\\n' '%s'%s", s.URL+request.URI(route), auth)
+	command := fmt.Sprintf("curl -sS -w '\\n' '%s'%s", s.URL+request.URI(route.Key), auth)
 	if request.Body != "" {
 		command += fmt.Sprintf(" -H 'Content-Type: application/json' -d '%s'", strings.TrimSpace(request.Body))
 	}

@@ -1,12 +1,14 @@
 package aws
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"membercard/local/template"
 	"membercard/wechat/network/networktest"
 )
 
@@ -71,6 +74,39 @@ func TestRefusal(t *testing.T) {
 				t.Errorf("%d %s, want %d %s", response.StatusCode, content, row.status, row.answer)
 			}
 		})
+	}
+}
+
+// Of the template's rules, the one that has cards confirmed takes only our own events of
+// opened brand cards, and the ones that start a sync only a new plan.
+func TestRules(t *testing.T) {
+	deployed, err := template.Read("../../template.yaml", map[string]string{"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEvents("eu-west-1")
+	var taken []string
+	for _, rule := range deployed.Rules {
+		e.PutRule(rule, func([]byte) { taken = append(taken, cmp.Or(rule.Function, "queue")) })
+	}
+	plan := func(key string) string {
+		return `{"bucket":{"name":"` + deployed.Resources["CardPlanBucket"] + `"},"object":{"key":"` + key + `"}}`
+	}
+	for _, row := range []struct{ bus, source, kind, detail, taken string }{
+		{"local", "membercard", "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", "{}", "queue"},
+		{"local", "membercard", "BRAND_MEMBER_CARD_SP.USER_CARD.DELETE", "{}", ""},
+		{"local", "membercard", "MEMBERCARD.ACCEPT_CARD", "{}", ""},
+		{"local", "another", "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", "{}", ""},
+		{"default", "membercard", "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", "{}", ""},
+		{"default", "aws.s3", "Object Created", plan(deployed.Parameters["CardPlanKey"]), "CardSyncFunction ServiceModuleSyncFunction"},
+		{"default", "aws.s3", "Object Created", plan("card-sync.json"), ""},
+		{"default", "aws.s3", "Object Deleted", plan(deployed.Parameters["CardPlanKey"]), ""},
+	} {
+		taken = nil
+		e.putEvents(struct{ Entries []eventEntry }{[]eventEntry{{EventBusName: row.bus, Source: row.source, DetailType: row.kind, Detail: row.detail}}})
+		if strings.Join(slices.Sorted(slices.Values(taken)), " ") != row.taken {
+			t.Errorf("%+v is taken by %q", row, taken)
+		}
 	}
 }
 

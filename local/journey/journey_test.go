@@ -71,7 +71,7 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 		want       string
 	}{
 		{"not notified", journey.Brand, func() { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
-		{"no event", journey.Merchant, func() {}, "no event MEMBERCARD.ACCEPT_CARD"},
+		{"no notification of a merchant card", journey.Merchant, func() {}, "MEMBERCARD.ACCEPT_CARD was not accepted"},
 		{"refused", journey.Brand, func() {
 			s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
 			s.WeChatPay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {

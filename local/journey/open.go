@@ -53,9 +53,6 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 		return Story{Steps: []Step{token}}, err
 	}
 	story, err := follow(ctx, s, card, jump)
-	if err == nil {
-		story, err = query(ctx, s, card)
-	}
 	story.Steps = slices.Insert(story.Steps, 0, token)
 	return story, err
 }
@@ -76,50 +73,38 @@ func brandBody(openid string) string {
 }
 
 // follow waits until a card is EFFECTIVE. If there is a jump, it activates the card once
-// the merchant has been notified of it.
-func follow(ctx context.Context, s *stack.Stack, card wechatpay.UserCard, jump *wechatpay.Jump) (Story, error) {
-	if jump == nil {
-		return until(ctx, s, card.Code, func(story Story) string { return story.missing(brandCreated) })
-	}
-	story, err := until(ctx, s, card.Code, func(story Story) string {
-		if !story.has(Event, merchantAccepted) {
-			return "the bus has no event " + merchantAccepted
+// the merchant has been notified of it. At last it asks for the card, as the merchant's
+// backend does.
+func follow(ctx context.Context, s *stack.Stack, card wechatpay.UserCard, jump *wechatpay.Jump) (story Story, err error) {
+	event, query := brandCreated, queryBrand
+	if jump != nil {
+		if story, err = until(ctx, s, card.Code, merchantAccepted, card.State); err == nil {
+			err = activateCard(ctx, s, jump)
 		}
-		return ""
-	})
-	if err != nil {
-		return story, err
+		event, query = merchantActivated, queryMerchant
 	}
-	if err := activateCard(ctx, s, jump); err != nil {
+	if err == nil {
+		story, err = until(ctx, s, card.Code, event, wechatpay.Effective)
+	}
+	if err == nil {
+		_, err = backend(ctx, s, http.MethodGet, query, card, "")
 		story, _ = Tell(s, card.Code)
-		return story, err
 	}
-	return until(ctx, s, card.Code, func(story Story) string { return story.missing(merchantActivated) })
-}
-
-// query asks for a card, as the merchant's backend does.
-func query(ctx context.Context, s *stack.Stack, card wechatpay.UserCard) (Story, error) {
-	operation := queryMerchant
-	if card.BrandID != "" {
-		operation = queryBrand
-	}
-	_, err := backend(ctx, s, http.MethodGet, operation, card, "")
-	story, _ := Tell(s, card.Code)
 	return story, err
 }
 
-// until waits until nothing is missing.
-func until(ctx context.Context, s *stack.Stack, code string, missing func(Story) string) (Story, error) {
+// until waits until nothing is missing for a card to have a state, after an event.
+func until(ctx context.Context, s *stack.Stack, code, event, state string) (Story, error) {
 	for {
 		story, _ := Tell(s, code)
-		what := missing(story)
-		if what == "" {
+		missing := story.missing(event, state)
+		if missing == "" {
 			return story, nil
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return story, errors.New(what)
+			return story, errors.New(missing)
 		}
 	}
 }

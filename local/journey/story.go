@@ -170,15 +170,15 @@ func (s Story) has(what, name string) bool {
 	})
 }
 
-// missing returns what has not happened yet to a card whose notification is of type event,
-// or "".
-func (s Story) missing(event string) string {
+// missing returns what has not happened yet for a card to have a state after a notification
+// of type event, or "".
+func (s Story) missing(event, state string) string {
 	switch {
 	case !s.has(Notification, event):
 		return "WeChat Pay's notification " + event + " was not accepted"
 	case !s.has(Event, event):
 		return "the bus has no event " + event
-	case s.State != wechatpay.Effective:
+	case s.State != state:
 		return "the card is " + cmp.Or(s.State, "unknown")
 	}
 	return ""

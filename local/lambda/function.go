@@ -35,8 +35,6 @@ var (
 	ErrThrottled = errors.New("lambda: rate exceeded: every instance is busy")
 	// ErrClosed reports that the function was closed.
 	ErrClosed = errors.New("lambda: function is closed")
-
-	errUndelivered = errors.New("lambda: instance ended before it took the event")
 )
 
 // Config describes a function.
@@ -238,42 +236,34 @@ func (f *Function) initialize(inst *instance, requestID string) error {
 // invoke runs one invocation to its end.
 func (f *Function) invoke(payload []byte) (*Result, error) {
 	inv := &invocation{id: rand.Text(), payload: payload, done: make(chan struct{})}
-	for {
-		res := &Result{RequestID: inv.id}
-		inst, cold, err := f.acquire(false)
-		if inst != nil {
-			res.PID = inst.pid()
-		}
-		if err == nil && cold {
-			begin := time.Now()
-			err = f.initialize(inst, inv.id)
-			res.InitDuration = time.Since(begin)
-		}
-		res.ColdStart = cold
-		if err == nil {
-			begin := time.Now()
-			err = f.handle(inst, inv, res)
-			res.Duration = time.Since(begin)
-		}
-		if err == errUndelivered {
-			if !cold {
-				continue // the instance ended while idle; try another one
-			}
-			err = inst.exitError(inv.id)
-		}
-		if failed, ok := errors.AsType[*FunctionError](err); ok {
-			res.FunctionError = failed
-			res.Payload = failed.payload()
-		} else if err != nil {
-			return nil, err
-		}
-		f.logReport(inv, res)
-		return res, nil
+	res := &Result{RequestID: inv.id}
+	inst, cold, err := f.acquire(false)
+	if inst != nil {
+		res.PID = inst.pid()
 	}
+	if err == nil && cold {
+		begin := time.Now()
+		err = f.initialize(inst, inv.id)
+		res.InitDuration = time.Since(begin)
+	}
+	res.ColdStart = cold
+	if err == nil {
+		begin := time.Now()
+		err = f.handle(inst, inv, res)
+		res.Duration = time.Since(begin)
+	}
+	if failed, ok := errors.AsType[*FunctionError](err); ok {
+		res.FunctionError = failed
+		res.Payload, _ = json.Marshal(failed) // strings always marshal
+	} else if err != nil {
+		return nil, err
+	}
+	f.logReport(inv, res)
+	return res, nil
 }
 
 // handle sends inv to inst and stores the answer in res. Without an answer the error is a
-// *FunctionError, errUndelivered or ErrClosed.
+// *FunctionError or ErrClosed.
 func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
 	defer cancel()
@@ -282,7 +272,6 @@ func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 	select {
 	case inst.work <- inv:
 	case <-inst.exited:
-		return errUndelivered
 	case <-ctx.Done():
 	}
 
@@ -311,12 +300,6 @@ func (f *Function) errIfClosed() error {
 		return ErrClosed
 	}
 	return nil
-}
-
-// payload returns e as JSON.
-func (e *FunctionError) payload() []byte {
-	payload, _ := json.Marshal(e) // strings always marshal
-	return payload
 }
 
 func timedOut(requestID string, after time.Duration) *FunctionError {

@@ -3,11 +3,13 @@ package sample
 
 import (
 	"encoding/json"
+	"maps"
 	"net/url"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"membercard/local/apigateway"
 	"membercard/local/stack"
 	"membercard/wechat/wechatpay"
 )
@@ -15,10 +17,9 @@ import (
 // Request is a request from an operation's document.
 type Request struct {
 	Says       string
-	IAM        bool              // requires AWS_IAM, whatever the frontends' authorization is
 	Once       bool              // WeChat refuses a second one
 	Body       string            // empty for GET
-	parameters map[string]string // in the path, escaped
+	parameters map[string]string // in the paths of all routes, escaped
 	query      string            // with the question mark
 }
 
@@ -30,8 +31,9 @@ const (
 	brandExample = `{"brand_id": "1004", "card_id": "` + cardID + `", "openid": "` + OpenID + `"}`
 )
 
-// Requests returns a request for each route but that of notifications, by the route's key. They use the sample cards of the sandboxes, or
-// placeholders if the stack calls the real WeChat.
+// Requests returns a request for each route but that of notifications, by the route's key.
+// They use the sample cards of the sandboxes, or placeholders if the stack calls the real
+// WeChat.
 func Requests(s *stack.Stack) map[string]Request {
 	encryptCode := "ENCRYPT_CODE"
 	brand, merchant := wechatpay.UserCard{Code: "USER_CARD_CODE"}, wechatpay.UserCard{Code: "CODE", EncryptCode: "ENCRYPT_CODE", ActivateTicket: "ACTIVATE_TICKET"}
@@ -42,11 +44,10 @@ func Requests(s *stack.Stack) map[string]Request {
 		cards := s.WeChatPay.UserCards()
 		brand, merchant = cards[0], cards[1]
 	}
-	return map[string]Request{
+	requests := map[string]Request{
 		"POST /v3/marketing/membercard-open/cards/{card_id}/permission-tokens": {
-			Says:       "merchant pre-authorisation, a permission_token",
-			parameters: map[string]string{"card_id": cardID},
-			Body:       `{"activate_type": "AUTO_ACTIVATE", "navigate_back_previous_page": true, "activate_url": "https://w.url.cn/s/Ahz3p2C", "activate_appid": "wxea9c30a90fs8d3fe", "activate_path": "pages/activate/activate", "outer_str": "szwxtd"}`,
+			Says: "merchant pre-authorisation, a permission_token",
+			Body: `{"activate_type": "AUTO_ACTIVATE", "navigate_back_previous_page": true, "activate_url": "https://w.url.cn/s/Ahz3p2C", "activate_appid": "wxea9c30a90fs8d3fe", "activate_path": "pages/activate/activate", "outer_str": "szwxtd"}`,
 		},
 		"POST /v3/brand/partner/card-member/open-user-card-tokens": {
 			Says: "brand pre-authorisation, a token",
@@ -62,12 +63,10 @@ func Requests(s *stack.Stack) map[string]Request {
 		},
 		"POST /card/update": {
 			Says: "the links of a card",
-			IAM:  true,
 			Body: `{"card_id": "` + cardID + `", "member_card": {"base_info": {"custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage", "custom_url_sub_title": "6个汉字tips", "promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "API/cardPage"}}}`,
 		},
 		"POST /card/create": {
 			Says: "another card, with links; each call makes one",
-			IAM:  true,
 			Body: `{"card": {"card_type": "MEMBER_CARD", "member_card": {"prerogative": "会员专享价", "supply_bonus": false, "supply_balance": false, "base_info": {"logo_url": "http://mmbiz.qpic.cn/mmbiz/sandbox/0", "brand_name": "微信餐厅", "code_type": "CODE_TYPE_TEXT", "title": "会员卡", "color": "Color010", "notice": "使用时向服务员出示此券", "description": "不可与其他优惠同享", "sku": {"quantity": 50000000}, "date_info": {"type": "DATE_TYPE_PERMANENT"}, "custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage"}}}}`,
 		},
 		"POST /card/code/decrypt": {
@@ -75,58 +74,48 @@ func Requests(s *stack.Stack) map[string]Request {
 			Body: `{"encrypt_code": "` + encryptCode + `"}`,
 		},
 		"POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm": {
-			Says:       "confirm that a user has opened a brand card",
-			IAM:        true,
-			Once:       true,
-			parameters: map[string]string{"user_card_code": brand.Code},
-			Body:       strings.TrimSuffix(brandExample, "}") + `, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
+			Says: "confirm that a user has opened a brand card",
+			Once: true,
+			Body: strings.TrimSuffix(brandExample, "}") + `, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
 		},
 		"POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm": {
-			Says:       "confirm a merchant card",
-			IAM:        true,
-			parameters: map[string]string{"card_id": cardID, "code": merchant.Code},
-			Body:       `{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
+			Says: "confirm a merchant card",
+			Body: `{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
 		},
 		"GET /v3/marketing/membercard-open/cards/{card_id}/decrypt-code": {
-			Says:       "the code of a merchant card, after the jump",
-			IAM:        true,
-			parameters: map[string]string{"card_id": cardID},
-			query:      "?encrypt_code=" + merchant.EncryptCode,
+			Says:  "the code of a merchant card, after the jump",
+			query: "?encrypt_code=" + merchant.EncryptCode,
 		},
 		"GET /v3/marketing/membercard-open/activate-informations/{activate_ticket+}": {
-			Says:       "what its user has filled in",
-			IAM:        true,
-			parameters: map[string]string{"activate_ticket+": url.QueryEscape(merchant.ActivateTicket)},
+			Says: "what its user has filled in",
 		},
 		"POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/activate": {
-			Says:       "activate it; the answer is 204 without a body",
-			IAM:        true,
-			Once:       true,
-			parameters: map[string]string{"card_id": cardID, "code": merchant.Code},
-			Body:       `{"membership_number": "A-1"}`,
+			Says: "activate it; the answer is 204 without a body",
+			Once: true,
+			Body: `{"membership_number": "A-1"}`,
 		},
 		"GET /v3/brand/partner/card-member/user-cards/{user_card_code}": {
-			Says:       "a user's brand card: is the user a member?",
-			IAM:        true,
-			parameters: map[string]string{"user_card_code": brand.Code},
-			query:      "?brand_id=1004&card_id=" + cardID + "&openid=" + OpenID,
+			Says:  "a user's brand card: is the user a member?",
+			query: "?brand_id=1004&card_id=" + cardID + "&openid=" + OpenID,
 		},
 		"GET /v3/brand/partner/card-member/user-cards": {
 			Says:  "the user's cards of the brand",
-			IAM:   true,
 			query: "?brand_id=1004&openid=" + OpenID + "&offset=0&limit=20",
 		},
 		"GET /v3/marketing/membercard-open/cards/{card_id}/codes/{code}": {
-			Says:       "a user's merchant card",
-			IAM:        true,
-			parameters: map[string]string{"card_id": cardID, "code": merchant.Code},
+			Says: "a user's merchant card",
 		},
 		"GET /v3/marketing/membercard-open/user/cards": {
 			Says:  "the user's merchant cards",
-			IAM:   true,
 			query: "?openid=" + OpenID + "&offset=0&limit=20",
 		},
 	}
+	parameters := map[string]string{"card_id": cardID, "code": merchant.Code, "user_card_code": brand.Code, "activate_ticket+": url.QueryEscape(merchant.ActivateTicket)}
+	for route, request := range requests {
+		request.parameters = parameters
+		requests[route] = request
+	}
+	return requests
 }
 
 // URI returns the path and query of the request for a route.
@@ -140,26 +129,19 @@ func (r Request) URI(route string) string {
 
 // With returns the request with another value of a parameter in the path.
 func (r Request) With(parameter, value string) Request {
-	r.parameters = map[string]string{parameter: value}
+	r.parameters = maps.Clone(r.parameters)
+	r.parameters[parameter] = value
 	return r
 }
 
 // Event returns the request as an event of API Gateway, which decodes the path.
 func (r Request) Event(route string) []byte {
+	method, pattern, _ := strings.Cut(route, " ")
 	path, query, _ := strings.Cut(r.URI(route), "?")
 	path, _ = url.PathUnescape(path)
-	event := events.APIGatewayV2HTTPRequest{
-		Version:        "2.0",
-		RouteKey:       route,
-		RawPath:        path,
-		RawQueryString: query,
-		PathParameters: map[string]string{},
-		Body:           r.Body,
-	}
-	for name, value := range r.parameters {
-		event.PathParameters[strings.TrimSuffix(name, "+")], _ = url.PathUnescape(value)
-	}
-	event.RequestContext.HTTP.Method, _, _ = strings.Cut(route, " ")
+	parameters, _ := apigateway.Match(pattern, path)
+	event := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: route, RawPath: path, RawQueryString: query, PathParameters: parameters, Body: r.Body}
+	event.RequestContext.HTTP.Method = method
 	payload, _ := json.Marshal(event) // strings always marshal
 	return payload
 }

@@ -136,13 +136,10 @@ type Config struct {
 	Log        io.Writer         // the functions' log
 }
 
-// Route is a route of the API and the folder of the function behind it.
-type Route struct{ Key, Folder string }
-
 // Stack is a running stack.
 type Stack struct {
 	URL       string                      // of the API
-	Routes    []Route                     // in the template's order
+	Routes    []template.Route            // in the template's order
 	Functions map[string]*lambda.Function // by folder
 	Configs   map[string]lambda.Config    // of Functions
 	Mux       *http.ServeMux              // further handlers, which take precedence over the API
@@ -160,16 +157,15 @@ type Stack struct {
 	WeChatPay       *wechatpay.Sandbox
 	OfficialAccount *officialaccount.Sandbox
 
-	cloud       *aws.Server
-	parameters  map[string]string           // of the template
-	byLogicalID map[string]*lambda.Function // the same as Functions
-	closers     []func() error
+	cloud      *aws.Server
+	parameters map[string]string // of the template
+	closers    []func() error
 }
 
 // Start starts the stack. Its functions start with the first requests.
 func (p *Project) Start(cfg Config) (*Stack, error) {
 	p.readSources()
-	s := &Stack{Functions: map[string]*lambda.Function{}, Configs: map[string]lambda.Config{}, byLogicalID: map[string]*lambda.Function{}}
+	s := &Stack{Functions: map[string]*lambda.Function{}, Configs: map[string]lambda.Config{}}
 	if err := p.start(s, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -209,6 +205,7 @@ func (p *Project) start(s *Stack, cfg Config) error {
 	if s.Deployed, err = template.Read(filepath.Join(p.root, "template.yaml"), s.parameters); err != nil {
 		return err
 	}
+	s.Routes = s.Deployed.Routes
 	s.useURL()
 	if err := p.createFunctions(s, cfg); err != nil {
 		return err
@@ -367,7 +364,7 @@ func (p *Project) createFunctions(s *Stack, cfg Config) error {
 		}
 		function := lambda.New(config)
 		s.onClose(function.Close)
-		s.Functions[f.Folder], s.Configs[f.Folder], s.byLogicalID[f.LogicalID] = function, config, function
+		s.Functions[f.Folder], s.Configs[f.Folder] = function, config
 		s.cloud.Functions.Put(f.LogicalID, func(ctx context.Context, event []byte) ([]byte, bool, error) {
 			result, err := function.Invoke(ctx, event)
 			if err != nil {
@@ -399,26 +396,26 @@ func (s *Stack) serve(listener net.Listener, unthrottled bool) {
 	go server.Serve(listener) // until Close
 }
 
-// routes returns the API's routes, and sets s.Routes.
+// routes returns the API's routes.
 func (s *Stack) routes(unthrottled bool) (routes []apigateway.Route) {
-	folders := map[string]string{} // by logical ID
-	for _, f := range s.Deployed.Functions {
-		folders[f.LogicalID] = f.Folder
-	}
 	authorizers := map[string]apigateway.Authorizer{} // by logical ID
-	for _, route := range s.Deployed.Routes {
-		s.Routes = append(s.Routes, Route{route.Key(), folders[route.Function]})
+	for _, route := range s.Routes {
 		if unthrottled {
 			route.Throttling = nil
 		}
 		routes = append(routes, apigateway.Route{
-			Key:        route.Key(),
-			Function:   s.byLogicalID[route.Function],
+			Key:        route.Key,
+			Function:   s.Functions[route.Folder],
 			Authorizer: s.authorizer(route, authorizers),
 			Throttling: route.Throttling,
 		})
 	}
 	return routes
+}
+
+// function returns the function with a logical ID, or nil.
+func (s *Stack) function(logicalID string) *lambda.Function {
+	return s.Functions[template.Folder(logicalID)]
 }
 
 // URL returns the URL at which this machine reaches a listener. For a listener on all
@@ -451,9 +448,9 @@ func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Auth
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
 	case made[a.LogicalID] != nil:
 	case a.Function != "":
-		made[a.LogicalID] = apigateway.Lambda(s.byLogicalID[a.Function], a.IdentitySource, a.TTL)
+		made[a.LogicalID] = apigateway.Lambda(s.function(a.Function), a.IdentitySource, a.TTL.Seconds())
 	default:
-		made[a.LogicalID] = apigateway.JWT(a.IdentitySource[0], a.Issuer, a.Audience, s.JWT)
+		made[a.LogicalID] = apigateway.JWT(a.IdentitySource[0], a.JwtConfiguration.Issuer, a.JwtConfiguration.Audience, s.JWT)
 	}
 	return made[a.LogicalID]
 }
@@ -466,7 +463,7 @@ func (s *Stack) connect() {
 		s.Events.PutRule(rule, func(event []byte) { s.deliver(rule, event) })
 	}
 	for _, source := range s.Deployed.EventSources {
-		stop := s.byLogicalID[source.Function].Poll(s.Queues.Get(source.Queue), source)
+		stop := s.function(source.Function).Poll(s.Queues.Get(source.Queue), source)
 		s.onClose(func() error { stop(); return nil })
 	}
 	type named struct {
@@ -483,7 +480,7 @@ func (s *Stack) deliver(rule template.Rule, event []byte) {
 	for _, id := range rule.Queues {
 		s.Queues.Get(id).Send(string(event), nil)
 	}
-	if f := s.byLogicalID[rule.Function]; f != nil {
+	if f := s.function(rule.Function); f != nil {
 		input := []byte(cmp.Or(rule.Input, string(event)))
 		go f.Invoke(context.Background(), input) // the function logs errors
 	}

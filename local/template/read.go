@@ -4,13 +4,12 @@ package template
 // checked again: cfn-lint does that.
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -52,7 +51,7 @@ func (r *reader) read(globals, outputs *yaml.Node) {
 		}
 	}
 	for i, route := range r.Routes {
-		r.Routes[i].Throttling = r.stage.throttling(route.Key())
+		r.Routes[i].Throttling = r.stage.throttling(route.Key)
 	}
 	for id, output := range pairs(outputs) {
 		if r.exists(output) {
@@ -111,7 +110,7 @@ func (r *reader) function(id, properties, globals *yaml.Node) {
 	r.decode(id, properties, &read)
 	f := Function{
 		LogicalID:   id.Value,
-		Folder:      "functions/" + kebab(strings.TrimSuffix(id.Value, "Function")),
+		Folder:      Folder(id.Value),
 		Timeout:     read.Timeout.Seconds(),
 		MemorySize:  int(read.MemorySize),
 		Environment: map[string]string{},
@@ -129,49 +128,38 @@ func (r *reader) function(id, properties, globals *yaml.Node) {
 	}
 }
 
-// kebab converts a name from camel case to kebab case: MerchantToken becomes "merchant-token".
-func kebab(name string) string {
-	var b strings.Builder
-	for i, c := range name {
-		if unicode.IsUpper(c) && i > 0 {
-			b.WriteByte('-')
-		}
-		b.WriteRune(unicode.ToLower(c))
-	}
-	return b.String()
+var capital = regexp.MustCompile(`\B[A-Z]`)
+
+// Folder returns the folder of a function's code, such as functions/merchant-token for
+// MerchantTokenFunction.
+func Folder(logicalID string) string {
+	return "functions/" + strings.ToLower(capital.ReplaceAllString(strings.TrimSuffix(logicalID, "Function"), "-$0"))
 }
 
 func (r *reader) route(id, properties *yaml.Node) {
-	var route struct{ RouteKey, Target, AuthorizationType, AuthorizerId string }
+	route := Route{Authorization: "NONE"}
+	var read struct{ Target, AuthorizerId string }
 	var integration struct{ IntegrationUri string }
 	r.decode(id, properties, &route)
-	r.decode(id, child(child(r.resources, r.target(id, "AWS::ApiGatewayV2::Integration", route.Target)), "Properties"), &integration)
-	read := Route{Function: r.target(id, typeFunction, integration.IntegrationUri), Authorization: cmp.Or(route.AuthorizationType, "NONE")}
-	read.Method, read.Path, _ = strings.Cut(route.RouteKey, " ")
-	if route.AuthorizerId != "" {
-		read.Authorizer = r.authorizer(id, r.target(id, "AWS::ApiGatewayV2::Authorizer", route.AuthorizerId))
+	r.decode(id, properties, &read)
+	r.decode(id, child(child(r.resources, r.target(id, "AWS::ApiGatewayV2::Integration", read.Target)), "Properties"), &integration)
+	route.Function = r.target(id, typeFunction, integration.IntegrationUri)
+	route.Folder = Folder(route.Function)
+	if read.AuthorizerId != "" {
+		route.Authorizer = r.authorizer(id, r.target(id, "AWS::ApiGatewayV2::Authorizer", read.AuthorizerId))
 	}
-	r.Routes = append(r.Routes, read)
+	r.Routes = append(r.Routes, route)
 }
 
 // authorizer returns the authorizer that the node at refers to.
 func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
-	var read struct {
-		AuthorizerUri                string
-		AuthorizerResultTtlInSeconds Number
-		IdentitySource               []string
-		JwtConfiguration             struct {
-			Issuer   string
-			Audience []string
-		}
+	a := &Authorizer{LogicalID: id}
+	r.decode(at, child(child(r.resources, id), "Properties"), a)
+	for i := range a.IdentitySource {
+		a.IdentitySource[i] = strings.TrimPrefix(a.IdentitySource[i], "$request.header.")
 	}
-	r.decode(at, child(child(r.resources, id), "Properties"), &read)
-	a := &Authorizer{LogicalID: id, Issuer: read.JwtConfiguration.Issuer, Audience: read.JwtConfiguration.Audience, TTL: read.AuthorizerResultTtlInSeconds.Seconds()}
-	for _, source := range read.IdentitySource {
-		a.IdentitySource = append(a.IdentitySource, strings.TrimPrefix(source, "$request.header."))
-	}
-	if read.AuthorizerUri != "" {
-		a.Function = r.target(at, typeFunction, read.AuthorizerUri)
+	if a.Function != "" {
+		a.Function = r.target(at, typeFunction, a.Function)
 	}
 	return a
 }

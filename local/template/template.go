@@ -49,15 +49,13 @@ type Function struct {
 // A Route is a method and a path with its parameters in braces. The path may end with a
 // greedy parameter, {name+}.
 type Route struct {
-	Method, Path  string
-	Function      string      // logical ID
-	Authorization string      // NONE, AWS_IAM, JWT or CUSTOM
-	Authorizer    *Authorizer // for JWT and CUSTOM
-	Throttling    *Throttling // nil means no limit
+	Key           string      `json:"RouteKey"`          // "POST /v3/x/{card_id}/y"
+	Function      string      `json:"-"`                 // logical ID
+	Folder        string      `json:"-"`                 // of the function's code
+	Authorization string      `json:"AuthorizationType"` // NONE, AWS_IAM, JWT or CUSTOM
+	Authorizer    *Authorizer `json:"-"`                 // for JWT and CUSTOM
+	Throttling    *Throttling `json:"-"`                 // nil means no limit
 }
-
-// Key returns API Gateway's route key, "POST /v3/x/{card_id}/y".
-func (r Route) Key() string { return r.Method + " " + r.Path }
 
 // Throttling limits the requests of a route.
 type Throttling struct {
@@ -71,12 +69,14 @@ type Authorizer struct {
 	IdentitySource []string // names of headers
 
 	// Of type JWT.
-	Issuer   string
-	Audience []string
+	JwtConfiguration struct {
+		Issuer   string
+		Audience []string
+	}
 
 	// Of type REQUEST, with payload format 2.0 and simple responses.
-	Function string        // logical ID
-	TTL      time.Duration // of a cached result; 0 disables the cache
+	Function string `json:"AuthorizerUri"`                // logical ID
+	TTL      Number `json:"AuthorizerResultTtlInSeconds"` // of a cached result; 0 disables the cache
 }
 
 // CORS is the API's CorsConfiguration.
