@@ -32,6 +32,9 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 	}
 	through := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.OnProxyConnectResponse = tlsdial.ProxyAnswer })
 	c, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(through), config.WithSharedConfigProfile(a.profile), config.WithRegion(a.region), config.WithLogger(logging.Nop{}))
+	if unknown, ok := errors.AsType[config.SharedConfigProfileNotExistError](err); ok {
+		return c, faultf("list the profiles: aws configure list-profiles", "the AWS configuration has no profile %s", unknown.Profile)
+	}
 	if err != nil {
 		return c, faultf("list the profiles: aws configure list-profiles", "the AWS configuration can't be read: %v", err)
 	}

@@ -82,7 +82,11 @@ func (a *app) callbackSet() *cobra.Command {
 				}
 			}
 			r.NotifyURL = to
-			r.add(step{Name: "callback URL set", OK: true, Detail: detail})
+			set := step{Name: "callback URL set", OK: true, Detail: detail}
+			if own != "" && to != own {
+				set.Warning, set.Cure = "the sandbox can't reach it, so no merchant card can be opened in it", "membercard callback set"+a.where()
+			}
+			r.add(set)
 		})
 	})
 	cmd.Args = arguments(0, 1)

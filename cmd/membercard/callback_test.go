@@ -71,8 +71,8 @@ func TestToken(t *testing.T) {
 		{"a card of another merchant", []string{"merchant", "--card-id", "pForeign"}, "", "会员卡的创建商户号不等于调用方商户号", exitFailed},
 		{"a body that is not JSON", []string{"merchant", "--card-id", card, "--body", secret + "x"}, "", "there is no file", exitFailed},
 		{"a card ID that is a path", []string{"merchant", "--card-id", "../x"}, "", "--card-id", exitUsage},
-		{"no card", []string{"merchant"}, "", `"card-id" not set`, exitUsage},
-		{"no user", brand[:5], "", `"openid" not set`, exitUsage},
+		{"no card", []string{"merchant"}, "", "--card-id not set", exitUsage},
+		{"no user", brand[:5], "", "--openid not set", exitUsage},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			args := append([]string{"token", local, "--file", secret}, row.args...)

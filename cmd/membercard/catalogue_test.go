@@ -31,7 +31,7 @@ var (
 	// untranslated are texts that look like sentences, and are commands or for programs only.
 	untranslated = regexp.MustCompile(`^(%s)?[ ;&]*(?s)(membercard|openssl|aws|x509|pkey|--[a-z0-9-]+) .*$|^<|^(set|files|put|diff|validate|reconcile) [[A-Z]|^[A-Z0-9 ]+$|` +
 		`^ (as|signal) .*[a-z_]+ ?(and |received)?$|^proxyconnect |^x509: |^no EC2 IMDS role|^temporary, of |^Tenpay.com sign|^commit %s|^go run |^\(\^|^%s (cards|card %s)|^line %s: %s: %s|^%s --[a-z-]+ %s|\[command\]|` +
-		`^(until|from) %s$|^strictjson: |^this route is for |^(unexpected error|panic) |^the %s$`)
+		`^(until|from) %s$|^required flag$|^is not a field $|^strictjson: |^this route is for |^(unexpected error|panic) |^the %s$`)
 
 	// forCallers are the functions of shared/apierror whose errors only callers get, and
 	// what its errors advise them.
@@ -45,7 +45,7 @@ var sameNames = []string{"AWS", "key-check", "card-sync"}
 var printed = []string{"*.go", "../../shared/apierror/apierror.go", "../../shared/apierror/errcode.go", "../../shared/apierror/wechat.go",
 	"../../shared/signing/client.go", "../../shared/signing/keyring.go", "../../shared/signing/merchant.go", "../../shared/signing/selftest.go",
 	"../../shared/cardplan/*.go", "../../shared/cardfields/*.go", "../../shared/validation/*.go", "../../shared/strictjson/*.go",
-	"../../shared/officialaccount/*.go", "../../shared/upstream/*.go", "../../local/discovery/*.go"}
+	"../../shared/officialaccount/*.go", "../../shared/upstream/*.go", "../../local/discovery/*.go", "../../local/journey/story.go"}
 
 // texts returns the texts of a file of Go, and those that are the names or the words of a step.
 // What is put together with + is one text, and each value in it is %s.
@@ -290,9 +290,9 @@ func TestChinese(t *testing.T) {
 		{exitFailed, []string{"secret", "official-account", "--appid", "gh_86a091e50ad4"}, []string{
 			"✗ 公众号：AppID\n    原因：这是原始 ID（gh_…），不是 AppID\n    解决办法：复制 AppID：微信公众平台 → 设置与开发 → 基本配置（", "没有写入任何内容\n2 项中有 2 项未通过\n"}},
 		{exitFailed, []string{"check", "merchant", "--file", merchant, local}, []string{
-			"✗ 签名被接受\n    原因：微信支付返回 401\n    解决办法：mchid、certificate_serial_no 和 private_key 不属于同一张商户API证书，或该证书已过期、已作废、已更换",
+			"✗ 微信支付接受签名\n    原因：微信支付返回 401\n    解决办法：mchid、certificate_serial_no 和 private_key 不属于同一张商户API证书，或该证书已过期、已作废、已更换",
 			"；查明是哪一种：membercard check merchant --file " + merchant + " --cert apiclient_cert.pem " + local}},
-		{exitFailed, []string{"plan", "validate", plan}, []string{"    原因：/cards/0/fields/colour 不是这里可以更改的字段\n    解决办法：在该处更正；规则见 plan.schema.json"}},
+		{exitFailed, []string{"plan", "validate", plan}, []string{"✗ /cards/0/fields/colour 不是可以更改的字段\n    解决办法：查找字段名：docs/zh-CN/cards-and-plan.md 的“字段”一节"}},
 	} {
 		o := tool(t, append(row.args, "--lang=zh-CN")...)
 		for _, want := range row.want {

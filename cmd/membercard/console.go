@@ -255,7 +255,10 @@ func (c *console) print(w io.Writer, r *report) error {
 		fmt.Fprintf(w, "%s\n", text)
 	} else {
 		colour := c.colour && w == c.out
-		for _, s := range r.Steps {
+		for i, s := range r.Steps {
+			if i+1 < len(r.Steps) && s.Cure == r.Steps[i+1].Cure {
+				s.Cure = "" // it stands below the last step that it mends
+			}
 			s.print(w, colour, c.say)
 		}
 		for _, line := range r.after {
@@ -284,13 +287,17 @@ func (s *step) print(w io.Writer, colour bool, say func(string) string) {
 	if colour {
 		mark = "\x1b[" + ansi + "m" + mark + "\x1b[0m"
 	}
-	fmt.Fprintf(w, "%s %s", mark, say(s.Name))
+	name, cause := s.Name, s.Cause
+	if strings.HasPrefix(cause, name+" ") { // a sentence about the place that the step is named after
+		name, cause = cause, ""
+	}
+	fmt.Fprintf(w, "%s %s", mark, say(name))
 	if text := s.Detail + s.Skipped; text != "" {
 		fmt.Fprint(w, say(": "), say(text))
 	}
 	fmt.Fprintln(w)
 	for _, line := range []struct{ name, text string }{
-		{"note", strings.Join(s.Notes, "; ")}, {"warning", s.Warning}, {"cause", s.Cause}, {"cure", s.Cure}, {"request_id", s.RequestID},
+		{"note", strings.Join(s.Notes, "; ")}, {"warning", s.Warning}, {"cause", cause}, {"cure", s.Cure}, {"request_id", s.RequestID},
 	} {
 		if line.text != "" {
 			fmt.Fprintf(w, "    %s%s\n", say(line.name+": "), strings.ReplaceAll(say(line.text), "\n", "\n      "))

@@ -269,15 +269,16 @@ func TestTheCommandLine(t *testing.T) {
 		{"an argument too many", []string{"check", "merchant", "x"}, "takes flags only"},
 		{"a file too many", []string{"plan", "diff", "x", "y"}, "takes 1 argument, and 2 were given: membercard plan diff FILE"},
 		{"no file", []string{"plan", "put"}, "takes 1 argument, and 0 were given"},
-		{"a blank before the URL of --local", []string{"check", "merchant", "--local", "http://127.0.0.1:8788"}, "write --local=URL"},
-		{"the same without a scheme", []string{"check", "merchant", "--local", "127.0.0.1:8788"}, "write --local=URL"},
-		{"the same before the command", []string{"--local", "http://127.0.0.1:8788", "check", "merchant"}, "write --local=URL"},
-		{"the same within the command", []string{"check", "--local", "http://localhost:8788/", "merchant"}, "write --local=URL"},
-		{"the same, taken for a folder", []string{"local", "files", "--local", "http://[::1]:8788"}, "write --local=URL"},
-		{"the same beside a URL", []string{"callback", "set", "https://api.example/wechatpay/notifications", "--local", "http://127.0.0.1:8788"}, "write --local=URL"},
+		{"a blank before the URL of --local", []string{"check", "merchant", "--local", "http://127.0.0.1:8788"}, "write --local=http://127.0.0.1:8788"},
+		{"the same without a scheme", []string{"check", "merchant", "--local", "127.0.0.1:8788"}, "write --local=127.0.0.1:8788"},
+		{"the same before the command", []string{"--local", "http://127.0.0.1:8788", "check", "merchant"}, "write --local=http://127.0.0.1:8788"},
+		{"the same within the command", []string{"check", "--local", "http://localhost:8788/", "merchant"}, "write --local=http://localhost:8788/"},
+		{"the same, taken for a folder", []string{"local", "files", "--local", "http://[::1]:8788"}, "write --local=http://[::1]:8788"},
+		{"the same beside a URL", []string{"callback", "set", "https://api.example/wechatpay/notifications", "--local", "http://127.0.0.1:8788"}, "write --local=http://127.0.0.1:8788"},
 		{"a URL that is none", []string{"check", "merchant", "--local=::x"}, "is not a URL"},
 		{"a flag without its value", []string{"check", "merchant", "--file"}, "needs an argument"},
-		{"no certificate", []string{"secret", "merchant", "--key", "x"}, `"cert" not set`},
+		{"no certificate", []string{"secret", "merchant", "--key", "x"}, "required flag(s) --cert not set"},
+		{"no card", []string{"token", "brand", "--card-id", "p"}, "required flag(s) --brand-id, --openid not set"},
 		{"no secret to check", []string{"check", "merchant"}, "--secret-id or --file is needed"},
 		{"two secrets to check", []string{"check", "merchant", "--file", "x", "--secret-id", "y"}, "none of the others can be"},
 		{"two places for a secret", given().args(t, "--put", "x", "--print"), "none of the others can be"},
@@ -288,7 +289,7 @@ func TestTheCommandLine(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := tool(t, row.args...)
-			if o.code != exitUsage || !strings.Contains(o.err+o.out, row.says) || !strings.Contains(o.err+o.out, "--help") {
+			if o.code != exitUsage || !strings.Contains(o.err+o.out, row.says) || !strings.Contains(o.err+o.out, "--help") && !strings.Contains(row.says, "--local=") {
 				t.Errorf("exit code %d\n%s%s", o.code, o.out, o.err)
 			}
 		})
@@ -301,6 +302,11 @@ func TestTheCommandLine(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s", args, o.code, o.err)
 		}
 	}
+	if o := tool(t, "check", "merchant", "--local=http://127.0.0.1:1"); o.code != exitFailed || !strings.Contains(o.err, local) {
+		t.Errorf("beside a stack that runs: %d %s", o.code, o.err)
+	}
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // where no stack has its token
+	t.Setenv("HOME", t.TempDir())
 	foreign := httptest.NewServer(http.NotFoundHandler())
 	defer foreign.Close()
 	for _, row := range []struct{ at, cause string }{

@@ -29,6 +29,9 @@ func (a *app) discover(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return interrupted()
 	case errors.Is(err, discovery.ErrNoAnswer):
+		if running := discovery.Running(within); len(running) > 0 {
+			return faultf("name the one that runs: --local="+strings.Join(running, " or --local="), "there is no local stack at %s", a.localURL)
+		}
 		return faultf(cure, "there is no local stack at %s", a.localURL)
 	case errors.Is(err, discovery.ErrNotLoopback):
 		return faultf("name a stack that runs on this machine; keys are not sent to another", "%s can't be used by --local: %v", a.localURL, err)

@@ -284,7 +284,11 @@ func (r *report) parsePlan(text []byte) *cardplan.Plan {
 			if name == "" {
 				name = "plan"
 			}
-			r.fail(name, faultf("correct it there; the rules are in plan.schema.json, which an editor can check while you type", "%s %s", name, fault.Issue))
+			cure := "correct it there; the rules are in plan.schema.json, which an editor can check while you type"
+			if strings.HasPrefix(fault.Issue, "is not a field ") {
+				cure = "look its name up: docs/cards-and-plan.md, section Fields"
+			}
+			r.fail(name, faultf(cure, "%s %s", name, fault.Issue))
 		}
 		return nil
 	}

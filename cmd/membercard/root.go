@@ -88,9 +88,19 @@ func (a *app) usage(cmd *cobra.Command, err error) int {
 	if cmd.Name() == "help" {
 		cmd = cmd.Root()
 	}
-	a.printError(&fault{cause: cause, cure: cmd.CommandPath() + " --help lists what there is"})
+	cure := cmd.CommandPath() + " --help lists what there is"
+	if strings.HasPrefix(cause, "required flag") {
+		cause = quotedFlag.ReplaceAllString(cause, "--$1")
+	}
+	if local, ok := errors.AsType[localURLError](err); ok {
+		cure = "write --local=" + string(local)
+	}
+	a.printError(&fault{cause: cause, cure: cure})
 	return exitUsage
 }
+
+// quotedFlag is how cobra names a flag.
+var quotedFlag = regexp.MustCompile(`"([a-z0-9-]+)"`)
 
 // ended is the error of a command, as opposed to one of the command line.
 type ended struct{ error }
@@ -111,9 +121,10 @@ func command(use, short string, f func(ctx context.Context) error) *cobra.Comman
 // secret.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
+		i := slices.IndexFunc(args, func(arg string) bool { return isAddress(cmd, arg) })
 		switch {
-		case slices.ContainsFunc(args, func(arg string) bool { return isAddress(cmd, arg) }):
-			return errLocalURL
+		case i >= 0:
+			return localURLError(args[i])
 		case least <= len(args) && len(args) <= most:
 			return nil
 		case most == 0:
@@ -123,12 +134,16 @@ func arguments(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// errLocalURL is a command line with --local URL. A flag with an optional value has it
-// after an equals sign.
-var errLocalURL = errors.New("--local has its URL after an equals sign, without a blank: write --local=URL")
+// localURLError is a command line with --local and then this URL. A flag with an optional
+// value has it after an equals sign.
+type localURLError string
 
-// address is a URL in the clear, as that of the local stack is, or a host and a port.
-var address = regexp.MustCompile(`^(http://.*|(localhost|[0-9.]+|\[[0-9a-f:]+\]):[0-9]+/?)$`)
+func (e localURLError) Error() string {
+	return "--local has its URL after an equals sign, without a blank"
+}
+
+// address is the address of a local stack, with or without http://.
+var address = regexp.MustCompile(`^(http://)?(localhost|[0-9.]+|\[[0-9a-f:]+\]):[0-9]+/?$`)
 
 // isAddress reports whether an argument is the URL that is meant for --local.
 func isAddress(cmd *cobra.Command, arg string) bool {
@@ -148,7 +163,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 			return fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
 		}
 		if isAddress(cmd, args[0]) {
-			return errLocalURL
+			return localURLError(args[0])
 		}
 		meant := ""
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {

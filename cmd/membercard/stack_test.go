@@ -133,6 +133,12 @@ func TestAgainstTheLocalStack(t *testing.T) {
 	if text := run("token", "merchant", "--card-id", "pbLatjvWOibDc5-TBnbUk1pD12o0"); len(strings.Fields(text)) != 1 {
 		t.Error(text)
 	}
+	if text := run("callback", "set", "https://shop.example.com/wechatpay/notifications"); !strings.Contains(text, "warning: the sandbox can't reach it") {
+		t.Error(text)
+	}
+	if text := run("callback", "set"); strings.Contains(text, "warning") {
+		t.Error(text)
+	}
 	run("check", "login", "--file", write(t, "login.json", s.OfficialAccount.LoginSecret()))
 	if got := mint(); got != http.StatusOK {
 		t.Errorf("with the secret a token is answered with %d", got)

@@ -200,6 +200,22 @@ func Find(ctx context.Context, api string) (*Stack, error) {
 	return &found, nil
 }
 
+// Running returns the URLs of this user's stacks that answer.
+func Running(ctx context.Context) (urls []string) {
+	anyPort, err := tokenFile("")
+	if err != nil {
+		return nil
+	}
+	files, _ := filepath.Glob(anyPort + "*") // a folder that is no pattern only finds nothing
+	for _, file := range files {
+		_, port, _ := strings.Cut(filepath.Base(file), "-")
+		if stack, err := Find(ctx, "http://localhost:"+port); err == nil {
+			urls = append(urls, stack.API)
+		}
+	}
+	return urls
+}
+
 // addresses returns the addresses that the tool connects to. The URL of a queue is not one
 // of them: it names the queue, and requests go to AWS.Endpoint.
 func (s *Stack) addresses() []string {
