@@ -285,9 +285,7 @@ func (r *rig) heal() {
 	r.WeChatPay.Heal()
 	r.OfficialAccount.Heal()
 	r.Secrets.Fail(nil)
-	r.Secrets.Delay(0)
 	r.Events.Fail(nil)
-	r.Events.FailEntries("")
 	r.Queues.Fail(nil)
 	r.forges.Store(false)
 	for _, l := range r.listeners() {

@@ -197,7 +197,7 @@ var scenarios = []scenario{
 		name: "Secrets Manager takes 2 s for new instances",
 		load: merchantTokens, rate: 10, lasts: 10 * time.Second, shows: 4 * time.Second, codes: none,
 		fault: func(r *rig) {
-			r.Secrets.Delay(2 * time.Second)
+			r.Secrets.Fail(&aws.Fault{Delay: 2 * time.Second})
 			r.replace()
 		},
 	},
@@ -243,7 +243,7 @@ var scenarios = []scenario{
 		name: "notifications: the event bus refuses the event, then answers 500",
 		load: notifications, rate: 20, lasts: 30 * time.Second, shows: 6 * time.Second, codes: notTaken, fails: true,
 		fault: func(r *rig) {
-			r.Events.FailEntries("InternalFailure")
+			r.Events.Fail(&aws.Fault{Entry: true, Code: "InternalFailure"})
 			r.later(time.Second, func() { r.Events.Fail(internal) })
 		},
 	},

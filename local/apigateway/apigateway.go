@@ -172,7 +172,8 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 		message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
 		return
 	}
-	request := newEvent(r, body, route.Key, params, requestID)
+	request := NewEvent(r, body, route.Key, params)
+	request.RequestContext.RequestID = requestID
 	if route.Authorizer != nil {
 		caller, refusal := route.Authorizer.authorize(r, body, request)
 		if refusal != nil {
@@ -196,9 +197,9 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 }
 
-// newEvent returns r as an event of format 2.0, with what functions read: without cookies,
-// the parsed query, the time and the addresses.
-func newEvent(r *http.Request, body []byte, routeKey string, params map[string]string, requestID string) *events.APIGatewayV2HTTPRequest {
+// NewEvent returns r as an event of format 2.0, with what functions read: without cookies,
+// the parsed query, the time and the addresses. params are the parameters in r's path.
+func NewEvent(r *http.Request, body []byte, routeKey string, params map[string]string) *events.APIGatewayV2HTTPRequest {
 	event := &events.APIGatewayV2HTTPRequest{
 		Version:        "2.0",
 		RouteKey:       routeKey,
@@ -210,7 +211,7 @@ func newEvent(r *http.Request, body []byte, routeKey string, params map[string]s
 	for name, values := range r.Header {
 		event.Headers[strings.ToLower(name)] = strings.Join(values, ",")
 	}
-	event.RequestContext.Stage, event.RequestContext.RequestID = "$default", requestID
+	event.RequestContext.Stage = "$default"
 	event.RequestContext.HTTP.Method, event.RequestContext.HTTP.Path = r.Method, event.RawPath
 	if isText(r.Header.Get("Content-Type")) && utf8.Valid(body) {
 		event.Body = string(body)

@@ -101,7 +101,6 @@ type service struct {
 	mu    sync.Mutex
 	calls map[string]int // by operation
 	fault *Fault
-	delay time.Duration
 }
 
 // An operation writes the answer to an authentic request, or returns a failure.
@@ -122,11 +121,13 @@ func exception(code, message string) *failure { return &failure{http.StatusBadRe
 
 // A Fault is how a service fails.
 type Fault struct {
-	Operation string // the only operation that fails; empty: all do
-	Status    int    // HTTP status of the answers
-	Code      string // their error code, such as InternalServiceError, SlowDown or ThrottlingException
-	Message   string // of the error; may be empty
-	Hang      bool   // never answer; Status and Code are ignored
+	Operation string        // the only operation that fails; empty: all do
+	Status    int           // HTTP status of the answers
+	Code      string        // their error code, such as InternalServiceError, SlowDown or ThrottlingException
+	Message   string        // of the error; may be empty
+	Delay     time.Duration // the answers are right, but late; Status and Code are ignored
+	Hang      bool          // never answer; Status and Code are ignored
+	Entry     bool          // the request succeeds; its first entry fails, with Code
 }
 
 // Fail makes every request to the service fail until it is called with nil. Requests
@@ -135,13 +136,6 @@ func (s *service) Fail(fault *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
-}
-
-// Delay holds back each of the service's answers for d.
-func (s *service) Delay(d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.delay = d
 }
 
 // Calls returns how many requests for an operation, such as GetObject, were
@@ -156,22 +150,22 @@ func (s *service) handle(w http.ResponseWriter, r *http.Request, body []byte, ke
 	name := operationOf(s.name, r)
 	s.mu.Lock()
 	s.calls[name]++
-	fault, delay := s.fault, s.delay
+	fault := s.fault
 	s.mu.Unlock()
-	if fault != nil && fault.Operation != "" && fault.Operation != name {
-		fault = nil
+	if fault == nil || fault.Operation != "" && fault.Operation != name {
+		fault = new(Fault)
 	}
-	if fault != nil && fault.Hang {
+	if fault.Hang {
 		<-r.Context().Done()
 		return
 	}
 	select {
-	case <-time.After(delay):
+	case <-time.After(fault.Delay):
 	case <-r.Context().Done():
 		return
 	}
 	var failed *failure
-	if err := key.Verify(r, body, s.name, time.Now()); fault != nil {
+	if err := key.Verify(r, body, s.name, time.Now()); fault.Status != 0 {
 		failed = &failure{fault.Status, fault.Code, cmp.Or(fault.Message, "This failure was injected.")}
 	} else if err != nil {
 		failed = &failure{http.StatusForbidden, "InvalidSignatureException", "The local stack does not accept the signature: " + err.Error() + "."}

@@ -20,7 +20,6 @@ type Events struct {
 	rules     []rule
 	history   []Event
 	observers []*func(Event)
-	entryCode string // of FailEntries
 }
 
 type rule struct {
@@ -79,14 +78,6 @@ func (e *Events) Subscribe(f func(Event)) (cancel func()) {
 	}
 }
 
-// FailEntries makes the first entry of each request fail with an error code, such as
-// InternalFailure, although the request itself succeeds. An empty code ends that.
-func (e *Events) FailEntries(code string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.entryCode = code
-}
-
 type eventEntry struct {
 	EventBusName, Source, DetailType, Detail string
 	Time                                     *float64 // seconds since 1970
@@ -107,9 +98,9 @@ func (e *Events) putEvents(in struct{ Entries []eventEntry }) (any, *failure) {
 		Entries          []eventResult
 	}
 	for i, entry := range in.Entries {
-		if i == 0 && e.entryCode != "" {
+		if i == 0 && e.fault != nil && e.fault.Entry {
 			out.FailedEntryCount++
-			out.Entries = append(out.Entries, eventResult{ErrorCode: e.entryCode, ErrorMessage: "This failure was injected."})
+			out.Entries = append(out.Entries, eventResult{ErrorCode: e.fault.Code, ErrorMessage: "This failure was injected."})
 			continue
 		}
 		out.Entries = append(out.Entries, eventResult{EventID: e.take(entry)})

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -188,17 +189,15 @@ func (s *S3) getObject(w http.ResponseWriter, r *http.Request, _ []byte) *failur
 		return failed
 	}
 	found, versions := objects[key].current(), objects[key].all()
-	switch id := r.URL.Query().Get("versionId"); {
-	case id != "":
+	if id := r.URL.Query().Get("versionId"); id != "" {
 		i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == id && !v.deleted })
 		if i < 0 {
 			return &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
 		}
 		found = &versions[i]
-	case found == nil:
-		if len(versions) > 0 {
-			w.Header().Set("X-Amz-Delete-Marker", "true")
-		}
+	}
+	if found == nil {
+		w.Header().Set("X-Amz-Delete-Marker", strconv.FormatBool(len(versions) > 0))
 		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
 	}
 	w.Header().Set("Etag", found.etag())

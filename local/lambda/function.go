@@ -50,9 +50,9 @@ type Config struct {
 
 	MaxInstances int // reserved concurrency; 0 means 100
 
-	// Log receives the function's stdout and stderr, a line at a time, and Lambda's
-	// platform events in the JSON log format. A Function does not write to it
-	// concurrently. If it is nil, the log is discarded.
+	// Log receives the function's stdout and stderr, a line at a time, and Lambda's reports
+	// of invocations that failed. A Function does not write to it concurrently. If it is
+	// nil, the log is discarded.
 	Log io.Writer
 }
 
@@ -258,7 +258,9 @@ func (f *Function) invoke(payload []byte) (*Result, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	f.logReport(inv, res)
+	if res.FunctionError != nil {
+		f.logFailure(inv.id, res.FunctionError)
+	}
 	return res, nil
 }
 
@@ -268,7 +270,6 @@ func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 	ctx, cancel := context.WithTimeout(context.Background(), f.cfg.Timeout)
 	defer cancel()
 	inv.deadline, _ = ctx.Deadline()
-	f.logStart(inv)
 	select {
 	case inst.work <- inv:
 	case <-inst.exited:

@@ -56,7 +56,6 @@ func start(f *Function) (*instance, error) {
 		// A child process of the function could keep its output open.
 		WaitDelay: time.Second,
 	}
-	f.logInitStart()
 	if err := inst.cmd.Start(); err != nil {
 		listener.Close()
 		return nil, err

@@ -1,7 +1,7 @@
 package lambda
 
 // This file writes a function's log: the output of its instances, a line at a time so
-// that lines do not mix, and Lambda's platform events.
+// that lines do not mix, and Lambda's reports of invocations that failed.
 
 import (
 	"bytes"
@@ -35,39 +35,16 @@ func (l *lineWriter) flush() {
 	}
 }
 
-// platform logs one of Lambda's platform events.
-func (f *Function) platform(event string, record map[string]any) {
-	line, _ := json.Marshal(map[string]any{ // strings and numbers always marshal
+// logFailure logs how an invocation failed, in Lambda's JSON log format.
+func (f *Function) logFailure(requestID string, failed *FunctionError) {
+	status := "error"
+	if failed.Type == "Sandbox.Timedout" {
+		status = "timeout"
+	}
+	line, _ := json.Marshal(map[string]any{ // strings always marshal
 		"time":   time.Now().UTC().Format(timeFormat),
-		"type":   event,
-		"record": record,
+		"type":   "platform.report",
+		"record": map[string]any{"requestId": requestID, "status": status, "errorType": failed.Type},
 	})
 	f.log.Print(string(line))
-}
-
-func (f *Function) logInitStart() {
-	f.platform("platform.initStart", map[string]any{"functionName": f.cfg.Name, "functionVersion": "$LATEST"})
-}
-
-func (f *Function) logStart(inv *invocation) {
-	f.platform("platform.start", map[string]any{"requestId": inv.id, "version": "$LATEST"})
-}
-
-func (f *Function) logReport(inv *invocation, res *Result) {
-	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	metrics := map[string]any{
-		"durationMs":   milliseconds(res.Duration),
-		"memorySizeMB": f.cfg.MemorySize,
-	}
-	if res.ColdStart {
-		metrics["initDurationMs"] = milliseconds(res.InitDuration)
-	}
-	record := map[string]any{"requestId": inv.id, "status": "success", "metrics": metrics}
-	if err := res.FunctionError; err != nil {
-		record["status"], record["errorType"] = "error", err.Type
-		if err.Type == "Sandbox.Timedout" {
-			record["status"] = "timeout"
-		}
-	}
-	f.platform("platform.report", record)
 }

@@ -4,10 +4,9 @@ package sample
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/aws/aws-lambda-go/events"
 
 	"membercard/local/apigateway"
 	"membercard/local/stack"
@@ -134,28 +133,25 @@ func (r Request) With(parameter, value string) Request {
 	return r
 }
 
-// Event returns the request as an event of API Gateway, which decodes the path.
-func (r Request) Event(route string) []byte {
-	method, pattern, _ := strings.Cut(route, " ")
-	path, query, _ := strings.Cut(r.URI(route), "?")
-	path, _ = url.PathUnescape(path)
-	parameters, _ := apigateway.Match(pattern, path)
-	event := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: route, RawPath: path, RawQueryString: query, PathParameters: parameters, Body: r.Body}
-	event.RequestContext.HTTP.Method = method
-	payload, _ := json.Marshal(event) // strings always marshal
-	return payload
-}
+// Event returns the request as an event of API Gateway.
+func (r Request) Event(route string) []byte { return event(route, r.URI(route), nil, r.Body) }
 
 // Notification returns a freshly signed notification of the sandbox as an event of API
 // Gateway.
 func Notification(s *stack.Stack, route string) []byte {
 	header, body, _ := s.WeChatPay.Notification(s.WeChatPay.UserCards()[0].Code) // the sample card exists
+	_, path, _ := strings.Cut(route, " ")
+	return event(route, path, header, string(body))
+}
+
+func event(route, uri string, header http.Header, body string) []byte {
 	method, path, _ := strings.Cut(route, " ")
-	event := events.APIGatewayV2HTTPRequest{Version: "2.0", RouteKey: route, RawPath: path, Headers: map[string]string{}, Body: string(body)}
-	for name := range header {
-		event.Headers[strings.ToLower(name)] = header.Get(name)
+	request, err := http.NewRequest(method, uri, nil)
+	if err != nil {
+		panic(err) // the requests here are valid
 	}
-	event.RequestContext.HTTP.Method = method
-	payload, _ := json.Marshal(event) // strings always marshal
+	request.Header = header
+	parameters, _ := apigateway.Match(path, request.URL.Path)
+	payload, _ := json.Marshal(apigateway.NewEvent(request, []byte(body), route, parameters)) // strings always marshal
 	return payload
 }

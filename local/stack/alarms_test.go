@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"membercard/local/aws"
 	"membercard/local/lambda"
 	"membercard/local/stack"
 	"membercard/local/template"
@@ -486,9 +487,9 @@ func observe(t *testing.T) (e emissions) {
 	e.tokenThrottled = broken(sandbox.Status(429, `{"code":"FREQUENCY_LIMIT_EXCEED","message":"x"}`), func() []point {
 		return r.emits("FREQUENCY_LIMIT_EXCEED", request(429))
 	})
-	r.Events.FailEntries("InternalFailure")
+	r.Events.Fail(&aws.Fault{Entry: true, Code: "InternalFailure"})
 	e.eventLost = r.emits("EVENT_BUS_UNAVAILABLE", func() { r.notify() })
-	r.Events.FailEntries("")
+	r.Events.Fail(nil)
 	down := sandbox.Status(503, `{"code":"SYSTEM_ERROR","message":"x"}`)
 	e.planDown = broken(down, func() []point { return r.emits(`"message":"synced"`, invoke(function(cardSync), plan)) })
 	e.ticketFailed = broken(down, func() []point {

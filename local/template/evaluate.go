@@ -120,8 +120,6 @@ func (e *evaluator) call(name string, arg *yaml.Node) any {
 		return !e.isTrue(args[0])
 	case "And":
 		return !slices.ContainsFunc(args, func(operand *yaml.Node) bool { return !e.isTrue(operand) })
-	case "Or":
-		return slices.ContainsFunc(args, e.isTrue)
 	}
 	e.fail(arg, "function %s is not supported", name)
 	return nil

@@ -25,16 +25,17 @@ const openTimeout = time.Minute
 
 // Handle adds the paths to those of s. The caller closes what it returns.
 func Handle(s *stack.Stack) (io.Closer, error) {
-	s.Mux.Handle("POST "+discovery.SyncPath, discovery.WithoutPages(func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) }))
-	s.Mux.Handle("POST "+discovery.OpenPath, discovery.WithoutPages(func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) }))
+	post := func(path string, serve http.HandlerFunc) { s.Mux.Handle("POST "+path, discovery.WithoutPages(serve)) }
+	post(discovery.SyncPath, func(w http.ResponseWriter, r *http.Request) { serveSync(w, r, s) })
+	post(discovery.OpenPath, func(w http.ResponseWriter, r *http.Request) { serveOpen(w, r, s) })
 	if s.WeChatPay == nil || s.OfficialAccount == nil {
 		return io.NopCloser(nil), nil
 	}
-	s.Mux.Handle("GET "+discovery.EventsPath, Events(s))
-	s.Mux.Handle("POST "+discovery.EnrolPath, Enrol(s.WeChatPay))
-	s.Mux.Handle("POST "+discovery.LoginPath, discovery.WithoutPages(func(w http.ResponseWriter, r *http.Request) {
+	post(discovery.LoginPath, func(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, map[string]string{"code": s.OfficialAccount.OAuthCode(r.PostFormValue("openid"))})
-	}))
+	})
+	s.Mux.Handle("POST "+discovery.EnrolPath, Enrol(s.WeChatPay))
+	s.Mux.Handle("GET "+discovery.EventsPath, Events(s))
 	published, err := discovery.Publish(s.URL, func() discovery.Stack { return Describe(s) })
 	if err == nil {
 		s.Mux.Handle("GET "+discovery.Path, published)
