@@ -23,6 +23,7 @@ import (
 func Load() aws.Config {
 	return aws.Config{
 		Region:        os.Getenv("AWS_REGION"),
+		BaseEndpoint:  baseEndpoint(),
 		Credentials:   aws.CredentialsProviderFunc(credentials),
 		ConfigSources: []any{endpoints{}},
 		HTTPClient: &http.Client{Transport: &http.Transport{
@@ -57,23 +58,29 @@ func http1() *http.Protocols {
 	return &p
 }
 
-// endpoints is a source of the SDK's configuration that has the endpoints in the
-// environment.
+// baseEndpoint returns the configured base URL of every service that has none of its own.
+func baseEndpoint() *string {
+	if value := os.Getenv("AWS_ENDPOINT_URL"); value != "" && !ignoresEndpoints() {
+		return &value
+	}
+	return nil
+}
+
+func ignoresEndpoints() bool {
+	ignore, _ := strconv.ParseBool(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
+	return ignore
+}
+
+// endpoints is a source of the SDK's configuration that has the services' own endpoints.
 type endpoints struct{}
 
 // GetServiceBaseEndpoint returns the configured base URL of a service.
 func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
-	name := "AWS_ENDPOINT_URL_" + strings.ToUpper(strings.ReplaceAll(service, " ", "_"))
-	for _, variable := range []string{name, "AWS_ENDPOINT_URL"} {
-		if value := os.Getenv(variable); value != "" {
-			return value, true, nil
-		}
-	}
-	return "", false, nil
+	value := os.Getenv("AWS_ENDPOINT_URL_" + strings.ToUpper(strings.ReplaceAll(service, " ", "_")))
+	return value, value != "", nil
 }
 
 // GetIgnoreConfiguredEndpoints reports whether the SDK ignores these variables.
-func (endpoints) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
-	ignore, err := strconv.ParseBool(os.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"))
-	return ignore, err == nil, nil
+func (endpoints) GetIgnoreConfiguredEndpoints(context.Context) (ignore, found bool, err error) {
+	return ignoresEndpoints(), true, nil
 }

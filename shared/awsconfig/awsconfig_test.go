@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,13 +12,17 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// environment sets variables, and clears the others that are read.
+// environment sets variables, and unsets the others that are read: to the SDK an empty
+// variable is not the same as none.
 func environment(t *testing.T, variables map[string]string) {
 	for _, name := range []string{
 		"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 		"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_S3", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 	} {
-		t.Setenv(name, variables[name])
+		t.Setenv(name, variables[name]) // restores it at the end
+		if variables[name] == "" {
+			os.Unsetenv(name)
+		}
 	}
 }
 
@@ -106,17 +111,18 @@ func (r *roundTripper) Do(request *http.Request) (*http.Response, error) {
 
 func TestTheDefaultEndpointIsAWS(t *testing.T) {
 	for _, row := range []struct {
-		what, region, own, ignore string
-		want                      string
+		what, region, own, general, ignore string
+		want                               string
 	}{
-		{"the commercial partition", "eu-central-1", "", "", "secretsmanager.eu-central-1.amazonaws.com"},
-		{"the China partition", "cn-north-1", "", "", "secretsmanager.cn-north-1.amazonaws.com.cn"},
-		{"variables that are to be ignored", "eu-central-1", "http://127.0.0.1:1", "true", "secretsmanager.eu-central-1.amazonaws.com"},
+		{"the commercial partition", "eu-central-1", "", "", "", "secretsmanager.eu-central-1.amazonaws.com"},
+		{"the China partition", "cn-north-1", "", "", "", "secretsmanager.cn-north-1.amazonaws.com.cn"},
+		{"variables that are to be ignored", "eu-central-1", "http://127.0.0.1:1", "http://127.0.0.1:1", "true", "secretsmanager.eu-central-1.amazonaws.com"},
+		{"the one for all services is to be ignored", "eu-central-1", "", "http://127.0.0.1:1", "true", "secretsmanager.eu-central-1.amazonaws.com"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			environment(t, map[string]string{
 				"AWS_REGION": row.region, "AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "SECRET",
-				"AWS_ENDPOINT_URL_SECRETS_MANAGER": row.own, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": row.ignore,
+				"AWS_ENDPOINT_URL_SECRETS_MANAGER": row.own, "AWS_ENDPOINT_URL": row.general, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": row.ignore,
 			})
 			config := Load()
 			way := &roundTripper{}
