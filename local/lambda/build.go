@@ -25,7 +25,8 @@ func BuildFlags() []string {
 // Build compiles the main packages in folders into outDir, and returns the paths of the
 // binaries by folder. Folders are slash-separated and relative to root. A binary has the
 // base name of its folder, which must be unique. flags are additional build flags, such as
-// -race. If compilation fails, the error is the compiler's output.
+// -race. A binary that is there is linked again only if it is out of date, and others may
+// use it meanwhile. If compilation fails, the error is the compiler's output.
 func Build(ctx context.Context, root, outDir string, folders []string, flags ...string) (map[string]string, error) {
 	outDir, err := filepath.Abs(outDir)
 	if err != nil {
@@ -49,7 +50,9 @@ func Build(ctx context.Context, root, outDir string, folders []string, flags ...
 	if slices.Contains(flags, "-race") {
 		cgo = "CGO_ENABLED=1" // the race detector needs it
 	}
-	cmd.Env = append(os.Environ(), cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	// The linker's output is on the file system of outDir, so that go build renames it instead
+	// of writing a copy, which others would see unfinished.
+	cmd.Env = append(os.Environ(), cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOTMPDIR="+outDir)
 	output, err := cmd.CombinedOutput()
 	if output = bytes.TrimSpace(output); err != nil && len(output) > 0 && ctx.Err() == nil {
 		return nil, errors.New(string(output))

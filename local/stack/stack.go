@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -68,16 +71,13 @@ const (
 type Project struct {
 	root     string
 	dir      string            // of temporary files
-	out      string            // of the binaries; usually dir
+	cache    string            // of built binaries; empty if there is none
 	Binaries map[string]string // by folder: functions/merchant-token
 }
 
 // Build builds the functions of the template in root, with additional build flags if
-// any are given.
-//
-// Without additional flags, the environment variable MEMBERCARD_BINARIES may name a
-// folder in which the binaries are kept and reused while they are up to date. .ci/run
-// sets it so that the tests of several packages share the binaries.
+// any are given. The user's cache folder keeps the binaries, so that the next Build in the
+// same folder, of any process, links only what has changed.
 func Build(ctx context.Context, root string, flags ...string) (*Project, error) {
 	functions, err := template.Read(filepath.Join(root, "template.yaml"), map[string]string{
 		"MerchantSecretArn": "any", "OfficialAccountSecretArn": "any",
@@ -93,27 +93,72 @@ func Build(ctx context.Context, root string, flags ...string) (*Project, error) 
 	if p.dir, err = os.MkdirTemp("", "membercard-"); err != nil {
 		return nil, err
 	}
-	p.out = p.dir
-	if shared := os.Getenv("MEMBERCARD_BINARIES"); shared != "" && len(flags) == 0 {
-		p.out = shared
+	if p.cache, err = cacheDir(root, flags); err != nil {
+		p.cache = "" // such as without a home
 	}
 	var folders []string
 	for _, f := range functions.Functions {
 		folders = append(folders, f.Folder)
 	}
-	if p.Binaries, err = lambda.Build(ctx, root, p.out, folders, flags...); err != nil {
+	if p.Binaries, err = p.build(ctx, folders, flags...); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
+// cacheDir returns the folder for the binaries of root with flags. It removes those that
+// were not used for a month.
+func cacheDir(root string, flags []string) (string, error) {
+	if runtime.GOOS == "windows" {
+		return "", errors.ErrUnsupported // a binary that runs can't be replaced
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return "", err
+	}
+	const prefix = "functions-"
+	cache = filepath.Join(cache, "membercard")
+	entries, _ := os.ReadDir(cache)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), prefix) && time.Since(info.ModTime()) > 30*24*time.Hour {
+			_ = os.RemoveAll(filepath.Join(cache, e.Name()))
+		}
+	}
+	key := sha256.Sum256(fmt.Appendf(nil, "%q %q", root, flags))
+	dir := filepath.Join(cache, prefix+hex.EncodeToString(key[:8]))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	used, err := os.MkdirTemp(dir, "used-") // fails if the folder is read-only
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Remove(used)
+}
+
+// build builds main packages. Each binary gets a hard link in the project's own folder,
+// which stays as it is when another process builds a changed one.
+func (p *Project) build(ctx context.Context, folders []string, flags ...string) (map[string]string, error) {
+	binaries, err := lambda.Build(ctx, p.root, cmp.Or(p.cache, p.dir), folders, flags...)
+	for folder, binary := range binaries {
+		own := filepath.Join(p.dir, filepath.Base(binary))
+		if err := os.Link(binary, own); err == nil || errors.Is(err, fs.ErrExist) {
+			binaries[folder] = own
+		} // else it is on another file system
+	}
+	return binaries, err
+}
+
 // Build builds another main package.
 func (p *Project) Build(ctx context.Context, folder string) (binary string, err error) {
-	built, err := lambda.Build(ctx, p.root, p.out, []string{folder})
+	built, err := p.build(ctx, []string{folder})
 	return built[folder], err
 }
 
-// Close removes the temporary files. Binaries in MEMBERCARD_BINARIES are kept.
+// Close removes the temporary files.
 func (p *Project) Close() error { return os.RemoveAll(p.dir) }
 
 // Config configures a stack.
