@@ -969,6 +969,7 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"%s of %s failed":                                            "%[2]s 项中有 %[1]s 项未通过",
 	"%s; give the sandbox's public key and its ID as wechatpay_public_key and wechatpay_public_key_id, for it can sign with no other: %s": "%s；把沙箱的公钥及其 ID 填为 wechatpay_public_key 和 wechatpay_public_key_id，沙箱只能用自己的私钥签名：%s",
 	"it begins with a byte-order mark (BOM); save it as UTF-8 without one":                                                                "开头有字节顺序标记（BOM）；保存为不带 BOM 的 UTF-8",
+	"%s must be UTF-8 without a byte-order mark (BOM)":                                                                                    "%s 应为不带字节顺序标记（BOM）的 UTF-8",
 	"it is not one JSON object":                    "不是一个 JSON 对象",
 	"%s is cut short":                              "%s 内容不完整",
 	"%s must not be null":                          "%s 不能为 null",

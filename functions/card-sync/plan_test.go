@@ -199,6 +199,7 @@ func TestInvalidPlans(t *testing.T) {
 		{"no JSON", `cards: []`, []string{" one JSON object"}},
 		{"cut off", examplePlan[:len(examplePlan)-1], []string{" one JSON object"}},
 		{"trailing data", examplePlan + `{}`, []string{" one JSON object"}},
+		{"a byte-order mark", "\ufeff" + examplePlan, []string{" byte-order mark"}},
 		{"no UTF-8", "{\"cards\":\xff}", []string{" UTF-8"}},
 		{"a broken byte in a text", planOf(",\"fields\":{\"center_title\":\"a\xff\"}"), []string{" UTF-8"}},
 		{"a raw control character in a text", planOf(",\"fields\":{\"center_title\":\"a\x14\"}"), []string{" one JSON object"}},

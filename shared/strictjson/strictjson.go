@@ -54,6 +54,9 @@ func Decode(data []byte, into any) error { return decode(data, into, 1) }
 func DecodeAll(data []byte, into any) error { return decode(data, into, MaxFaults) }
 
 func decode(data []byte, into any, maxFaults int) error {
+	if hasMark(data) {
+		return Faults{{Issue: "must be UTF-8 without a byte-order mark (BOM)"}}
+	}
 	if !utf8.Valid(data) {
 		return Faults{{Issue: "must be UTF-8"}}
 	}
@@ -87,13 +90,22 @@ func decodeValue(value json.RawMessage, path string, into any, maxFaults int) Fa
 	return w.faults
 }
 
-// DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
-// no values. A byte-order mark, which editors write and the AWS CLI keeps, is named.
-func DecodeSecret(data []byte, into any) error {
+// hasMark reports whether a document begins with a byte-order mark, which editors write and
+// the AWS CLI keeps.
+func hasMark(data []byte) bool {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, UTF-16
 		if bytes.HasPrefix(data, []byte(mark)) {
-			return errors.New("it begins with a byte-order mark (BOM); save it as UTF-8 without one")
+			return true
 		}
+	}
+	return false
+}
+
+// DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
+// no values.
+func DecodeSecret(data []byte, into any) error {
+	if hasMark(data) {
+		return errors.New("it begins with a byte-order mark (BOM); save it as UTF-8 without one")
 	}
 	err := DecodeAll(data, into)
 	faults, ok := errors.AsType[Faults](err)
