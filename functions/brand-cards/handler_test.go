@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = list
+var operation = signingtest.Of(list)
 
 const (
 	path   = "/v3/brand/partner/card-member/user-cards"

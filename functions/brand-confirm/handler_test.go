@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = confirmRequest
+var operation = signingtest.Of(confirmRequest)
 
 const (
 	path         = "/v3/brand/partner/card-member/user-cards/"

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = mint
+var operation = signingtest.Of(mint)
 
 func post(body string) gatewaytest.Event {
 	return gatewaytest.Request("POST "+openUserCardTokens, body)

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation officialaccounttest.Operation = decrypt
+var operation = officialaccounttest.Of(decrypt)
 
 func post(body string) gatewaytest.Event {
 	return gatewaytest.Request("POST /card/code/decrypt", body)
@@ -113,7 +113,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(`{"encrypt_code":"a","encrypt_code":"b"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		gatewaytest.SkipUnlessUTF8(t, body)
-		if _, passed := operation.Validate(t, post(body)); !passed {
+		if _, passed := operation.Validate(t, post(body), "/body"); !passed {
 			return
 		}
 		var sent map[string]string

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation officialaccounttest.Operation = create
+var operation = officialaccounttest.Of(create)
 
 func post(body string) gatewaytest.Event { return gatewaytest.Request("POST /card/create", body) }
 
@@ -251,7 +251,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(inBaseInfo(`"custom_url":null`))
 	f.Fuzz(func(t *testing.T, body string) {
 		gatewaytest.SkipUnlessUTF8(t, body)
-		if _, passed := operation.Validate(t, post(body)); !passed {
+		if _, passed := operation.Validate(t, post(body), "/body"); !passed {
 			return
 		}
 		var sent struct {

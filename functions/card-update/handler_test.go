@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation officialaccounttest.Operation = update
+var operation = officialaccounttest.Of(update)
 
 func post(body string) gatewaytest.Event { return gatewaytest.Request("POST /card/update", body) }
 
@@ -263,7 +263,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add(`{"card_id":"x",` + example[1:])
 	f.Fuzz(func(t *testing.T, body string) {
 		gatewaytest.SkipUnlessUTF8(t, body)
-		if _, passed := operation.Validate(t, post(body)); !passed {
+		if _, passed := operation.Validate(t, post(body), "/body"); !passed {
 			return
 		}
 		if len(body) > 16<<10 {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = information
+var operation = signingtest.Of(information)
 
 // get is a request with a ticket, which API Gateway has decoded.
 func get(ticket string) gatewaytest.Event {

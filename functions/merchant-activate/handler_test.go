@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = activate
+var operation = signingtest.Of(activate)
 
 // post is a request for a user's card.
 func post(card, code, body string) gatewaytest.Event {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = query
+var operation = signingtest.Of(query)
 
 const (
 	cardID = "pbLatjvWOibDc5-TBnbUk1pD12o0"

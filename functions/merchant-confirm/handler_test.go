@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = confirm
+var operation = signingtest.Of(confirm)
 
 // post is a request for a user's card.
 func post(card, code, body string) gatewaytest.Event {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = decrypt
+var operation = signingtest.Of(decrypt)
 
 // get is a request for a card with a query.
 func get(card, query string) gatewaytest.Event {

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 
-var operation signingtest.Operation = jump{}.mint
+var operation = signingtest.Of(jump{}.mint)
 
 // post returns a request for a card's token.
 func post(card, body string) gatewaytest.Event {

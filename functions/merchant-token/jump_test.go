@@ -14,8 +14,8 @@ import (
 // TestWhatAPageMayChoose: a page may send its customers to the listed origins and mini
 // programs only. The merchant's own system may send them anywhere.
 func TestWhatAPageMayChoose(t *testing.T) {
-	allowed := signingtest.Operation(jump{origins: []string{"https://shop.example.com:443", "http://localhost:5173"}, appids: []string{"wxea9c30a90fs8d3fe"}}.mint)
-	nowhere := signingtest.Operation(jump{}.mint)
+	allowed := signingtest.Of(jump{origins: []string{"https://shop.example.com:443", "http://localhost:5173"}, appids: []string{"wxea9c30a90fs8d3fe"}}.mint)
+	nowhere := signingtest.Of(jump{}.mint)
 	at := func(activateURL string) string {
 		text, _ := json.Marshal(activateURL)
 		return auto(`"activate_url":` + string(text))

@@ -152,16 +152,63 @@ func Call[Client any](t testing.TB, client Client, operation func(context.Contex
 	return Invoke(t, gateway.NewHandler(log, client, operation), records, event)
 }
 
-// RequireValidation is for a request to a function whose secret can't be read. If the
-// request passed validation, the outcome must be the error for the secret. Otherwise it
-// must be a PARAM_ERROR at, or inside, one of the fields, JSON pointers such as /body.
-func (o Outcome) RequireValidation(t testing.TB, passed bool, fields ...string) {
+// Operation sends a request to an operation under test, which calls WeChat at endpoint. If
+// endpoint is "", the operation's secret can't be read.
+type Operation func(t testing.TB, event Event, endpoint string) Outcome
+
+// Invoke sends a request to the operation.
+func (f Operation) Invoke(t testing.TB, event Event, endpoint string) Outcome {
 	t.Helper()
+	return f(t, event, endpoint)
+}
+
+// Validate sends a request, good or bad, and reports whether it passed validation. A refusal
+// must be a PARAM_ERROR at, or inside, one of the fields, JSON pointers such as /body.
+func (f Operation) Validate(t testing.TB, event Event, fields ...string) (o Outcome, passed bool) {
+	t.Helper()
+	o = f(t, event, "")
+	return o, o.PassedValidation(t, fields...)
+}
+
+// Accepts checks that a request passes validation.
+func (f Operation) Accepts(t testing.TB, event Event) {
+	t.Helper()
+	if o, passed := f.Validate(t, event, ""); !passed {
+		t.Errorf("refused: %s", o.Body)
+	}
+}
+
+// Refuses checks that a request is refused at a field, for an issue that contains a text,
+// before the secret is read and before any call.
+func (f Operation) Refuses(t testing.TB, event Event, field, issue string) Outcome {
+	t.Helper()
+	o, passed := f.Validate(t, event, field)
 	if passed {
-		if o.Error.Code != "CONFIG_ERROR" {
-			t.Fatalf("%d %s, want a CONFIG_ERROR", o.Status, o.Body)
+		t.Fatal("bad input passed validation")
+	}
+	o.RequireParamError(t, field, issue)
+	return o
+}
+
+// RefusesAlike checks that a request gets the same refusal each of n times. It would not if
+// the order of the faults depended on the order of a map.
+func (f Operation) RefusesAlike(t testing.TB, n int, event Event, field, issue string) {
+	t.Helper()
+	first := f.Refuses(t, event, field, issue).Body
+	for range n - 1 {
+		if o := f.Refuses(t, event, field, issue); o.Body != first {
+			t.Fatalf("refused now with %s, now with %s", first, o.Body)
 		}
-		return
+	}
+}
+
+// PassedValidation reports whether a request passed the validation of a function whose
+// secret can't be read: the outcome is the error for the secret. Otherwise it must be a
+// PARAM_ERROR at, or inside, one of the fields, JSON pointers such as /body.
+func (o Outcome) PassedValidation(t testing.TB, fields ...string) bool {
+	t.Helper()
+	if o.Error.Code == "CONFIG_ERROR" {
+		return true
 	}
 	if o.Error.Detail == nil || o.Error.Detail.Issue == "" || !slices.ContainsFunc(fields, func(field string) bool {
 		return strings.HasPrefix(o.Error.Detail.Field+"/", field+"/")
@@ -169,6 +216,7 @@ func (o Outcome) RequireValidation(t testing.TB, passed bool, fields ...string) 
 		t.Fatalf("%d %s, want a detail of one of %q", o.Status, o.Body, fields)
 	}
 	o.RequireParamError(t, o.Error.Detail.Field, "")
+	return false
 }
 
 // Quotes returns the ways in which WeChat's messages quote a value of a request.

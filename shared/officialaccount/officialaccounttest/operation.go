@@ -24,57 +24,19 @@ const BaseInfo = `
             "promotion_app_brand_user_name": "gh_86a091e50ad4@app",
             "promotion_app_brand_pass":"API/cardPage"        `
 
-// Operation is an operation of the official-account API under test, as [gateway.Start]
-// takes it. Its methods check the rules of all such operations.
-type Operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)
+// Operation is an operation of the official-account API under test. Its methods check the
+// rules of all such operations.
+type Operation struct{ gatewaytest.Operation }
 
-// Invoke sends a request to the operation, which calls WeChat at endpoint. It fails the
-// test if the answer or the log contains the account's secret or the access token.
-func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
-	t.Helper()
-	return f.invoke(t, event, &Source{}, endpoint)
-}
-
-func (f Operation) invoke(t testing.TB, event gatewaytest.Event, from *Source, endpoint string) gatewaytest.Outcome {
-	t.Helper()
-	o := gatewaytest.Call(t, Client(from, endpoint), f, event)
-	o.RequireNotRepeated(t, AppSecret, AccessToken)
-	return o
-}
-
-// Validate sends a request, good or bad, and reports whether it passed validation.
-// A refusal must be a PARAM_ERROR at /body or inside it.
-func (f Operation) Validate(t testing.TB, event gatewaytest.Event) (o gatewaytest.Outcome, passed bool) {
-	t.Helper()
-	from := &Source{Missing: true}
-	o = f.invoke(t, event, from, gatewaytest.Nowhere)
-	passed = from.Asked() > 0
-	o.RequireValidation(t, passed, "/body")
-	return o, passed
-}
-
-// Refuses checks that a request is refused at a field, for an issue that contains a
-// text, before the account's secret is read and before any call.
-func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue string) gatewaytest.Outcome {
-	t.Helper()
-	o, passed := f.Validate(t, event)
-	if passed {
-		t.Fatal("bad input passed validation")
-	}
-	o.RequireParamError(t, field, issue)
-	return o
-}
-
-// RefusesAlike checks that a request gets the same refusal each of n times. It would not if
-// the order of the faults depended on the order of a map.
-func (f Operation) RefusesAlike(t testing.TB, n int, event gatewaytest.Event, field, issue string) {
-	t.Helper()
-	first := f.Refuses(t, event, field, issue).Body
-	for range n - 1 {
-		if o := f.Refuses(t, event, field, issue); o.Body != first {
-			t.Fatalf("refused now with %s, now with %s", first, o.Body)
-		}
-	}
+// Of returns an operation that [gateway.Start] takes. It fails a test if an answer or the
+// log contains the account's secret or the access token.
+func Of(operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)) Operation {
+	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
+		t.Helper()
+		o := gatewaytest.Call(t, Client(&Source{Missing: endpoint == ""}, endpoint), operation, event)
+		o.RequireNotRepeated(t, AppSecret, AccessToken)
+		return o
+	}}
 }
 
 // Sends checks that a request leads to one call of WeChat, at path, and that the caller

@@ -15,51 +15,20 @@ import (
 	"membercard/shared/upstream"
 )
 
-// Operation is a signed operation under test, as [gateway.Start] takes it. Its methods
-// check the rules of all signed operations, so that a function's test needs to have only
-// its own.
-type Operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)
+// Operation is a signed operation under test. Its methods check the rules of all signed
+// operations, so that a function's test needs to have only its own.
+type Operation struct{ gatewaytest.Operation }
 
-// Invoke sends a request to the operation, which calls WeChat Pay at endpoint.
-func (f Operation) Invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
-	t.Helper()
-	return f.invoke(t, event, &Source{Merchant: Merchant(t)}, endpoint)
-}
-
-func (f Operation) invoke(t testing.TB, event gatewaytest.Event, from *Source, endpoint string) gatewaytest.Outcome {
-	t.Helper()
-	return gatewaytest.Call(t, signing.NewClient(from, upstream.New([]string{endpoint})), f, event)
-}
-
-// Validate sends a request, good or bad, and reports whether it passed validation.
-// A refusal must be a PARAM_ERROR at one of the fields, JSON pointers such as /body,
-// or inside it.
-func (f Operation) Validate(t testing.TB, event gatewaytest.Event, fields ...string) (o gatewaytest.Outcome, passed bool) {
-	t.Helper()
-	var from Source
-	o = f.invoke(t, event, &from, gatewaytest.Nowhere)
-	o.RequireValidation(t, from.Asked, fields...)
-	return o, from.Asked
-}
-
-// Accepts checks that a request passes validation.
-func (f Operation) Accepts(t testing.TB, event gatewaytest.Event) {
-	t.Helper()
-	if o, passed := f.Validate(t, event, ""); !passed {
-		t.Errorf("refused: %s", o.Body)
-	}
-}
-
-// Refuses checks that a request is refused at a field, for an issue that contains a
-// text, before the merchant's secret is read and before any call.
-func (f Operation) Refuses(t testing.TB, event gatewaytest.Event, field, issue string) gatewaytest.Outcome {
-	t.Helper()
-	o, passed := f.Validate(t, event, field)
-	if passed {
-		t.Fatal("bad input passed validation")
-	}
-	o.RequireParamError(t, field, issue)
-	return o
+// Of returns an operation that [gateway.Start] takes.
+func Of(operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)) Operation {
+	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
+		t.Helper()
+		var from Source
+		if endpoint != "" {
+			from.Merchant = Merchant(t)
+		}
+		return gatewaytest.Call(t, signing.NewClient(from, upstream.New([]string{endpoint})), operation, event)
+	}}
 }
 
 // Sends checks that a request leads to one call of WeChat Pay, such as "POST /path body"

@@ -6,7 +6,7 @@
 //
 //	func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 //
-//	var operation signingtest.Operation = mint
+//	var operation = signingtest.Of(mint)
 //
 //	func post(card, body string) gatewaytest.Event {
 //		return gatewaytest.Request("POST /cards/{card_id}/permission-tokens", body, card)
@@ -30,23 +30,19 @@ import (
 	"membercard/shared/tlsdial/tlsdialtest"
 )
 
-// Source returns the merchant, and records that it was asked for it. Functions ask after
-// validation.
-type Source struct {
-	Asked    bool
-	Merchant *signing.Merchant
-}
+// Source returns the merchant.
+type Source struct{ Merchant *signing.Merchant }
 
 // Get implements [signing.Source].
-func (s *Source) Get(context.Context) (*signing.Merchant, error) {
-	if s.Asked = true; s.Merchant == nil {
+func (s Source) Get(context.Context) (*signing.Merchant, error) {
+	if s.Merchant == nil {
 		return nil, errors.New("this source has no merchant")
 	}
 	return s.Merchant, nil
 }
 
 // Refresh implements [signing.Source].
-func (s *Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
+func (s Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
 	return s.Merchant, nil
 }
 
