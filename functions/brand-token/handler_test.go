@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -35,7 +38,20 @@ const (
 )
 
 // body returns the example with one field's JSON replaced, or without the field.
-func body(field, value string) string { return gatewaytest.With(example, field, value) }
+func body(field, value string) string {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(example), &members); err != nil {
+		panic(err)
+	}
+	if members[field] = json.RawMessage(value); value == "" {
+		delete(members, field)
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		list = append(list, strconv.Quote(name)+":"+string(members[name]))
+	}
+	return "{" + strings.Join(list, ",") + "}"
+}
 
 // text returns a JSON string that repeats s n times.
 func text(s string, n int) string { return `"` + strings.Repeat(s, n) + `"` }

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wechatpay-apiv3/wechatpay-go/utils"
 
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
+	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/telemetry"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
@@ -39,6 +43,33 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 	return string(raw), written.String(), err
 }
 
+// startWeChatPay starts a WeChat Pay for POST /v3/security/echo. It answers with the message that was
+// sent, in the clear and encrypted for the merchant, after it has answered limited calls with
+// 429.
+func startWeChatPay(t testing.TB, limited int) (endpoint string, received func() string) {
+	merchant, wechatpay := wechatpaytest.Keys()
+	return signingtest.Serve(t, func(body []byte) (int, string, string) {
+		if limited > 0 {
+			limited--
+			return http.StatusTooManyRequests, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`, ""
+		}
+		var sent map[string]string
+		if err := json.Unmarshal(body, &sent); err != nil {
+			t.Error(err)
+		}
+		message, err := utils.DecryptOAEP(sent["encrypted_echo_message"], wechatpay)
+		if err != nil || message != sent["echo_message"] {
+			t.Errorf("%q was encrypted, %q sent: %v", message, sent["echo_message"], err)
+		}
+		encrypted, err := utils.EncryptOAEPWithPublicKey(message, &merchant.PublicKey)
+		if err != nil {
+			t.Error(err)
+		}
+		answer := `{"echo_message":"` + message + `","encrypted_echo_message":"` + encrypted + `"}`
+		return http.StatusOK, answer, answer
+	})
+}
+
 const passed = `{"name":"secret read","ok":true},{"name":"WeChat Pay answered","ok":true},{"name":"signature accepted","ok":true},` +
 	`{"name":"answer verified","ok":true},{"name":"message echoed","ok":true},{"name":"encrypted for WeChat Pay","ok":true},{"name":"decrypted from WeChat Pay","ok":true}`
 
@@ -51,7 +82,7 @@ func TestCheckReturnsTheSteps(t *testing.T) {
 		{"a notification to nowhere", `{"action":"check","notify":true}`, "", passed + `,{"name":"notification requested","ok":true,"skipped":"NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			endpoint, received := signingtest.Echo(t, 0)
+			endpoint, received := startWeChatPay(t, 0)
 			answer, log, err := invoke(t, endpoint, row.notifyURL, row.event)
 			if want := `{"ok":true,"steps":[` + row.steps + `]}`; err != nil || answer != want {
 				t.Errorf("%s, %v, want %s", answer, err, want)
@@ -82,7 +113,7 @@ func TestA429IsWaitedOut(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
-			endpoint, received := signingtest.Echo(t, row.limited)
+			endpoint, received := startWeChatPay(t, row.limited)
 			answer, log, err := invokeWithin(t, row.left, endpoint, "", `{"action":"check"}`)
 			if row.err == "" && (err != nil || answer != `{"ok":true,"steps":[`+passed+`]}`) || row.err != "" && (err == nil || !strings.Contains(log, row.err)) {
 				t.Errorf("%s, %v, logged %s", answer, err, log)

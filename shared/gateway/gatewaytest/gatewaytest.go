@@ -7,11 +7,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -44,23 +42,6 @@ func Request(route, body string, values ...string) Event {
 	}
 	event.RawPath = path
 	return event
-}
-
-// With returns a JSON object with the value of one member replaced by a JSON text,
-// or without the member if value is "".
-func With(object, name, value string) string {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(object), &members); err != nil {
-		panic(err)
-	}
-	if members[name] = json.RawMessage(value); value == "" {
-		delete(members, name)
-	}
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		list = append(list, strconv.Quote(name)+":"+string(members[name]))
-	}
-	return "{" + strings.Join(list, ",") + "}"
 }
 
 // SkipUnlessUTF8 skips an input of a fuzz test that can't be part of an event, because

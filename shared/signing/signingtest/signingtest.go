@@ -23,8 +23,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wechatpay-apiv3/wechatpay-go/utils"
-
 	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/tlsdial/tlsdialtest"
@@ -75,14 +73,14 @@ const RequestID = "08F78BB5AF0610D302"
 // returns the calls one by one, such as "POST /path body" or "GET /path?query", and
 // then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
-	return serve(t, func([]byte) (int, string, string) { return status, answer, answer })
+	return Serve(t, func([]byte) (int, string, string) { return status, answer, answer })
 }
 
 // ForgedFirst is [WeChatPay], but the first answer is a success with the signature of
 // another text.
 func ForgedFirst(t testing.TB, status int, answer string) (endpoint string, received func() string) {
 	calls := 0
-	return serve(t, func([]byte) (int, string, string) {
+	return Serve(t, func([]byte) (int, string, string) {
 		if calls++; calls == 1 {
 			return http.StatusOK, "{}", answer
 		}
@@ -90,34 +88,8 @@ func ForgedFirst(t testing.TB, status int, answer string) (endpoint string, rece
 	})
 }
 
-// Echo is [WeChatPay] for POST /v3/security/echo. It answers with the message that was
-// sent, in the clear and encrypted for [Merchant], after it has answered limited calls with
-// 429.
-func Echo(t testing.TB, limited int) (endpoint string, received func() string) {
-	merchant, wechatpay := wechatpaytest.Keys()
-	return serve(t, func(body []byte) (int, string, string) {
-		if limited > 0 {
-			limited--
-			return http.StatusTooManyRequests, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`, ""
-		}
-		var sent map[string]string
-		if err := json.Unmarshal(body, &sent); err != nil {
-			t.Error(err)
-		}
-		message, err := utils.DecryptOAEP(sent["encrypted_echo_message"], wechatpay)
-		if err != nil || message != sent["echo_message"] {
-			t.Errorf("%q was encrypted, %q sent: %v", message, sent["echo_message"], err)
-		}
-		encrypted, err := utils.EncryptOAEPWithPublicKey(message, &merchant.PublicKey)
-		if err != nil {
-			t.Error(err)
-		}
-		answer := `{"echo_message":"` + message + `","encrypted_echo_message":"` + encrypted + `"}`
-		return http.StatusOK, answer, answer
-	})
-}
-
-func serve(t testing.TB, answers func(body []byte) (status int, answer, signed string)) (endpoint string, received func() string) {
+// Serve is [WeChatPay] with an answer to each body, signed as the answer signed.
+func Serve(t testing.TB, answers func(body []byte) (status int, answer, signed string)) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
