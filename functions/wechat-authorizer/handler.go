@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -21,12 +23,9 @@ import (
 // the instance is new. Init waits at most 3 s, so a decision takes at most 9 s.
 const timeout = 5500 * time.Millisecond
 
-// source provides the apps that users log in to. A cached secret implements it.
-type source = cached.Source[*officialaccount.Login]
-
 // authorizer identifies a user of WeChat by a login code.
 type authorizer struct {
-	apps   source
+	apps   cached.Source[*officialaccount.Login] // that users log in to; a cached secret
 	wechat *upstream.Client
 	log    *telemetry.Log
 }
@@ -39,7 +38,6 @@ type request struct {
 	RouteKey       string            `json:"routeKey"`
 }
 
-// response is the simple response of an authorizer.
 type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 
 // authorize handles an event. The result is one of
@@ -79,7 +77,6 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	return response{}, nil
 }
 
-// user is a user of an app who is logged in.
 type user struct{ openid, appid string }
 
 // prove returns the user who sent a request. The error is an [apierror.Error] unless the
@@ -91,8 +88,7 @@ func (a *authorizer) prove(ctx context.Context, r request) (u user, err error) {
 	if len(r.IdentitySource) > 0 {
 		header = r.IdentitySource[0]
 	}
-	refused := func(err error) bool { return officialaccount.IsErrcode(err, apierror.AccountRefused...) }
-	return cached.Use(ctx, a.apps, refused, func(apps *officialaccount.Login) (user, error) { return a.exchange(ctx, apps, header) })
+	return cached.Use(ctx, a.apps, officialaccount.IsAccountRefused, func(apps *officialaccount.Login) (user, error) { return a.exchange(ctx, apps, header) })
 }
 
 // exchange exchanges the login code in the header Authorization for the user.
@@ -101,6 +97,15 @@ func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, 
 	if err != nil {
 		return user{}, err
 	}
-	openid, err := l.openid(ctx, a.wechat)
+	answer, err := officialaccount.Call(ctx, a.wechat, http.MethodGet, l.path, url.Values{
+		"appid":      {l.app.AppID},
+		"secret":     {l.app.Secret},
+		l.param:      {l.code},
+		"grant_type": {"authorization_code"},
+	}, nil)
+	if err != nil {
+		return user{}, err
+	}
+	openid, err := officialaccount.Generated(answer, "openid")
 	return user{openid, l.app.AppID}, err
 }

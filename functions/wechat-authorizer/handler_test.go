@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"membercard/shared/cached"
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry/telemetrytest"
@@ -170,7 +171,7 @@ func event(header string) events.APIGatewayV2CustomAuthorizerV2Request {
 }
 
 // invoke calls the function as Lambda does.
-func invoke(t testing.TB, ctx context.Context, from source, endpoint string, asked any) outcome {
+func invoke(t testing.TB, ctx context.Context, from cached.Source[*officialaccount.Login], endpoint string, asked any) outcome {
 	t.Helper()
 	payload, err := json.Marshal(asked)
 	if err != nil {

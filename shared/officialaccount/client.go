@@ -230,6 +230,9 @@ func Generated(answer *upstream.Answer, name string) (string, error) {
 	return value, err
 }
 
+// IsAccountRefused reports whether an error is WeChat's refusal of the AppID or AppSecret.
+func IsAccountRefused(err error) bool { return IsErrcode(err, apierror.AccountRefused...) }
+
 // IsErrcode reports whether an error is an answer with one of the given errcodes.
 func IsErrcode(err error, errcodes ...int) bool {
 	e, ok := errors.AsType[*apierror.Error](err)

@@ -57,11 +57,11 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	t, now := &c.token, wallclock.Now()
 	switch {
 	case t.account != account || t.value == "" || !now.Before(t.expiresAt):
-		if err := c.fetch(ctx, account, false); err != nil {
+		if err := c.fetch(ctx, false); err != nil {
 			return "", err
 		}
 	case !now.Before(t.renewAt):
-		if err := c.renew(ctx, account); err != nil {
+		if err := c.renew(ctx); err != nil {
 			t.renewAt = wallclock.Now().Add(renewInterval)
 			telemetry.Annotate(ctx, slog.String("token_not_renewed", apierror.From(err).Code))
 		}
@@ -70,14 +70,14 @@ func (c *Client) use(ctx context.Context) (string, error) {
 }
 
 // renew fetches the next token while the one in hand is valid.
-func (c *Client) renew(ctx context.Context, account *Account) error {
+func (c *Client) renew(ctx context.Context) error {
 	timeout := renewTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline)/2)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return c.fetch(ctx, account, false)
+	return c.fetch(ctx, false)
 }
 
 // replace returns a token to use instead of an invalid one. It first asks WeChat for the
@@ -92,16 +92,12 @@ func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 	if t.value != invalid && t.value != "" {
 		return t.value, nil // another call replaced it
 	}
-	account, err := c.accounts.Get(ctx)
-	if err != nil {
-		return "", apierror.Config(err)
-	}
-	if err := c.fetch(ctx, account, false); err != nil {
+	if err := c.fetch(ctx, false); err != nil {
 		return "", err
 	}
 	if t.value == invalid && wallclock.Since(t.forcedAt) >= minForceInterval {
 		t.forcedAt = wallclock.Now()
-		if err := c.fetch(ctx, account, true); err != nil {
+		if err := c.fetch(ctx, true); err != nil {
 			return "", err
 		}
 	}
@@ -110,14 +106,10 @@ func (c *Client) replace(ctx context.Context, invalid string) (string, error) {
 
 // fetch fetches a token (POST /cgi-bin/stable_token). If WeChat refuses the account's
 // AppID or AppSecret, it reads the account again and, if it changed, tries once more.
-func (c *Client) fetch(ctx context.Context, account *Account, force bool) error {
-	err := c.fetchAs(ctx, account, force)
-	if !IsErrcode(err, apierror.AccountRefused...) {
-		return err
-	}
-	if current, changed := cached.Newer(ctx, c.accounts, account); changed {
-		return c.fetchAs(ctx, current, force)
-	}
+func (c *Client) fetch(ctx context.Context, force bool) error {
+	_, err := cached.Use(ctx, c.accounts, IsAccountRefused, func(account *Account) (any, error) {
+		return nil, c.fetchAs(ctx, account, force)
+	})
 	return err
 }
 

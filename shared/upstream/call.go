@@ -63,7 +63,7 @@ type attemptKey struct{}
 func (a *attempt) gotConnection(wasIdle bool) {
 	a.connected.Store(true)
 	a.wasIdle.Store(wasIdle)
-	if a.timer == nil || a.slow.Load() {
+	if a.slow.Load() {
 		return
 	}
 	delay := hedgeDelay
@@ -75,9 +75,7 @@ func (a *attempt) gotConnection(wasIdle bool) {
 
 func (a *attempt) gotFirstByte() {
 	a.answering.Store(true)
-	if a.timer != nil {
-		a.timer.Stop()
-	}
+	a.timer.Stop()
 }
 
 // try makes an attempt at an endpoint, and hedges while it is slow. It returns the first

@@ -119,10 +119,7 @@ func (t *transport) httpTransport(dial func(ctx context.Context, network, addres
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	a, ok := request.Context().Value(attemptKey{}).(*attempt)
-	if !ok {
-		a = new(attempt)
-	}
+	a := request.Context().Value(attemptKey{}).(*attempt) // see [Client.Send]
 	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			idle := info.IdleTime // through a proxy; may be too short after a freeze
