@@ -79,7 +79,6 @@ const (
 	outcomes                // the number of outcomes
 )
 
-// outcomeNames are the names of the outcomes in the log.
 var outcomeNames = [outcomes]string{"confirmed", "confirmed_before", "kept", "dead_lettered", "deferred"}
 
 // confirm confirms the cards of a batch one after the other, and returns the messages that
@@ -162,7 +161,6 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	return deadLettered
 }
 
-// try confirms the card of an event.
 func (b *batches) try(ctx context.Context, event message) error {
 	switch {
 	case event.source == "" && event.detailType == "":
@@ -213,7 +211,6 @@ func (b *batches) timeout(ctx context.Context) time.Duration {
 	return callTimeout
 }
 
-// malformed returns the error for an event that can never be confirmed.
 func malformed(cause error) *apierror.Error {
 	return &apierror.Error{
 		Status:  http.StatusBadRequest,
@@ -258,7 +255,6 @@ func (b *batches) reportQueueFailure(ctx context.Context, event message, err err
 		telemetry.NotificationID("event_id", event.id))
 }
 
-// wait waits for d, or until ctx ends.
 func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

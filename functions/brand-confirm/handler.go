@@ -107,7 +107,6 @@ func (v *validDate) validate() error {
 	)
 }
 
-// color requires the form #RRGGBB.
 func color(value string) string {
 	if digits, ok := strings.CutPrefix(value, "#"); value != "" && !(ok && len(digits) == 6 && strings.Trim(digits, "0123456789abcdefABCDEF") == "") {
 		return "must have the form #RRGGBB"

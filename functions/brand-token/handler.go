@@ -19,7 +19,6 @@ type request struct {
 	OpenID  string `json:"openid"`
 }
 
-// validate checks the document's rules.
 func (r *request) validate() error {
 	return cmp.Or(
 		validation.Check("/body/brand_id", r.BrandID, validation.Required, validation.MaxLength(32)),

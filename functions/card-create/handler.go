@@ -28,7 +28,6 @@ type object = map[string]json.RawMessage
 // order.
 var requiredStrings = []string{"logo_url", "brand_name", "code_type", "title", "color", "notice", "description"}
 
-// validate returns the faults of the request.
 func (r *request) validate() strictjson.Faults {
 	if r.Card == nil {
 		return strictjson.Faults{{Path: "/card", Issue: "is required"}}

@@ -27,7 +27,6 @@ const (
 	maxBackoff = 300 * time.Millisecond
 )
 
-// bus is an EventBridge event bus.
 type bus struct {
 	client *eventbridge.Client
 	name   string
@@ -89,7 +88,6 @@ func encode(n *signing.Notification) (string, error) {
 	return string(members[:len(members)-1]) + `,"resource":` + string(n.Resource) + "}", nil
 }
 
-// unavailable returns the error for a notification that the bus did not take.
 func unavailable(cause error) *apierror.Error {
 	return &apierror.Error{
 		Status:  http.StatusInternalServerError,

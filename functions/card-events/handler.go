@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"membercard/shared/apierror"
@@ -18,9 +19,10 @@ const (
 	maxBody = 64 << 10
 	// timeout leaves time to answer within 4.5 s. WeChat Pay waits 5 s.
 	timeout = 4300 * time.Millisecond
+	// minTimeout is the minimum timeout of the first notification.
+	minTimeout = time.Second
 )
 
-// newHandler returns the handler of POST /wechatpay/notifications.
 func newHandler(log *telemetry.Log, wechatpay *signing.Client, bus *bus) gateway.Handler {
 	h := handler{wechatpay, bus}
 	return gateway.Handler{Operation: h.receive, Log: log, MaxBody: maxBody, Timeout: timeout, ErrorBody: fail}
@@ -62,4 +64,21 @@ func fail(e *apierror.Error) []byte {
 		Message string `json:"message"`
 	}{"FAIL", e.Message})
 	return body
+}
+
+// deductInit is a handler that deducts the duration of init from the timeout of its first
+// notification, because WeChat Pay waited for init as well. If Lambda started the instance
+// in advance, WeChat Pay did not wait, and the timeout is shorter than necessary. That does
+// no harm: WeChat Pay sends a notification again that was not processed in time.
+type deductInit struct {
+	gateway.Handler
+	begun time.Time // when init began
+	first sync.Once
+}
+
+// Invoke implements lambda.Handler.
+func (d *deductInit) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	h := d.Handler
+	d.first.Do(func() { h.Timeout = max(timeout-time.Since(d.begun), minTimeout) })
+	return h.Invoke(ctx, event)
 }

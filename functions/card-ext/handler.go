@@ -57,7 +57,6 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
 }
 
-// validate checks the card at a JSON pointer.
 func (c *card) validate(at string) error {
 	if err := cmp.Or(
 		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),

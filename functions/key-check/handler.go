@@ -20,7 +20,6 @@ type handler struct {
 	notifyURL string // where WeChat Pay sends the notification; may be empty
 }
 
-// request is the event of a check.
 type request struct {
 	Action string `json:"action"`
 	Notify bool   `json:"notify"`
@@ -56,7 +55,6 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 	return strictjson.Encode(result)
 }
 
-// minCheck is the minimum time for the self-test.
 const minCheck = 2 * time.Second
 
 // selfTest runs the self-test. It waits out a 429, as long as there is time: nobody waits

@@ -15,7 +15,6 @@ type request struct {
 	MembershipNumber string `json:"membership_number,omitempty"`
 }
 
-// validate checks the document's rules.
 func (r *request) validate(cardID, code string) error {
 	return cmp.Or(
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
@@ -39,7 +38,6 @@ func activate(ctx context.Context, wechatpay *signing.Client, r *gateway.Request
 	return gateway.PassObjectOrNothing(wechatpay.PostChange(ctx, "/v3/marketing/membercard-open/cards/"+cardID+"/codes/"+code+"/activate", body))
 }
 
-// decode decodes the body, if there is one.
 func decode(r *gateway.Request, body *request) error {
 	sent, err := r.Body()
 	if err != nil || len(sent) == 0 {

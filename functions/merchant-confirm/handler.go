@@ -17,7 +17,6 @@ type request struct {
 	FailReason           string `json:"fail_reason,omitempty"`
 }
 
-// validate checks the document's rules.
 func (r *request) validate(cardID, code string) error {
 	return cmp.Or(
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
@@ -29,7 +28,6 @@ func (r *request) validate(cardID, code string) error {
 	)
 }
 
-// validateFailReason refuses fail_reason with any state but CREATE_CARD_FAIL.
 func (r *request) validateFailReason() error {
 	if r.FailReason == "" || r.UserCardConfirmState == "CREATE_CARD_FAIL" {
 		return nil

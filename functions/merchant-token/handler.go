@@ -20,7 +20,6 @@ type request struct {
 	OuterStr                 string `json:"outer_str,omitempty"`
 }
 
-// validate checks the document's rules.
 func (r *request) validate(cardID string) error {
 	return cmp.Or(
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
@@ -33,7 +32,6 @@ func (r *request) validate(cardID string) error {
 	)
 }
 
-// validateJump requires a target for JUMP_ACTIVATE.
 func (r *request) validateJump() error {
 	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
 		return nil

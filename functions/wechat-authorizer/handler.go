@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -17,6 +18,7 @@ import (
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
+	"membercard/shared/validation"
 )
 
 // timeout limits an invocation. API Gateway waits 10 s for a decision, including init if
@@ -91,7 +93,6 @@ func (a *authorizer) prove(ctx context.Context, r request) (u user, err error) {
 	return cached.Use(ctx, a.apps, officialaccount.IsAccountRefused, func(apps *officialaccount.Login) (user, error) { return a.exchange(ctx, apps, header) })
 }
 
-// exchange exchanges the login code in the header Authorization for the user.
 func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, header string) (user, error) {
 	l, err := readLogin(apps, header)
 	if err != nil {
@@ -108,4 +109,36 @@ func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, 
 	}
 	openid, err := officialaccount.Generated(answer, "openid")
 	return user{openid, l.app.AppID}, err
+}
+
+var errNoApp = errors.New("there is no app for this kind of login")
+
+// login is a login code and the operation that exchanges it for an openid.
+type login struct {
+	app   *officialaccount.Account
+	path  string // path of the operation
+	param string // query parameter that takes the code
+	code  string
+}
+
+// readLogin parses the header Authorization:
+//
+//	WeChat-MiniProgram <code of wx.login>
+//	WeChat-OAuth <code of the OAuth redirect>
+func readLogin(apps *officialaccount.Login, header string) (login, error) {
+	scheme, code, _ := strings.Cut(strings.TrimSpace(header), " ")
+	l := login{code: strings.TrimSpace(code)}
+	switch {
+	case strings.EqualFold(scheme, "WeChat-MiniProgram"):
+		l.app, l.path, l.param = apps.MiniProgram, "/sns/jscode2session", "js_code"
+	case strings.EqualFold(scheme, "WeChat-OAuth"):
+		l.app, l.path, l.param = apps.OfficialAccount, "/sns/oauth2/access_token", "code"
+	}
+	if l.app == nil {
+		return login{}, errNoApp
+	}
+	if l.code == "" || validation.Alphanumeric(128, "_-")(l.code) != "" { // it becomes part of a URL
+		return login{}, errors.New("the login code is malformed")
+	}
+	return l, nil
 }

@@ -130,7 +130,6 @@ type kind struct {
 	cure          string // for the operator
 }
 
-// because returns the error with a cause.
 func (k kind) because(cause error) *Error {
 	return &Error{Status: k.status, Code: k.code, Message: k.message, Solution: k.solution, Cure: k.cure, Cause: cause}
 }

@@ -39,7 +39,6 @@ func Checked(name string, check func(value string) error) string {
 	return value
 }
 
-// stop logs the cause and ends the process.
 func stop(cause error) {
 	Log().Failure(context.Background(), telemetry.OperatorErrors, "the function does not start", cause,
 		"correct the function's environment in template.yaml, and deploy it again")

@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/apierror"
+	"membercard/shared/env"
 	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
@@ -283,7 +285,6 @@ func (h Handler) refuse(ctx context.Context, record *telemetry.Record, err error
 	return render(e.Status, body, e.RequestID, e.RetryAfter)
 }
 
-// level returns the level of an error's record.
 func level(e *apierror.Error) slog.Level {
 	switch {
 	case e.Status >= http.StatusInternalServerError:
@@ -317,4 +318,18 @@ func render(status int, body []byte, requestID string, retryAfter time.Duration)
 		headers["Retry-After"] = strconv.Itoa(int(retryAfter.Seconds()))
 	}
 	return json.Marshal(events.APIGatewayV2HTTPResponse{StatusCode: status, Headers: headers, Body: string(body)})
+}
+
+// Start runs a Lambda function that has one operation. It calls connect once, during
+// init, for the client with which the operation calls WeChat. It does not return.
+func Start[Client any](connect func(*telemetry.Log) Client, operation func(context.Context, Client, *Request) (*Response, error)) {
+	log := env.Log()
+	lambda.Start(NewHandler(log, connect(log), operation))
+}
+
+// NewHandler returns the handler of an operation that calls WeChat with client.
+func NewHandler[Client any](log *telemetry.Log, client Client, operation func(context.Context, Client, *Request) (*Response, error)) Handler {
+	return Handler{Log: log, Operation: func(ctx context.Context, r *Request) (*Response, error) {
+		return operation(ctx, client, r)
+	}}
 }

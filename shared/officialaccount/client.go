@@ -142,7 +142,6 @@ func call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	return answer, nil
 }
 
-// send makes one attempt.
 func send(ctx context.Context, wechat *upstream.Client, method, url string, body []byte) (*upstream.Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {

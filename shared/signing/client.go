@@ -117,7 +117,6 @@ func (c *Client) Delete(ctx context.Context, path string) (*upstream.Answer, err
 	return c.do(ctx, &call{method: http.MethodDelete, path: path})
 }
 
-// call is a call of an operation.
 type call struct {
 	method, path string
 	body         any         // encoded with [strictjson.Encode]; nil is none

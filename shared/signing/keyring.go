@@ -107,7 +107,6 @@ func (k *keyring) wantsDownload() (wanted, required bool) {
 	return age > certificateTTL && !paused, false
 }
 
-// has reports whether a platform certificate is at hand.
 func (k *keyring) has(ctx context.Context, serial string) bool {
 	certificates, _ := k.downloaded()
 	_, ok := certificates.Get(ctx, serial)
@@ -128,7 +127,6 @@ func (k *keyring) pauseDownloads(failure error) {
 	k.pausedAt, k.failure = wallclock.Now(), failure
 }
 
-// downloadsPaused reports whether downloads are paused, and the failure that paused them.
 func (k *keyring) downloadsPaused() (paused bool, failure error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -212,5 +210,4 @@ func (k *keyring) decryptCertificates(body []byte) (*core.CertificateMap, error)
 	return core.NewCertificateMap(certificates), nil
 }
 
-// errWrongAPIv3Key reports that apiv3_key does not decrypt the platform certificates.
 var errWrongAPIv3Key = errors.New("apiv3_key does not decrypt WeChat Pay's platform certificates")

@@ -155,7 +155,6 @@ func isKeySerial(text string) bool {
 	return 0 < len(id) && len(id) <= 64 && strings.Trim(id, digits) == ""
 }
 
-// encryptedResource is the member resource of a notification.
 type encryptedResource struct{ ciphertext, nonce, associatedData string }
 
 // parseNotification parses the body of a notification. Unknown members are allowed,
@@ -220,7 +219,6 @@ func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 	return &n, e, nil
 }
 
-// decryptResource decrypts the resource of a notification with apiv3_key.
 func (k *keyring) decryptResource(e encryptedResource) (json.RawMessage, error) {
 	if k.apiv3Key == "" {
 		return nil, errors.New("the merchant's secret has no apiv3_key, and notifications can't be read without it")

@@ -56,7 +56,6 @@ func (t *SelfTest) Skip(name, reason string) {
 	t.Steps = append(t.Steps, Step{Name: name, OK: true, Skipped: reason})
 }
 
-// failed adds the failed step.
 func (t *SelfTest) failed(name string, fault *apierror.Error) (*SelfTest, error) {
 	step := Step{Name: name, Cause: fault.Message, Cure: fault.Cure, RequestID: fault.RequestID}
 	if fault.Cause != nil {

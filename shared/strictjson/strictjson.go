@@ -155,10 +155,8 @@ type step struct {
 	chosen bool // the sender chose the name
 }
 
-// isFull reports whether no more faults are looked for.
 func (w *walker) isFull() bool { return len(w.faults) >= w.maxFaults }
 
-// fault adds a fault of the current value.
 func (w *walker) fault(value any, issue string) {
 	const maxPath = 1 << 10 // bytes, and one more name
 	var path strings.Builder
@@ -286,7 +284,6 @@ func (w *walker) nested(opening json.Delim, t reflect.Type) {
 	}
 }
 
-// discard skips the next value.
 func (w *walker) discard() {
 	var value json.RawMessage
 	_ = w.tokens.Decode(&value)
@@ -308,7 +305,6 @@ func (w *walker) skip() {
 	}
 }
 
-// clip shortens a name to 64 characters.
 func clip(name string) string {
 	const maxLength = 64
 	n := 0

@@ -41,7 +41,6 @@ func (c *Client) newCall(once bool, send func(context.Context, string) (*Answer,
 	return &call{client: c, send: send, once: once, endpoints: c.breakers.order(now, trial)}
 }
 
-// attempt is the state of one attempt.
 type attempt struct {
 	endpoint string
 	hedge    bool // begun because another attempt was slow
@@ -144,7 +143,6 @@ func (c *call) begin(ctx context.Context, endpoint string, hedge bool, outcomes 
 	return a
 }
 
-// attempt sends the request.
 func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, err error) {
 	defer apierror.Recover(ctx, &err) // a panic in a goroutine would end the process
 	return c.send(ctx, endpoint)
@@ -217,7 +215,6 @@ func (c *call) note(o outcome, others []*attempt) {
 	}
 }
 
-// end returns the call's result.
 func (c *call) end() (*Answer, error) {
 	fault, isOurs := errors.AsType[*apierror.Error](c.err)
 	switch {

@@ -91,7 +91,6 @@ func (b *breakers) failedOver(endpoint string, now time.Time) {
 	}
 }
 
-// answered closes the breaker of an endpoint.
 func (b *breakers) answered(endpoint string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -30,7 +30,6 @@ const (
 	idleHedgeDelay = 500 * time.Millisecond
 )
 
-// kind classifies the outcome of an attempt.
 type kind int
 
 const (
@@ -57,7 +56,6 @@ const (
 	canceled
 )
 
-// consequences are what follows from an outcome.
 type consequences struct {
 	ends     bool // the call ends, and abandons attempts that are under way
 	answered bool // the endpoint works: its breaker closes, and those of endpoints that were slower open
@@ -80,7 +78,6 @@ var table = [...]consequences{
 	canceled:    {ends: true},
 }
 
-// outcome is an attempt with its answer or error.
 type outcome struct {
 	*attempt
 	answer *Answer
