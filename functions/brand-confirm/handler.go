@@ -48,17 +48,17 @@ func (f function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 // public key or platform certificate of WeChat Pay that the merchant's secret has,
 // because the request names that key in Wechatpay-Serial.
 type request struct {
-	BrandID              string          `json:"brand_id"`
-	CardID               string          `json:"card_id"`
-	OpenID               string          `json:"openid"`
-	CardColor            string          `json:"card_color,omitempty"`
-	CardPictureURL       string          `json:"card_picture_url,omitempty"`
-	PhoneNumber          string          `json:"phone_number,omitempty"`
-	UserInformation      json.RawMessage `json:"user_information,omitempty"`
-	Level                string          `json:"level,omitempty"`
-	ValidDateInformation *validDate      `json:"valid_date_information,omitempty"`
-	Attach               string          `json:"attach,omitempty"`
-	UserCardConfirmState string          `json:"user_card_confirm_state"`
+	BrandID              string                     `json:"brand_id"`
+	CardID               string                     `json:"card_id"`
+	OpenID               string                     `json:"openid"`
+	CardColor            string                     `json:"card_color,omitempty"`
+	CardPictureURL       string                     `json:"card_picture_url,omitempty"`
+	PhoneNumber          string                     `json:"phone_number,omitempty"`
+	UserInformation      map[string]json.RawMessage `json:"user_information,omitzero"`
+	Level                string                     `json:"level,omitempty"`
+	ValidDateInformation *validDate                 `json:"valid_date_information,omitempty"`
+	Attach               string                     `json:"attach,omitempty"`
+	UserCardConfirmState string                     `json:"user_card_confirm_state"`
 }
 
 type validDate struct {
@@ -83,16 +83,8 @@ func (r *request) validate(userCardCode string) error {
 		validation.Check("/body/card_color", r.CardColor, color),
 		validation.Check("/body/card_picture_url", r.CardPictureURL, validation.MaxLength(256), validation.WebURL),
 		validation.CheckPrivate("/body/phone_number", r.PhoneNumber, validation.MaxLength(512)),
-		r.validateUserInformation(),
 		r.ValidDateInformation.validate(),
 	)
-}
-
-func (r *request) validateUserInformation() error {
-	if r.UserInformation == nil || r.UserInformation[0] == '{' {
-		return nil
-	}
-	return gateway.Fault(strictjson.Fault{Path: "/user_information", Issue: "must be an object"})
 }
 
 func (v *validDate) validate() error {

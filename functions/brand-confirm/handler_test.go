@@ -108,7 +108,7 @@ func TestBadInputNeverReachesWeChat(t *testing.T) {
 		{"phone_number of 513", userCardCode, body("phone_number", text("p", 513)), "/body/phone_number", "at most 512"},
 		{"user_information as a text", userCardCode, body("user_information", `"x"`), "/body/user_information", "an object"},
 		{"user_information as an array", userCardCode, body("user_information", `[{}]`), "/body/user_information", "an object"},
-		{"user_information as null", userCardCode, body("user_information", `null`), "/body/user_information", "an object"},
+		{"user_information as null", userCardCode, body("user_information", `null`), "/body/user_information", "null"},
 		{"a duplicate in user_information", userCardCode, body("user_information", `{"a":{"b":1,"b":2}}`), "/body/user_information/a/b", "twice"},
 		{"half a character in user_information", userCardCode, body("user_information", `{"a":"\ud800"}`), "/body/user_information/a", "Unicode"},
 		{"valid_date_information without a type", userCardCode, body("valid_date_information", `{}`), "/body/valid_date_information/type", "is required"},

@@ -105,10 +105,10 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		if n := maxLength(name); issue == "" && n > 0 {
 			issue = validation.MaxLength(n)(f[name])
 		}
-		if issue != "" && len(faults) < strictjson.MaxFaults {
-			faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Chosen: chosen})
+		if issue == "" {
+			continue
 		}
-		if len(faults) == strictjson.MaxFaults {
+		if faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Chosen: chosen}); len(faults) == strictjson.MaxFaults {
 			break
 		}
 	}

@@ -4,9 +4,19 @@ package invocation
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"membercard/shared/apierror"
+	"membercard/shared/strictjson"
+	"membercard/shared/telemetry"
 )
 
 // reserve is the part of an invocation's time that is kept for its answer.
@@ -27,4 +37,61 @@ func ID(ctx context.Context) string {
 		return lc.AwsRequestID
 	}
 	return ""
+}
+
+// An Action handles one event. It ends the record unless it refuses the event.
+type Action func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error)
+
+// Actions is a [lambda.Handler] for events that name an action, such as
+// {"action": "sync"}. Schedules and operators send them. Any other event goes to
+// Requests, or is an error if that is nil.
+type Actions struct {
+	Log      *telemetry.Log
+	ByName   map[string]Action
+	Requests lambda.Handler
+}
+
+// Invoke implements [lambda.Handler].
+func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err error) {
+	var name string
+	if !strictjson.Member(event, "action", &name) {
+		if a.Requests != nil {
+			return a.Requests.Invoke(ctx, event)
+		}
+		return nil, errors.New("the event has no action")
+	}
+	action, ok := a.ByName[name]
+	if !ok {
+		return nil, fmt.Errorf("there is no action %.32q", name)
+	}
+	ctx, record := a.Log.Begin(ctx, ID(ctx))
+	ctx, cancel := WithReserve(ctx)
+	defer cancel()
+	var panicked error
+	func() {
+		defer apierror.Recover(ctx, &panicked)
+		answer, err = action(ctx, record, event)
+	}()
+	if panicked != nil {
+		e := apierror.From(panicked)
+		record.Count(e.Metric())
+		record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
+		return nil, e
+	}
+	return answer, err
+}
+
+// Decode decodes the event of an action into a struct with [strictjson.DecodeAll], so that a
+// misspelt member is refused and not ignored. It reports only faults of the members
+// themselves: the action has to check the contents of a json.RawMessage.
+func Decode(event []byte, into any) error {
+	err := strictjson.DecodeAll(event, into)
+	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
+		faults = slices.DeleteFunc(faults, func(f strictjson.Fault) bool { return strings.Count(f.Path, "/") > 1 })
+		if len(faults) == 0 {
+			return nil
+		}
+		return fmt.Errorf("the event is refused: %w", faults)
+	}
+	return err
 }
