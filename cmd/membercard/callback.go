@@ -23,8 +23,8 @@ const callbackPath = "/v3/marketing/membercard-open/callback"
 
 func (a *app) callbackGet() *cobra.Command {
 	var from source
-	cmd := command("get", "Show where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
-		return a.asMerchant(ctx, &from, func(r *report, client *signing.Client) {
+	cmd := a.reporting("get", "Show where WeChat Pay sends the events of merchant cards", func(ctx context.Context, r *report) error {
+		return a.asMerchant(ctx, r, &from, func(client *signing.Client) {
 			const name = "callback URL"
 			current, err := a.callback(ctx, client)
 			switch {
@@ -47,8 +47,7 @@ func (a *app) callbackGet() *cobra.Command {
 
 func (a *app) callbackSet() *cobra.Command {
 	var from source
-	var to string
-	cmd := command("set [URL]", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context) error {
+	cmd := a.withArgument("set [URL]", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context, r *report, to string) error {
 		own := ""
 		if a.local != nil {
 			own = a.local.Outputs["NotificationUrl"] // which may be in the clear
@@ -57,14 +56,13 @@ func (a *app) callbackSet() *cobra.Command {
 			return usagef("callback set needs the URL; only a local stack has its own")
 		}
 		if bad := notifyURL(to); bad != nil && to != own {
-			r := &report{}
 			if own != "" {
 				bad.cure = "leave the URL out: this stack has its own"
 			}
 			r.fail("URL", bad)
-			return a.print(a.out, r)
+			return nil
 		}
-		return a.asMerchant(ctx, &from, func(r *report, client *signing.Client) {
+		return a.asMerchant(ctx, r, &from, func(client *signing.Client) {
 			before, err := a.callback(ctx, client)
 			if err != nil {
 				r.add(failedCall("callback URL read", err))
@@ -89,8 +87,6 @@ func (a *app) callbackSet() *cobra.Command {
 			r.add(set)
 		})
 	})
-	cmd.Args = arguments(0, 1)
-	cmd.PreRun = func(_ *cobra.Command, args []string) { to = strings.Join(args, "") }
 	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
     --secret-id membercard/merchant`
 	return from.flags(cmd)
@@ -142,17 +138,13 @@ func isPublic(host string) bool {
 	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".local")
 }
 
-// asMerchant runs f with a client for the merchant of a secret, and prints the
-// report.
-func (a *app) asMerchant(ctx context.Context, from *source, f func(*report, *signing.Client)) error {
-	r := &report{}
+// asMerchant runs f with a client for the merchant of a secret, and completes the cure of
+// what failed.
+func (a *app) asMerchant(ctx context.Context, r *report, from *source, f func(*signing.Client)) error {
 	client, secret, err := a.merchantOf(ctx, r, from)
-	if err != nil {
-		return err
-	}
 	if client != nil {
-		f(r, client)
+		f(client)
 		a.cure(r, from, secret)
 	}
-	return a.print(a.out, r)
+	return err
 }

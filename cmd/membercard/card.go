@@ -15,13 +15,12 @@ import (
 )
 
 func (a *app) cardOpen(kind, short string) *cobra.Command {
-	cmd := command(kind, short, func(ctx context.Context) error {
+	cmd := a.reporting(kind, short, func(ctx context.Context, r *report) error {
 		if a.local == nil {
 			return usagef("cards are opened in the sandbox only: --local is needed")
 		}
-		r := &report{}
 		a.openCard(ctx, r, kind)
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = short + `, in the sandbox of the local stack: from the token to a card that is
 EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`

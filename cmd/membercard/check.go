@@ -141,15 +141,14 @@ func (a *app) official() (*upstream.Client, error) {
 
 func (a *app) checkOfficialAccount() *cobra.Command {
 	var from source
-	cmd := command("official-account", "Check the official account's secret with WeChat", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("official-account", "Check the official account's secret with WeChat", func(ctx context.Context, r *report) error {
 		text, err := a.secret(ctx, r, &from, ofAccount)
 		if err != nil {
 			return err
 		}
 		account := parse(a, r, text, officialaccount.ParseAccount, ofAccount, &from)
 		if account == nil {
-			return a.print(a.out, r)
+			return nil
 		}
 		if r.checkAccount("", account); appID(account.AppID) == nil {
 			r.AppID = account.AppID // or it may be the AppSecret
@@ -177,7 +176,7 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 		default:
 			r.add(failedCall(name, err))
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Check the official account's secret: offline, and then by getting an access token
 (POST /cgi-bin/stable_token), which ends nobody else's. If WeChat does not allow this
@@ -187,15 +186,14 @@ machine's address, the address to allow is named.`
 
 func (a *app) checkLogin() *cobra.Command {
 	var from source
-	cmd := command("login", "Check the login secret with WeChat", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("login", "Check the login secret with WeChat", func(ctx context.Context, r *report) error {
 		text, err := a.secret(ctx, r, &from, ofLogin)
 		if err != nil {
 			return err
 		}
 		login := parse(a, r, text, officialaccount.ParseLogin, ofLogin, &from)
 		if login == nil {
-			return a.print(a.out, r)
+			return nil
 		}
 		wechat, err := a.official()
 		if err != nil {
@@ -225,7 +223,7 @@ func (a *app) checkLogin() *cobra.Command {
 				r.add(failedCall(name, err))
 			}
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Check the secret of the apps that users log in to: offline, and then by exchanging a
 login code that is nobody's, which WeChat refuses only after it accepted the AppSecret.`
@@ -234,16 +232,9 @@ login code that is nobody's, which WeChat refuses only after it accepted the App
 
 // checkAccount checks what an AppID and an AppSecret look like.
 func (r *report) checkAccount(prefix string, account *officialaccount.Account) {
-	for _, part := range []struct {
-		name  string
-		wrong *fault
-	}{{"AppID", appID(account.AppID)}, {"AppSecret", appSecret(account.Secret)}} {
-		if part.wrong != nil {
-			r.fail(prefix+part.name+" looks right", part.wrong)
-		} else {
-			r.add(step{Name: prefix + part.name + " looks right", OK: true})
-		}
-	}
+	looksRight := func(name string, bad *fault) { r.check(step{Name: prefix + name + " looks right"}, bad) }
+	looksRight("AppID", appID(account.AppID))
+	looksRight("AppSecret", appSecret(account.Secret))
 }
 
 // proxyCure is the cure of a proxy that can't be reached, or lets nothing through.

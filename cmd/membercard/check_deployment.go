@@ -17,7 +17,6 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/spf13/cobra"
 
-	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 )
 
@@ -31,22 +30,19 @@ const (
 func (a *app) checkDeployment() *cobra.Command {
 	var stack string
 	var notify bool
-	cmd := command("deployment", "Check a deployed stack", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("deployment", "Check a deployed stack", func(ctx context.Context, r *report) error {
 		d, err := a.deployed(ctx, r, stack)
-		if err != nil {
+		if d == nil {
 			return err
 		}
-		if d != nil {
-			r.Outputs = d.outputs
-			a.checkRoutes(ctx, r, d)
-			a.checkSecrets(ctx, r, d)
-			a.checkKeys(ctx, r, d, notify)
-			a.checkSyncs(ctx, r, d)
-			a.checkQueues(ctx, r, d)
-			a.checkAlarms(ctx, r, d)
-		}
-		return a.print(a.out, r)
+		r.Outputs = d.outputs
+		a.checkRoutes(ctx, r, d)
+		a.checkSecrets(ctx, r, d)
+		a.checkKeys(ctx, r, d, notify)
+		a.checkSyncs(ctx, r, d)
+		a.checkQueues(ctx, r, d)
+		a.checkAlarms(ctx, r, d)
+		return nil
 	})
 	cmd.Long = `Check a deployed stack: that its routes refuse requests without credentials, that the
 secrets can be read and used, by you and by its functions, that the card ticket is
@@ -69,13 +65,13 @@ cloudwatch:DescribeAlarms; --notify needs those of membercard events tail too.`
 // card ticket.
 func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 	for _, secret := range []struct {
-		name, id, command string
-		parse             func([]byte) error
+		name, id, kind string
+		parse          func([]byte) (any, error)
 	}{
-		{"merchant's secret", d.parameters["MerchantSecretArn"], ofMerchant, func(text []byte) error { _, err := signing.ParseMerchant(text); return err }},
-		{"official account's secret", d.parameters["OfficialAccountSecretArn"], ofAccount, func(text []byte) error { _, err := officialaccount.ParseAccount(text); return err }},
-		{"login secret", d.parameters["LoginSecretArn"], ofLogin, func(text []byte) error { _, err := officialaccount.ParseLogin(text); return err }},
-		{"card ticket", d.resources["CardTicket"], "", func(text []byte) error { return ticketFault(text, d, time.Now()) }},
+		{whose[ofMerchant], d.parameters["MerchantSecretArn"], ofMerchant, parsers[ofMerchant]},
+		{whose[ofAccount], d.parameters["OfficialAccountSecretArn"], ofAccount, parsers[ofAccount]},
+		{whose[ofLogin], d.parameters["LoginSecretArn"], ofLogin, parsers[ofLogin]},
+		{"card ticket", d.resources["CardTicket"], "", func(text []byte) (any, error) { return nil, ticketFault(text, d, time.Now()) }},
 	} {
 		if secret.id == "" {
 			continue
@@ -90,15 +86,15 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 			}
 			continue
 		}
-		switch err := secret.parse(text); {
+		switch _, err := secret.parse(text); {
 		case err == nil:
 			r.add(step{Name: secret.name, OK: true, Detail: "well-formed"})
-		case secret.command == "":
+		case secret.kind == "":
 			r.fail(secret.name, asFault(err))
 		case kindOf(text) != "":
-			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.command]+", and deploy", "it is the %s", whose[kindOf(text)]))
+			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.kind]+", and deploy", "it is the %s", whose[kindOf(text)]))
 		default:
-			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.command, &source{id: secret.id}, text), "%v", err))
+			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: secret.id}, text), "%v", err))
 		}
 	}
 }
@@ -341,11 +337,11 @@ func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
 			messages, _ := strconv.Atoi(value) // SQS's are numbers
 			n += messages
 		}
+		var bad *fault
 		if n > 0 {
-			r.fail(queue.name, faultf("docs/runbook.md, section "+queue.section, "messages in the queue: %d; none is expected", n))
-		} else {
-			r.add(step{Name: queue.name, OK: true, Detail: "none"})
+			bad = faultf("docs/runbook.md, section "+queue.section, "messages in the queue: %d; none is expected", n)
 		}
+		r.check(step{Name: queue.name, Detail: "none"}, bad)
 	}
 }
 

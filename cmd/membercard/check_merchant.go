@@ -28,22 +28,14 @@ const (
 func (a *app) checkMerchant() *cobra.Command {
 	var from source
 	var cert string
-	cmd := command("merchant", "Check the merchant's secret with WeChat Pay's self-test", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("merchant", "Check the merchant's secret with WeChat Pay's self-test", func(ctx context.Context, r *report) error {
 		client, secret, err := a.merchantOf(ctx, r, &from)
-		if err != nil {
-			return err
-		}
 		if client == nil {
-			return a.print(a.out, r)
+			return err
 		}
 		r.MchID, r.CertificateSerialNo = secret.MchID, secret.CertificateSerialNo
 		if secret.PublicKeyID != "" {
-			if bad := publicKeyID(secret.PublicKeyID); bad != nil {
-				r.fail("public-key ID", bad)
-			} else {
-				r.add(step{Name: "public-key ID", OK: true, Detail: secret.PublicKeyID})
-			}
+			r.check(step{Name: "public-key ID", Detail: secret.PublicKeyID}, publicKeyID(secret.PublicKeyID))
 		}
 		if bad := apiv3Key(secret.APIv3Key); secret.APIv3Key == "" {
 			r.add(step{Name: "APIv3 key", Skipped: "not in the secret; notifications can't be read without it"})
@@ -65,7 +57,7 @@ func (a *app) checkMerchant() *cobra.Command {
 			r.Steps[i].Warning, r.Steps[i].Cure = "", "" // it is the right one
 		}
 		a.cure(r, &from, secret)
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
 (POST /v3/security/echo), which touches no card.

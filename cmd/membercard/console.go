@@ -164,6 +164,17 @@ func (r *report) fail(name string, f *fault) {
 	r.add(step{Name: name, Cause: f.cause, Cure: f.cure})
 }
 
+// check adds a step, which failed if there is a fault, and reports whether there is none.
+func (r *report) check(s step, bad *fault) bool {
+	if bad != nil {
+		r.fail(s.Name, bad)
+		return false
+	}
+	s.OK = true
+	r.add(s)
+	return true
+}
+
 // passed reports whether a step is there, in order and not skipped.
 func (r *report) passed(name string) bool {
 	return slices.ContainsFunc(r.Steps, func(s step) bool { return s.Name == name && s.OK && s.Skipped == "" })

@@ -34,11 +34,10 @@ func (a *app) needLocal(ctx context.Context) error {
 }
 
 // localFiles writes what WeChat would give a merchant, and says what to do with it.
-func (a *app) localFiles(ctx context.Context, dir string) error {
+func (a *app) localFiles(ctx context.Context, r *report, dir string) error {
 	if err := a.needLocal(ctx); err != nil {
 		return err
 	}
-	r := &report{}
 	files := a.local.Files
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return faultf("name a folder that you may write to", "%s can't be made", dir)
@@ -55,7 +54,7 @@ func (a *app) localFiles(ctx context.Context, dir string) error {
 		fmt.Sprintf("membercard check merchant --secret-id %s %s", a.local.Secrets.Merchant, at),
 		fmt.Sprintf("membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id %s %s", a.local.Secrets.Merchant, at),
 	}
-	return a.print(a.out, r)
+	return nil
 }
 
 // Where local enrol writes the sandbox's public key and its ID. The names are not those
@@ -69,11 +68,10 @@ const (
 
 func (a *app) localEnrol() *cobra.Command {
 	var files merchantFiles
-	cmd := command("enrol", "Make your own merchant known to the sandbox of WeChat Pay", func(ctx context.Context) error {
+	cmd := a.reporting("enrol", "Make your own merchant known to the sandbox of WeChat Pay", func(ctx context.Context, r *report) error {
 		if err := a.needLocal(ctx); err != nil {
 			return err
 		}
-		r := &report{}
 		certificate, apiv3Key := r.certificate(files.cert, time.Now()), a.apiv3Key(ctx, r, files.apiv3Key)
 		if apiv3Key == "" && r.failed() == 0 {
 			r.fail("enrolled", faultf("--apiv3-key-file FILE; for the sandbox, any 32 letters and digits will do", "the sandbox encrypts with the APIv3 key, and none was given"))
@@ -82,13 +80,13 @@ func (a *app) localEnrol() *cobra.Command {
 			merchant := discovery.Merchant{Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})), APIv3Key: apiv3Key}
 			if err := a.enrol(ctx, merchant); err != nil {
 				r.fail("enrolled", asFault(err))
-				return a.print(a.out, r)
+				return nil
 			}
 			r.MchID, r.CertificateSerialNo = certificate.Subject.CommonName, serialOf(certificate)
 			r.add(step{Name: "enrolled", OK: true, Detail: "the sandbox knows merchant " + r.MchID + " until it ends; its own public key is in " + sandboxKey})
 			r.after = a.afterEnrolment(&files)
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Make your own merchant known to the sandbox of WeChat Pay in the local stack, by its
 certificate and APIv3 key. Both stay on this machine; the private key is not asked for.
@@ -100,8 +98,8 @@ started anew.`
 	cmd.Example = "  membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
 	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
 	cmd.Flags().StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key; on a terminal it is asked for")
-	_ = cmd.MarkFlagRequired("cert") // there is such a flag
-	_ = cmd.MarkFlagFilename("cert", "pem")
+	require(cmd, "cert")
+	_ = cmd.MarkFlagFilename("cert", "pem") // there is such a flag
 	return cmd
 }
 

@@ -73,24 +73,14 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	return nil
 }
 
-// withFile makes a command of a plan file.
-func withFile(use, short string, f func(ctx context.Context, path string) error) *cobra.Command {
-	var path string
-	cmd := command(use, short, func(ctx context.Context) error { return f(ctx, path) })
-	cmd.Args = arguments(1, 1)
-	cmd.PreRun = func(_ *cobra.Command, args []string) { path = args[0] }
-	return cmd
-}
-
 func (a *app) planValidate() *cobra.Command {
 	var svg string
-	cmd := withFile("validate FILE", "Check a plan offline, with the rules of the syncs", func(_ context.Context, path string) error {
-		r := &report{}
+	cmd := a.withArgument("validate FILE", "Check a plan offline, with the rules of the syncs", func(_ context.Context, r *report, path string) error {
 		if _, p := r.plan(path); p != nil {
 			r.after = timeline(p, time.Now())
 			r.writeSVG(svg, p)
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Check a plan offline, with the rules of the syncs. Every fault is listed. For a valid
 plan its campaigns are shown on a time line.`
@@ -101,8 +91,7 @@ plan its campaigns are shown on a time line.`
 func (a *app) planDiff() *cobra.Command {
 	var at planPlace
 	var svg string
-	cmd := withFile("diff FILE", "Compare a plan with the one in force, and with the cards", func(ctx context.Context, path string) error {
-		r := &report{}
+	cmd := a.withArgument("diff FILE", "Compare a plan with the one in force, and with the cards", func(ctx context.Context, r *report, path string) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
@@ -114,7 +103,7 @@ func (a *app) planDiff() *cobra.Command {
 			}
 			r.writeSVG(svg, p)
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Compare a plan with the one in force. With --stack, or the local stack, the syncs also
 compare it with the cards (dry runs): card-sync with the fields as WeChat has them,
@@ -167,15 +156,14 @@ func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan [
 
 func (a *app) planPut() *cobra.Command {
 	var at planPlace
-	cmd := withFile("put FILE", "Make a plan the one in force", func(ctx context.Context, path string) error {
-		r := &report{}
+	cmd := a.withArgument("put FILE", "Make a plan the one in force", func(ctx context.Context, r *report, path string) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
 		if text, p := r.plan(path); p != nil {
 			a.putPlan(ctx, r, &at, text, p)
 		}
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Make a plan the one in force. It is checked and compared first; if it is the one in
 force already, nothing is written. The version before is kept (membercard plan
@@ -187,27 +175,25 @@ It needs permission for ` + planActions + `.`
 
 func (a *app) planHistory() *cobra.Command {
 	var at planPlace
-	cmd := command("history", "List the versions of the plan, newest first", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("history", "List the versions of the plan, newest first", func(ctx context.Context, r *report) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		if client, _ := a.s3(ctx, r); client != nil {
-			if versions, bad := a.versions(ctx, client, &at); bad != nil {
-				r.fail("versions of the plan", bad)
-			} else {
-				r.Versions = versions
-				r.add(step{Name: "versions of the plan", OK: true, Detail: fmt.Sprint(len(versions))})
-				for _, v := range versions {
-					mark := ""
-					if v.Current {
-						mark = "  in force"
-					}
-					r.after = append(r.after, fmt.Sprintf("%s  %6d bytes  %s%s", v.Modified, v.Size, v.ID, mark))
-				}
-			}
+		client, _ := a.s3(ctx, r)
+		if client == nil {
+			return nil
 		}
-		return a.print(a.out, r)
+		var bad *fault
+		r.Versions, bad = a.versions(ctx, client, &at)
+		r.check(step{Name: "versions of the plan", Detail: fmt.Sprint(len(r.Versions))}, bad)
+		for _, v := range r.Versions {
+			mark := ""
+			if v.Current {
+				mark = "  in force"
+			}
+			r.after = append(r.after, fmt.Sprintf("%s  %6d bytes  %s%s", v.Modified, v.Size, v.ID, mark))
+		}
+		return nil
 	})
 	return at.addFlags(cmd)
 }
@@ -215,13 +201,12 @@ func (a *app) planHistory() *cobra.Command {
 func (a *app) planRollback() *cobra.Command {
 	var at planPlace
 	var id string
-	cmd := command("rollback", "Make an older version of the plan the one in force", func(ctx context.Context) error {
-		r := &report{}
+	cmd := a.reporting("rollback", "Make an older version of the plan the one in force", func(ctx context.Context, r *report) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
 		a.rollback(ctx, r, &at, id)
-		return a.print(a.out, r)
+		return nil
 	})
 	cmd.Long = `Make an older version of the plan the one in force: by default the one before, or the
 last one if the plan was deleted. It is stored as a new version, so a rollback can be

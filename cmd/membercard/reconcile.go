@@ -73,13 +73,12 @@ type reconciliation struct {
 }
 
 func (a *app) reconcile() *cobra.Command {
-	var stack, path string
+	var stack string
 	rc := reconciliation{app: a}
-	cmd := command("reconcile [FILE]", "Find the cards that nobody confirmed, and confirm them", func(ctx context.Context) error {
+	cmd := a.withArgument("reconcile [FILE]", "Find the cards that nobody confirmed, and confirm them", func(ctx context.Context, r *report, path string) error {
 		if bad := rc.read(path); bad != nil {
 			return bad
 		}
-		r := &report{}
 		d, err := a.deployed(ctx, r, stack)
 		if err != nil {
 			return err
@@ -89,10 +88,8 @@ func (a *app) reconcile() *cobra.Command {
 			rc.resume()
 			rc.report(r, rc.run(ctx, r))
 		}
-		return a.print(a.out, r)
+		return nil
 	})
-	cmd.Args = arguments(0, 1)
-	cmd.PreRun = func(_ *cobra.Command, args []string) { path = strings.Join(args, "") }
 	cmd.Long = `Find the cards of customers whose notifications were lost: of each openid in FILE or
 standard input, one a line, those that are UNACTIVATED (brand) or NOT_ACTIVATE (merchant).
 With --confirm, the brand cards are confirmed; the others wait for the customer, or for

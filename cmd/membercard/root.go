@@ -117,6 +117,38 @@ func command(use, short string, f func(ctx context.Context) error) *cobra.Comman
 	}}
 }
 
+// reporting makes a command of a function that adds to a report. The report is printed
+// unless the function fails.
+func (a *app) reporting(use, short string, f func(ctx context.Context, r *report) error) *cobra.Command {
+	return command(use, short, func(ctx context.Context) error {
+		r := &report{}
+		if err := f(ctx, r); err != nil {
+			return err
+		}
+		return a.print(a.out, r)
+	})
+}
+
+// withArgument makes a reporting command with an argument, which use names. One in brackets
+// may be left out, and is empty then.
+func (a *app) withArgument(use, short string, f func(ctx context.Context, r *report, argument string) error) *cobra.Command {
+	least, argument := 1, ""
+	if strings.Contains(use, "[") {
+		least = 0
+	}
+	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error { return f(ctx, r, argument) })
+	cmd.Args = arguments(least, 1)
+	cmd.PreRun = func(_ *cobra.Command, args []string) { argument = strings.Join(args, "") }
+	return cmd
+}
+
+// require marks flags as required.
+func require(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		_ = cmd.MarkFlagRequired(name) // there is such a flag
+	}
+}
+
 // arguments requires from least to most arguments. It does not quote them: one may be a
 // secret.
 func arguments(least, most int) cobra.PositionalArgs {
@@ -192,7 +224,7 @@ func (a *app) root() *cobra.Command {
 		group("rotate", "Replace the merchant's certificate without dropping a request",
 			a.rotateBegin(), a.rotateFinish(), a.rotateUndo()),
 		group("local", "Try the tool with the local stack", a.localEnrol(),
-			withFile("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
+			a.withArgument("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
 		group("plan", "Check the card plan, and put it in force",
 			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),
 		a.reconcile(),

@@ -22,16 +22,8 @@ const secretTTL = "5 minutes"
 func (a *app) rotateBegin() *cobra.Command {
 	var id string
 	var files merchantFiles
-	cmd := command("begin", "Put a new certificate into the secret, while the old one is in force", func(ctx context.Context) error {
-		r := &report{}
-		err := a.merchantID(&id)
-		if err == nil {
-			err = a.beginRotation(ctx, r, id, &files)
-		}
-		if err != nil {
-			return err
-		}
-		return a.print(a.out, r)
+	cmd := a.rotation(&id, "begin", "Put a new certificate into the secret, while the old one is in force", func(ctx context.Context, r *report) error {
+		return a.beginRotation(ctx, r, id, &files)
 	})
 	cmd.Long = `Put a new merchant API certificate into the merchant's secret. First it is checked, and
 WeChat Pay's self-test is run with it; only then is the secret changed. The old
@@ -39,25 +31,24 @@ certificate must still be in force then, so that no request fails meanwhile. Whe
 functions use the new one, revoke the old one and run: membercard rotate finish
 
 It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`
-	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
-	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the new certificate, apiclient_cert.pem")
-	cmd.Flags().StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
-	for _, name := range []string{"cert", "key"} {
-		_ = cmd.MarkFlagRequired(name) // there is such a flag
-		_ = cmd.MarkFlagFilename(name, "pem")
-	}
+	files.pairFlags(cmd, "`FILE` with the new certificate, apiclient_cert.pem")
 	return cmd
 }
 
-// merchantID makes the local stack's the default of --secret-id.
-func (a *app) merchantID(id *string) error {
-	if *id == "" && a.local == nil {
-		return usagef("--secret-id is needed")
-	}
-	if *id == "" {
-		*id = a.local.Secrets.Merchant
-	}
-	return nil
+// rotation makes a command on the secret of --secret-id, by default the local stack's.
+func (a *app) rotation(id *string, use, short string, f func(ctx context.Context, r *report) error) *cobra.Command {
+	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error {
+		switch {
+		case *id != "":
+		case a.local == nil:
+			return usagef("--secret-id is needed")
+		default:
+			*id = a.local.Secrets.Merchant
+		}
+		return f(ctx, r)
+	})
+	cmd.Flags().StringVar(id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
+	return cmd
 }
 
 func (a *app) beginRotation(ctx context.Context, r *report, id string, files *merchantFiles) error {
@@ -122,31 +113,20 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 
 func (a *app) rotateFinish() *cobra.Command {
 	var id string
-	cmd := command("finish", "Check that the new certificate is in force and the old one is not", func(ctx context.Context) error {
-		r := &report{}
-		if err := a.merchantID(&id); err != nil {
-			return err
-		}
+	cmd := a.rotation(&id, "finish", "Check that the new certificate is in force and the old one is not", func(ctx context.Context, r *report) error {
 		client, secret, err := a.merchantOf(ctx, r, &source{id: id})
-		if err != nil {
+		if client == nil {
 			return err
 		}
-		if client != nil {
-			r.addEcho(a.echo(ctx, client).Steps[1:])
-			if a.cure(r, &source{id: id}, secret); r.failed() > 0 {
-				r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
-			}
-			err = a.finishRotation(ctx, r, id, secret)
+		r.addEcho(a.echo(ctx, client).Steps[1:])
+		if a.cure(r, &source{id: id}, secret); r.failed() > 0 {
+			r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
 		}
-		if err != nil {
-			return err
-		}
-		return a.print(a.out, r)
+		return a.finishRotation(ctx, r, id, secret)
 	})
 	cmd.Long = `Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
 the one in the version before (AWSPREVIOUS). It needs permission for
 secretsmanager:GetSecretValue.`
-	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
 	return cmd
 }
 
@@ -185,19 +165,12 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, now *mer
 
 func (a *app) rotateUndo() *cobra.Command {
 	var id string
-	cmd := command("undo", "Make the version before of the secret the current one again", func(ctx context.Context) error {
-		r := &report{}
-		err := a.merchantID(&id)
-		if err == nil {
-			err = a.undoRotation(ctx, r, id)
-		}
-		if err != nil {
-			return err
-		}
+	cmd := a.rotation(&id, "undo", "Make the version before of the secret the current one again", func(ctx context.Context, r *report) error {
+		err := a.undoRotation(ctx, r, id)
 		if r.failed() > 0 {
 			r.after = append(r.after, "nothing was changed")
 		}
-		return a.print(a.out, r)
+		return err
 	})
 	cmd.Long = `Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
 First WeChat Pay's self-test is run with it; if it fails, because the old certificate is
@@ -205,7 +178,6 @@ revoked for instance, nothing is changed. The version that is undone is AWSPREVI
 so an undo can be undone.
 
 It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionStage.`
-	cmd.Flags().StringVar(&id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
 	return cmd
 }
 

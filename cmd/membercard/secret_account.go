@@ -27,7 +27,7 @@ func (a *app) secretOfficialAccount() *cobra.Command {
 a terminal.`
 	cmd.Flags().StringVar(&given.appID, "appid", "", "the account's `AppID`, wx…")
 	cmd.Flags().StringVar(&given.secretFile, "secret-file", "", "`FILE` with its AppSecret")
-	_ = cmd.MarkFlagRequired("appid") // there is such a flag
+	require(cmd, "appid")
 	return to.flags(cmd)
 }
 
@@ -59,11 +59,7 @@ or both. AppSecrets are read from files, or asked for on a terminal.`
 
 // account checks an AppID and its AppSecret.
 func (a *app) account(ctx context.Context, r *report, given appFlags, name string) *officialaccount.Account {
-	if wrong := appID(given.appID); wrong != nil {
-		r.fail(name+": AppID", wrong)
-	} else {
-		r.add(step{Name: name + ": AppID", OK: true, Detail: given.appID})
-	}
+	r.check(step{Name: name + ": AppID", Detail: given.appID}, appID(given.appID))
 	secret, notes, bad := a.secretValue(ctx, given.secretFile, "AppSecret of the "+name)
 	if bad == nil && given.secretFile == "" && secret == "" {
 		bad = faultf("give it in a file, or run this on a terminal, where it is asked for", "the AppSecret was not given")
@@ -71,11 +67,7 @@ func (a *app) account(ctx context.Context, r *report, given appFlags, name strin
 	if bad == nil {
 		bad = appSecret(secret)
 	}
-	if bad != nil {
-		r.fail(name+": AppSecret", bad)
-	} else {
-		r.add(step{Name: name + ": AppSecret", OK: true, Notes: notes})
-	}
+	r.check(step{Name: name + ": AppSecret", Notes: notes}, bad)
 	return &officialaccount.Account{AppID: given.appID, Secret: secret}
 }
 

@@ -52,19 +52,23 @@ The APIv3 key is read from a file, or asked for on a terminal. Notifications can
 read without it.`
 	cmd.Example = `  membercard secret merchant --cert apiclient_cert.pem --key apiclient_key.pem \
     --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --put membercard/merchant`
+	files.pairFlags(cmd, "`FILE` with the merchant API certificate, apiclient_cert.pem")
 	flags := cmd.Flags()
-	flags.StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
-	flags.StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
 	flags.StringVar(&files.publicKey, "public-key", "", "`FILE` with WeChat Pay's public key, pub_key.pem")
 	flags.StringVar(&files.publicKeyID, "public-key-id", "", "its `ID`, PUB_KEY_ID_…")
 	flags.StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key")
-	for _, name := range []string{"cert", "key"} {
-		_ = cmd.MarkFlagRequired(name) // there is such a flag
-	}
-	for _, name := range []string{"cert", "key", "public-key"} {
-		_ = cmd.MarkFlagFilename(name, "pem")
-	}
+	_ = cmd.MarkFlagFilename("public-key", "pem") // there is such a flag
 	return to.flags(cmd)
+}
+
+// pairFlags adds the flags for a certificate, with a usage of its own, and its private key.
+// They are required.
+func (files *merchantFiles) pairFlags(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVar(&files.cert, "cert", "", usage)
+	cmd.Flags().StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
+	require(cmd, "cert", "key")
+	_ = cmd.MarkFlagFilename("cert", "pem") // there is such a flag
+	_ = cmd.MarkFlagFilename("key", "pem")
 }
 
 // merchant makes the merchant's secret, and reports what is wrong with the files.
@@ -188,18 +192,12 @@ func (r *report) publicKey(files *merchantFiles, certificate *x509.Certificate, 
 	if bad == nil {
 		key, bad = f.wechatPaysKey(certificate, own)
 	}
-	if bad != nil {
-		r.fail(name, bad)
-	} else {
-		r.add(step{Name: name, OK: true, Notes: f.notes})
+	if f == nil {
+		f = &file{}
 	}
 	id = strings.TrimSpace(files.publicKeyID)
-	if bad := publicKeyID(id); bad != nil {
-		r.fail("public-key ID", bad)
-		return "", ""
-	}
-	r.add(step{Name: "public-key ID", OK: true, Detail: id})
-	if bad != nil {
+	good := r.check(step{Name: name, Notes: f.notes}, bad)
+	if !r.check(step{Name: "public-key ID", Detail: id}, publicKeyID(id)) || !good {
 		return "", ""
 	}
 	der, err := x509.MarshalPKIXPublicKey(key)

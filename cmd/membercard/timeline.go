@@ -21,15 +21,15 @@ const timelineWidth = 48
 type scale struct{ first, last time.Time }
 
 func newScale(p *cardplan.Plan, now time.Time) scale {
-	s := scale{now, now}
+	var times []time.Time
 	for i := range p.Cards {
 		for j := range p.Cards[i].Campaigns {
-			for _, t := range bounds(&p.Cards[i].Campaigns[j]) {
-				s.first, s.last = earlier(s.first, t), later(s.last, t)
-			}
+			from, until := p.Cards[i].Campaigns[j].Interval()
+			times = append(times, from, until)
 		}
 	}
-	return s
+	times = append(slices.DeleteFunc(times, time.Time.IsZero), now)
+	return scale{slices.MinFunc(times, time.Time.Compare), slices.MaxFunc(times, time.Time.Compare)}
 }
 
 // at returns where a time is, from 0 to 1.
@@ -85,17 +85,6 @@ func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
 	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(scale.first), day(scale.last)))
 }
 
-// bounds are the times of a campaign that there are.
-func bounds(c *cardplan.Campaign) (times []time.Time) {
-	from, until := c.Interval()
-	for _, t := range []time.Time{from, until} {
-		if !t.IsZero() {
-			times = append(times, t)
-		}
-	}
-	return times
-}
-
 func nameOf(c *cardplan.Campaign) string {
 	if c.Name == "" {
 		return "campaign"
@@ -143,20 +132,6 @@ func columns(s string) (n int) {
 		}
 	}
 	return n
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }
 
 // A planChange is a difference between two plans.

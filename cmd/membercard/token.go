@@ -35,7 +35,7 @@ func (a *app) tokenMerchant() *cobra.Command {
 token is printed, so that a script can use it.`
 	cmd.Flags().StringVar(&cardID, "card-id", "", "the card's `ID`")
 	cmd.Flags().StringVar(&bodyFile, "body", "", "`FILE` with the request's JSON (default {\"activate_type\":\"AUTO_ACTIVATE\"})")
-	_ = cmd.MarkFlagRequired("card-id") // there is such a flag
+	require(cmd, "card-id")
 	return from.flags(cmd)
 }
 
@@ -64,9 +64,7 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`
 	cmd.Flags().StringVar(&asked.BrandID, "brand-id", "", "the brand's `ID`")
 	cmd.Flags().StringVar(&asked.CardID, "card-id", "", "the card's `ID`")
 	cmd.Flags().StringVar(&asked.OpenID, "openid", "", "the user's `OPENID`")
-	for _, name := range []string{"brand-id", "card-id", "openid"} {
-		_ = cmd.MarkFlagRequired(name) // there is such a flag
-	}
+	require(cmd, "brand-id", "card-id", "openid")
 	return from.flags(cmd)
 }
 
