@@ -55,7 +55,19 @@ beforeEach(async () => {
   await tab.locator("#greeting", { hasText: "欢迎光临" }).waitFor();
 });
 
-const greeted = () => tab.locator("#greeting", { hasText: /^会员，您好！会员号 \d+$/ }).waitFor();
+/** Waits for the greeting. Where the notification takes longer than the page waits, the customer comes again. */
+async function greeted() {
+  for (let visits = 1; ; visits++) {
+    const settled = visits === 1 ? /^会员，您好！会员号 \d+$|稍后生效/ : /^会员，您好！会员号 \d+$|稍后生效|欢迎光临/;
+    const greeting = tab.locator("#greeting", { hasText: settled });
+    await greeting.waitFor({ timeout: 60_000 });
+    const says = await greeting.innerText();
+    if (says.startsWith("会员，您好")) return;
+    assert.ok(visits < 10, says);
+    await tab.waitForTimeout(1000);
+    await tab.reload();
+  }
+}
 
 test("a customer joins with a brand card and is greeted, also the next time", async () => {
   await tab.getByRole("button", { name: "加入会员" }).click();
@@ -84,5 +96,5 @@ test("a customer takes a merchant card, and activates it on the shop's page", as
 
   const other = await (await browser.newContext()).newPage();
   await other.goto(landing);
-  assert.match(await other.locator("body").innerText(), /this card is not yours/, "a stranger with the address");
+  assert.match(await other.locator("body").innerText(), /请用领取这张会员卡的微信账号打开/, "a stranger with the address");
 });

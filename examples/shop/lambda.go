@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"net/http"
@@ -13,18 +12,15 @@ import (
 
 // serveLambda serves API Gateway's requests with a handler.
 func serveLambda(handler http.Handler) func(context.Context, events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
-	return func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (events.APIGatewayV2HTTPResponse, error) {
-		body := []byte(e.Body)
+	return func(ctx context.Context, e events.APIGatewayV2HTTPRequest) (response events.APIGatewayV2HTTPResponse, err error) {
 		if e.IsBase64Encoded {
-			body, _ = base64.StdEncoding.DecodeString(e.Body) // API Gateway encoded it
+			body, _ := base64.StdEncoding.DecodeString(e.Body) // API Gateway encoded it
+			e.Body = string(body)
 		}
-		target := e.RawPath
-		if e.RawQueryString != "" {
-			target += "?" + e.RawQueryString
-		}
-		request, err := http.NewRequestWithContext(ctx, e.RequestContext.HTTP.Method, "https://"+e.RequestContext.DomainName+target, bytes.NewReader(body))
+		address := "https://" + e.RequestContext.DomainName + e.RawPath + "?" + e.RawQueryString
+		request, err := http.NewRequestWithContext(ctx, e.RequestContext.HTTP.Method, address, strings.NewReader(e.Body))
 		if err != nil {
-			return events.APIGatewayV2HTTPResponse{StatusCode: http.StatusBadRequest}, nil
+			return response, err
 		}
 		for name, value := range e.Headers {
 			request.Header.Set(name, value)
@@ -32,12 +28,11 @@ func serveLambda(handler http.Handler) func(context.Context, events.APIGatewayV2
 		request.Header.Set("Cookie", strings.Join(e.Cookies, "; "))
 		answer := httptest.NewRecorder()
 		handler.ServeHTTP(answer, request)
-		response := events.APIGatewayV2HTTPResponse{StatusCode: answer.Code, Headers: map[string]string{}, Body: answer.Body.String(), Cookies: answer.Header().Values("Set-Cookie")}
-		for name := range answer.Header() {
-			if name != "Set-Cookie" {
-				response.Headers[name] = answer.Header().Get(name)
-			}
+		response = events.APIGatewayV2HTTPResponse{StatusCode: answer.Code, Headers: map[string]string{}, Body: answer.Body.String(), Cookies: answer.Header()["Set-Cookie"]}
+		for name, values := range answer.Header() {
+			response.Headers[name] = values[0]
 		}
+		delete(response.Headers, "Set-Cookie") // it has Cookies
 		return response, nil
 	}
 }

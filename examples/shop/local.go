@@ -1,7 +1,7 @@
 package main
 
 // This file runs the shop on one machine, beside the local stack, whose sandbox plays WeChat
-// and its customers. A copy of the shop does without it.
+// and its customers. A shop that is deployed does without it.
 
 import (
 	"bufio"
@@ -19,7 +19,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -67,7 +70,10 @@ func beside(stack *discovery.Stack, origin string) (handler http.Handler, events
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: stack.AWS.AccessKeyID, SecretAccessKey: stack.AWS.SecretAccessKey, SessionToken: stack.AWS.SessionToken}, nil
 	})
-	s := &shop{scheme: "http", members: &memory{m: map[string]map[string]card{}}, membercard: newMembercard(stack.API, stack.AWS.Region, credentials)}
+	s := &shop{page: page, scheme: "http", members: &memory{}, membercard: &membercard{stack.API, stack.AWS.Region, credentials}}
+	if _, err := os.Stat("examples/shop/page"); err == nil {
+		s.page = os.DirFS("examples/shop/page") // so that an edited page needs no restart
+	}
 	secrets := secretsmanager.New(secretsmanager.Options{Region: stack.AWS.Region, Credentials: credentials, BaseEndpoint: &stack.AWS.Endpoint})
 	if s.account, err = readAccount(ctx, secrets, stack.Secrets.OfficialAccount); err != nil {
 		return nil, nil, err
@@ -89,16 +95,21 @@ func beside(stack *discovery.Stack, origin string) (handler http.Handler, events
 	})
 	mux.HandleFunc("GET /wechat/authorize", func(w http.ResponseWriter, r *http.Request) { // each login is another customer
 		var login struct{ Code string }
-		if err := play(r.Context(), stack.API+discovery.LoginPath, url.Values{"openid": {"oShop" + rand.Text()[:23]}}, &login); err != nil {
+		if err := play(stack.API+discovery.LoginPath, url.Values{"openid": {"oShop" + rand.Text()[:23]}}, &login); err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		http.Redirect(w, r, "/login?"+url.Values{"code": {login.Code}, "state": {r.FormValue("state")}}.Encode(), http.StatusFound)
+		back := r.FormValue("redirect_uri")
+		if !strings.HasPrefix(back, origin+"/login?") {
+			http.Error(w, "redirect_uri is not the shop's", http.StatusBadRequest)
+			return
+		}
+		http.Redirect(w, r, back+"&"+url.Values{"code": {login.Code}, "state": {r.FormValue("state")}}.Encode(), http.StatusFound)
 	})
 	mux.HandleFunc("POST /wechat/open", func(w http.ResponseWriter, r *http.Request) {
 		var opened json.RawMessage
 		input := url.Values{"token": {r.FormValue("token") + r.FormValue("permission_token")}, "openid": {s.session(r)}}
-		if err := play(r.Context(), stack.API+discovery.OpenPath, input, &opened); err != nil {
+		if err := play(stack.API+discovery.OpenPath, input, &opened); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)
 			return
 		}
@@ -118,13 +129,8 @@ func beside(stack *discovery.Stack, origin string) (handler http.Handler, events
 }
 
 // play has the sandbox do what a customer does in WeChat.
-func play(ctx context.Context, address string, input url.Values, answer any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(input.Encode()))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	response, err := discovery.Client().Do(request)
+func play(address string, input url.Values, answer any) error {
+	response, err := discovery.Client().PostForm(address, input)
 	if err != nil {
 		return err
 	}
@@ -134,4 +140,34 @@ func play(ctx context.Context, address string, input url.Values, answer any) err
 		return errors.Join(err, errors.New(strings.TrimSpace(string(body))))
 	}
 	return json.Unmarshal(body, answer)
+}
+
+// memory is members on one machine, for as long as the program runs.
+type memory struct {
+	mu   sync.Mutex
+	kept []card
+}
+
+func (m *memory) put(_ context.Context, c card) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.kept, func(k card) bool { return k.OpenID == c.OpenID && k.Code == c.Code })
+	switch {
+	case i < 0:
+		m.kept = append(m.kept, c)
+	case m.kept[i].Changed <= c.Changed:
+		m.kept[i] = c
+	}
+	return nil
+}
+
+func (m *memory) cards(_ context.Context, openid string) (cards []card, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.kept {
+		if c.OpenID == openid {
+			cards = append(cards, c)
+		}
+	}
+	return cards, nil
 }

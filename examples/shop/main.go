@@ -39,12 +39,12 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s := &shop{scheme: "https", members: &table{dynamodb.NewFromConfig(aws), os.Getenv("MEMBERS_TABLE")}}
+	s := &shop{page: page, scheme: "https", members: &table{dynamodb.NewFromConfig(aws), os.Getenv("MEMBERS_TABLE")}}
 	if os.Getenv("_HANDLER") == "consume" {
 		lambda.Start(s.consume)
 		return
 	}
-	s.membercard = newMembercard(os.Getenv("MEMBERCARD_API"), aws.Region, aws.Credentials)
+	s.membercard = &membercard{os.Getenv("MEMBERCARD_API"), aws.Region, aws.Credentials}
 	if s.account, err = readAccount(ctx, secretsmanager.NewFromConfig(aws), os.Getenv("ACCOUNT_SECRET_ID")); err != nil {
 		log.Fatal(err)
 	}

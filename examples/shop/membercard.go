@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,10 +27,6 @@ type membercard struct {
 	credentials aws.CredentialsProvider
 }
 
-func newMembercard(api, region string, credentials aws.CredentialsProvider) *membercard {
-	return &membercard{strings.TrimSuffix(api, "/"), region, credentials}
-}
-
 // refusal is an answer other than 2xx.
 type refusal struct {
 	status     int
@@ -43,13 +38,10 @@ func (r *refusal) Error() string { return fmt.Sprintf("membercard answered %d", 
 
 // call sends a signed request and decodes the answer into answer, unless that is nil. uri is
 // the path and query as they are sent. The error may be a [*refusal].
-func (m *membercard) call(ctx context.Context, method, uri string, body, answer any) error {
+func (m *membercard) call(ctx context.Context, method, uri string, body map[string]string, answer any) error {
 	var content []byte
 	if body != nil {
-		var err error
-		if content, err = json.Marshal(body); err != nil {
-			return err
-		}
+		content, _ = json.Marshal(body) // texts only
 	}
 	request, err := http.NewRequestWithContext(ctx, method, m.api+uri, bytes.NewReader(content))
 	if err != nil {

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
+	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -81,12 +79,12 @@ func (s *shop) keep(ctx context.Context, event []byte) error {
 	return s.members.put(ctx, c)
 }
 
-// member returns the customer's card that is effective, or nil. A card that was only opened
-// is asked for: brand cards are confirmed by the stack, merchant cards activated in activate.
-func (s *shop) member(ctx context.Context, openid string) (*card, error) {
+// member returns the number of the customer's card that is effective, or "". A card that was
+// only opened is asked for: membercard confirms brand cards, and register activates merchant cards.
+func (s *shop) member(ctx context.Context, openid string) (number string, err error) {
 	cards, err := s.members.cards(ctx, openid)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	for _, c := range cards {
 		if c.State == "OPENED" {
@@ -95,45 +93,30 @@ func (s *shop) member(ctx context.Context, openid string) (*card, error) {
 				Merchant string `json:"user_card_status"`
 			}
 			if err := s.membercard.call(ctx, "GET", c.path(), nil, &answer); err != nil {
-				return nil, err
+				return "", err
 			}
-			if answer.Brand+answer.Merchant != "EFFECTIVE" {
+			c.State = answer.Brand + answer.Merchant
+			if c.State != "EFFECTIVE" {
 				continue
 			}
-			c.State = "EFFECTIVE"
-			if err := s.members.put(ctx, c); err != nil {
-				return nil, err
+			if err := s.members.put(ctx, c); err != nil { // so that it is asked for once
+				return "", err
 			}
 		}
 		if c.State == "EFFECTIVE" {
-			return &c, nil
+			return c.Code, nil
 		}
 	}
-	return nil, nil
+	return "", nil
 }
 
-// memory is members on one machine, for as long as the program runs.
-type memory struct {
-	mu sync.Mutex
-	m  map[string]map[string]card // by openid and code
-}
-
-func (m *memory) put(_ context.Context, c card) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.m[c.OpenID] == nil {
-		m.m[c.OpenID] = make(map[string]card)
+// path is the route that tells a card's state.
+func (c *card) path() string {
+	if c.BrandID == "" {
+		return "/v3/marketing/membercard-open/cards/" + url.PathEscape(c.CardID) + "/codes/" + url.PathEscape(c.Code)
 	}
-	if m.m[c.OpenID][c.Code].Changed <= c.Changed {
-		m.m[c.OpenID][c.Code] = c
-	}
-	return nil
-}
-
-func (m *memory) cards(_ context.Context, openid string) ([]card, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Collect(maps.Values(m.m[openid])), nil
+	query := url.Values{"brand_id": {c.BrandID}, "card_id": {c.CardID}, "openid": {c.OpenID}}
+	return "/v3/brand/partner/card-member/user-cards/" + url.PathEscape(c.Code) + "?" + query.Encode()
 }
 
 // table is members in DynamoDB.
@@ -167,12 +150,7 @@ func (t *table) cards(ctx context.Context, openid string) (cards []card, err err
 		return nil, err
 	}
 	for _, item := range out.Items {
-		text := func(name string) string {
-			if value, ok := item[name].(*types.AttributeValueMemberS); ok {
-				return value.Value
-			}
-			return ""
-		}
+		text := func(name string) string { return item[name].(*types.AttributeValueMemberS).Value } // as put has it
 		cards = append(cards, card{text("openid"), text("code"), text("brand_id"), text("card_id"), text("state"), text("changed")})
 	}
 	return cards, nil

@@ -16,8 +16,6 @@ import (
 	"time"
 )
 
-const sessionLength = 24 * time.Hour
-
 // account is the official account that customers log in to.
 type account struct {
 	AppID  string `json:"appid"`
@@ -30,22 +28,18 @@ type account struct {
 // login logs a customer in with WeChat's web OAuth. It leaves for WeChat's page, which comes
 // back with a code; then it goes on to where the customer came from.
 func (s *shop) login(w http.ResponseWriter, r *http.Request) {
-	code := r.FormValue("code")
+	code, to := r.FormValue("code"), r.FormValue("to")
 	if code == "" {
 		state := rand.Text()
-		s.setCookie(w, "state", state+" "+url.QueryEscape(r.FormValue("to")), 10*time.Minute)
-		query := url.Values{"appid": {s.account.AppID}, "redirect_uri": {s.origin(r) + "/login"}, "response_type": {"code"}, "scope": {"snsapi_base"}, "state": {state}}
+		s.setCookie(w, "state", state, 10*time.Minute)
+		back := s.origin(r) + "/login?" + url.Values{"to": {to}}.Encode()
+		query := url.Values{"appid": {s.account.AppID}, "redirect_uri": {back}, "response_type": {"code"}, "scope": {"snsapi_base"}, "state": {state}}
 		http.Redirect(w, r, s.account.authorize+"?"+query.Encode()+"#wechat_redirect", http.StatusFound)
 		return
 	}
-	cookie, _ := r.Cookie("state")
-	if cookie == nil {
-		http.Error(w, "the login was not asked for here", http.StatusForbidden)
-		return
-	}
-	state, to, _ := strings.Cut(strings.Trim(cookie.Value, `"`), " ")
-	if state != r.FormValue("state") { // a stranger's code would log the customer in as the stranger
-		http.Error(w, "the login was not asked for here", http.StatusForbidden)
+	if cookie, err := r.Cookie("state"); err != nil || cookie.Value != r.FormValue("state") {
+		// It may be a stranger's code, which would log the customer in as the stranger.
+		http.Error(w, "登录已失效，请重新打开页面", http.StatusForbidden)
 		return
 	}
 	openid, err := s.account.openid(r.Context(), code)
@@ -53,10 +47,8 @@ func (s *shop) login(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	expires := strconv.FormatInt(time.Now().Add(sessionLength).Unix(), 10)
-	session := base64.RawURLEncoding.EncodeToString([]byte(openid)) + "." + expires
-	s.setCookie(w, "session", session+"."+s.sign(session), sessionLength)
-	if to, _ = url.QueryUnescape(to); !strings.HasPrefix(to, "/activate?") { // nowhere else
+	s.setCookie(w, "session", s.newSession(openid), sessionLength)
+	if !strings.HasPrefix(to, "/activate?") { // nowhere else
 		to = "/"
 	}
 	http.Redirect(w, r, to, http.StatusFound)
@@ -84,21 +76,28 @@ func (a *account) openid(ctx context.Context, code string) (string, error) {
 	return answer.OpenID, nil
 }
 
+const sessionLength = 24 * time.Hour
+
+// newSession returns a session: the openid, when it expires, and a signature.
+func (s *shop) newSession(openid string) string {
+	session := base64.RawURLEncoding.EncodeToString([]byte(openid)) + "." + strconv.FormatInt(time.Now().Add(sessionLength).Unix(), 10)
+	return session + "." + s.sign(session)
+}
+
 // session returns the openid of the customer who has logged in, or "".
 func (s *shop) session(r *http.Request) string {
 	cookie, err := r.Cookie("session")
 	if err != nil {
 		return ""
 	}
-	i := strings.LastIndexByte(cookie.Value, '.')
-	if i < 0 || !hmac.Equal([]byte(cookie.Value[i+1:]), []byte(s.sign(cookie.Value[:i]))) {
+	parts := strings.Split(cookie.Value, ".")
+	if len(parts) != 3 || !hmac.Equal([]byte(parts[2]), []byte(s.sign(parts[0]+"."+parts[1]))) {
 		return ""
 	}
-	encoded, expires, _ := strings.Cut(cookie.Value[:i], ".")
-	if until, _ := strconv.ParseInt(expires, 10, 64); time.Now().Unix() > until {
+	if expires, _ := strconv.ParseInt(parts[1], 10, 64); time.Now().Unix() > expires {
 		return ""
 	}
-	openid, _ := base64.RawURLEncoding.DecodeString(encoded)
+	openid, _ := base64.RawURLEncoding.DecodeString(parts[0]) // signed, so it is well-formed
 	return string(openid)
 }
 

@@ -14,26 +14,23 @@ import (
 	"membercard/clients/js"
 )
 
-//go:embed page
-var pages embed.FS
-
-var activatePage = template.Must(template.ParseFS(pages, "page/activate.html"))
-
 // shop serves the shop.
 type shop struct {
+	page       fs.FS  // the folder page
 	scheme     string // of its own URL
 	membercard *membercard
 	account    *account
 	members    members
 }
 
+//go:embed page
+var files embed.FS
+
+var page, _ = fs.Sub(files, "page") // which is there
+
 func (s *shop) handler() http.Handler {
-	page, err := fs.Sub(pages, "page")
-	if err != nil {
-		panic(err) // the folder is embedded
-	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(page))
+	mux.Handle("GET /", http.FileServerFS(s.page))
 	mux.Handle("GET /membercard/", http.StripPrefix("/membercard/", http.FileServerFS(js.Files)))
 	mux.Handle("GET /jweixin.js", http.RedirectHandler("https://res.wx.qq.com/open/js/jweixin-1.6.0.js", http.StatusFound))
 	mux.HandleFunc("GET /login", s.login)
@@ -60,16 +57,12 @@ func (s *shop) me(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, map[string]string{"message": "log in first"})
 		return
 	}
-	c, err := s.member(r.Context(), openid)
+	number, err := s.member(r.Context(), openid)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	if c == nil {
-		answer(w, http.StatusOK, map[string]bool{"member": false})
-		return
-	}
-	answer(w, http.StatusOK, map[string]any{"member": true, "number": c.Code})
+	answer(w, http.StatusOK, map[string]any{"member": number != "", "number": number})
 }
 
 // brandToken and merchantToken are the API's operations for the page, with what the page
@@ -82,7 +75,7 @@ func (s *shop) merchantToken(w http.ResponseWriter, r *http.Request) {
 	s.pass(w, r, map[string]string{"activate_type": "JUMP_ACTIVATE", "activate_url": s.origin(r) + "/activate"})
 }
 
-// pass has the stack do the operation of the same path.
+// pass has membercard do the operation of the same path.
 func (s *shop) pass(w http.ResponseWriter, r *http.Request, body map[string]string) {
 	if s.session(r) == "" {
 		answer(w, http.StatusUnauthorized, map[string]string{"message": "log in first"})
@@ -104,42 +97,39 @@ func (s *shop) activate(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/login?to="+url.QueryEscape(r.URL.RequestURI()), http.StatusFound)
 		return
 	}
-	if r.URL.Query().Get("openid") != openid || r.URL.Query().Get("card_id") != merchantCard {
-		http.Error(w, "this card is not yours", http.StatusForbidden) // the address can be forged, the login can't
+	if r.FormValue("openid") != openid || r.FormValue("card_id") != merchantCard {
+		http.Error(w, "请用领取这张会员卡的微信账号打开", http.StatusForbidden) // the address can be forged, the login can't
 		return
 	}
-	ctx, cards := r.Context(), "/v3/marketing/membercard-open/cards/"+merchantCard
-	var decrypted struct{ Code string }
-	var form struct {
-		Information struct {
-			Common []field `json:"common_field_list"`
-			Custom []field `json:"custom_field_list"`
-		} `json:"user_information"`
-	}
-	err := s.membercard.call(ctx, "GET", cards+"/decrypt-code?encrypt_code="+parameter(r, "encrypt_code"), nil, &decrypted)
-	code := cards + "/codes/" + url.PathEscape(decrypted.Code)
-	if err == nil && r.Method == http.MethodGet {
-		ticket, _ := url.PathUnescape(parameter(r, "activate_ticket"))
-		err = s.membercard.call(ctx, "GET", "/v3/marketing/membercard-open/activate-informations/"+url.PathEscape(ticket), nil, &form)
-	} else if err == nil {
-		// Here a shop registers the customer. If that fails, the confirmation says so.
-		err = s.membercard.call(ctx, "POST", code+"/activate", map[string]string{"membership_number": decrypted.Code}, nil)
-		if refused := (*refusal)(nil); errors.As(err, &refused) && strings.Contains(string(refused.body), "已激活") {
-			err = nil // by a request before this one
+	var fields []field
+	code, err := s.code(r)
+	switch {
+	case err != nil:
+	case r.Method == http.MethodPost:
+		if err = s.register(r, code); err == nil {
+			http.Redirect(w, r, "/#joined", http.StatusSeeOther)
+			return
 		}
-		if err == nil {
-			err = s.membercard.call(ctx, "POST", code+"/confirm", map[string]string{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}, nil)
-		}
+	default:
+		fields, err = s.filledIn(r)
 	}
-	if err == nil && r.Method == http.MethodPost {
-		http.Redirect(w, r, "/#joined", http.StatusSeeOther)
-		return
-	}
-	if err != nil {
-		slog.ErrorContext(ctx, "a card was not activated", "cause", err.Error())
+	activation, broken := template.ParseFS(s.page, "activate.html")
+	if err = errors.Join(err, broken); err != nil {
+		slog.ErrorContext(r.Context(), "a card was not activated", "cause", err.Error())
 		w.WriteHeader(http.StatusBadGateway)
 	}
-	_ = activatePage.Execute(w, map[string]any{"Failed": err != nil, "Fields": append(form.Information.Common, form.Information.Custom...)}) // fails only if the client left
+	if broken == nil {
+		_ = activation.Execute(w, map[string]any{"Failed": err != nil, "Fields": fields, "Labels": labels}) // fails only if the client left
+	}
+}
+
+const merchantCards = "/v3/marketing/membercard-open/cards/" + merchantCard
+
+// code decrypts the card's code, which WeChat has added to the address.
+func (s *shop) code(r *http.Request) (string, error) {
+	var decrypted struct{ Code string }
+	err := s.membercard.call(r.Context(), "GET", merchantCards+"/decrypt-code?encrypt_code="+parameter(r, "encrypt_code"), nil, &decrypted)
+	return decrypted.Code, err
 }
 
 // field is what a customer filled in.
@@ -149,16 +139,35 @@ type field struct {
 	Values []string `json:"value_list"`
 }
 
-// Label returns the field's name for the customer.
-func (f field) Label() string {
-	if label, ok := map[string]string{"USER_FORM_INFO_FLAG_MOBILE": "手机号", "USER_FORM_INFO_FLAG_NAME": "姓名", "USER_FORM_INFO_FLAG_BIRTHDAY": "生日"}[f.Name]; ok {
-		return label
+// labels are what the page calls WeChat's common fields.
+var labels = map[string]string{"USER_FORM_INFO_FLAG_MOBILE": "手机号", "USER_FORM_INFO_FLAG_NAME": "姓名", "USER_FORM_INFO_FLAG_BIRTHDAY": "生日"}
+
+// filledIn asks for what the customer filled in, by the ticket that WeChat has added.
+func (s *shop) filledIn(r *http.Request) ([]field, error) {
+	var form struct {
+		Information struct {
+			Common []field `json:"common_field_list"`
+			Custom []field `json:"custom_field_list"`
+		} `json:"user_information"`
 	}
-	return f.Name
+	ticket, _ := url.PathUnescape(parameter(r, "activate_ticket"))
+	err := s.membercard.call(r.Context(), "GET", "/v3/marketing/membercard-open/activate-informations/"+url.PathEscape(ticket), nil, &form)
+	return append(form.Information.Common, form.Information.Custom...), err
 }
 
-// parameter returns a parameter of the query as it is in the address: a + of encrypt_code
-// must not become a blank.
+// register makes the customer a member and tells WeChat.
+func (s *shop) register(r *http.Request, code string) error {
+	// Here a shop writes the customer into its own database. If that fails, the confirmation says so.
+	card := merchantCards + "/codes/" + url.PathEscape(code)
+	err := s.membercard.call(r.Context(), "POST", card+"/activate", map[string]string{"membership_number": code}, nil)
+	if refused := (*refusal)(nil); err != nil && !(errors.As(err, &refused) && strings.Contains(string(refused.body), "已激活")) {
+		return err // otherwise a request before this one has activated it
+	}
+	return s.membercard.call(r.Context(), "POST", card+"/confirm", map[string]string{"user_card_confirm_state": "CREATE_CARD_SUCCESS"}, nil)
+}
+
+// parameter returns a parameter of the query as it is in the address: a + must not become a
+// blank.
 func parameter(r *http.Request, name string) string {
 	for part := range strings.SplitSeq(r.URL.RawQuery, "&") {
 		if n, value, _ := strings.Cut(part, "="); n == name {
@@ -166,15 +175,6 @@ func parameter(r *http.Request, name string) string {
 		}
 	}
 	return ""
-}
-
-// path is the route that tells a card's state.
-func (c *card) path() string {
-	if c.BrandID == "" {
-		return "/v3/marketing/membercard-open/cards/" + url.PathEscape(c.CardID) + "/codes/" + url.PathEscape(c.Code)
-	}
-	query := url.Values{"brand_id": {c.BrandID}, "card_id": {c.CardID}, "openid": {c.OpenID}}
-	return "/v3/brand/partner/card-member/user-cards/" + url.PathEscape(c.Code) + "?" + query.Encode()
 }
 
 // fail answers with the API's error, whose code the page has words for.
