@@ -175,9 +175,9 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	request := NewEvent(r, body, route.Key, params)
 	request.RequestContext.RequestID = requestID
 	if route.Authorizer != nil {
-		caller, refusal := route.Authorizer.authorize(r, body, request)
-		if refusal != nil {
-			refusal.answer(w)
+		caller, refused := route.Authorizer.authorize(r, body, request)
+		if refused != 0 {
+			message(w, refused, http.StatusText(refused))
 			return
 		}
 		request.RequestContext.Authorizer = caller

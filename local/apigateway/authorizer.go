@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,42 +21,11 @@ const authorizerTimeout = 10 * time.Second
 // An Authorizer decides whether a request is allowed. The implementations are [IAM],
 // [JWT] and [Lambda]. Routes may share one.
 type Authorizer interface {
-	// authorize returns the caller of r, or a refusal. body and event are r's.
-	authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal)
+	// authorize returns the caller of r, or the status of a refusal. body and event are r's.
+	authorize(r *http.Request, body []byte, event *events.APIGatewayV2HTTPRequest) (by *caller, refused int)
 }
 
 type caller = events.APIGatewayV2HTTPRequestContextAuthorizerDescription
-
-// A refusal is the answer to a request that is not authorized.
-type refusal struct {
-	status    int
-	challenge string // for WWW-Authenticate; may be empty
-}
-
-var (
-	forbidden    = &refusal{status: http.StatusForbidden}
-	unauthorized = &refusal{status: http.StatusUnauthorized}
-	failed       = &refusal{status: http.StatusInternalServerError}
-)
-
-func (r *refusal) answer(w http.ResponseWriter) {
-	if r.challenge != "" {
-		w.Header().Set("Www-Authenticate", r.challenge)
-	}
-	message(w, r.status, http.StatusText(r.status))
-}
-
-// identity returns the values of the named headers, or false if one is missing.
-func identity(r *http.Request, names []string) ([]string, bool) {
-	values := make([]string, len(names))
-	for i, name := range names {
-		values[i] = strings.Join(r.Header.Values(name), ",")
-		if values[i] == "" {
-			return nil, false
-		}
-	}
-	return values, true
-}
 
 // IAM returns the authorizer AWS_IAM for a single role, which has the given credentials
 // and may call everything. Requests must have a signature for execute-api in their
@@ -68,30 +36,30 @@ func IAM(region, accessKeyID, secretAccessKey string) Authorizer {
 
 type iam struct{ key sigv4.Key }
 
-func (a iam) authorize(r *http.Request, body []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
+func (a iam) authorize(r *http.Request, body []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, int) {
 	if a.key.Verify(r, body, "execute-api", time.Now()) != nil {
-		return nil, forbidden
+		return nil, http.StatusForbidden
 	}
-	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{AccessKey: a.key.AccessKeyID}}, nil
+	return &caller{IAM: &events.APIGatewayV2HTTPRequestContextAuthorizerIAMDescription{AccessKey: a.key.AccessKeyID}}, 0
 }
 
 // Lambda returns an authorizer that invokes a function with payload format 2.0 and expects
-// a simple response. The identity source is the named headers; a request that lacks one
-// of them is refused without an invocation. A decision is cached for ttl, for all routes
-// and requests with the same header values. Concurrent requests are not coalesced.
+// a simple response. The identity source is the named header; a request that lacks it is
+// refused without an invocation. A decision is cached for ttl, for all routes and requests
+// with the same value of the header. Concurrent requests are not coalesced.
 //
 // A request is answered 500 if the function fails or takes more than 10 seconds.
-func Lambda(function *lambda.Function, identitySource []string, ttl time.Duration) Authorizer {
+func Lambda(function *lambda.Function, identitySource string, ttl time.Duration) Authorizer {
 	return &lambdaAuthorizer{function: function, source: identitySource, ttl: ttl, decisions: make(map[string]decision)}
 }
 
 type lambdaAuthorizer struct {
 	function *lambda.Function
-	source   []string // names of headers
+	source   string // name of the header
 	ttl      time.Duration
 
 	mu        sync.Mutex
-	decisions map[string]decision // by the values of the identity source
+	decisions map[string]decision // by the value of the identity source
 }
 
 // A decision is the answer of an authorizer's function.
@@ -100,23 +68,22 @@ type decision struct {
 	expires time.Time // from the cache
 }
 
-func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
-	values, ok := identity(r, a.source)
-	if !ok {
-		return nil, unauthorized
+func (a *lambdaAuthorizer) authorize(r *http.Request, _ []byte, event *events.APIGatewayV2HTTPRequest) (*caller, int) {
+	value := r.Header.Get(a.source)
+	if value == "" {
+		return nil, http.StatusUnauthorized
 	}
-	key := strings.Join(values, "\n") // a header can't contain a newline
-	found, ok := a.cached(key)
+	found, ok := a.cached(value)
 	if !ok {
-		if found, ok = a.ask(r.Context(), values, event); !ok {
-			return nil, failed
+		if found, ok = a.ask(r.Context(), value, event); !ok {
+			return nil, http.StatusInternalServerError
 		}
-		a.keep(key, found)
+		a.keep(value, found)
 	}
 	if !found.IsAuthorized {
-		return nil, forbidden
+		return nil, http.StatusForbidden
 	}
-	return &caller{Lambda: found.Context}, nil
+	return &caller{Lambda: found.Context}, 0
 }
 
 func (a *lambdaAuthorizer) cached(key string) (decision, bool) {
@@ -136,11 +103,11 @@ func (a *lambdaAuthorizer) keep(key string, found decision) {
 }
 
 // ask invokes the function. It returns false if the function fails.
-func (a *lambdaAuthorizer) ask(ctx context.Context, values []string, event *events.APIGatewayV2HTTPRequest) (found decision, ok bool) {
+func (a *lambdaAuthorizer) ask(ctx context.Context, value string, event *events.APIGatewayV2HTTPRequest) (found decision, ok bool) {
 	payload, _ := json.Marshal(events.APIGatewayV2CustomAuthorizerV2Request{ // always marshals
 		Version:        "2.0",
 		Type:           "REQUEST",
-		IdentitySource: values,
+		IdentitySource: []string{value},
 		RouteKey:       event.RouteKey,
 		Headers:        event.Headers,
 	})

@@ -59,12 +59,8 @@ type jwtAuthorizer struct {
 	parser *jwt.Parser
 }
 
-func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, *refusal) {
-	values, ok := identity(r, []string{a.header})
-	if !ok {
-		return nil, &refusal{http.StatusUnauthorized, "Bearer"}
-	}
-	token := values[0]
+func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewayV2HTTPRequest) (*caller, int) {
+	token := r.Header.Get(a.header)
 	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
 		token = rest
 	}
@@ -76,11 +72,11 @@ func (a *jwtAuthorizer) authorize(r *http.Request, _ []byte, _ *events.APIGatewa
 		return &a.keys.key.PublicKey, nil
 	})
 	if err != nil {
-		return nil, &refusal{http.StatusUnauthorized, fmt.Sprintf(`Bearer scope="" error="invalid_token" error_description=%q`, err)}
+		return nil, http.StatusUnauthorized
 	}
 	texts := make(map[string]string, len(claims))
 	for name, value := range claims {
 		texts[name] = fmt.Sprint(value) // a list as [a b]
 	}
-	return &caller{JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: texts}}, nil
+	return &caller{JWT: &events.APIGatewayV2HTTPRequestContextAuthorizerJWTDescription{Claims: texts}}, 0
 }

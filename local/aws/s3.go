@@ -40,9 +40,9 @@ type objectVersion struct {
 func newS3() *S3 {
 	s := &S3{buckets: make(map[string]map[string]*object)}
 	s.service = newService("s3", map[string]operation{
-		"GetObject":          s.getObject,
-		"PutObject":          s.putObject,
-		"ListObjectVersions": s.listObjectVersions,
+		"GetObject":          s.of(getObject),
+		"PutObject":          s.of(s.putObject),
+		"ListObjectVersions": s.of(listObjectVersions),
 	})
 	return s
 }
@@ -121,14 +121,26 @@ func objectOperation(r *http.Request) string {
 	return r.Method
 }
 
-// address returns the bucket and the key in r's path. The caller holds s.mu.
-func (s *S3) address(r *http.Request) (objects map[string]*object, bucket, key string, failed *failure) {
-	bucket, key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	objects, ok := s.buckets[bucket]
-	if !ok {
-		return nil, "", "", &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
+// s3Input is the input of an operation: the objects of the bucket and the key in its path,
+// and its body.
+type s3Input struct {
+	*http.Request
+	objects     map[string]*object
+	bucket, key string
+	body        []byte
+}
+
+// of returns an operation on the bucket in a request's path.
+func (s *S3) of(f func(http.ResponseWriter, s3Input) *failure) operation {
+	return func(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+		bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if objects, ok := s.buckets[bucket]; ok {
+			return f(w, s3Input{r, objects, bucket, key, body})
+		}
+		return &failure{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist"}
 	}
-	return objects, bucket, key, nil
 }
 
 // all returns the versions of an object, the current one last. A nil object has none.
@@ -181,15 +193,9 @@ func (v objectVersion) etag() string {
 	return `"` + hex.EncodeToString(sum[:]) + `"`
 }
 
-func (s *S3) getObject(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	objects, _, key, failed := s.address(r)
-	if failed != nil {
-		return failed
-	}
-	found, versions := objects[key].current(), objects[key].all()
-	if id := r.URL.Query().Get("versionId"); id != "" {
+func getObject(w http.ResponseWriter, in s3Input) *failure {
+	found, versions := in.objects[in.key].current(), in.objects[in.key].all()
+	if id := in.URL.Query().Get("versionId"); id != "" {
 		i := slices.IndexFunc(versions, func(v objectVersion) bool { return v.id == id && !v.deleted })
 		if i < 0 {
 			return &failure{http.StatusNotFound, "NoSuchVersion", "The specified version does not exist."}
@@ -203,29 +209,23 @@ func (s *S3) getObject(w http.ResponseWriter, r *http.Request, _ []byte) *failur
 	w.Header().Set("Etag", found.etag())
 	w.Header().Set("X-Amz-Version-Id", found.id)
 	w.Header().Set("Content-Type", "binary/octet-stream")
-	http.ServeContent(w, r, "", found.modified, bytes.NewReader(found.body)) // handles conditions and ranges
+	http.ServeContent(w, in.Request, "", found.modified, bytes.NewReader(found.body)) // handles conditions and ranges
 	return nil
 }
 
 // putObject adds a version if the request's conditions hold. A file is not written.
-func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	objects, bucket, key, failed := s.address(r)
-	if failed != nil {
-		return failed
-	}
-	current, match := objects[key].current(), r.Header.Get("If-Match")
+func (s *S3) putObject(w http.ResponseWriter, in s3Input) *failure {
+	current, match := in.objects[in.key].current(), in.Header.Get("If-Match")
 	switch {
 	case match != "" && current == nil:
 		return &failure{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
-	case match != "" && match != current.etag(), r.Header.Get("If-None-Match") == "*" && current != nil:
+	case match != "" && match != current.etag(), in.Header.Get("If-None-Match") == "*" && current != nil:
 		return &failure{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
 	}
-	added := newVersionOf(body)
-	objects[key] = objects[key].with(added)
+	added := newVersionOf(in.body)
+	in.objects[in.key] = in.objects[in.key].with(added)
 	if s.created != nil {
-		go s.created(bucket, key)
+		go s.created(in.bucket, in.key)
 	}
 	w.Header().Set("Etag", added.etag())
 	w.Header().Set("X-Amz-Version-Id", added.id)
@@ -234,14 +234,8 @@ func (s *S3) putObject(w http.ResponseWriter, r *http.Request, body []byte) *fai
 }
 
 // listObjectVersions lists all versions of the keys with a prefix: by key, newest first.
-func (s *S3) listObjectVersions(w http.ResponseWriter, r *http.Request, _ []byte) *failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	objects, bucket, _, failed := s.address(r)
-	if failed != nil {
-		return failed
-	}
-	prefix := r.URL.Query().Get("prefix")
+func listObjectVersions(w http.ResponseWriter, in s3Input) *failure {
+	prefix := in.URL.Query().Get("prefix")
 	type version struct {
 		Key, VersionId string
 		IsLatest       bool
@@ -255,12 +249,12 @@ func (s *S3) listObjectVersions(w http.ResponseWriter, r *http.Request, _ []byte
 		IsTruncated  bool
 		Version      []version
 		DeleteMarker []version
-	}{Name: bucket, Prefix: prefix}
-	for _, key := range slices.Sorted(maps.Keys(objects)) {
+	}{Name: in.bucket, Prefix: prefix}
+	for _, key := range slices.Sorted(maps.Keys(in.objects)) {
 		if !strings.HasPrefix(key, prefix) {
 			continue
 		}
-		versions := objects[key].all()
+		versions := in.objects[key].all()
 		for i, v := range slices.Backward(versions) {
 			to := &list.Version
 			if v.deleted {

@@ -493,7 +493,7 @@ func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Auth
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
 	case made[a.LogicalID] != nil:
 	case a.Function != "":
-		made[a.LogicalID] = apigateway.Lambda(s.function(a.Function), a.IdentitySource, a.TTL.Seconds())
+		made[a.LogicalID] = apigateway.Lambda(s.function(a.Function), a.IdentitySource[0], a.TTL.Seconds())
 	default:
 		made[a.LogicalID] = apigateway.JWT(a.IdentitySource[0], a.JwtConfiguration.Issuer, a.JwtConfiguration.Audience, s.JWT)
 	}
