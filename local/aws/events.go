@@ -10,8 +10,6 @@ import (
 	"membercard/local/template"
 )
 
-const maxHistory = 10000 // events that are kept
-
 // Events is EventBridge's event buses and rules. There are no schedules and no archives. A
 // bus is a name.
 type Events struct {
@@ -56,8 +54,8 @@ func (e *Events) PutRule(r template.Rule, deliver func(event []byte)) {
 	e.rules = append(e.rules, rule{r, deliver})
 }
 
-// History returns the newest events that the buses have taken, at most 10,000, oldest
-// first. The events contain personal data.
+// History returns the events that the buses have taken, oldest first. They contain personal
+// data.
 func (e *Events) History() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -129,9 +127,6 @@ func (e *Events) take(entry eventEntry) (id string) {
 		Detail: json.RawMessage(entry.Detail), Bus: entry.EventBusName, Taken: now,
 	}
 	e.history = append(e.history, event)
-	if len(e.history) > maxHistory {
-		e.history = slices.Clone(e.history[len(e.history)-maxHistory:])
-	}
 	rules, observers := slices.Clone(e.rules), slices.Clone(e.observers)
 	e.mu.Unlock()
 	defer e.mu.Lock()

@@ -20,11 +20,11 @@ type Queues struct {
 	region string
 	speed  int
 	queues []*Queue
-	moves  []*move // newest first
+	moves  map[string]move // the last one by the ARN of its source
 }
 
 func newQueues(region string) *Queues {
-	s := &Queues{region: region, speed: 1}
+	s := &Queues{region: region, speed: 1, moves: map[string]move{}}
 	s.service = newService("sqs", map[string]operation{
 		"SendMessage":             s.of((*Queue).sendMessage),
 		"ReceiveMessage":          s.of((*Queue).receiveMessage),
@@ -339,7 +339,7 @@ func (s *Queues) startMessageMoveTask(in struct {
 		to.add(m)
 		return true
 	})
-	s.moves = slices.Insert(s.moves, 0, &move{in.SourceARN, in.DestinationARN, "COMPLETED", moved, moved})
+	s.moves[in.SourceARN] = move{in.SourceARN, in.DestinationARN, "COMPLETED", moved, moved}
 	return map[string]string{"TaskHandle": rand.Text()}, nil
 }
 
@@ -348,9 +348,9 @@ func (s *Queues) listMessageMoveTasks(in struct {
 }) (any, *failure) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.moves, func(m *move) bool { return m.SourceARN == in.SourceARN })
-	if i < 0 {
-		return map[string]any{"Results": []move{}}, nil
+	results := []move{}
+	if last, ok := s.moves[in.SourceARN]; ok {
+		results = append(results, last)
 	}
-	return map[string]any{"Results": s.moves[i : i+1]}, nil
+	return map[string]any{"Results": results}, nil
 }

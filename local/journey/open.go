@@ -24,9 +24,9 @@ const (
 )
 
 const (
-	brandID      = "1004"
 	cardID       = "pbLatjvWOibDc5-TBnbUk1pD12o0"
 	sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	brandBody    = `{"brand_id": "1004", "card_id": "` + cardID + `", "openid": "` + sampleOpenID + `"}`
 
 	permissionTokens = "/v3/marketing/membercard-open/cards/" + cardID + "/permission-tokens"
 	preAuthTokens    = "/v3/brand/partner/card-member/pre-auth-tokens"
@@ -39,18 +39,14 @@ const (
 // Open takes a card from the token to a member. If the card is not EFFECTIVE when ctx ends,
 // the error says what is missing, and the story is incomplete.
 func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
-	path, body := preAuthTokens, brandBody(sampleOpenID)
+	path, body := preAuthTokens, brandBody
 	if kind == Merchant {
 		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://w.url.cn/s/Ahz3p2C", "outer_str": "szwxtd"}`
 	}
 	token := Step{ID: Token, Time: time.Now(), What: Token, Name: "POST " + path, Status: http.StatusOK}
-	value, err := requestToken(ctx, s, path, body)
+	card, jump, err := open(ctx, s, path, body)
 	if err != nil {
 		return Story{}, err
-	}
-	card, jump, err := s.WeChatPay.OpenCard(value, sampleOpenID)
-	if err != nil {
-		return Story{Steps: []Step{token}}, err
 	}
 	story, err := follow(ctx, s, card, jump)
 	story.Steps = slices.Insert(story.Steps, 0, token)
@@ -60,16 +56,17 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 // OpenBrandCard requests a token and opens a brand card with it. It does not wait until the
 // card is confirmed.
 func OpenBrandCard(ctx context.Context, s *stack.Stack) (wechatpay.UserCard, error) {
-	token, err := requestToken(ctx, s, preAuthTokens, brandBody(sampleOpenID))
-	if err != nil {
-		return wechatpay.UserCard{}, err
-	}
-	card, _, err := s.WeChatPay.OpenCard(token, sampleOpenID)
+	card, _, err := open(ctx, s, preAuthTokens, brandBody)
 	return card, err
 }
 
-func brandBody(openid string) string {
-	return fmt.Sprintf(`{"brand_id": %q, "card_id": %q, "openid": %q}`, brandID, cardID, openid)
+// open requests a token and opens a card with it.
+func open(ctx context.Context, s *stack.Stack, path, body string) (wechatpay.UserCard, *wechatpay.Jump, error) {
+	token, err := requestToken(ctx, s, path, body)
+	if err != nil {
+		return wechatpay.UserCard{}, nil, err
+	}
+	return s.WeChatPay.OpenCard(token, sampleOpenID)
 }
 
 // follow waits until a card is EFFECTIVE. If there is a jump, it activates the card once

@@ -23,12 +23,12 @@ type instance struct {
 	server *http.Server
 	output *lineWriter
 
-	ready  chan struct{}    // closed when the runtime requests its first event
-	work   chan *invocation // received by serveNext
-	exited chan struct{}    // closed when the process has ended and is not in the pool
+	ready       chan struct{} // closed when the runtime requests its first event
+	initialized sync.Once
+	work        chan *invocation // received by serveNext
+	exited      chan struct{}    // closed when the process has ended and is not in the pool
 
-	mu      sync.Mutex  // guards the fields below and the answer of current
-	started bool        // ready is closed
+	mu      sync.Mutex  // guards current and its answer
 	current *invocation // in progress, until the runtime requests the next event
 }
 

@@ -28,8 +28,8 @@ type answer struct {
 func (inst *instance) runtimeAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", inst.serveNext)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", inst.serveResponse)
-	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", inst.serveError)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) { inst.accept(w, r, nil) })
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) { inst.accept(w, r, &FunctionError{}) })
 	return mux
 }
 
@@ -39,11 +39,8 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 		close(inst.current.done)
 		inst.current = nil
 	}
-	if !inst.started {
-		inst.started = true
-		close(inst.ready)
-	}
 	inst.mu.Unlock()
+	inst.initialized.Do(func() { close(inst.ready) })
 
 	select {
 	case <-r.Context().Done():
@@ -56,14 +53,6 @@ func (inst *instance) serveNext(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
 		_, _ = w.Write(inv.payload) // fails only if the runtime has exited
 	}
-}
-
-func (inst *instance) serveResponse(w http.ResponseWriter, r *http.Request) {
-	inst.accept(w, r, nil)
-}
-
-func (inst *instance) serveError(w http.ResponseWriter, r *http.Request) {
-	inst.accept(w, r, &FunctionError{})
 }
 
 // accept records the body of r as the answer to the event in progress, or as its error if

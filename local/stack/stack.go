@@ -511,12 +511,8 @@ func (s *Stack) connect() {
 		stop := s.function(source.Function).Poll(s.Queues.Get(source.Queue), source)
 		s.onClose(func() error { stop(); return nil })
 	}
-	type named struct {
-		Name string `json:"name,omitempty"`
-		Key  string `json:"key,omitempty"`
-	}
 	s.Plans.OnCreated(func(bucket, key string) {
-		s.Events.Put("aws.s3", "Object Created", map[string]named{"bucket": {Name: bucket}, "object": {Key: key}})
+		s.Events.Put("aws.s3", "Object Created", map[string]map[string]string{"bucket": {"name": bucket}, "object": {"key": key}})
 	})
 }
 
