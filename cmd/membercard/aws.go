@@ -121,11 +121,16 @@ func unreachable(err error, service string) *fault {
 	return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached: %s", service, reason)
 }
 
-// isCode reports whether err is an error of AWS with one of the codes.
-func isCode(err error, codes ...string) bool {
-	refused, ok := errors.AsType[smithy.APIError](err)
-	return ok && slices.Contains(codes, refused.ErrorCode())
+// codeOf returns the code of an error of AWS, or "".
+func codeOf(err error) string {
+	if refused, ok := errors.AsType[smithy.APIError](err); ok {
+		return refused.ErrorCode()
+	}
+	return ""
 }
+
+// isCode reports whether err is an error of AWS with one of the codes.
+func isCode(err error, codes ...string) bool { return slices.Contains(codes, codeOf(err)) }
 
 // getSecret returns the text of a secret's current version.
 func (a *app) getSecret(ctx context.Context, id string) ([]byte, error) {

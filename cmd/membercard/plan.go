@@ -11,7 +11,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
 	"membercard/shared/cardfields"
@@ -179,7 +178,7 @@ func (a *app) planHistory() *cobra.Command {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
-		client, _ := a.s3(ctx, r)
+		client := a.s3(ctx, r)
 		if client == nil {
 			return nil
 		}
@@ -219,7 +218,7 @@ It needs permission for ` + planActions + `.`
 
 func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string) {
 	const name = "older version"
-	client, _ := a.s3(ctx, r)
+	client := a.s3(ctx, r)
 	if client == nil {
 		return
 	}
@@ -336,17 +335,17 @@ func leftBehind(p *cardplan.Plan) (places []string) {
 }
 
 // s3 returns a client of S3, or nil if the report says why not.
-func (a *app) s3(ctx context.Context, r *report) (*s3.Client, error) {
+func (a *app) s3(ctx context.Context, r *report) *s3.Client {
 	c, err := a.aws(ctx)
 	if err != nil {
 		r.fail("AWS", asFault(err))
-		return nil, err
+		return nil
 	}
 	// S3 behind another endpoint has no hostname for each bucket.
 	return s3.NewFromConfig(c, func(o *s3.Options) {
 		o.UsePathStyle = o.BaseEndpoint != nil
 		o.DisableLogOutputChecksumValidationSkipped = true // S3 has no checksum of objects that older tools put
-	}), nil
+	})
 }
 
 // deployed is the plan in force. Without one, tag is empty and the plan has no cards.
@@ -359,7 +358,7 @@ type deployed struct {
 // current reads the plan in force, or returns nil if the report says why not.
 func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client, *deployed) {
 	const name = "plan in force"
-	client, _ := a.s3(ctx, r)
+	client := a.s3(ctx, r)
 	if client == nil {
 		return nil, nil
 	}
@@ -468,11 +467,7 @@ func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (v
 
 // s3Fault is the fault for an error of S3.
 func s3Fault(err error, at *planPlace) *fault {
-	code := ""
-	if refused, ok := errors.AsType[smithy.APIError](err); ok {
-		code = refused.ErrorCode()
-	}
-	switch code {
+	switch codeOf(err) {
 	case "NoSuchKey":
 		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE" + at.flags, missing: true}
 	case "NoSuchBucket":

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -132,9 +131,13 @@ secretsmanager:GetSecretValue.`
 
 func (a *app) finishRotation(ctx context.Context, r *report, id string, now *merchantSecret) error {
 	const name = "old certificate is out of force"
-	text, err := a.previousSecret(ctx, id)
-	if err != nil {
+	previous, err := a.version(ctx, id, "AWSPREVIOUS")
+	if err != nil && !asFault(err).missing {
 		return err
+	}
+	var text []byte
+	if previous != nil {
+		text = []byte(aws.ToString(previous.SecretString))
 	}
 	merchant, err := signing.ParseMerchant(text)
 	if err != nil {
@@ -190,7 +193,7 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 	}
 	another := "put a correct secret: " + a.makeAnew(ofMerchant, &source{id: id}, []byte(aws.ToString(current.SecretString)))
 	previous, err := a.version(ctx, id, "AWSPREVIOUS")
-	if f, ok := errors.AsType[*fault](err); ok && f.missing {
+	if err != nil && asFault(err).missing {
 		err = faultf(another, "the secret has no version before (AWSPREVIOUS)")
 	}
 	if err != nil {
@@ -238,19 +241,6 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
 // version reads the version of a secret with a staging label.
 func (a *app) version(ctx context.Context, id, stage string) (*secretsmanager.GetSecretValueOutput, error) {
 	return a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &stage})
-}
-
-// previousSecret returns the version before the current one, or nothing if there is
-// none.
-func (a *app) previousSecret(ctx context.Context, id string) ([]byte, error) {
-	out, err := a.version(ctx, id, "AWSPREVIOUS")
-	if err != nil {
-		if f, ok := errors.AsType[*fault](err); ok && f.missing {
-			return nil, nil
-		}
-		return nil, err
-	}
-	return []byte(aws.ToString(out.SecretString)), nil
 }
 
 // signingAs returns a client that signs as a merchant.
