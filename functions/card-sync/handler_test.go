@@ -13,31 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"membercard/shared/gateway/gatewaytest"
-	"membercard/shared/invocation"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/plansync"
+	"membercard/shared/plansync/plansynctest"
 )
-
-// answered is what an invocation answers: a report, or an error.
-type answered struct {
-	plansync.Report
-	Error *struct {
-		Code, Message string
-		Faults        []struct{ Path, Issue string }
-	}
-}
-
-func invoke(t *testing.T, f invocation.Actions, event string) (a answered) {
-	t.Helper()
-	raw, err := f.Invoke(t.Context(), []byte(event))
-	if err != nil {
-		t.Fatalf("%s: the runtime got an error: %v", event, err)
-	}
-	if err := json.Unmarshal(raw, &a); err != nil {
-		t.Fatalf("%s: %v", raw, err)
-	}
-	return a
-}
 
 // shown returns the answer of /card/get for a membership card with these members of
 // base_info.
@@ -84,7 +63,7 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(row.kind, func(t *testing.T) {
 			w := emptyCard(t)
-			f, _ := newFunction(&wechattest.Source{}, w.URL, newBucket(plan).start(t))
+			f, _ := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket(plan).Start(t))
 			raw, err := f.Invoke(t.Context(), []byte(row.event))
 			if n := len(w.Received("/card/update")); n != row.updates {
 				t.Errorf("%d updates, want %d", n, row.updates)
@@ -115,7 +94,7 @@ func TestTheReport(t *testing.T) {
 		}
 		return shown(`"center_title":"old"`)
 	})
-	f, records := newFunction(&wechattest.Source{}, w.URL, newBucket("").start(t))
+	f, records := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket("").Start(t))
 	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
 		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none","fields":{}},{"card_id":"new","service_modules":{"666":null}}]}}`))
 	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
@@ -144,13 +123,13 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		event string
 		plan  plansync.Object
 	}{
-		{"the event", `{"action":"sync","plan":` + bad + `}`, newBucket("").start(t)},
-		{"S3", `{"action":"sync"}`, newBucket(bad).start(t)},
+		{"the event", `{"action":"sync","plan":` + bad + `}`, plansynctest.NewBucket("").Start(t)},
+		{"S3", `{"action":"sync"}`, plansynctest.NewBucket(bad).Start(t)},
 	} {
 		from := &wechattest.Source{}
 		f, records := newFunction(from, gatewaytest.Nowhere, row.plan)
 		raw, err := f.Invoke(t.Context(), []byte(row.event))
-		var a answered
+		var a plansynctest.Answer
 		if err != nil || json.Unmarshal(raw, &a) != nil || a.Error == nil || a.Error.Code != "INVALID_PLAN" || a.Error.Message == "" {
 			t.Fatalf("%s: %s, %v", row.from, raw, err)
 		}
@@ -176,10 +155,13 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 func TestAPlanThatCannotBeRead(t *testing.T) {
 	const most = 4 << 20
 	const empty = `{"cards":[]}`
-	answers := func(status int, code string, header http.Header) plansync.Object {
-		return (&bucket{objects: map[string]string{"/plans/plan.json": code}, status: status, header: header}).start(t)
+	answers := func(status int, code string) plansync.Object {
+		b := plansynctest.NewBucket("")
+		b.Refuse = func(string, string) (int, string) { return status, code }
+		return b.Start(t)
 	}
-	deleted := http.Header{"X-Amz-Delete-Marker": {"true"}}
+	deleted := plansynctest.NewBucket("")
+	deleted.Deleted = true
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()
 	for _, row := range []struct {
@@ -187,19 +169,19 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 		plan  plansync.Object
 		tells string // "" is a plan that can be read
 	}{
-		{"of 4 MiB", newBucket(empty + strings.Repeat(" ", most-len(empty))).start(t), ""},
-		{"over 4 MiB", newBucket(empty + strings.Repeat(" ", most-len(empty)+1)).start(t), "4 MiB"},
-		{"deleted", answers(404, "NoSuchKey", deleted), "deleted"},
-		{"without bucket", answers(404, "NoSuchBucket", nil), "NoSuchBucket"},
-		{"not for this role, or not there and the role may not list the bucket", answers(403, "AccessDenied", nil), "AccessDenied"},
-		{"of an S3 that is slow", answers(503, "SlowDown", nil), "SlowDown"},
-		{"of an S3 that fails", answers(500, "", nil), "S3"},
-		{"of an S3 that breaks off", answers(-1, "", nil), "reached"},
-		{"of an S3 that is not there", planAt(nowhere.URL), "reached"},
+		{"of 4 MiB", plansynctest.NewBucket(empty + strings.Repeat(" ", most-len(empty))).Start(t), ""},
+		{"over 4 MiB", plansynctest.NewBucket(empty + strings.Repeat(" ", most-len(empty)+1)).Start(t), "4 MiB"},
+		{"deleted", deleted.Start(t), "deleted"},
+		{"without bucket", answers(404, "NoSuchBucket"), "NoSuchBucket"},
+		{"not for this role, or not there and the role may not list the bucket", answers(403, "AccessDenied"), "AccessDenied"},
+		{"of an S3 that is slow", answers(503, "SlowDown"), "SlowDown"},
+		{"of an S3 that fails", answers(500, ""), "S3"},
+		{"of an S3 that breaks off", answers(-1, ""), "reached"},
+		{"of an S3 that is not there", plansynctest.At(nowhere.URL), "reached"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			f, records := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, row.plan)
-			a := invoke(t, f, `{"action":"sync"}`)
+			a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`)
 			if row.tells == "" {
 				if a.Error != nil || a.Cards == nil {
 					t.Errorf("%+v", a)
@@ -219,13 +201,13 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 // Before the first plan there is nothing to do, which is no failure.
 func TestNoPlanYet(t *testing.T) {
 	for event, dryRun := range map[string]string{`{"action":"sync"}`: "false", `{"action":"sync","dry_run":true}`: "true"} {
-		b, from := newBucket(""), &wechattest.Source{}
-		f, records := newFunction(from, gatewaytest.Nowhere, b.start(t))
+		b, from := plansynctest.NewBucket(""), &wechattest.Source{}
+		f, records := newFunction(from, gatewaytest.Nowhere, b.Start(t))
 		raw, err := f.Invoke(t.Context(), []byte(event))
 		if want := `{"updated":0,"unchanged":0,"not_applied":0,"failed":0,"deferred":0,"dry_run":` + dryRun + `,"cards":[]}`; err != nil || string(raw) != want {
 			t.Errorf("%s, %v, want %s", raw, err, want)
 		}
-		if record := records.All(t); len(record) != 1 || record[0]["level"] != "INFO" || record[0]["_aws"] != nil || from.Asked() != 0 || len(b.written()) != 0 {
+		if record := records.All(t); len(record) != 1 || record[0]["level"] != "INFO" || record[0]["_aws"] != nil || from.Asked() != 0 || len(b.Written()) != 0 {
 			t.Errorf("the record is %s", records)
 		}
 	}
@@ -238,8 +220,8 @@ func TestAPlanThatBreaksOff(t *testing.T) {
 		_, _ = w.Write([]byte(`{"cards":[]}`))
 	}))
 	t.Cleanup(s.Close)
-	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, planAt(s.URL))
-	if a := invoke(t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
+	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, plansynctest.At(s.URL))
+	if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
 		t.Errorf("%+v", a)
 	}
 }
@@ -252,14 +234,14 @@ func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
 // The runtime would end the process for a panic that reaches it.
 func TestAPanicDoesNotEndTheProcess(t *testing.T) {
 	defect := func(context.Context, int) { panic("a defect") }
-	broken := planAt(gatewaytest.Nowhere)
+	broken := plansynctest.At(gatewaytest.Nowhere)
 	broken.Client = s3.New(broken.Client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
 	for _, row := range []struct {
 		in, event string
 		from      *wechattest.Source
 		plan      plansync.Object
 	}{
-		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, newBucket("").start(t)},
+		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, plansynctest.NewBucket("").Start(t)},
 		{"reading the plan", `{"action":"sync"}`, &wechattest.Source{}, broken},
 	} {
 		t.Run(row.in, func(t *testing.T) {
@@ -291,8 +273,8 @@ func TestActiveCampaignsAreApplied(t *testing.T) {
 		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
 	} {
 		w := emptyCard(t)
-		f, _ := newFunction(&wechattest.Source{}, w.URL, newBucket("").start(t))
-		invoke(t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
+		f, _ := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket("").Start(t))
+		plansynctest.Invoke(t.Context(), t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
 		if came := w.Received("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
 			t.Errorf("%s: WeChat got %q", row.what, came)
 		}

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
+	"membercard/shared/plansync"
+	"membercard/shared/plansync/plansynctest"
 )
-
-const leaseKey = "/plans/card-sync.lease.json"
 
 // One sync at a time holds the lease. Whatever else the object is, it is free.
 func TestTheLease(t *testing.T) {
@@ -33,13 +33,13 @@ func TestTheLease(t *testing.T) {
 		{"JSON of another shape", `{"action":"sync"}`, `{"until":7}`, false, "{}"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			q, b := startQuota(t), newBucket(plan(3))
+			q, b := startQuota(t), plansynctest.NewBucket(plan(3))
 			q.reads(3)
 			if row.kept != "" {
-				b.objects[leaseKey] = row.kept
+				b.Put(plansync.CardSyncLease, row.kept)
 			}
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-			a := invoke(t, f, row.event)
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			a := plansynctest.Invoke(t.Context(), t, f, row.event)
 			reads := len(q.Received("/card/get"))
 			if row.held != (a.Error != nil && a.Error.Code == "SYNC_RUNNING") || row.held != (reads == 0) {
 				t.Errorf("%+v after %d reads", a, reads)
@@ -47,7 +47,7 @@ func TestTheLease(t *testing.T) {
 			if all := records.All(t); len(all) != 1 || all[0]["level"] != "INFO" || all[0]["SyncFailures"] != nil {
 				t.Errorf("the record is %s", records)
 			}
-			if got := b.objects[leaseKey]; got != row.after {
+			if got := b.Content(plansync.CardSyncLease); got != row.after {
 				t.Errorf("the lease is %q, want %q", got, row.after)
 			}
 		})
@@ -57,18 +57,25 @@ func TestTheLease(t *testing.T) {
 // A lease that S3 refuses stops nothing, and is a failure that the operator sees.
 func TestALeaseThatCannotBeTaken(t *testing.T) {
 	for _, row := range []struct {
-		what  string
-		fault func(*bucket)
+		what, method string
+		status       int
+		code         string
 	}{
-		{"S3 refuses it", func(b *bucket) { b.refuses = true }},
-		{"S3 says each time that somebody else wrote it, and nobody holds it", func(b *bucket) { b.changes = true }},
+		{"S3 refuses to read it", "GET", 403, "AccessDenied"},
+		{"S3 refuses to write it", "PUT", 403, "AccessDenied"},
+		{"S3 says each time that somebody else wrote it, and nobody holds it", "PUT", 412, "PreconditionFailed"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			q, b := startQuota(t), newBucket(plan(3))
-			row.fault(b)
+			q, b := startQuota(t), plansynctest.NewBucket(plan(3))
+			b.Refuse = func(method, name string) (int, string) {
+				if method == row.method && name == plansync.CardSyncLease {
+					return row.status, row.code
+				}
+				return 0, ""
+			}
 			q.reads(3)
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-			if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 {
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 3 {
 				t.Errorf("%+v", a)
 			}
 			if record := records.All(t)[0]; record["SyncFailures"] != 1.0 || !strings.Contains(record["cure"].(string), "card-sync.lease.json") {
@@ -83,11 +90,11 @@ func TestALeaseThatCannotBeTaken(t *testing.T) {
 func TestAPlanWithoutConditions(t *testing.T) {
 	for _, get := range []string{"without conditions", "without ETags"} {
 		t.Run(get, func(t *testing.T) {
-			q, b := startQuota(t), newBucket(plan(3))
-			b.get = get
+			q, b := startQuota(t), plansynctest.NewBucket(plan(3))
+			b.Get = get
 			q.reads(3)
-			f, _ := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-			if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 3 || len(q.Received("/card/get")) != 3 {
+			f, _ := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 3 || len(q.Received("/card/get")) != 3 {
 				t.Errorf("%+v", a)
 			}
 		})
@@ -107,7 +114,7 @@ func TestAPlanThatIsPutMeanwhile(t *testing.T) {
 		{"while the plan of an event is applied", `{"action":"sync","plan":{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}}`, `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "first"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			b := newBucket(`{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}`)
+			b := plansynctest.NewBucket(`{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}`)
 			var updates []string
 			var puts atomic.Int32
 			current := ""
@@ -118,16 +125,14 @@ func TestAPlanThatIsPutMeanwhile(t *testing.T) {
 				current = `"center_title":"` + titleOf(c.Body) + `"`
 				updates = append(updates, titleOf(c.Body))
 				if puts.Add(1) == 1 && row.next != "" {
-					b.mu.Lock()
-					b.objects["/plans/plan.json"] = row.next
-					b.mu.Unlock()
+					b.Put(plansynctest.Plan, row.next)
 				}
 				return taken
 			})
-			f, _ := newFunction(&wechattest.Source{}, w.URL, b.start(t))
-			a := invoke(t, f, row.event)
-			if got := strings.Join(updates, " "); got != row.want || a.Updated != 1 || b.objects[leaseKey] != "{}" {
-				t.Errorf("the updates are %s, want %s; %+v; the lease is %s", got, row.want, a, b.objects[leaseKey])
+			f, _ := newFunction(&wechattest.Source{}, w.URL, b.Start(t))
+			a := plansynctest.Invoke(t.Context(), t, f, row.event)
+			if got := strings.Join(updates, " "); got != row.want || a.Updated != 1 || b.Content(plansync.CardSyncLease) != "{}" {
+				t.Errorf("the updates are %s, want %s; %+v; the lease is %s", got, row.want, a, b.Content(plansync.CardSyncLease))
 			}
 		})
 	}

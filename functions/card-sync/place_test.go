@@ -11,6 +11,7 @@ import (
 	"membercard/shared/gateway/gatewaytest"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/plansync"
+	"membercard/shared/plansync/plansynctest"
 )
 
 // quota is a WeChat whose cards are as planned, and which answers a number of reads before
@@ -60,16 +61,16 @@ func plan(n int) string {
 // the object's or the event's, every card is reached before any is read twice.
 func TestEveryCardGetsItsTurn(t *testing.T) {
 	const cards, perRun, rounds = 120, 37, 3
-	for event, b := range map[string]*bucket{
-		`{"action":"sync"}`:                            newBucket(plan(cards)),
-		`{"action":"sync","plan":` + plan(cards) + `}`: newBucket(""),
+	for event, b := range map[string]*plansynctest.Bucket{
+		`{"action":"sync"}`:                            plansynctest.NewBucket(plan(cards)),
+		`{"action":"sync","plan":` + plan(cards) + `}`: plansynctest.NewBucket(""),
 	} {
-		q, at := startQuota(t), b.start(t)
+		q, at := startQuota(t), b.Start(t)
 		var read []string
 		for len(read) < rounds*cards {
 			q.reads(perRun)
 			f, _ := newFunction(&wechattest.Source{}, q.URL, at)
-			a := invoke(t, f, event)
+			a := plansynctest.Invoke(t.Context(), t, f, event)
 			if a.Unchanged != perRun || a.Failed == 0 || a.Failed > 4 || a.Deferred == 0 {
 				t.Fatalf("%s", statuses(&a.Report))
 			}
@@ -78,7 +79,7 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 					t.Fatalf("card %d of the report is %s", i, c.CardID)
 				}
 			}
-			if n := len(b.written()); n != 1 {
+			if n := len(b.Written()); n != 1 {
 				t.Fatalf("the place was written %d times", n)
 			}
 			read = append(read, q.reads(0)...)
@@ -93,7 +94,6 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 }
 
 func TestWhereARunBegins(t *testing.T) {
-	const object = "/plans/card-sync.json"
 	const all = 12
 	for _, row := range []struct {
 		what, event, kept string
@@ -122,14 +122,14 @@ func TestWhereARunBegins(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
-			q, b := startQuota(t), newBucket(plan(all))
-			b.deleted = strings.HasPrefix(row.what, "deleted")
+			q, b := startQuota(t), plansynctest.NewBucket(plan(all))
+			b.Deleted = strings.HasPrefix(row.what, "deleted")
 			if row.kept != "" {
-				b.objects[object] = row.kept
+				b.Put(plansync.CardSync, row.kept)
 			}
 			q.reads(row.reads)
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-			a := invoke(t, f, row.event)
+			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			a := plansynctest.Invoke(t.Context(), t, f, row.event)
 			if a.Unchanged != row.reads {
 				t.Errorf("%s", statuses(&a.Report))
 			}
@@ -138,7 +138,7 @@ func TestWhereARunBegins(t *testing.T) {
 			if !slices.ContainsFunc(begun, func(body string) bool { return body == `{"card_id":"`+row.first+`"}` }) {
 				t.Errorf("the run begins with %q, want %s", begun, row.first)
 			}
-			if written := b.written(); !slices.Equal(written, row.written) {
+			if written := b.Written(); !slices.Equal(written, row.written) {
 				t.Errorf("written is %q, want %q", written, row.written)
 			}
 			if row.reads > 0 && strings.Contains(records.String(), "ERROR") {
@@ -151,11 +151,16 @@ func TestWhereARunBegins(t *testing.T) {
 // A place that can't be read or written stops nothing, and is a failure that the operator
 // sees.
 func TestAPlaceThatCannotBeKept(t *testing.T) {
-	q, b := startQuota(t), newBucket(plan(12))
-	b.refuses = true
+	q, b := startQuota(t), plansynctest.NewBucket(plan(12))
+	b.Refuse = func(_, name string) (int, string) {
+		if name != plansynctest.Plan {
+			return 403, "AccessDenied"
+		}
+		return 0, ""
+	}
 	q.reads(5)
-	f, records := newFunction(&wechattest.Source{}, q.URL, b.start(t))
-	if a := invoke(t, f, `{"action":"sync"}`); a.Unchanged != 5 {
+	f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+	if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 5 {
 		t.Errorf("%s", statuses(&a.Report))
 	}
 	all := records.All(t)
@@ -172,7 +177,7 @@ func TestAPlaceThatCannotBeKept(t *testing.T) {
 // The place is in the plan's folder.
 func TestThePlaceIsBesideThePlan(t *testing.T) {
 	for key, want := range map[string]string{"plan.json": "card-sync.json", "a/plan.json": "a/card-sync.json", "a/b/c": "a/b/card-sync.json", "a//x": "a//card-sync.json"} {
-		at := planAt(gatewaytest.Nowhere)
+		at := plansynctest.At(gatewaytest.Nowhere)
 		at.Key = key
 		if got := at.Beside(plansync.CardSync); got.Key != want || got.Bucket != at.Bucket {
 			t.Errorf("%s: %+v", key, got)

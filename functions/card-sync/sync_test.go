@@ -14,6 +14,7 @@ import (
 	"membercard/shared/cardplan"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/plansync"
+	"membercard/shared/plansync/plansynctest"
 	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/wallclock"
 )
@@ -42,7 +43,7 @@ func statuses(r *plansync.Report) string {
 
 func newSyncer(t *testing.T, from *wechattest.Source, w *wechattest.WeChat) *syncer {
 	log, _ := telemetrytest.New()
-	return &syncer{wechat: wechattest.Client(from, w.URL), place: newBucket("").start(t).Beside(plansync.CardSync), log: log}
+	return &syncer{wechat: wechattest.Client(from, w.URL), place: plansynctest.NewBucket("").Start(t).Beside(plansync.CardSync), log: log}
 }
 
 // Whatever fails for one card, the others are updated.
@@ -121,9 +122,9 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 					return shown(current[card])
 				})
 				const n = 300
-				b := newBucket("")
+				b := plansynctest.NewBucket("")
 				s := newSyncer(t, &wechattest.Source{}, w)
-				s.place = b.start(t).Beside(plansync.CardSync)
+				s.place = b.Start(t).Beside(plansync.CardSync)
 				r := s.sync(t.Context(), job(planFor(t, n, `"center_title":"x"`), false))
 				if r.Cards[2].Status != plansync.Failed || r.Failed != 1 || r.Deferred < n/2 || r.Updated != n-1-r.Deferred {
 					t.Fatalf("%s", statuses(r))
@@ -136,7 +137,7 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 						t.Errorf("%s: WeChat got %s %s", r.Cards[number].Status, c.Path, c.Body)
 					}
 				}
-				if puts, want := b.written(), fmt.Sprintf(`{"next":["p2","p%d"]}`, n-r.Deferred); len(puts) != 1 || puts[0] != want {
+				if puts, want := b.Written(), fmt.Sprintf(`{"next":["p2","p%d"]}`, n-r.Deferred); len(puts) != 1 || puts[0] != want {
 					t.Errorf("written is %q, want %s", puts, want)
 				}
 			})
