@@ -153,7 +153,8 @@ func (o Object) failure(err error) error {
 		}
 		return fmt.Errorf("%s in %s %w", o.Key, o.Bucket, ErrDeleted)
 	}
-	if refused, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains([]string{"PreconditionFailed", "ConditionalRequestConflict"}, refused.ErrorCode()) {
+	// S3 answers If-Match with NoSuchKey if the object was deleted.
+	if refused, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains([]string{"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}, refused.ErrorCode()) {
 		return fmt.Errorf("%s in %s %w", o.Key, o.Bucket, ErrChanged)
 	}
 	return fmt.Errorf("%s in %s: %w", o.Key, o.Bucket, awsconfig.Failure("S3", err))

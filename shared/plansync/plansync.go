@@ -80,10 +80,10 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 		switch {
 		case err != nil:
 			return nil, err
-		case bad != nil && done == nil:
-			return reportPlanError(ctx, record, *bad)
-		case bad != nil: // the next sync reports it
+		case p == nil && done != nil: // it is bad or gone, which the next sync reports
 			return done.end(ctx, record)
+		case bad != nil:
+			return reportPlanError(ctx, record, *bad)
 		case p == nil:
 			record.End(ctx, slog.LevelInfo, "not synced: there is no plan yet", "OK")
 			return strictjson.Encode(newReport(nil, e.DryRun))
@@ -103,12 +103,11 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 			s.Log.Failure(ctx, telemetry.SyncFailures, "the sync runs without a lease, so another one may run as well", err,
 				"let the function's role read and write "+s.Lease+" in the folder of the plan")
 		}
-		if job.InS3 && s.Plan.isChanged(ctx, tag) { // before the lease was taken
-			release()
+		report := s.underLease(ctx, job, tag, release)
+		if report == nil {
 			continue
 		}
-		done = s.Apply(ctx, job)
-		release()
+		done = report
 		if !job.InS3 || !TimeLeft(ctx, minTimePerCard+reserve) || !s.Plan.isChanged(ctx, tag) {
 			return done.end(ctx, record)
 		}
@@ -116,6 +115,16 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 }
 
 const syncRunning = "SYNC_RUNNING"
+
+// underLease has Apply carry out a job, and gives the lease back, also after a panic. It
+// returns nil if the plan was replaced before the lease was taken.
+func (s Sync) underLease(ctx context.Context, job Job, tag string, release func()) *Report {
+	defer release()
+	if job.InS3 && s.Plan.isChanged(ctx, tag) {
+		return nil
+	}
+	return s.Apply(ctx, job)
+}
 
 // read reads the plan, and leaves the cards in it that the sync is for. tag is the ETag of
 // the object in S3. There is no plan if p is nil, and none that can be used if bad is not.
