@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
 	"membercard/shared/plansync"
@@ -36,7 +38,7 @@ func isRefusal(err error, words string) bool {
 
 // newCalls returns the calls of a run. Their further attempts keep to its rate too.
 func newCalls(wechatpay *signing.Client) *calls {
-	c := new(calls)
+	c := &calls{turn: semaphore.NewWeighted(1)}
 	c.wechatpay = wechatpay.Paced(c.pace)
 	return c
 }
@@ -45,10 +47,9 @@ func newCalls(wechatpay *signing.Client) *calls {
 type calls struct {
 	wechatpay *signing.Client
 
-	turn    sync.Mutex // held by the call that begins next
+	turn    *semaphore.Weighted // of the call that begins next
 	mu      sync.Mutex
-	next    time.Time // when an attempt may begin; guarded by mu
-	pause   atomic.Int64
+	next    time.Time   // when an attempt may begin; guarded by mu
 	limited atomic.Bool // WeChat Pay has answered 429
 	over    atomic.Bool // every further call would fail
 }
@@ -100,7 +101,7 @@ func (c *calls) call(ctx context.Context, f func() error) error {
 		e := apierror.From(err)
 		pause := max(e.RetryAfter, time.Second)
 		if e.Status == http.StatusTooManyRequests && c.limited.CompareAndSwap(false, true) && plansync.TimeLeft(ctx, pause+minTimeToCall) {
-			c.pause.Store(time.Now().Add(pause).UnixNano())
+			c.pauseFor(pause)
 			continue
 		}
 		if plansync.EndsRun(e) {
@@ -113,10 +114,12 @@ func (c *calls) call(ctx context.Context, f func() error) error {
 // wait waits until the next call may begin. The error is [upstream.ErrNoTime] if there is no
 // time for it, or if the run is over.
 func (c *calls) wait(ctx context.Context) error {
-	c.turn.Lock()
-	defer c.turn.Unlock()
+	if c.turn.Acquire(ctx, 1) != nil {
+		return apierror.Timeout(upstream.ErrNoTime)
+	}
+	defer c.turn.Release(1)
 	for {
-		left := max(c.untilNext(), time.Until(time.Unix(0, c.pause.Load())))
+		left := c.untilNext()
 		if c.over.Load() || !plansync.TimeLeft(ctx, max(left, 0)+minTimeToCall) {
 			return apierror.Timeout(upstream.ErrNoTime)
 		}
@@ -149,6 +152,15 @@ func (c *calls) begin() bool {
 	}
 	c.next = now.Add(callInterval)
 	return true
+}
+
+// pauseFor makes the next attempt wait for at least d.
+func (c *calls) pauseFor(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if resume := time.Now().Add(d); resume.After(c.next) {
+		c.next = resume
+	}
 }
 
 func (c *calls) untilNext() time.Duration {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
 
+	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
 	"membercard/shared/plansync"
 	"membercard/shared/strictjson"
@@ -53,17 +55,41 @@ type content struct {
 	Cards modules `json:"cards"`
 }
 
+// decode decodes the object. For encoding/json null is a value of every type, and nothing has
+// to be there.
+func decode(document []byte) (modules, error) {
+	var c content
+	if err := json.Unmarshal(document, &c); err != nil {
+		return nil, err
+	}
+	if c.Cards == nil {
+		return nil, errors.New("it has no cards")
+	}
+	for cardID, ofCard := range c.Cards {
+		if ofCard == nil {
+			return nil, fmt.Errorf("the card %.40q is null", cardID)
+		}
+		for id, r := range ofCard {
+			if r.At.IsZero() {
+				return nil, fmt.Errorf("the module %.40q of the card %.40q has no time", id, cardID)
+			}
+		}
+	}
+	return c.Cards, nil
+}
+
 // memory is what was applied, because what a card has can't be read. It is an object in S3
 // that more than one run may change.
 type memory struct {
 	object plansync.Object
 	log    *telemetry.Log
 
-	writing sync.Mutex // held while the object is written
+	writing sync.Mutex // held while the object is written, guards tag and spoilt
+	tag     string     // ETag of the object, or ""
+	spoilt  bool       // the object has to be replaced
 
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the fields below
 	cards  modules
-	tag    string                // ETag of the object, or ""
 	before map[place]*remembered // values in the object of what was changed since; nil is none
 }
 
@@ -74,13 +100,17 @@ func (m *memory) read(ctx context.Context) {
 	found, tag, _, err := m.load(ctx)
 	m.cards, m.tag = found, tag
 	if err != nil {
-		m.log.Failure(ctx, telemetry.SyncFailures, "what was applied is not known, and is sent again", err, memoryCure)
+		m.log.Failure(ctx, telemetry.SyncFailures, notKnown, err, memoryCure)
 	}
 }
 
-const memoryCure = "let the function's role read and write " + plansync.ServiceModules + " in the folder of the plan"
+const (
+	notKnown   = "what was applied is not known, and is sent again"
+	memoryCure = "let the function's role read and write " + plansync.ServiceModules + " in the folder of the plan"
+)
 
-// load returns what the object has, which is never nil, with its ETag and its text.
+// load returns what the object has, which is never nil, with its ETag and its text. That it
+// is spoilt is no error, but a failure that the operator sees.
 func (m *memory) load(ctx context.Context) (found modules, tag, text string, err error) {
 	document, tag, err := m.object.ReadTagged(ctx, maxMemory)
 	switch {
@@ -89,14 +119,13 @@ func (m *memory) load(ctx context.Context) (found modules, tag, text string, err
 	case err != nil:
 		return modules{}, "", "", err
 	}
-	var c content
-	if err := json.Unmarshal(document, &c); err != nil {
-		return modules{}, tag, string(document), errors.New("it is spoilt: " + err.Error())
+	found, err = decode(document)
+	if m.spoilt = err != nil; m.spoilt {
+		m.log.Failure(ctx, telemetry.SyncFailures, notKnown, fmt.Errorf("%s in %s is spoilt: %w", m.object.Key, m.object.Bucket, err),
+			"nothing, a sync that is no dry run replaces it; if this comes again, find out who else writes it")
+		found = modules{}
 	}
-	if c.Cards == nil {
-		c.Cards = modules{}
-	}
-	return c.Cards, tag, string(document), nil
+	return found, tag, string(document), nil
 }
 
 // has reports whether a module is remembered as wanted, and when it was applied.
@@ -185,46 +214,50 @@ func (m *memory) writeRegularly(ctx context.Context) (stop func()) {
 	}
 }
 
-// write writes the object if something was changed.
+// write writes the object if something was changed, or if it is spoilt.
 func (m *memory) write(ctx context.Context) {
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	for attempt := 1; ; attempt++ {
-		text, tag, changed, err := m.snapshot()
-		if err == nil && len(changed) == 0 {
-			return
-		}
-		if err == nil {
-			tag, err = m.object.WriteIf(ctx, text, tag)
-		}
-		if errors.Is(err, plansync.ErrChanged) && attempt < writeAttempts {
-			if err = m.merge(ctx, changed, string(text)); err == nil {
-				continue
-			}
-		}
-		if err == nil {
-			m.mu.Lock()
-			m.tag = tag
-			m.mu.Unlock()
-			return
-		}
-		m.restore(changed)
+	if err := m.store(ctx); err != nil {
 		m.log.Failure(ctx, telemetry.SyncFailures, "what was applied is not remembered, and will be sent again", err, memoryCure)
-		return
 	}
 }
 
-// snapshot returns the object to write, and what was changed in it, and begins to collect
-// changes anew.
-func (m *memory) snapshot() (text []byte, tag string, changed map[place]*remembered, err error) {
+func (m *memory) store(ctx context.Context) (err error) {
+	defer apierror.Recover(ctx, &err) // a panic in a goroutine would end the process
+	for attempt := 1; ; attempt++ {
+		text, changed, err := m.snapshot()
+		if err != nil || text == nil {
+			return err
+		}
+		tag, err := m.object.WriteIf(ctx, text, m.tag)
+		switch {
+		case err == nil:
+			m.tag, m.spoilt = tag, false
+			return nil
+		case errors.Is(err, plansync.ErrChanged) && attempt < writeAttempts:
+			err = m.merge(ctx, changed, string(text))
+		}
+		if err != nil {
+			m.restore(changed)
+			return err
+		}
+	}
+}
+
+// snapshot returns the object to write, which is nil if there is nothing to write, and what
+// was changed in it, and begins to collect changes anew.
+func (m *memory) snapshot() (text []byte, changed map[place]*remembered, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.before) == 0 {
-		return nil, "", nil, nil
+	if len(m.before) == 0 && !m.spoilt {
+		return nil, nil, nil
 	}
-	text, err = strictjson.Encode(content{m.cards})
+	if text, err = strictjson.Encode(content{m.cards}); err != nil {
+		return nil, nil, err
+	}
 	changed, m.before = m.before, map[place]*remembered{}
-	return text, m.tag, changed, err
+	return text, changed, nil
 }
 
 // restore takes changes back that were not written.
@@ -239,17 +272,17 @@ func (m *memory) restore(changed map[place]*remembered) {
 // The SDK repeats a request whose answer was lost, so the object may be what was written.
 func (m *memory) merge(ctx context.Context, changed map[place]*remembered, written string) error {
 	found, tag, text, err := m.load(ctx)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.tag = tag
-	if err == nil && text == written {
-		return nil
-	}
-	if err != nil && tag == "" { // it can't be read; a spoilt one is replaced
+	if err != nil {
 		return err
 	}
-	maps.Copy(changed, m.before) // what was changed while the object was written
-	m.before = map[place]*remembered{}
+	m.tag = tag
+	if text == written {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.Copy(m.before, changed) // what was changed again meanwhile too
+	changed, m.before = m.before, map[place]*remembered{}
 	for at, before := range changed {
 		theirs, ok := found.get(at)
 		var inObject *remembered

@@ -22,8 +22,9 @@ const (
 	resendAge = 24 * time.Hour
 	// maxResent limits the modules that a run sends again.
 	maxResent = 250
-	// callsPerRun is about the number of calls for which a run has time.
-	callsPerRun = 900
+	// changesPerRun is about the number of changes for which a run has time: 900 calls, and
+	// it takes two to add a module.
+	changesPerRun = 450
 	// minTimeToCall is the minimum time left for a call.
 	minTimeToCall = time.Second
 )
@@ -74,21 +75,23 @@ func (r *run) order() (first []string) {
 		at time.Time
 	}
 	var old []applied
+	changes := 0
 	for i := range r.Plan.Cards {
 		card := &r.Plan.Cards[i]
-		differs := false
+		before := changes
 		for id, wanted := range card.ModulesAt(r.Now) {
 			known, at := r.memory.has(place{card.CardID, id}, wanted)
-			differs = differs || !known
-			if age := r.Now.Sub(at); known && (age > resendAge || age < -resendAge) {
+			if !known {
+				changes++
+			} else if age := r.Now.Sub(at); age > resendAge || age < -resendAge {
 				old = append(old, applied{place{card.CardID, id}, at})
 			}
 		}
-		if differs {
+		if changes > before {
 			first = append(first, card.CardID)
 		}
 	}
-	if len(first) > callsPerRun { // each card gets its turn, also if many fail again and again
+	if changes > changesPerRun { // each card gets its turn, also if many fail again and again
 		at := rand.IntN(len(first))
 		first = slices.Concat(first[at:], first[:at])
 	}

@@ -88,20 +88,23 @@ func ForgedFirst(t testing.TB, status int, answer string) (endpoint string, rece
 	})
 }
 
+// Start starts a server that gives a call, such as "PATCH /path body" or "DELETE /path", the
+// signed answer that the test says. Calls may come at the same time.
+func Start(t testing.TB, answers func(call string) (status int, answer string)) (endpoint string) {
+	return start(t, func(call string, _ []byte) (int, string, string) {
+		status, answer := answers(call)
+		return status, answer, answer
+	})
+}
+
 // Serve is [WeChatPay] with an answer to each body, signed as the answer signed.
 func Serve(t testing.TB, answers func(body []byte) (status int, answer, signed string)) (endpoint string, received func() string) {
 	calls := make(chan string, 8)
-	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		calls <- strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " ")
-		status, answer, signed := answers(body)
-		_, key := wechatpaytest.Keys()
-		wechatpaytest.Sign(w.Header(), signed, publicKeyID, key, time.Now())
-		w.Header().Set("Request-ID", RequestID)
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, answer)
-	}))
-	return s.URL, func() string {
+	endpoint = start(t, func(call string, body []byte) (int, string, string) {
+		calls <- call
+		return answers(body)
+	})
+	return endpoint, func() string {
 		select {
 		case c := <-calls:
 			return c
@@ -109,4 +112,16 @@ func Serve(t testing.TB, answers func(body []byte) (status int, answer, signed s
 			return ""
 		}
 	}
+}
+
+func start(t testing.TB, answers func(call string, body []byte) (status int, answer, signed string)) (endpoint string) {
+	return tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		status, answer, signed := answers(strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " "), body)
+		_, key := wechatpaytest.Keys()
+		wechatpaytest.Sign(w.Header(), signed, publicKeyID, key, time.Now())
+		w.Header().Set("Request-ID", RequestID)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	})).URL
 }

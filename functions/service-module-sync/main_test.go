@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"membercard/shared/cardplan"
+	"membercard/shared/invocation"
+	"membercard/shared/plansync"
+	"membercard/shared/signing"
+	"membercard/shared/signing/signingtest"
+	"membercard/shared/telemetry/telemetrytest"
+	"membercard/shared/tlsdial/tlsdialtest"
+	"membercard/shared/upstream"
+)
+
+func TestMain(m *testing.M) { tlsdialtest.Main(m) }
+
+const (
+	byHand  = `{"action":"sync"}`
+	offers  = `{"appid":"wx37178d097a6851d8","path":"pages/offers"}`
+	newYear = `{"appid":"wx37178d097a6851d8","path":"pages/new-year"}`
+)
+
+// newFunction returns the function that main starts, and its log.
+func newFunction(t *testing.T, w *weChatPay, plan plansync.Object) (invocation.Actions, *telemetrytest.Records) {
+	log, records := telemetrytest.New()
+	wechatpay := signing.NewClient(signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.endpoint}))
+	s := syncer{wechatpay: wechatpay, memory: plan.Beside(plansync.ServiceModules), log: log}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: (*cardplan.Card).HasModules, Apply: s.sync}
+	return invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}}, records
+}
+
+// weChatPay has cards, and keeps their service modules as the documents say.
+type weChatPay struct {
+	endpoint string
+	// answer returns the status and the body of a call's answer. The status 0 leaves it to
+	// the documents.
+	answer func(call string) (status int, body string)
+
+	mu    sync.Mutex
+	cards map[string]string // jump_miniprogram by card and module, such as "p0/666"
+	calls []string          // such as "PATCH p0/666"
+}
+
+func startWeChatPay(t *testing.T) *weChatPay {
+	w := &weChatPay{cards: map[string]string{}}
+	w.endpoint = signingtest.Start(t, func(request string) (int, string) {
+		method, rest, _ := strings.Cut(request, " ")
+		path, text, _ := strings.Cut(strings.TrimPrefix(rest, "/v3/marketing/membercard-open/cards/"), " ")
+		var sent struct {
+			ServiceModuleID string          `json:"service_module_id"`
+			JumpMiniProgram json.RawMessage `json:"jump_miniprogram"`
+		}
+		if err := json.Unmarshal([]byte(text), &sent); (err != nil) != (method == "DELETE") {
+			t.Errorf("%s: %v", request, err)
+		}
+		module := strings.TrimSuffix(strings.Replace(path, "/service-modules", "", 1)+"/"+sent.ServiceModuleID, "/")
+		return w.respond(method, module, string(sent.JumpMiniProgram))
+	})
+	return w
+}
+
+func (w *weChatPay) respond(method, module, jump string) (status int, body string) {
+	w.mu.Lock()
+	call := method + " " + module
+	w.calls = append(w.calls, call)
+	w.mu.Unlock()
+	if w.answer != nil {
+		if status, body = w.answer(call); status != 0 {
+			return status, body
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch _, has := w.cards[module]; {
+	case has && method == "POST":
+		return refused("会员卡已添加该会员服务项")
+	case !has && method != "POST":
+		return refused("会员卡暂未添加该会员服务项")
+	case method == "DELETE":
+		delete(w.cards, module)
+		return 204, ""
+	}
+	w.cards[module] = jump
+	return 200, `{"jump_miniprogram":` + jump + `}`
+}
+
+func refused(message string) (status int, body string) {
+	return 400, `{"code":"INVALID_REQUEST","message":"` + message + `"}`
+}
+
+// received returns the calls since the last time.
+func (w *weChatPay) received() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calls := w.calls
+	w.calls = nil
+	return strings.Join(calls, ", ")
+}
+
+// has returns the modules of all cards, such as "p0/666".
+func (w *weChatPay) has() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(slices.Sorted(maps.Keys(w.cards)), " ")
+}
+
+// planOf returns a plan that gives a card, p0, these service modules. The card pOld is one of
+// card-sync's.
+func planOf(modules string) string {
+	return `{"cards":[{"card_id":"p0","service_modules":{` + modules + `}},{"card_id":"pOld","fields":{"center_title":"x"}}]}`
+}
+
+// kept returns an object that remembers modules of p0, each as `"666":` + applied(…).
+func kept(modules string) string { return `{"cards":{"p0":{` + modules + `}}}` }
+
+// applied is what is remembered of a module that was applied some time ago.
+func applied(module string, ago time.Duration) string {
+	return `{"module":` + module + `,"at":"` + time.Now().UTC().Add(-ago).Format(time.RFC3339) + `"}`
+}
+
+// remembers returns what an object remembers, such as "p0/666=pages/offers p0/7=-".
+func remembers(t *testing.T, object string) string {
+	t.Helper()
+	if object == "" {
+		return ""
+	}
+	found, err := decode([]byte(object))
+	if err != nil {
+		t.Fatalf("%s: %v", object, err)
+	}
+	var list []string
+	for _, cardID := range slices.Sorted(maps.Keys(found)) {
+		for _, id := range slices.Sorted(maps.Keys(found[cardID])) {
+			path := "-"
+			if m := found[cardID][id].Module; m != nil {
+				path = m.Path
+			}
+			list = append(list, cardID+"/"+id+"="+path)
+		}
+	}
+	return strings.Join(list, " ")
+}
