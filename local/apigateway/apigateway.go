@@ -11,9 +11,8 @@
 //   - A request for which there is no route is answered 404. A trailing slash matters.
 //   - A body is passed as text if its Content-Type is text, JSON, JavaScript or XML, or
 //     is missing, and it is valid UTF-8; otherwise it is base64-encoded.
-//   - The integration timeout is 30 seconds. It does not end the function. A request
-//     that exceeds it, or that Lambda throttles, is answered 503. If the function fails,
-//     the answer is 500.
+//   - A request that Lambda throttles is answered 503. If the function fails, or exceeds
+//     its own timeout, the answer is 500.
 //   - The [Authorizer] of a route is called before the function. What it says about the
 //     caller is in the event.
 //   - The gateway handles CORS.
@@ -21,7 +20,6 @@ package apigateway
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -31,7 +29,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -41,10 +38,7 @@ import (
 	"membercard/local/template"
 )
 
-const (
-	maxBodySize        = 6 << 20 // bytes, Lambda's limit
-	integrationTimeout = 30 * time.Second
-)
+const maxBodySize = 6 << 20 // bytes, Lambda's limit
 
 // A Route sends the requests that match Key to Function.
 type Route struct {
@@ -184,11 +178,9 @@ func (g *gateway) serve(w http.ResponseWriter, r *http.Request, route route, par
 	}
 	event, _ := json.Marshal(request) // strings always marshal
 
-	ctx, cancel := context.WithTimeout(r.Context(), integrationTimeout)
-	defer cancel()
-	res, err := route.Function.Invoke(ctx, event)
+	res, err := route.Function.Invoke(r.Context(), event)
 	switch {
-	case err != nil: // timeout, or throttled
+	case err != nil: // throttled
 		message(w, http.StatusServiceUnavailable, "Service Unavailable")
 	case res.FunctionError != nil:
 		message(w, http.StatusInternalServerError, "Internal Server Error")
@@ -237,23 +229,15 @@ func isText(contentType string) bool {
 func respond(w http.ResponseWriter, payload []byte) {
 	var res events.APIGatewayV2HTTPResponse
 	err := json.Unmarshal(payload, &res)
-	body := []byte(res.Body)
-	if err == nil && res.IsBase64Encoded {
-		body, err = base64.StdEncoding.DecodeString(res.Body)
-	}
 	if err != nil || res.StatusCode < 200 || res.StatusCode > 599 {
 		message(w, http.StatusInternalServerError, "Internal Server Error")
 		return
 	}
-	header := w.Header()
-	if len(body) > 0 {
-		header.Set("Content-Type", "text/plain;charset=UTF-8")
-	}
 	for name, value := range res.Headers {
-		header.Set(name, value)
+		w.Header().Set(name, value)
 	}
 	w.WriteHeader(res.StatusCode)
-	_, _ = w.Write(body) // fails only if the client closed the connection
+	_, _ = io.WriteString(w, res.Body) // fails only if the client closed the connection
 }
 
 // message answers with an error of the gateway.

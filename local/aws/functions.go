@@ -51,7 +51,7 @@ func (f *Functions) invoke(w http.ResponseWriter, r *http.Request, body []byte) 
 	if failed {
 		w.Header().Set("X-Amz-Function-Error", "Unhandled")
 	}
-	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	w.Header().Set("X-Amz-Executed-Version", "$LATEST") // which the AWS CLI shows
 	answer(w, "application/json", http.StatusOK, payload)
 	return nil
 }

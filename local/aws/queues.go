@@ -13,6 +13,9 @@ import (
 	"membercard/local/template"
 )
 
+// pollInterval is how often an event source mapping looks for messages.
+const pollInterval = 20 * time.Millisecond
+
 // Queues is SQS with standard queues. Messages are kept until they are deleted; there
 // is no retention period.
 type Queues struct {
@@ -73,7 +76,7 @@ func (s *Queues) Create(configs []template.Queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, config := range configs {
-		s.queues = append(s.queues, &Queue{config: config, service: s, changed: make(chan struct{})})
+		s.queues = append(s.queues, &Queue{config: config, service: s})
 	}
 }
 
@@ -101,7 +104,6 @@ type Queue struct {
 	service *Queues // whose mutex guards the fields below
 
 	messages []*message
-	changed  chan struct{} // closed and replaced when a message may have become visible
 }
 
 type message struct {
@@ -166,51 +168,35 @@ func (q *Queue) send(body string, attributes map[string]events.SQSMessageAttribu
 func (q *Queue) add(m *message) {
 	m.EventSourceARN = q.config.ARN
 	q.messages = append(q.messages, m)
-	q.wake()
-}
-
-func (q *Queue) wake() {
-	close(q.changed)
-	q.changed = make(chan struct{})
 }
 
 // Receive waits for a visible message and returns up to n of them, as records of an
 // event for a function. The caller must call [Queue.Finish] for each. Receive returns
 // nil when ctx ends.
 func (q *Queue) Receive(ctx context.Context, n int) []events.SQSMessage {
-	for {
+	for ctx.Err() == nil {
 		q.service.mu.Lock()
-		received, next := q.take(n, q.config.VisibilityTimeout.Seconds(), true)
-		changed := q.changed
+		received := q.take(n, q.config.VisibilityTimeout.Seconds(), true)
 		q.service.mu.Unlock()
 		if len(received) > 0 {
 			return received
 		}
-		timer := time.NewTimer(time.Until(next))
 		select {
-		case <-changed:
-		case <-timer.C:
+		case <-time.After(pollInterval):
 		case <-ctx.Done():
-			return nil
 		}
-		timer.Stop()
 	}
+	return nil
 }
 
 // take receives up to n messages and makes them invisible for a time and, if processing
 // is set, until they are finished. Messages that were received too often go to the
-// dead-letter queue instead. If take returns no messages, it is worth trying again at
-// next or when changed is closed. The caller holds the mutex.
-func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage, next time.Time) {
+// dead-letter queue instead. The caller holds the mutex.
+func (q *Queue) take(n int, invisible time.Duration, processing bool) (received []events.SQSMessage) {
 	s := q.service
-	now := time.Now()
-	next = now.Add(time.Hour)
 	deadLetters := s.find(func(other *Queue) bool { return other.config.ARN == q.config.RedrivePolicy.DeadLetterTargetArn })
 	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
-		if m.processing || m.visible.After(now) {
-			if !m.processing && m.visible.Before(next) {
-				next = m.visible
-			}
+		if !m.isVisible() {
 			return false
 		}
 		if deadLetters != nil && m.received >= int(q.config.RedrivePolicy.MaxReceiveCount) {
@@ -226,7 +212,7 @@ func (q *Queue) take(n int, invisible time.Duration, processing bool) (received 
 		received = append(received, m.SQSMessage)
 		return false
 	})
-	return received, next
+	return received
 }
 
 // Finish ends the processing of a message. If done is set, it deletes the message;
@@ -243,7 +229,6 @@ func (q *Queue) Finish(receiptHandle string, done bool) {
 		return
 	}
 	q.messages[i].processing = false
-	q.wake()
 }
 
 func (q *Queue) sendMessage(in queueInput) (any, *failure) {
@@ -256,7 +241,6 @@ func (q *Queue) changeMessageVisibility(in queueInput) (any, *failure) {
 		return nil, exception("ReceiptHandleIsInvalid", "The input receipt handle is not that of a message in flight.")
 	}
 	q.messages[i].visible = q.service.after(in.VisibilityTimeout.Seconds())
-	q.wake()
 	return struct{}{}, nil
 }
 
@@ -294,7 +278,7 @@ func (q *Queue) receiveMessage(in queueInput) (any, *failure) {
 		Attributes        map[string]string
 		MessageAttributes map[string]attribute
 	}
-	received, _ := q.take(max(in.MaxNumberOfMessages, 1), cmp.Or(in.VisibilityTimeout, &q.config.VisibilityTimeout).Seconds(), false)
+	received := q.take(max(in.MaxNumberOfMessages, 1), cmp.Or(in.VisibilityTimeout, &q.config.VisibilityTimeout).Seconds(), false)
 	var out struct {
 		Messages []receivedMessage `json:",omitempty"`
 	}

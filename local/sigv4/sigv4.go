@@ -20,7 +20,6 @@ import (
 const (
 	timeFormat = "20060102T150405Z"
 	maxSkew    = 5 * time.Minute // between a signature's time and now
-	unsigned   = "UNSIGNED-PAYLOAD"
 )
 
 // A Key is an access key for requests in one region.
@@ -81,14 +80,9 @@ func (k Key) sign(r *http.Request, body []byte, service string, names []string, 
 		}
 	}
 	sum := sha256.Sum256(body)
-	hash := hex.EncodeToString(sum[:])
-	s3 := service == "s3"
-	if s3 && r.Header.Get("X-Amz-Content-Sha256") == unsigned {
-		hash = unsigned
-	}
 	credentials := aws.Credentials{AccessKeyID: k.AccessKeyID, SecretAccessKey: k.SecretAccessKey}
-	err := v4.NewSigner().SignHTTP(context.Background(), credentials, signed, hash, service, k.Region, at,
-		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 }) // other services escape the path twice
+	err := v4.NewSigner().SignHTTP(context.Background(), credentials, signed, hex.EncodeToString(sum[:]), service, k.Region, at,
+		func(o *v4.SignerOptions) { o.DisableURIPathEscaping = service == "s3" }) // other services escape the path twice
 	if err != nil {
 		return ""
 	}

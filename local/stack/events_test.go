@@ -285,17 +285,6 @@ func TestTicketWithSlashes(t *testing.T) {
 	}
 }
 
-func TestInvoke(t *testing.T) {
-	t.Parallel()
-	r := start(t, wechatpay.PublicKey)
-	if _, err := r.Invoke(t.Context(), "functions/none", nil); err == nil {
-		t.Error("a function that does not exist answered")
-	}
-	if _, err := r.Invoke(t.Context(), "functions/card-ext", []byte(`{"action":"refresh"}`)); err != nil {
-		t.Error(err)
-	}
-}
-
 // The template limits the requests of each route, unless that is lifted.
 func TestThrottling(t *testing.T) {
 	t.Parallel()
