@@ -58,18 +58,13 @@ func (r *request) cards() (cards []card, at func(i int) string, err error) {
 }
 
 func (c *card) validate(at string) error {
-	if err := cmp.Or(
+	return cmp.Or(
 		validation.Check(at+"/card_id", c.CardID, validation.Required, validation.CardID),
 		validation.CheckPrivate(at+"/code", c.Code, validation.MaxLength(32)),
 		validation.CheckPrivate(at+"/openid", c.OpenID, validation.MaxLength(128)),
 		validation.Check(at+"/outer_str", c.OuterStr, validation.MaxLength(128)),
-	); err != nil {
-		return err
-	}
-	if c.FixedBeginTimestamp != nil && *c.FixedBeginTimestamp <= 0 {
-		return gateway.Fault(strictjson.Fault{Path: strings.TrimPrefix(at, "/body") + "/fixed_begintimestamp", Issue: "must be a Unix time in seconds"})
-	}
-	return nil
+		validation.RefuseIf(c.FixedBeginTimestamp != nil && *c.FixedBeginTimestamp <= 0, at+"/fixed_begintimestamp", "must be a Unix time in seconds"),
+	)
 }
 
 // allow refuses what a page may not choose at a JSON pointer: a code, and an openid that is

@@ -6,7 +6,6 @@ import (
 
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -24,15 +23,8 @@ func (r *request) validate(cardID, code string) error {
 		validation.Check("/body/user_card_confirm_state", r.UserCardConfirmState, validation.Required,
 			validation.OneOf("CREATE_CARD_SUCCESS", "CREATE_CARD_FAIL", "CREATE_CARD_ALREADY_EXISTS")),
 		validation.CheckPrivate("/body/fail_reason", r.FailReason, validation.MaxLength(128)),
-		r.validateFailReason(),
+		validation.RefuseIf(r.FailReason != "" && r.UserCardConfirmState != "CREATE_CARD_FAIL", "/body/fail_reason", "is allowed with CREATE_CARD_FAIL only"),
 	)
-}
-
-func (r *request) validateFailReason() error {
-	if r.FailReason == "" || r.UserCardConfirmState == "CREATE_CARD_FAIL" {
-		return nil
-	}
-	return gateway.Fault(strictjson.Fault{Path: "/fail_reason", Issue: "is allowed with CREATE_CARD_FAIL only"})
 }
 
 // confirm tells WeChat Pay whether the merchant's own registration succeeded:

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"strings"
 
-	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
 	"membercard/shared/validation"
@@ -17,11 +16,9 @@ import (
 // The document asks for encrypt_code exactly as WeChat sent it, neither decoded nor encoded.
 func decrypt(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (*gateway.Response, error) {
 	cardID := r.PathParameter("card_id")
-	encrypted, err := encryptCode(r)
-	if err != nil {
-		return nil, err
-	}
+	_, encrypted, _ := strings.Cut("&"+r.RawQuery(), "&encrypt_code=")
 	if err := cmp.Or(
+		validation.RefuseIf(strings.Contains(r.RawQuery(), "&"), "/query/encrypt_code", "must be the only parameter of the query"),
 		validation.Check("/path/card_id", cardID, validation.Required, validation.CardID),
 		// 128 characters in the document, each of which may be percent-encoded.
 		validation.CheckPrivate("/query/encrypt_code", encrypted, validation.Required, validation.Alphanumeric(384, "+/=-_%"), decodable),
@@ -45,19 +42,4 @@ func decodable(value string) string {
 		}
 	}
 	return ""
-}
-
-// encryptCode returns the query's only parameter as it was sent, or "".
-func encryptCode(r *gateway.Request) (string, error) {
-	if strings.Contains(r.RawQuery(), "&") {
-		return "", apierror.InvalidParam(apierror.Detail{
-			Field: "/query/encrypt_code",
-			Issue: "must be the only parameter of the query",
-		})
-	}
-	encrypted, ok := strings.CutPrefix(r.RawQuery(), "encrypt_code=")
-	if !ok {
-		return "", nil
-	}
-	return encrypted, nil
 }

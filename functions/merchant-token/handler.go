@@ -6,7 +6,6 @@ import (
 
 	"membercard/shared/gateway"
 	"membercard/shared/signing"
-	"membercard/shared/strictjson"
 	"membercard/shared/validation"
 )
 
@@ -28,15 +27,9 @@ func (r *request) validate(cardID string) error {
 		validation.Check("/body/activate_appid", r.ActivateAppID, validation.MaxLength(32)),
 		validation.Check("/body/activate_path", r.ActivatePath, validation.MaxLength(128)),
 		validation.Check("/body/outer_str", r.OuterStr, validation.MaxLength(32), validation.OuterStr),
-		r.validateJump(),
+		validation.RefuseIf(r.ActivateType == "JUMP_ACTIVATE" && r.ActivateURL == "" && r.ActivateAppID == "",
+			"/body/activate_url", "or activate_appid is required with JUMP_ACTIVATE"),
 	)
-}
-
-func (r *request) validateJump() error {
-	if r.ActivateType != "JUMP_ACTIVATE" || r.ActivateURL != "" || r.ActivateAppID != "" {
-		return nil
-	}
-	return gateway.Fault(strictjson.Fault{Path: "/activate_url", Issue: "or activate_appid is required with JUMP_ACTIVATE"})
 }
 
 // mint returns a permission_token for a card:

@@ -48,6 +48,15 @@ func check(pointer, value, shown string, rules []Rule) error {
 	return nil
 }
 
+// RefuseIf returns a PARAM_ERROR, for the field at a JSON pointer, if a rule is broken that
+// concerns more than the field's value. The answer does not repeat the value.
+func RefuseIf(broken bool, pointer, issue string) error {
+	if !broken {
+		return nil
+	}
+	return apierror.InvalidParam(apierror.Detail{Field: pointer, Issue: issue})
+}
+
 // Required requires a value.
 func Required(value string) string {
 	if value == "" {
