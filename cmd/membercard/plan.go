@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -320,15 +322,31 @@ func longInBytes(p *cardplan.Plan) (places []string) {
 	return places
 }
 
-// leftBehind returns the places of fields and service modules that only campaigns name.
+// leftBehind returns the places of fields and service modules that stay on a card as a
+// campaign left them: nothing in the plan has them when the campaign is over.
 func leftBehind(p *cardplan.Plan) (places []string) {
 	for i := range p.Cards {
-		fields, modules := p.Cards[i].Left()
-		for _, name := range fields {
-			places = append(places, fmt.Sprintf("/cards/%d/fields/%s", i, name))
+		card, left := &p.Cards[i], map[string]bool{}
+		for j := range card.Campaigns {
+			over := &card.Campaigns[j]
+			_, until := over.Interval()
+			if until.IsZero() {
+				continue
+			}
+			fields, modules := card.FieldsAt(until), card.ModulesAt(until)
+			for name := range over.Fields {
+				if _, has := fields[name]; !has {
+					left["fields/"+name] = true
+				}
+			}
+			for id := range over.Modules() {
+				if _, has := modules[id]; !has {
+					left["service_modules/"+id] = true
+				}
+			}
 		}
-		for _, id := range modules {
-			places = append(places, fmt.Sprintf("/cards/%d/service_modules/%s", i, id))
+		for _, place := range slices.Sorted(maps.Keys(left)) {
+			places = append(places, fmt.Sprintf("/cards/%d/%s", i, place))
 		}
 	}
 	return places

@@ -29,18 +29,8 @@ var (
 
 // FromErrcode returns the error that the caller gets for an errcode of the
 // official-account API, after the retries and an attempt with a new access token. The
-// code is WECHAT_<errcode> except for the first row. The statuses are:
-//
-//	AccountRefused  500 CONFIG_ERROR
-//	AddressRefused  502
-//	TokenInvalid    502
-//	Busy            502
-//	QuotaUsedUp     429
-//	RateLimited     429
-//	others          400
-//
-// The message is WeChat's errmsg, except for the first three, which concern the service's
-// own credentials.
+// code is WECHAT_<errcode>, or CONFIG_ERROR if WeChat refuses the account. The message is
+// WeChat's errmsg, unless the service's own credentials or IP address are refused.
 func FromErrcode(errcode int, errmsg string) *Error {
 	e := &Error{
 		Status:   http.StatusBadRequest,

@@ -33,7 +33,7 @@ func FromWeChat(a Answer) *Error {
 		Detail:    a.Detail,
 		Solution:  solutions[a.Code],
 		RequestID: a.RequestID,
-		Cause:     a.cause(),
+		Cause:     errors.New(strings.TrimSpace(fmt.Sprintf("WeChat answered %d %s", a.Status, a.Code))), // not WeChat's message, for it is logged
 		Cure:      cureOf(a.Code),
 	}
 	switch {
@@ -59,12 +59,6 @@ func FromWeChat(a Answer) *Error {
 		e.Solution = cmp.Or(e.Solution, solutions["SYSTEM_ERROR"])
 	}
 	return e
-}
-
-// cause returns the status and the code of the answer. WeChat's message is not part of it,
-// because causes are logged and messages may quote personal data of the request.
-func (a Answer) cause() error {
-	return errors.New(strings.TrimSpace(fmt.Sprintf("WeChat answered %d %s", a.Status, a.Code)))
 }
 
 // refused is the message if WeChat sent none.

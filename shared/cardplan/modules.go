@@ -50,32 +50,6 @@ func (c *Card) HasModules() bool {
 	return c.modules != nil || slices.ContainsFunc(c.Campaigns, func(c Campaign) bool { return c.modules != nil })
 }
 
-// Left returns the names of the fields, and the IDs of the service modules, that stay on
-// the card as a campaign left them: nothing in the plan has them when the campaign is over.
-func (c *Card) Left() (fields, modules []string) {
-	leftFields, leftModules := map[string]bool{}, map[string]bool{}
-	for i := range c.Campaigns {
-		over := &c.Campaigns[i]
-		if over.Until == "" {
-			continue
-		}
-		after := func(has func(*Campaign) bool) bool {
-			return slices.ContainsFunc(c.Campaigns, func(other Campaign) bool { return other.ActiveAt(over.until) && has(&other) })
-		}
-		for name := range over.Fields {
-			if _, own := c.Fields[name]; !own && !after(func(other *Campaign) bool { _, has := other.Fields[name]; return has }) {
-				leftFields[name] = true
-			}
-		}
-		for id := range over.modules {
-			if _, own := c.modules[id]; !own && !after(func(other *Campaign) bool { _, has := other.modules[id]; return has }) {
-				leftModules[id] = true
-			}
-		}
-	}
-	return slices.Sorted(maps.Keys(leftFields)), slices.Sorted(maps.Keys(leftModules))
-}
-
 // decodeModules decodes the service_modules of the card or campaign at a place.
 func decodeModules(at string, encoded map[string]json.RawMessage) (modules Modules, faults strictjson.Faults) {
 	if encoded == nil {

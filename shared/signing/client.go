@@ -81,8 +81,8 @@ func (c *Client) ReadKeys(ctx context.Context) {
 }
 
 // Post calls an operation of APIv3 with a body, which [strictjson.Encode] encodes. The path
-// and the JSON are signed and sent byte for byte. The answer is a success (2xx) with a valid signature, and has
-// no body if its status is 204. The error is an [apierror.Error].
+// and the JSON are signed and sent byte for byte. The answer is a success (2xx) with a
+// valid signature, and has no body if its status is 204. The error is an [apierror.Error].
 //
 // If WeChat Pay refuses the signature, or encrypts the certificates with another APIv3
 // key, the merchant is read again. If it changed, the call is repeated once.

@@ -1,6 +1,6 @@
 // Package signingtest is for the tests of functions that make signed calls. It has a
 // merchant, and a fake WeChat Pay behind TLS that signs its answers. The fake accepts any
-// request; the sandbox in local/ refuses what the real WeChat Pay would refuse.
+// request; the sandbox in wechat/ refuses what the real WeChat Pay would refuse.
 //
 // A function's test has a few lines and the tables of its rules:
 //
