@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"membercard/local/guard"
+	"membercard/local/sample"
 	"membercard/local/stack"
 	"membercard/wechat/wechatpay"
 )
@@ -24,11 +25,7 @@ const (
 )
 
 const (
-	cardID       = "pbLatjvWOibDc5-TBnbUk1pD12o0"
-	sampleOpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
-	brandBody    = `{"brand_id": "1004", "card_id": "` + cardID + `", "openid": "` + sampleOpenID + `"}`
-
-	permissionTokens = "/v3/marketing/membercard-open/cards/" + cardID + "/permission-tokens"
+	permissionTokens = "/v3/marketing/membercard-open/cards/" + sample.CardID + "/permission-tokens"
 	preAuthTokens    = "/v3/brand/partner/card-member/pre-auth-tokens"
 
 	brandCreated      = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
@@ -39,7 +36,7 @@ const (
 // Open takes a card from the token to a member. If the card is not EFFECTIVE when ctx ends,
 // the error says what is missing, and the story is incomplete.
 func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
-	path, body := preAuthTokens, brandBody
+	path, body := preAuthTokens, sample.BrandBody
 	if kind == Merchant {
 		path, body = permissionTokens, `{"activate_type": "JUMP_ACTIVATE", "activate_url": "https://w.url.cn/s/Ahz3p2C", "outer_str": "szwxtd"}`
 	}
@@ -56,7 +53,7 @@ func Open(ctx context.Context, s *stack.Stack, kind string) (Story, error) {
 // OpenBrandCard requests a token and opens a brand card with it. It does not wait until the
 // card is confirmed.
 func OpenBrandCard(ctx context.Context, s *stack.Stack) (wechatpay.UserCard, error) {
-	card, _, err := open(ctx, s, preAuthTokens, brandBody)
+	card, _, err := open(ctx, s, preAuthTokens, sample.BrandBody)
 	return card, err
 }
 
@@ -66,7 +63,7 @@ func open(ctx context.Context, s *stack.Stack, path, body string) (wechatpay.Use
 	if err != nil {
 		return wechatpay.UserCard{}, nil, err
 	}
-	return s.WeChatPay.OpenCard(token, sampleOpenID)
+	return s.WeChatPay.OpenCard(token, sample.OpenID)
 }
 
 // follow waits until a card is EFFECTIVE. If there is a jump, it activates the card once
@@ -152,7 +149,7 @@ func requestToken(ctx context.Context, s *stack.Stack, path, body string) (strin
 		case stack.AuthJWT:
 			r.Header.Set("Authorization", "Bearer "+s.Token())
 		case stack.AuthWechat:
-			r.Header.Set("Authorization", "WeChat-MiniProgram "+s.OfficialAccount.LoginCode(sampleOpenID))
+			r.Header.Set("Authorization", "WeChat-MiniProgram "+s.OfficialAccount.LoginCode(sample.OpenID))
 		}
 		return nil
 	})

@@ -287,8 +287,10 @@ func (f *Function) handle(inst *instance, inv *invocation, res *Result) error {
 		<-inst.exited
 		failed = timedOut(inv.id, f.cfg.Timeout)
 	}
-	if answer := inst.answer(inv); answer != nil {
-		res.Payload, res.FunctionError = answer.payload, answer.err
+	inst.mu.Lock()
+	defer inst.mu.Unlock()
+	if inv.answer != nil {
+		res.Payload, res.FunctionError = inv.answer.payload, inv.answer.err
 		return nil
 	}
 	return cmp.Or(f.errIfClosed(), failed)

@@ -87,10 +87,3 @@ func (inst *instance) exitError(requestID string) *FunctionError {
 	}
 	return &FunctionError{"Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: %s", requestID, how)}
 }
-
-// answer returns the runtime's answer to inv, or nil.
-func (inst *instance) answer(inv *invocation) *answer {
-	inst.mu.Lock()
-	defer inst.mu.Unlock()
-	return inv.answer
-}

@@ -22,12 +22,12 @@ type Request struct {
 	query      string            // with the question mark
 }
 
-// OpenID is the user of the requests.
-const OpenID = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
-
+// The user of the requests, the template of the cards, and the body that asks for a brand
+// card's token.
 const (
-	cardID       = "pbLatjvWOibDc5-TBnbUk1pD12o0"
-	brandExample = `{"brand_id": "1004", "card_id": "` + cardID + `", "openid": "` + OpenID + `"}`
+	OpenID    = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
+	CardID    = "pbLatjvWOibDc5-TBnbUk1pD12o0"
+	BrandBody = `{"brand_id": "1004", "card_id": "` + CardID + `", "openid": "` + OpenID + `"}`
 )
 
 // Requests returns a request for each route but that of notifications, by the route's key.
@@ -50,19 +50,19 @@ func Requests(s *stack.Stack) map[string]Request {
 		},
 		"POST /v3/brand/partner/card-member/open-user-card-tokens": {
 			Says: "brand pre-authorisation, a token",
-			Body: brandExample,
+			Body: BrandBody,
 		},
 		"POST /v3/brand/partner/card-member/pre-auth-tokens": {
 			Says: "the same under its name since November 2025",
-			Body: brandExample,
+			Body: BrandBody,
 		},
 		"POST /card/ext": {
 			Says: "parameters of wx.addCard",
-			Body: `{"card_id": "` + cardID + `", "outer_str": "szwxtd"}`,
+			Body: `{"card_id": "` + CardID + `", "outer_str": "szwxtd"}`,
 		},
 		"POST /card/update": {
 			Says: "the links of a card",
-			Body: `{"card_id": "` + cardID + `", "member_card": {"base_info": {"custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage", "custom_url_sub_title": "6个汉字tips", "promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "API/cardPage"}}}`,
+			Body: `{"card_id": "` + CardID + `", "member_card": {"base_info": {"custom_url_name": "立即使用", "custom_url": "http://www.qq.com", "custom_app_brand_user_name": "gh_86a091e50ad4@app", "custom_app_brand_pass": "API/cardPage", "custom_url_sub_title": "6个汉字tips", "promotion_url_name": "更多优惠", "promotion_url": "http://www.qq.com", "promotion_app_brand_user_name": "gh_86a091e50ad4@app", "promotion_app_brand_pass": "API/cardPage"}}}`,
 		},
 		"POST /card/create": {
 			Says: "another card, with links; each call makes one",
@@ -75,7 +75,7 @@ func Requests(s *stack.Stack) map[string]Request {
 		"POST /v3/brand/partner/card-member/user-cards/{user_card_code}/confirm": {
 			Says: "confirm that a user has opened a brand card",
 			Once: true,
-			Body: strings.TrimSuffix(brandExample, "}") + `, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
+			Body: strings.TrimSuffix(BrandBody, "}") + `, "user_card_confirm_state": "CREATE_CARD_SUCCESS"}`,
 		},
 		"POST /v3/marketing/membercard-open/cards/{card_id}/codes/{code}/confirm": {
 			Says: "confirm a merchant card",
@@ -95,7 +95,7 @@ func Requests(s *stack.Stack) map[string]Request {
 		},
 		"GET /v3/brand/partner/card-member/user-cards/{user_card_code}": {
 			Says:  "a user's brand card: is the user a member?",
-			query: "?brand_id=1004&card_id=" + cardID + "&openid=" + OpenID,
+			query: "?brand_id=1004&card_id=" + CardID + "&openid=" + OpenID,
 		},
 		"GET /v3/brand/partner/card-member/user-cards": {
 			Says:  "the user's cards of the brand",
@@ -109,7 +109,7 @@ func Requests(s *stack.Stack) map[string]Request {
 			query: "?openid=" + OpenID + "&offset=0&limit=20",
 		},
 	}
-	parameters := map[string]string{"card_id": cardID, "code": merchant.Code, "user_card_code": brand.Code, "activate_ticket+": url.QueryEscape(merchant.ActivateTicket)}
+	parameters := map[string]string{"card_id": CardID, "code": merchant.Code, "user_card_code": brand.Code, "activate_ticket+": url.QueryEscape(merchant.ActivateTicket)}
 	for route, request := range requests {
 		request.parameters = parameters
 		requests[route] = request

@@ -492,10 +492,13 @@ func (s *Stack) authorizer(route template.Route, made map[string]apigateway.Auth
 	case a == nil:
 		return apigateway.IAM(Region, AccessKeyID, SecretAccessKey)
 	case made[a.LogicalID] != nil:
-	case a.Function != "":
-		made[a.LogicalID] = apigateway.Lambda(s.function(a.Function), a.IdentitySource[0], a.TTL.Seconds())
-	default:
-		made[a.LogicalID] = apigateway.JWT(a.IdentitySource[0], a.JwtConfiguration.Issuer, a.JwtConfiguration.Audience, s.JWT)
+		return made[a.LogicalID]
+	}
+	header := strings.TrimPrefix(a.IdentitySource[0], "$request.header.")
+	if a.Function != "" {
+		made[a.LogicalID] = apigateway.Lambda(s.function(a.Function), header, a.TTL.Seconds())
+	} else {
+		made[a.LogicalID] = apigateway.JWT(header, a.JwtConfiguration.Issuer, a.JwtConfiguration.Audience, s.JWT)
 	}
 	return made[a.LogicalID]
 }

@@ -155,9 +155,6 @@ func (r *reader) route(id, properties *yaml.Node) {
 func (r *reader) authorizer(at *yaml.Node, id string) *Authorizer {
 	a := &Authorizer{LogicalID: id}
 	r.decode(at, child(child(r.resources, id), "Properties"), a)
-	for i := range a.IdentitySource {
-		a.IdentitySource[i] = strings.TrimPrefix(a.IdentitySource[i], "$request.header.")
-	}
 	if a.Function != "" {
 		a.Function = r.target(at, typeFunction, a.Function)
 	}

@@ -66,7 +66,7 @@ type Throttling struct {
 // An Authorizer is a resource of type AWS::ApiGatewayV2::Authorizer.
 type Authorizer struct {
 	LogicalID      string
-	IdentitySource []string // names of headers
+	IdentitySource []string // one: $request.header.NAME
 
 	// Of type JWT.
 	JwtConfiguration struct {
