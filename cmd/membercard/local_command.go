@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -45,15 +44,10 @@ func (a *app) localFiles(ctx context.Context, r *report, dir string) error {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		r.create(name, filepath.Join(dir, filepath.Base(name)), files[name])
 	}
-	in := func(name string) string { return quote(filepath.Join(dir, name)) }
-	at := "--local=" + a.localURL
-	r.after = []string{"", "these are the sandbox's; with your own, leave out --local, or make them known to the sandbox first (membercard local enrol --help):", "",
-		"membercard secret merchant --cert " + in("apiclient_cert.pem") + " --key " + in("apiclient_key.pem") + ` \`,
-		"    --public-key " + in("pub_key.pem") + " --public-key-id " + strings.TrimSpace(files["pub_key_id.txt"]) + ` \`,
-		"    --apiv3-key-file " + in("apiv3_key.txt") + " --put " + a.local.Secrets.Merchant + " " + at,
-		fmt.Sprintf("membercard check merchant --secret-id %s %s", a.local.Secrets.Merchant, at),
-		fmt.Sprintf("membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id %s %s", a.local.Secrets.Merchant, at),
-	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	r.after = append([]string{"", "these are the sandbox's; with your own, leave out --local, or make them known to the sandbox first (membercard local enrol --help):"},
+		a.tokenCommands(a.local.Secrets.Merchant, in("apiclient_cert.pem"), in("apiclient_key.pem"),
+			"--public-key "+quote(in("pub_key.pem"))+" --public-key-id "+strings.TrimSpace(files["pub_key_id.txt"]), in("apiv3_key.txt"))...)
 	return nil
 }
 
@@ -84,7 +78,8 @@ func (a *app) localEnrol() *cobra.Command {
 			}
 			r.MchID, r.CertificateSerialNo = certificate.Subject.CommonName, serialOf(certificate)
 			r.add(step{Name: "enrolled", OK: true, Detail: "the sandbox knows merchant " + r.MchID + " until it ends; its own public key is in " + sandboxKey})
-			r.after = a.afterEnrolment(&files)
+			r.after = append([]string{"", "next:"},
+				a.tokenCommands("membercard/own", files.cert, filepath.Join(filepath.Dir(files.cert), "apiclient_key.pem"), useSandbox, files.apiv3Key)...)
 		}
 		return nil
 	})
@@ -155,20 +150,20 @@ func overwrite(name, content string) error {
 	return err
 }
 
-// afterEnrolment are the commands that lead on to a token.
-func (a *app) afterEnrolment(files *merchantFiles) []string {
-	const secret = "membercard/own"
-	at := "--local=" + a.localURL
-	put := "    --put " + secret + " " + at
-	if files.apiv3Key != "" {
-		put = "    --apiv3-key-file " + quote(files.apiv3Key) + " --put " + secret + " " + at
+// tokenCommands are the commands that lead from files to a token, with a secret of a name.
+// publicKey has the flags of WeChat Pay's public key; the APIv3 key may have no file.
+func (a *app) tokenCommands(name, cert, key, publicKey, apiv3Key string) []string {
+	at := name + " --local=" + a.localURL
+	put := "    --put " + at
+	if apiv3Key != "" {
+		put = "    --apiv3-key-file " + quote(apiv3Key) + " --put " + at
 	}
-	return []string{"", "next:", "",
-		"membercard secret merchant --cert " + quote(files.cert) + " --key " + quote(filepath.Join(filepath.Dir(files.cert), "apiclient_key.pem")) + ` \`,
-		"    " + useSandbox + ` \`,
+	return []string{"",
+		"membercard secret merchant --cert " + quote(cert) + " --key " + quote(key) + ` \`,
+		"    " + publicKey + ` \`,
 		put,
-		"membercard check merchant --secret-id " + secret + " " + at,
-		"membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id " + secret + " " + at,
+		"membercard check merchant --secret-id " + at,
+		"membercard token merchant --card-id pbLatjvWOibDc5-TBnbUk1pD12o0 --secret-id " + at,
 	}
 }
 
