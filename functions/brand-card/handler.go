@@ -17,7 +17,7 @@ func query(ctx context.Context, wechatpay *signing.Client, r *gateway.Request) (
 	if err != nil {
 		return nil, err
 	}
-	card := brandcard.Card{UserCardCode: r.PathParameter("user_card_code"), BrandID: query["brand_id"], CardID: query["card_id"], OpenID: query["openid"]}
+	card := brandcard.Card{UserCardCode: r.PathParameter("user_card_code"), BrandID: query.Get("brand_id"), CardID: query.Get("card_id"), OpenID: query.Get("openid")}
 	if err := cmp.Or(
 		validation.CheckPrivate("/path/user_card_code", card.UserCardCode, validation.Required, validation.Code),
 		query.Check("brand_id", validation.Required, validation.MaxLength(32)),

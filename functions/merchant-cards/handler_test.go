@@ -36,10 +36,10 @@ func get(query string) gatewaytest.Event {
 
 func TestTheQueryIsSent(t *testing.T) {
 	for _, row := range []struct{ rule, query, sent string }{
-		{"the document's example", good + "&appid=wxea9c30890f48d5ae&offset=1&limit=20", "appid=wxea9c30890f48d5ae&limit=20&offset=1&openid=" + openid},
-		{"the required parameter", good, "limit=20&offset=0&openid=" + openid},
-		{"appid of 32", "openid=o&appid=" + strings.Repeat("w", 32), "appid=" + strings.Repeat("w", 32) + "&limit=20&offset=0&openid=o"},
-		{"openid of 128", "openid=" + strings.Repeat("o", 128), "limit=20&offset=0&openid=" + strings.Repeat("o", 128)},
+		{"the document's example", good + "&appid=wxea9c30890f48d5ae&offset=1&limit=20", good + "&appid=wxea9c30890f48d5ae&offset=1&limit=20"},
+		{"the required parameter", good, good + "&offset=0&limit=20"},
+		{"appid of 32", "openid=o&appid=" + strings.Repeat("w", 32), "openid=o&appid=" + strings.Repeat("w", 32) + "&offset=0&limit=20"},
+		{"openid of 128", "openid=" + strings.Repeat("o", 128), "openid=" + strings.Repeat("o", 128) + "&offset=0&limit=20"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			o := operation.Sends(t, get(row.query), "GET "+path+"?"+row.sent, cards)

@@ -18,7 +18,7 @@ type Card struct{ UserCardCode, BrandID, CardID, OpenID string }
 // (查询用户会员卡信息, 2025-06-22): GET …/user-cards/{user_card_code}. WeChat Pay allows 5 calls
 // a second per merchant number.
 func (c Card) Path() string {
-	query := gateway.Query{"brand_id": c.BrandID, "card_id": c.CardID, "openid": c.OpenID}
+	query := gateway.Query{{"brand_id", c.BrandID}, {"card_id", c.CardID}, {"openid", c.OpenID}}
 	return "/v3/brand/partner/card-member/user-cards/" + url.PathEscape(c.UserCardCode) + query.Encode()
 }
 

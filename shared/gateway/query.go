@@ -12,15 +12,24 @@ import (
 	"membercard/shared/validation"
 )
 
-// Query has the parameters of a query by their names. Those that were not sent are "".
-type Query map[string]string
+// Query has the names and values of a query's parameters, in the order in which they are sent.
+type Query [][2]string
+
+// Get returns the value of a parameter, or "" if it was not sent.
+func (q Query) Get(name string) string {
+	for _, parameter := range q {
+		if parameter[0] == name {
+			return parameter[1]
+		}
+	}
+	return ""
+}
 
 // Query decodes a query that may have parameters with the given names, each of them once
 // and with a value. It returns a PARAM_ERROR for the first fault, which repeats no value.
-func (r *Request) Query(names ...string) (Query, error) {
-	query := Query{}
+func (r *Request) Query(names ...string) (query Query, err error) {
 	if r.RawQuery() == "" {
-		return query, nil
+		return nil, nil
 	}
 	for part := range strings.SplitSeq(r.RawQuery(), "&") {
 		sentName, sentValue, _ := strings.Cut(part, "=")
@@ -34,7 +43,7 @@ func (r *Request) Query(names ...string) (Query, error) {
 		value, err := url.QueryUnescape(sentValue)
 		issue := ""
 		switch {
-		case query[name] != "":
+		case query.Get(name) != "":
 			issue = "must not be given twice"
 		case value == "" && err == nil:
 			issue = "must not be empty"
@@ -44,20 +53,24 @@ func (r *Request) Query(names ...string) (Query, error) {
 		if issue != "" {
 			return nil, apierror.InvalidParam(apierror.Detail{Field: "/query/" + name, Issue: issue})
 		}
-		query[name] = value
+		query = append(query, [2]string{name, value})
 	}
 	return query, nil
 }
 
 // Check applies rules to a parameter, as [validation.CheckPrivate] does.
 func (q Query) Check(name string, rules ...validation.Rule) error {
-	return validation.CheckPrivate("/query/"+name, q[name], rules...)
+	return validation.CheckPrivate("/query/"+name, q.Get(name), rules...)
 }
 
 // CheckPage checks which page of a list the query asks for. Where offset is missing it
 // becomes 0, and limit becomes 20.
-func (q Query) CheckPage() error {
-	q["offset"], q["limit"] = cmp.Or(q["offset"], "0"), cmp.Or(q["limit"], "20")
+func (q *Query) CheckPage() error {
+	for _, page := range (Query{{"offset", "0"}, {"limit", "20"}}) {
+		if q.Get(page[0]) == "" {
+			*q = append(*q, page)
+		}
+	}
 	return cmp.Or(
 		q.Check("offset", validation.WholeNumber(0, 999_999_999)),
 		q.Check("limit", validation.WholeNumber(1, 20)),
@@ -67,12 +80,10 @@ func (q Query) CheckPage() error {
 // Encode returns the query as it is signed and sent, with a question mark, or "" if there is
 // none. A blank is %20: in a query of WeChat's a + stands for itself.
 func (q Query) Encode() string {
-	values := url.Values{}
-	for name, value := range q {
-		values.Set(name, value)
+	var text strings.Builder
+	for i, parameter := range q {
+		text.WriteByte("?&"[min(i, 1)])
+		text.WriteString(parameter[0] + "=" + strings.ReplaceAll(url.QueryEscape(parameter[1]), "+", "%20"))
 	}
-	if len(values) == 0 {
-		return ""
-	}
-	return "?" + strings.ReplaceAll(values.Encode(), "+", "%20")
+	return text.String()
 }

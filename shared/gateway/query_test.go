@@ -14,7 +14,7 @@ func TestQuery(t *testing.T) {
 	for _, row := range []struct{ rule, query, encoded, field, issue string }{
 		{"none", "", "", "", ""},
 		{"one", "openid=obLatjnx9gnqzS4myYGmLZ7LgLBA", "?openid=obLatjnx9gnqzS4myYGmLZ7LgLBA", "", ""},
-		{"two, in any order", "openid=o&brand_id=1004", "?brand_id=1004&openid=o", "", ""},
+		{"two, in their order", "openid=o&brand_id=1004", "?openid=o&brand_id=1004", "", ""},
 		{"decoded once, encoded once", "openid=a%2Bb%252F%26c", "?openid=a%2Bb%252F%26c", "", ""},
 		{"an escape that is not needed", "openid=%6f", "?openid=o", "", ""},
 		{"an escaped name", "open%69d=o", "?openid=o", "", ""},
@@ -56,8 +56,8 @@ func TestQuery(t *testing.T) {
 
 func TestCheckPage(t *testing.T) {
 	for _, row := range []struct{ query, encoded, field string }{
-		{"", "?limit=20&offset=0", ""},
-		{"offset=40", "?limit=20&offset=40", ""},
+		{"", "?offset=0&limit=20", ""},
+		{"offset=40", "?offset=40&limit=20", ""},
 		{"limit=1&offset=999999999", "?limit=1&offset=999999999", ""},
 		{"offset=1000000000", "", "/query/offset"},
 		{"offset=-1", "", "/query/offset"},
