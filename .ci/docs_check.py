@@ -1,7 +1,7 @@
 """Compares the English and the Chinese documentation: every page exists in both
 languages, with the same headings, commands, diagrams and tables. Checks that
-relative links lead to files and headings that exist, and that the README links every
-page.
+relative links lead to files and headings that exist, that the README links every page,
+and that a secret has one name in Chinese.
 
     python3 .ci/docs_check.py [root]
 """
@@ -135,8 +135,14 @@ def check_history(name, page):
         yield f"{name} puts a secret into the shell's history: {command.strip()}"
 
 
+def check_words(name, page):
+    """A secret is 凭据: what is called 密钥 is the APIv3 key, or a key of KMS or RSA."""
+    for found in re.finditer(r".{0,10}(?<!APIv3)(?<!KMS )(?<!kms-)(?<!RSA )密钥(?!策略|自检).{0,10}", page):
+        yield f"{name} says 密钥 and does not say which: {found[0]}"
+
+
 def check(root):
-    top, docs = ["README", "CONTRIBUTING", "SECURITY"], sorted((root / "docs").glob("*.md"))
+    top, docs = ["README", "CONTRIBUTING", "SECURITY", "clients/js/README"], sorted((root / "docs").glob("*.md"))
     english = [*(root / f"{name}.md" for name in top), *docs]
     chinese = [*(root / f"{name}.zh-CN.md" for name in top), *(root / "docs" / "zh-CN" / path.name for path in docs)]
     faults = [f"{path.relative_to(root)} is missing" for path in english + chinese if not path.exists()]
@@ -148,7 +154,8 @@ def check(root):
             faults += compare(one.relative_to(root), pages[one], pages[other])
     for path in pages:
         faults += check_links(path, pages, root)
-        faults += check_history(path.relative_to(root), path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        faults += [*check_history(path.relative_to(root), text), *check_words(path.relative_to(root), text)]
     for readme, others in ((english[0], english[1:]), (chinese[0], chinese[1:])):
         if readme in pages:
             linked = {(root / link.partition("#")[0]).resolve() for link in pages[readme].links()}

@@ -16,6 +16,7 @@ import (
 var (
 	shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 	inCode     = regexp.MustCompile("`(membercard [^`]*)`")
+	inBlock    = regexp.MustCompile(`(?m)^ *(?:\./)?(membercard [^\n|>]*)`)
 )
 
 // The commands of docs/operator-tool.md are run, one after the other, against a local
@@ -81,8 +82,8 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
-// Commands that are named in a sentence exist, with their flags, and every command has
-// a place in the page.
+// Commands that are named in a sentence or a block exist, with their flags, and every command
+// has a place in the page.
 func TestDocumentedNames(t *testing.T) {
 	a := &app{console: &console{}}
 	root := a.root()
@@ -90,10 +91,14 @@ func TestDocumentedNames(t *testing.T) {
 	pages := append(must(filepath.Glob("../../docs/*.md")), "../../README.md")
 	for _, page := range pages {
 		text := string(must(os.ReadFile(page)))
-		for _, match := range inCode.FindAllStringSubmatch(text, -1) {
+		named := inCode.FindAllStringSubmatch(text, -1)
+		for _, block := range shellBlock.FindAllString(text, -1) {
+			named = append(named, inBlock.FindAllStringSubmatch(block, -1)...)
+		}
+		for _, match := range named {
 			words := strings.Fields(match[1])[1:]
 			cmd, _, err := root.Find(words)
-			if err != nil || cmd == root {
+			if err != nil || cmd == root && !strings.HasPrefix(words[0], "--") {
 				t.Errorf("%s: %s: there is no such command", page, match[1])
 				continue
 			}
