@@ -22,9 +22,10 @@ func main() {
 	r := refresher{wechat: accountclient.New(log), stored: stored, secret: secretsmanager.NewFromConfig(aws), id: id}
 	// Requests need only the ticket, so init opens no connection to WeChat.
 	env.DuringInit(func(ctx context.Context) { _, _ = stored.Get(ctx) })
-	lambda.Start(invocation.Actions{
+	lambda.Start(invocation.Action{
 		Log:      log,
-		ByName:   map[string]invocation.Action{"refresh": r.refresh},
+		Name:     "refresh",
+		Do:       r.refresh,
 		Requests: gateway.NewHandler(log, tickets(stored), sign),
 	})
 }

@@ -189,7 +189,7 @@ func (w *wechat) asked(t *testing.T, times int) {
 
 // instance is an instance of the function, as main starts it, and its log.
 type instance struct {
-	invocation.Actions
+	invocation.Action
 	log *telemetrytest.Records
 }
 
@@ -203,9 +203,10 @@ func newInstance(m *manager, endpoint string) instance {
 		secret: secretsmanager.NewFromConfig(config),
 		id:     ticketARN,
 	}
-	return instance{invocation.Actions{
+	return instance{invocation.Action{
 		Log:      log,
-		ByName:   map[string]invocation.Action{"refresh": r.refresh},
+		Name:     "refresh",
+		Do:       r.refresh,
 		Requests: gateway.NewHandler(log, tickets(stored), sign),
 	}, records}
 }
@@ -235,7 +236,7 @@ func (i instance) post(t testing.TB, body, proven string) outcome {
 func (i instance) send(t testing.TB, event gatewaytest.Event) outcome {
 	t.Helper()
 	i.log.Reset()
-	o := outcome{Outcome: gatewaytest.Invoke(t, i.Actions, i.log, event)}
+	o := outcome{Outcome: gatewaytest.Invoke(t, i.Action, i.log, event)}
 	private(t, o.Body+o.Log)
 	o.RequireNotLogged(t, openid, foreign)
 	o.record = i.last(t)

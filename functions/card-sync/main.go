@@ -16,5 +16,5 @@ func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechat: accountclient.NewWarm(log), place: plan.Beside(plansync.CardSync), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
-	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}})
+	lambda.Start(invocation.Action{Log: log, Name: "sync", Do: sync.Invoke})
 }

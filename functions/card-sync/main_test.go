@@ -23,9 +23,9 @@ const (
 )
 
 // newFunction returns the function that main starts, and its log.
-func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Actions, *telemetrytest.Records) {
+func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Action, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
 	s := &syncer{wechat: wechattest.Client(from, endpoint), place: plan.Beside(plansync.CardSync), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
-	return invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}}, records
+	return invocation.Action{Log: log, Name: "sync", Do: sync.Invoke}, records
 }

@@ -39,7 +39,7 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 	h := handler{wechatpay: client, notifyURL: notifyURL}
 	ctx, cancel := context.WithTimeout(t.Context(), left)
 	defer cancel()
-	raw, err := invocation.Actions{Log: l, ByName: map[string]invocation.Action{"check": h.check}}.Invoke(ctx, []byte(event))
+	raw, err := invocation.Action{Log: l, Name: "check", Do: h.check}.Invoke(ctx, []byte(event))
 	return string(raw), written.String(), err
 }
 

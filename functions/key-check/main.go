@@ -16,5 +16,5 @@ import (
 func main() {
 	log := env.Log()
 	h := handler{wechatpay: merchantclient.New(log), notifyURL: os.Getenv("NOTIFY_URL")}
-	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"check": h.check}})
+	lambda.Start(invocation.Action{Log: log, Name: "check", Do: h.check})
 }

@@ -17,5 +17,5 @@ func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechatpay: merchantclient.New(log), memory: plan.Beside(plansync.ServiceModules), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: (*cardplan.Card).HasModules, Apply: s.sync}
-	lambda.Start(invocation.Actions{Log: log, ByName: map[string]invocation.Action{"sync": sync.Invoke}})
+	lambda.Start(invocation.Action{Log: log, Name: "sync", Do: sync.Invoke})
 }

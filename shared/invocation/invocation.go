@@ -39,20 +39,19 @@ func ID(ctx context.Context) string {
 	return ""
 }
 
-// An Action handles one event. It ends the record unless it refuses the event.
-type Action func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error)
-
-// Actions is a [lambda.Handler] for events that name an action, such as
-// {"action": "sync"}. Schedules and operators send them. Any other event goes to
-// Requests, or is an error if that is nil.
-type Actions struct {
-	Log      *telemetry.Log
-	ByName   map[string]Action
+// Action is a [lambda.Handler] for events that name an action, such as {"action": "sync"}.
+// Schedules and operators send them.
+type Action struct {
+	Log  *telemetry.Log
+	Name string
+	// Do handles the event. It ends the record unless it refuses the event.
+	Do func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error)
+	// Requests handles events without an action. If it is nil, they are an error.
 	Requests lambda.Handler
 }
 
 // Invoke implements [lambda.Handler].
-func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err error) {
+func (a Action) Invoke(ctx context.Context, event []byte) (answer []byte, err error) {
 	var name string
 	if !strictjson.Member(event, "action", &name) {
 		if a.Requests != nil {
@@ -60,8 +59,7 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 		}
 		return nil, errors.New("the event has no action")
 	}
-	action, ok := a.ByName[name]
-	if !ok {
+	if name != a.Name {
 		return nil, fmt.Errorf("there is no action %.32q", name)
 	}
 	ctx, record := a.Log.Begin(ctx, ID(ctx))
@@ -70,7 +68,7 @@ func (a Actions) Invoke(ctx context.Context, event []byte) (answer []byte, err e
 	var panicked error
 	func() {
 		defer apierror.Recover(ctx, &panicked)
-		answer, err = action(ctx, record, event)
+		answer, err = a.Do(ctx, record, event)
 	}()
 	if panicked != nil {
 		e := apierror.From(panicked)

@@ -68,7 +68,7 @@ type planFault struct {
 	Issue string `json:"issue"`
 }
 
-// Invoke is an [invocation.Action].
+// Invoke is the Do of an [invocation.Action].
 func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []byte) ([]byte, error) {
 	var e event
 	if err := invocation.Decode(document, &e); err != nil {

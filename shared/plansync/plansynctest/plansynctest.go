@@ -149,7 +149,7 @@ type Answer struct {
 }
 
 // Invoke has a function handle an event.
-func Invoke(ctx context.Context, t testing.TB, f invocation.Actions, event string) (a Answer) {
+func Invoke(ctx context.Context, t testing.TB, f invocation.Action, event string) (a Answer) {
 	t.Helper()
 	raw, err := f.Invoke(ctx, []byte(event))
 	if err != nil {

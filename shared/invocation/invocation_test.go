@@ -16,12 +16,12 @@ import (
 	"membercard/shared/telemetry"
 )
 
-var _ lambda.Handler = Actions{}
+var _ lambda.Handler = Action{}
 
 // called is a function with the action "sync" and a handler of requests. It records
 // which of them were called.
 type called struct {
-	Actions
+	Action
 	log   bytes.Buffer
 	names []string
 	event string
@@ -39,12 +39,12 @@ func newCalled(do func() ([]byte, error)) *called {
 		c.names, c.event = append(c.names, "a request"), string(event)
 		return []byte(`{"answered":true}`), nil
 	})
-	c.ByName = map[string]Action{"sync": func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
+	c.Name, c.Do = "sync", func(ctx context.Context, record *telemetry.Record, event []byte) ([]byte, error) {
 		c.names, c.event = append(c.names, "sync"), string(event)
 		answer, err := do()
 		record.End(ctx, slog.LevelInfo, "done", "OK")
 		return answer, err
-	}}
+	}
 	return c
 }
 
@@ -104,14 +104,6 @@ func TestALongNameOfAnActionIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestAFunctionWithoutActionsHasNone(t *testing.T) {
-	c := newCalled(nil)
-	c.ByName = nil
-	if answer, err := c.Invoke(t.Context(), []byte(`{"action":"sync"}`)); err == nil || answer != nil {
-		t.Errorf("%s, %v", answer, err)
-	}
-}
-
 func TestAnActionsErrorIsTheRuntimes(t *testing.T) {
 	fault := errors.New("WECHAT_45009")
 	c := newCalled(func() ([]byte, error) { return nil, fault })
@@ -148,7 +140,7 @@ func TestAPanicOfAnActionIsAnError(t *testing.T) {
 			if json.Unmarshal(c.log.Bytes(), &record) != nil || record["Code"] != "SYSTEM_ERROR" || record["level"] != "ERROR" || record["message"] != "sync failed" || record["requestId"] != "8f5a" || record["cure"] == nil {
 				t.Errorf("the record is %s", c.log.String())
 			}
-			if stack, _ := record["stack"].(string); !strings.Contains(stack, "actions_test.go") {
+			if stack, _ := record["stack"].(string); !strings.Contains(stack, "invocation_test.go") {
 				t.Errorf("the record has the stack %q", stack)
 			}
 			if strings.Contains(c.log.String(), private) || err != nil && strings.Contains(err.Error(), private) {
@@ -162,11 +154,9 @@ func TestAPanicOfAnActionIsAnError(t *testing.T) {
 // requests.
 func TestTheTimeOfAnAction(t *testing.T) {
 	var got time.Time
-	f := Actions{Log: telemetry.New(&bytes.Buffer{}, "n", "f"), ByName: map[string]Action{
-		"sync": func(ctx context.Context, _ *telemetry.Record, _ []byte) ([]byte, error) {
-			got, _ = ctx.Deadline()
-			return nil, nil
-		},
+	f := Action{Log: telemetry.New(&bytes.Buffer{}, "n", "f"), Name: "sync", Do: func(ctx context.Context, _ *telemetry.Record, _ []byte) ([]byte, error) {
+		got, _ = ctx.Deadline()
+		return nil, nil
 	}}
 	ends := time.Now().Add(10 * time.Minute)
 	ctx, cancel := context.WithDeadline(t.Context(), ends)
