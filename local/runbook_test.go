@@ -1,19 +1,21 @@
 package main
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
+	"membercard/wechat/wechatpay"
 )
 
 var (
@@ -48,7 +50,7 @@ func newRehearsal(t *testing.T) *rehearsal {
 	t.Cleanup(func() { log.Close() })
 	s := stacktest.Start(t, project, stack.Config{Plan: "plan.json", QueueSpeed: queueSpeed, Log: log})
 	quick := delivery()
-	quick.Interval /= speed
+	quick.Interval = 100 * time.Millisecond
 	s.WeChatPay.Deliver(quick)
 	tool, err := project.Build(t.Context(), "cmd/membercard")
 	if err == nil {
@@ -58,7 +60,9 @@ func newRehearsal(t *testing.T) *rehearsal {
 		t.Fatal(err)
 	}
 	handle(t, s)
-	page := httptest.NewServer(playground.Handler(s, s.Auth, ".."))
+	mux := http.NewServeMux()
+	mux.Handle("/", playground.Handler(s, s.Auth, ".."))
+	page := httptest.NewServer(mux)
 	t.Cleanup(page.Close)
 	var environment []string
 	for _, variable := range os.Environ() {
@@ -67,8 +71,52 @@ func newRehearsal(t *testing.T) *rehearsal {
 		}
 	}
 	environment = append(environment, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true", "AWS_MAX_ATTEMPTS=1")
-	return &rehearsal{t, s, strings.TrimPrefix(page.URL, "http://"), dir, environment}
+	r := &rehearsal{t, s, strings.TrimPrefix(page.URL, "http://"), dir, environment}
+	mux.HandleFunc("/settled", r.settled(s.WeChatPay.UserCards()))
+	return r
 }
+
+// settled returns a handler that answers when nothing goes on by itself: each notification
+// was delivered or given up, no card waits to be confirmed, and all dead letters are
+// visible. Nobody opened the samples, so there are no notifications of them.
+func (r *rehearsal) settled(samples []wechatpay.UserCard) http.HandlerFunc {
+	isSettled := func() bool {
+		ended := map[string]bool{} // by code
+		for _, card := range samples {
+			ended[card.Code] = true
+		}
+		for _, a := range r.stack.WeChatPay.Deliveries() {
+			ended[a.Code] = ended[a.Code] || a.GaveUp || a.Status/100 == 2
+		}
+		for _, card := range r.stack.WeChatPay.UserCards() {
+			if card.State == wechatpay.Unactivated && !ended[card.Code] {
+				return false
+			}
+		}
+		for _, letter := range r.stack.Queues.Get("ConfirmDeadLetters").Messages() {
+			if letter.Visible.After(time.Now()) {
+				return false
+			}
+		}
+		return len(r.stack.Queues.Get("ConfirmQueue").Messages()) == 0
+	}
+	return func(_ http.ResponseWriter, q *http.Request) {
+		for !isSettled() && q.Context().Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+// The commands of the page that wait. Here a minute's wait lasts until it is over, 30
+// customers are 3, and a record is waited for: Lambda reads a function's output
+// asynchronously.
+var (
+	wait      = regexp.MustCompile(`(?m)^sleep \d+$`)
+	customers = regexp.MustCompile(`\b30\b`)
+	record    = regexp.MustCompile(`(?m)^grep ('.*') local\.log`)
+)
+
+const logged = "logged() { for _ in $(seq 300); do grep -q \"$1\" local.log && break; sleep 0.1; done; }\n"
 
 // blocks returns the commands and the expected text of the blocks of a page.
 func (r *rehearsal) blocks(page string) (found [][2]string) {
@@ -80,7 +128,9 @@ func (r *rehearsal) blocks(page string) (found [][2]string) {
 				text = indent.ReplaceAllString(text, "")
 			}
 			text = strings.ReplaceAll(text, "--local ", "--local="+r.stack.URL+" ")
-			text = strings.ReplaceAll(text, "sleep 60", "sleep "+strconv.Itoa(60/speed))
+			text = wait.ReplaceAllString(text, "curl -sS -m 60 http://"+r.page+"/settled")
+			text = customers.ReplaceAllString(text, "3")
+			text = record.ReplaceAllString(text, "logged $1; $0")
 			text = strings.ReplaceAll(text, "127.0.0.1:8080", strings.TrimPrefix(r.stack.URL, "http://"))
 			pair[i] = strings.ReplaceAll(text, "127.0.0.1:8081", r.page)
 		}
@@ -123,9 +173,6 @@ func matches(expected, output string) bool {
 	})
 }
 
-// speed is how much faster the sandbox gives notifications up than with go run ./local.
-const speed = 10
-
 // The rehearsal in docs/runbook.md goes as the page says. The commands of the other
 // sections run in .ci/deploying.
 func TestRunbook(t *testing.T) {
@@ -165,7 +212,7 @@ func (r *rehearsal) rehearse(page, functions string) {
 			continue
 		}
 		if commands = append(commands, b[0]); len(commands) == 1 {
-			commands[0] += functions
+			commands[0] += functions + logged
 		}
 		expected = append(expected, b[1])
 	}
