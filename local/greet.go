@@ -19,33 +19,33 @@ func greet(out, says io.Writer, s *stack.Stack, o options, page string) {
 	fmt.Fprintf(out, "membercard runs at %s\n", s.URL)
 	live := s.WeChatPay == nil || s.OfficialAccount == nil
 	if live {
-		fmt.Fprintln(says, "LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.")
-		fmt.Fprintf(says, "Each request needs the header %s. The lines below have it, and the playground's address; the token ends with this stack.\n", guard.TokenHeader)
+		fmt.Fprintln(says, o.say("LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below."))
+		fmt.Fprintf(says, o.say("Each request needs the header %s. The lines below have it, and the playground's address; the token ends with this stack.")+"\n", guard.TokenHeader)
 	}
 	switch {
 	case s.Auth != stack.NoAuth:
-		fmt.Fprintf(says, "auth: %s\n", s.Auth)
+		fmt.Fprintf(says, o.say("auth: %s")+"\n", s.Auth)
 	case s.Guard.Token == "":
-		fmt.Fprintln(says, "NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat.")
+		fmt.Fprintln(says, o.say("NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat."))
 	}
 	requests := sample.Requests(s)
 	for _, route := range s.Routes {
 		if request, ok := requests[route.Key]; ok {
-			fmt.Fprintf(says, "\n%s:\n", request.Says)
+			fmt.Fprintf(says, "\n%s:\n", o.say(request.Says))
 			fmt.Fprintln(out, curl(s, route, request))
 		}
 	}
 	if live {
-		fmt.Fprintf(says, "\napply the card plan %s; without dry_run it changes the cards:\n", o.plan)
+		fmt.Fprintf(says, "\n"+o.say("apply the card plan %s; without dry_run it changes the cards")+":\n", o.plan)
 		fmt.Fprintf(says, "curl -sS -X POST '%s%s?dry_run=true' -H '%s: %s'\n", s.URL, discovery.SyncPath, guard.TokenHeader, s.Guard.Token)
 		page += "/#token=" + s.Guard.Token // browsers do not send a fragment, and pages of other origins can't read it
 	} else {
-		fmt.Fprintln(says, "\nthe customer opens a brand card, or a merchant card of JUMP_ACTIVATE: each step from the token to EFFECTIVE;")
-		fmt.Fprintf(says, "and what the card plan %s would change:\n", o.plan)
+		fmt.Fprintln(says, "\n"+o.say("the customer opens a brand card, or a merchant card of JUMP_ACTIVATE: each step from the token to EFFECTIVE;"))
+		fmt.Fprintf(says, o.say("and what the card plan %s would change")+":\n", o.plan)
 		for _, command := range []string{"card open brand", "card open merchant", "plan diff " + o.plan} {
 			fmt.Fprintf(says, "go run ./cmd/membercard %s --local=%s\n", command, s.URL)
 		}
-		fmt.Fprintf(says, "\na shop that opens cards and greets members, beside this stack:\ngo run ./examples/shop -local %s\n", s.URL)
+		fmt.Fprintf(says, "\n%s:\ngo run ./examples/shop -local %s\n", o.say("a shop that opens cards and greets members, beside this stack"), s.URL)
 	}
 	fmt.Fprintln(says)
 	fmt.Fprintf(out, "playground: %s\n", page)

@@ -24,10 +24,11 @@ type options struct {
 	merchant string // file
 	account  string // file
 	plan     string // file
+	chinese  bool   // what explains the addresses and commands
 }
 
 func main() {
-	var o options
+	o := options{chinese: isChinese()}
 	flag.StringVar(&o.address, "addr", "127.0.0.1:8080", "where the API listens; port 0 is any free port")
 	flag.StringVar(&o.page, "page", "127.0.0.1:8081", "where the playground listens; its origin differs from the API's")
 	flag.StringVar(&o.auth, "auth", stack.NoAuth, "who may call: none (everybody), iam, jwt or wechat, as FrontendAuth of the template")

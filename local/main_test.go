@@ -50,6 +50,16 @@ func TestPrintedLines(t *testing.T) {
 			t.Errorf("%q is missing:\n%s", line, &says)
 		}
 	}
+	var same, zh bytes.Buffer
+	greet(&same, &zh, s, options{plan: "local/plan.json", chinese: true}, "http://127.0.0.1:8081")
+	if same.String() != printed.String() {
+		t.Errorf("with a Chinese locale standard output is\n%s", &same)
+	}
+	for line := range strings.Lines(zh.String()) {
+		if !strings.HasPrefix(line, "go run ") && regexp.MustCompile(`[a-z]{2,} [a-z]{2,} [a-z]{2,}`).MatchString(line) {
+			t.Errorf("the Chinese greeting has no words for %q", line)
+		}
+	}
 	form := regexp.MustCompile(`^curl -sS -w '\\n' '(\S+)'(?: -H 'Content-Type: application/json' -d '(.*)')?$`)
 	expected := regexp.MustCompile(`token|"errmsg":"ok"|signature|"user_card_state":"EFFECTIVE"|"code"|"nickname"`)
 	for _, command := range commands {

@@ -77,7 +77,7 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	}
 	greet(out, says, s, o, origin)
 	warn(says, open)
-	fmt.Fprintln(says, "\nWhat the functions log follows; Ctrl-C stops it all.")
+	fmt.Fprintln(says, "\n"+o.say("What the functions log follows; Ctrl-C stops it all."))
 	log.release()
 	go renewTickets(ctx, s)
 	<-ctx.Done()
