@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -396,7 +397,7 @@ func observe(t *testing.T) (e emissions) {
 	invoke := func(f *lambda.Function, event string) func() {
 		return func() {
 			if _, err := f.Invoke(t.Context(), []byte(event)); err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 		}
 	}
@@ -429,15 +430,16 @@ func observe(t *testing.T) (e emissions) {
 	brandConfirm := lambda.New(config)
 	t.Cleanup(func() { brandConfirm.Close() })
 	n := r.brandCard()
-	batch := func(age time.Duration, received, others int) string {
-		body := fmt.Sprintf(`{"source":"membercard","detail-type":%q,"detail":{"id":"EV-1","resource":{"brand_id":%q,"card_id":%q,"openid":%q,"user_card_code":%q}}}`,
-			cardCreated, n.BrandID, n.CardID, n.OpenID, n.Code)
+	// batch has a card with a code, and others that are received for the first time.
+	batch := func(code string, age time.Duration, received, others int) string {
 		var batch events.SQSEvent
 		for i := range others + 1 {
-			sent, times := time.Now(), 1
-			if i == 0 {
-				sent, times = sent.Add(-age), received
+			code, sent, times := code, time.Now().Add(-age), received
+			if i > 0 {
+				code, sent, times = n.Code, time.Now(), 1
 			}
+			body := fmt.Sprintf(`{"source":"membercard","detail-type":%q,"detail":{"id":"EV-1","resource":{"brand_id":%q,"card_id":%q,"openid":%q,"user_card_code":%q}}}`,
+				cardCreated, n.BrandID, n.CardID, n.OpenID, code)
 			batch.Records = append(batch.Records, events.SQSMessage{MessageId: strconv.Itoa(i), Body: body, EventSource: "aws:sqs", Attributes: map[string]string{
 				"ApproximateReceiveCount": strconv.Itoa(times), "SentTimestamp": strconv.FormatInt(sent.UnixMilli(), 10),
 			}})
@@ -449,23 +451,29 @@ func observe(t *testing.T) (e emissions) {
 		return string(text)
 	}
 	const confirmed = `"message":"batch confirmed"`
-	e.cardDone = r.emits(confirmed, invoke(brandConfirm, batch(0, 1, 0)))
-	e.cardRetried = func(age time.Duration, received, others int, fails bool) []point {
-		if !fails {
-			return r.emits(confirmed, invoke(brandConfirm, batch(age, received, others)))
+	e.cardDone = r.emits(confirmed, invoke(brandConfirm, batch(n.Code, 0, 1, 0)))
+	const failing = "100500"
+	r.WeChatPay.LimitConfirmations(0)
+	r.WeChatPay.RefuseIf(func(q *wechatpay.Request) (int, string, string) {
+		if strings.Contains(q.URI, failing) {
+			return 500, "SYSTEM_ERROR", "x"
 		}
-		calls := 0
-		r.WeChatPay.RefuseIf(func(*wechatpay.Request) (int, string, string) {
-			if calls++; calls == 1 {
-				return 500, "SYSTEM_ERROR", "x"
-			}
-			return 0, "", ""
-		})
-		defer r.WeChatPay.RefuseIf(nil)
-		return r.emits(confirmed, invoke(brandConfirm, batch(age, received, others)))
+		return 0, "", ""
+	})
+	// Each attempt has a function with its own log, so that many can be made at the same time.
+	e.cardRetried = func(age time.Duration, received, others int, fails bool) []point {
+		config, code := config, n.Code
+		if fails {
+			code = failing
+		}
+		log := new(logBuffer)
+		config.Log = log
+		f := lambda.New(config)
+		defer f.Close()
+		return (&running{r.Stack, t, log}).emits(confirmed, invoke(f, batch(code, age, received, others)))
 	}
 	e.deadLetter = broken(sandbox.Status(400, `{"code":"INVALID_REQUEST","message":"x"}`), func() []point {
-		return r.emits(confirmed, invoke(brandConfirm, batch(0, 1, 0)))
+		return r.emits(confirmed, invoke(brandConfirm, batch(n.Code, 0, 1, 0)))
 	})
 	if len(r.Queues.Get("ConfirmDeadLetters").Messages()) != 1 {
 		t.Error("there is no dead letter")
@@ -553,19 +561,21 @@ func within(from, to int, points, others []point) func(int) []point {
 func TestAlarms(t *testing.T) {
 	t.Parallel()
 	e := observe(t)
-	observed := map[string][]point{}
 	// retried puts a card that is tried again after each delay, and then done. Others are in
 	// its batches, and done at once.
 	retried := func(d day, begin int, delays []float64, others int) {
+		emitted, starts := make([][]point, len(delays)+1), make([]int, len(delays)+1)
+		var attempts sync.WaitGroup
 		at := 0.0 // minutes
 		for i, delay := range slices.Concat(delays, []float64{0}) {
-			fails := i < len(delays)
-			attempt := fmt.Sprint(at, i, others, fails)
-			if _, ok := observed[attempt]; !ok {
-				observed[attempt] = e.cardRetried(time.Duration(at*float64(time.Minute)), i+1, others, fails)
-			}
-			d.put(begin+int(at), 1, observed[attempt]...)
+			starts[i] = begin + int(at)
+			age := time.Duration(at * float64(time.Minute))
+			attempts.Go(func() { emitted[i] = e.cardRetried(age, i+1, others, i < len(delays)) })
 			at += delay
+		}
+		attempts.Wait()
+		for i, points := range emitted {
+			d.put(starts[i], 1, points...)
 		}
 	}
 	// The pauses between attempts, in minutes, without jitter and with the most.
@@ -690,6 +700,7 @@ func TestAlarms(t *testing.T) {
 		}, []string{"SyncOverdueAlarm 5:56– ×1"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			parameters := map[string]string{"MerchantSecretArn": "m", "OfficialAccountSecretArn": "o", "AlarmTopicArn": "t"}
 			maps.Copy(parameters, row.parameters)
 			read, err := template.Read("../../template.yaml", parameters)

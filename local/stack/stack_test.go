@@ -54,7 +54,7 @@ type logBuffer struct{ telemetrytest.Records }
 // asynchronously.
 func (l *logBuffer) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if strings.Contains(l.String(), text) {
 			return
 		}
@@ -66,7 +66,7 @@ func (l *logBuffer) waitFor(t *testing.T, text string) {
 // waitForRequests waits until the log has the records of n requests.
 func (l *logBuffer) waitForRequests(t *testing.T, n int) {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if strings.Count(l.String(), `"message":"answered"`) >= n {
 			return
 		}
