@@ -90,9 +90,9 @@ func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
 			faults = append(faults, strictjson.Fault{Path: infoPath + "/" + name, Issue: "belongs to member_card itself"})
 		}
 	}
-	own, wrong := cardfields.Of(card, path)
+	own, wrong := cardfields.Of(card, path, false)
 	faults = append(faults, wrong...)
-	ofInfo, wrong := cardfields.Of(baseInfo, infoPath)
+	ofInfo, wrong := cardfields.Of(baseInfo, infoPath, false)
 	faults = append(faults, wrong...)
 	return append(faults, cardfields.CheckCard(path, cardType, own, ofInfo)...)
 }

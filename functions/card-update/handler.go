@@ -59,7 +59,7 @@ func (r request) validate() ([]byte, error) {
 		faults = append(faults, strictjson.DecodeValue(value, path+"/base_info", &baseInfo)...)
 		delete(sent, "base_info")
 	}
-	changes, wrong := cardfields.OnlyOf(sent, path)
+	changes, wrong := cardfields.Of(sent, path, true)
 	faults = append(append(faults, wrong...), cardfields.CheckCard(path, cardType, changes, baseInfo)...)
 	maps.Copy(changes, baseInfo)
 	if len(changes) == 0 {

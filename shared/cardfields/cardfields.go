@@ -220,59 +220,44 @@ func (f Fields) Sorted() []string {
 }
 
 // Of returns the fields among the members of a card's object, or of its base_info, at a
-// JSON pointer. Other members are left out.
-func Of(members map[string]json.RawMessage, path string) (fields Fields, faults strictjson.Faults) {
+// JSON pointer. With only, any other member is a fault, and so is an object without a field.
+func Of(members map[string]json.RawMessage, path string, only bool) (fields Fields, faults strictjson.Faults) {
 	fields = Fields{}
-	objects := map[string]map[string]json.RawMessage{"": members}
-	for _, name := range Names {
-		object, member := Object(name), name
-		at := path
-		if object != "" {
-			at, member = path+"/"+object, name[len(object)+1:]
-		}
-		if _, read := objects[object]; !read {
-			var inner map[string]json.RawMessage
-			if value, sent := members[object]; sent {
-				faults = append(faults, strictjson.DecodeValue(value, at, &inner)...)
-			}
-			objects[object] = inner
-		}
-		if value, sent := objects[object][member]; sent {
-			var text *string // may be empty
-			if wrong := strictjson.DecodeValue(value, at+"/"+member, &text); len(wrong) > 0 {
-				faults = append(faults, wrong...)
-			} else {
-				fields[name] = *text
-			}
+	read := func(name, at string, value json.RawMessage) {
+		var text *string // may be empty
+		if wrong := strictjson.DecodeValue(value, at, &text); len(wrong) > 0 {
+			faults = append(faults, wrong...)
+		} else {
+			fields[name] = *text
 		}
 	}
-	return fields, faults
-}
-
-// OnlyOf is [Of], but any other member is a fault, and so is an object without a field.
-func OnlyOf(members map[string]json.RawMessage, path string) (Fields, strictjson.Faults) {
-	fields, faults := Of(members, path)
 	for _, name := range slices.Sorted(maps.Keys(members)) {
+		at := path + "/" + name
 		switch {
-		case slices.Contains(Names, name) && Object(name) == "":
-			continue
-		case !slices.Contains(Objects, name):
-			faults = append(faults, Unknown(path, name))
-			continue
-		}
-		inner := membersOf(members[name])
-		for _, member := range slices.Sorted(maps.Keys(inner)) {
-			if !slices.Contains(Names, name+"."+member) {
-				faults = append(faults, Unknown(path+"/"+name, member))
+		case slices.Contains(Objects, name):
+			var inner map[string]json.RawMessage
+			faults = append(faults, strictjson.DecodeValue(members[name], at, &inner)...)
+			for _, member := range slices.Sorted(maps.Keys(inner)) {
+				if field := name + "." + member; slices.Contains(Names, field) {
+					read(field, at+"/"+member, inner[member])
+				} else if only {
+					faults = append(faults, Unknown(at, member))
+				}
 			}
-		}
-		if len(inner) == 0 {
-			faults = append(faults, strictjson.Fault{Path: path + "/" + name, Issue: "must have a field to change"})
+			if only && len(inner) == 0 {
+				faults = append(faults, strictjson.Fault{Path: at, Issue: "must have a field to change"})
+			}
+		case slices.Contains(Names, name) && Object(name) == "":
+			read(name, at, members[name])
+		case only:
+			faults = append(faults, Unknown(path, name))
 		}
 	}
 	return fields, faults
 }
 
+// Unknown returns the fault of a member that the document does not have, in the object at a
+// JSON pointer.
 func Unknown(path, name string) strictjson.Fault {
 	return strictjson.Fault{Path: path + "/" + strictjson.Escape(name), Issue: "is not a field of this document", Chosen: 1}
 }
