@@ -179,7 +179,6 @@ func (b *batches) try(ctx context.Context, event message) error {
 	})
 }
 
-// query returns the user_card_state of the card of an event.
 func (b *batches) query(ctx context.Context, event message) (state string, err error) {
 	card := brandcard.Card{UserCardCode: event.code, BrandID: event.request.BrandID, CardID: event.request.CardID, OpenID: event.request.OpenID}
 	err = b.call(ctx, func(ctx context.Context) error {

@@ -20,7 +20,6 @@ import (
 	"membercard/shared/validation"
 )
 
-// function handles requests from API Gateway and batches of messages from SQS.
 type function struct {
 	requests lambda.Handler
 	batches  *batches
@@ -68,7 +67,6 @@ type validDate struct {
 	AvailableDayAfterReceive *int64 `json:"available_day_after_receive,omitempty"`
 }
 
-// created is the state that confirms a card.
 const created = "CREATE_CARD_SUCCESS"
 
 // validate checks the document's rules. The alphabet of user_card_code is stricter,
@@ -120,7 +118,6 @@ func confirmRequest(ctx context.Context, wechatpay *signing.Client, r *gateway.R
 	return gateway.Pass(confirm(ctx, wechatpay, userCardCode, body))
 }
 
-// confirm makes the call, for a request and for a message.
 func confirm(ctx context.Context, wechatpay *signing.Client, userCardCode string, body request) (*upstream.Answer, error) {
 	answer, err := wechatpay.PostChange(ctx, "/v3/brand/partner/card-member/user-cards/"+userCardCode+"/confirm", body)
 	if err != nil {

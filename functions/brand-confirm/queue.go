@@ -71,7 +71,6 @@ func received(m events.SQSMessage) int {
 	return n
 }
 
-// ageOf returns the time since a message was sent to the queue.
 func ageOf(m events.SQSMessage) time.Duration {
 	sent, err := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64) // milliseconds
 	if err != nil {

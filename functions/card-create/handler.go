@@ -97,7 +97,6 @@ func validateCard(envelope object, cardType string) (faults strictjson.Faults) {
 	return append(faults, cardfields.CheckCard(path, cardType, own, ofInfo)...)
 }
 
-// required decodes a required member of the object at path.
 func required(members object, path, name string, into any) strictjson.Faults {
 	value, sent := members[name]
 	if !sent {

@@ -24,12 +24,7 @@ const maxCards = 20
 
 // request is the body of POST /card/ext: one card to add, or several in cardList.
 type request struct {
-	CardID              string `json:"card_id"`
-	Code                string `json:"code"`
-	OpenID              string `json:"openid"`
-	OuterStr            string `json:"outer_str"`
-	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"`
-
+	card
 	CardList []card `json:"cardList"`
 }
 
@@ -45,11 +40,10 @@ type card struct {
 // cards returns the cards of the request, and a function that returns the JSON pointer of
 // the ith card.
 func (r *request) cards() (cards []card, at func(i int) string, err error) {
-	single := card{r.CardID, r.Code, r.OpenID, r.OuterStr, r.FixedBeginTimestamp}
 	switch {
 	case r.CardList == nil:
-		return []card{single}, func(int) string { return "/body" }, nil
-	case single != card{}:
+		return []card{r.card}, func(int) string { return "/body" }, nil
+	case r.card != card{}:
 		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
 	case len(r.CardList) == 0 || len(r.CardList) > maxCards:
 		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
@@ -97,7 +91,6 @@ func (e *cardExt) sign(apiTicket, cardID string) {
 	e.Signature = hex.EncodeToString(digest[:])
 }
 
-// cardListEntry is an entry of the cardList of wx.addCard.
 type cardListEntry struct {
 	CardID  string `json:"cardId"`
 	CardExt string `json:"cardExt"`

@@ -56,7 +56,6 @@ func parseTicket(secret []byte) (*ticket, error) {
 // errMalformed reports that the stored ticket is malformed. The next refresh replaces it.
 var errMalformed = errors.New("the card ticket's secret")
 
-// validFor reports whether there is a ticket that is valid for at least d.
 func (t *ticket) validFor(d time.Duration) bool {
 	return t.Ticket != "" && wallclock.Now().Add(d).Before(t.expiresAt)
 }
@@ -82,7 +81,6 @@ func current(ctx context.Context, stored tickets) (*ticket, error) {
 	return t, nil
 }
 
-// refresher renews the stored ticket before it expires.
 type refresher struct {
 	wechat *officialaccount.Client
 	stored tickets

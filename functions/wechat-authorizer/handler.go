@@ -25,7 +25,6 @@ import (
 // the instance is new. Init waits at most 3 s, so a decision takes at most 9 s.
 const timeout = 5500 * time.Millisecond
 
-// authorizer identifies a user of WeChat by a login code.
 type authorizer struct {
 	apps   cached.Source[*officialaccount.Login] // that users log in to; a cached secret
 	wechat *upstream.Client

@@ -264,7 +264,6 @@ func fromPanic(value any) *Error {
 	return defect(cause)
 }
 
-// defect returns the error for a bug in this code.
 func defect(cause error) *Error {
 	return kind{http.StatusInternalServerError, "SYSTEM_ERROR", "the service failed",
 		solutions["SYSTEM_ERROR"], "this is a bug: report the record with its stack"}.because(cause)

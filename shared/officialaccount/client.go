@@ -194,7 +194,6 @@ type transient struct {
 func (t *transient) Error() string { return fmt.Sprintf("errcode %d", t.errcode) }
 func (t *transient) Unwrap() error { return t.cause }
 
-// check returns the error for an answer that is not a success.
 func check(answer *upstream.Answer) error {
 	switch {
 	case apierror.Transient(answer.Status):

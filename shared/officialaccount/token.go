@@ -69,7 +69,6 @@ func (c *Client) use(ctx context.Context) (string, error) {
 	return t.value, nil
 }
 
-// renew fetches the next token while the one in hand is valid.
 func (c *Client) renew(ctx context.Context) error {
 	timeout := renewTimeout
 	if deadline, ok := ctx.Deadline(); ok {

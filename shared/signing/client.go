@@ -342,7 +342,6 @@ func isRedirect(answer *upstream.Answer) bool {
 	return answer.Status < http.StatusOK || http.StatusMultipleChoices <= answer.Status && answer.Status < http.StatusBadRequest
 }
 
-// notTrusted returns the error for an answer whose verification failed.
 func notTrusted(answer *upstream.Answer, err error) error {
 	if errors.Is(err, errUnknownKey) {
 		return answer.WithRequestID(apierror.UnknownKey(err))

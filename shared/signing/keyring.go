@@ -79,7 +79,6 @@ func (k *keyring) GetSerial(ctx context.Context) (string, error) {
 	return "", errors.New("no platform certificate was downloaded yet")
 }
 
-// downloaded returns the platform certificates and their age.
 func (k *keyring) downloaded() (*core.CertificateMap, time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

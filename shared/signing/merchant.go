@@ -136,7 +136,6 @@ func ofDigits(n int, digits, name string) validation.Rule {
 	}
 }
 
-// check validates the document and returns its private key.
 func (d *secretDocument) check() (*rsa.PrivateKey, error) {
 	for _, field := range []struct {
 		name, value string

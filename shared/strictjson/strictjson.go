@@ -317,10 +317,16 @@ func Escape(name string) string { return pointerEscape.Replace(clip(name)) }
 
 var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
 
-// field returns the type of the field of struct t with this JSON name.
+// field returns the type of the field of struct t, or of one embedded in it, with this JSON
+// name.
 func field(t reflect.Type, name string) (reflect.Type, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Anonymous {
+			if inner, known := field(f.Type, name); known {
+				return inner, true
+			}
+		}
 		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag == name && tag != "" {
 			return f.Type, true
 		}

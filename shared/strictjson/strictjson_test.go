@@ -25,6 +25,12 @@ type document struct {
 	Any          json.RawMessage   `json:"any,omitzero"`
 
 	Anys map[string]json.RawMessage `json:"anys,omitzero"`
+
+	embedded
+}
+
+type embedded struct {
+	Within string `json:"within,omitzero"`
 }
 
 type inner struct {
@@ -293,6 +299,7 @@ func TestDecodeAccepts(t *testing.T) {
 			document{List: []string{}, Fields: map[string]string{}, Inner: &inner{}}},
 		{"any value", `{"any":{"n":1.0e999,"s":"","z":null,"t":true,"x":{"n":[{"n":2}]}}}`, document{Any: json.RawMessage(`{"n":1.0e999,"s":"","z":null,"t":true,"x":{"n":[{"n":2}]}}`)}},
 		{"any value as null", `{"any":null}`, document{Any: json.RawMessage(`null`)}},
+		{"a field of an embedded struct", `{"within":"x"}`, document{embedded: embedded{"x"}}},
 		{"any value as it was written", `{"any":[ 0.10, "\u4f1a<" ]}`, document{Any: json.RawMessage(`[ 0.10, "\u4f1a<" ]`)}},
 		{"100 levels", `{"any":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`, document{Any: json.RawMessage(strings.Repeat("[", 100) + strings.Repeat("]", 100))}},
 		{"a map of any values", `{"anys":{"a":null,"A":[{"a":1},{"a":1}]}}`, document{Anys: map[string]json.RawMessage{"a": json.RawMessage(`null`), "A": json.RawMessage(`[{"a":1},{"a":1}]`)}}},

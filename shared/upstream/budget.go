@@ -32,7 +32,6 @@ type budget struct {
 
 func newBudget() *budget { return &budget{tokens: fullBucket, recovery: firstRecovery} }
 
-// allows reports whether a retry or a hedge may be made.
 func (b *budget) allows(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -148,13 +148,11 @@ func (c *call) attempt(ctx context.Context, endpoint string) (answer *Answer, er
 	return c.send(ctx, endpoint)
 }
 
-// nextEndpoint returns the endpoint whose turn it is.
 func (c *call) nextEndpoint() string {
 	c.turns++
 	return c.endpoints[(c.turns-1)%len(c.endpoints)]
 }
 
-// roundIsOver reports whether each endpoint has had its turn in the current round.
 func (c *call) roundIsOver() bool { return c.turns%len(c.endpoints) == 0 }
 
 // timeout returns the timeout of the next attempt. It is 3 s, but leaves an equal share

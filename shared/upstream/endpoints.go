@@ -72,7 +72,6 @@ func (b *breakers) order(now time.Time, trial bool) []string {
 	return append(ahead, behind...)
 }
 
-// trip opens the breaker of an endpoint that hung or could not be reached.
 func (b *breakers) trip(endpoint string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

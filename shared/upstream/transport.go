@@ -52,7 +52,6 @@ type transport struct {
 	opened map[string]*opening // ahead of a request, by address
 }
 
-// opening is a connection that is opened ahead of a request.
 type opening struct {
 	ready chan struct{} // closed when the fields below are set
 	conn  *conn
