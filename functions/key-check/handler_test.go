@@ -48,13 +48,13 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 // 429.
 func startWeChatPay(t testing.TB, limited int) (endpoint string, received func() string) {
 	merchant, wechatpay := wechatpaytest.Keys()
-	return signingtest.Serve(t, func(body []byte) (int, string, string) {
+	return signingtest.Serve(t, func(call string) (int, string, string) {
 		if limited > 0 {
 			limited--
 			return http.StatusTooManyRequests, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`, ""
 		}
 		var sent map[string]string
-		if err := json.Unmarshal(body, &sent); err != nil {
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(call, "POST /v3/security/echo ")), &sent); err != nil {
 			t.Error(err)
 		}
 		message, err := utils.DecryptOAEP(sent["encrypted_echo_message"], wechatpay)

@@ -50,7 +50,7 @@ type weChatPay struct {
 
 func startWeChatPay(t *testing.T) *weChatPay {
 	w := &weChatPay{cards: map[string]string{}}
-	w.endpoint = signingtest.Start(t, func(request string) (int, string) {
+	w.endpoint, _ = signingtest.Serve(t, func(request string) (int, string, string) {
 		method, rest, _ := strings.Cut(request, " ")
 		path, text, _ := strings.Cut(strings.TrimPrefix(rest, "/v3/marketing/membercard-open/cards/"), " ")
 		var sent struct {
@@ -61,7 +61,8 @@ func startWeChatPay(t *testing.T) *weChatPay {
 			t.Errorf("%s: %v", request, err)
 		}
 		module := strings.TrimSuffix(strings.Replace(path, "/service-modules", "", 1)+"/"+sent.ServiceModuleID, "/")
-		return w.respond(method, module, string(sent.JumpMiniProgram))
+		status, answer := w.respond(method, module, string(sent.JumpMiniProgram))
+		return status, answer, answer
 	})
 	return w
 }

@@ -20,6 +20,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,55 +74,33 @@ const RequestID = "08F78BB5AF0610D302"
 // returns the calls one by one, such as "POST /path body" or "GET /path?query", and
 // then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
-	return Serve(t, func([]byte) (int, string, string) { return status, answer, answer })
+	return Serve(t, func(string) (int, string, string) { return status, answer, answer })
 }
 
-// ForgedFirst is [WeChatPay], but the first answer is a success with the signature of
-// another text.
-func ForgedFirst(t testing.TB, status int, answer string) (endpoint string, received func() string) {
-	calls := 0
-	return Serve(t, func([]byte) (int, string, string) {
-		if calls++; calls == 1 {
-			return http.StatusOK, "{}", answer
-		}
-		return status, answer, answer
-	})
-}
-
-// Start starts a server that gives a call, such as "PATCH /path body" or "DELETE /path", the
-// signed answer that the test says. Calls may come at the same time.
-func Start(t testing.TB, answers func(call string) (status int, answer string)) (endpoint string) {
-	return start(t, func(call string, _ []byte) (int, string, string) {
-		status, answer := answers(call)
-		return status, answer, answer
-	})
-}
-
-// Serve is [WeChatPay] with an answer to each body, signed as the answer signed.
-func Serve(t testing.TB, answers func(body []byte) (status int, answer, signed string)) (endpoint string, received func() string) {
-	calls := make(chan string, 8)
-	endpoint = start(t, func(call string, body []byte) (int, string, string) {
-		calls <- call
-		return answers(body)
-	})
-	return endpoint, func() string {
-		select {
-		case c := <-calls:
-			return c
-		default:
-			return ""
-		}
-	}
-}
-
-func start(t testing.TB, answers func(call string, body []byte) (status int, answer, signed string)) (endpoint string) {
-	return tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// Serve is [WeChatPay] with an answer to each call, signed as the answer signed. Calls may
+// come at the same time.
+func Serve(t testing.TB, answers func(call string) (status int, answer, signed string)) (endpoint string, received func() string) {
+	var mu sync.Mutex
+	var calls []string
+	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		status, answer, signed := answers(strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " "), body)
+		call := strings.TrimSuffix(r.Method+" "+r.URL.RequestURI()+" "+string(body), " ")
+		mu.Lock()
+		calls = append(calls, call)
+		mu.Unlock()
+		status, answer, signed := answers(call)
 		_, key := wechatpaytest.Keys()
 		wechatpaytest.Sign(w.Header(), signed, publicKeyID, key, time.Now())
 		w.Header().Set("Request-ID", RequestID)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer)
-	})).URL
+	}))
+	return s.URL, func() (call string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(calls) > 0 {
+			call, calls = calls[0], calls[1:]
+		}
+		return call
+	}
 }
