@@ -305,11 +305,14 @@ func (r *report) warn(name, what, cure string, places []string) {
 	r.add(step{Name: name, OK: true, Warning: what + ": " + list, Cure: cure})
 }
 
-// longInBytes returns the places of fields that have more bytes than characters are allowed.
+// longInBytes returns the places of fields that have more bytes than characters are allowed,
+// which WeChat may refuse.
 func longInBytes(p *cardplan.Plan) (places []string) {
 	add := func(at string, fields cardfields.Fields) {
-		for _, name := range fields.LongInBytes() {
-			places = append(places, at+"/fields/"+name)
+		for _, name := range fields.Sorted() {
+			if n := cardfields.MaxLength(name); n > 0 && len(fields[name]) > n {
+				places = append(places, at+"/fields/"+name)
+			}
 		}
 	}
 	for i := range p.Cards {

@@ -147,7 +147,7 @@ func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
 	switch {
 	case temporary:
 		err = b.queue.delay(ctx, m, refusal.RetryAfter)
-	case b.queue.hasDeadLetters():
+	case b.queue.deadLetters != "":
 		err = b.queue.sendToDeadLetters(ctx, m, refusal)
 	default:
 		return kept

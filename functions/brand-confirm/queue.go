@@ -44,8 +44,6 @@ func newQueue(config aws.Config, url, deadLetters string) *queue {
 	return &queue{sqs.NewFromConfig(config), url, deadLetters}
 }
 
-func (q *queue) hasDeadLetters() bool { return q.deadLetters != "" }
-
 // delay makes SQS deliver a message again after a delay that grows with the number of its
 // deliveries, and is at least retryAfter.
 func (q *queue) delay(ctx context.Context, m events.SQSMessage, retryAfter time.Duration) error {

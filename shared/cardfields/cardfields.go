@@ -63,9 +63,9 @@ func Object(name string) string {
 	return object
 }
 
-// maxLength returns the length of a field's value that WeChat's pages give, or 0 if they
+// MaxLength returns the length of a field's value that WeChat's pages give, or 0 if they
 // give none. They do not state the unit; their examples fit bytes of UTF-8.
-func maxLength(name string) int {
+func MaxLength(name string) int {
 	switch {
 	case name == "center_sub_title":
 		return 24
@@ -102,7 +102,7 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		case strings.HasSuffix(name, ".name_type"):
 			issue = nameType(f[name])
 		}
-		if n := maxLength(name); issue == "" && n > 0 {
+		if n := MaxLength(name); issue == "" && n > 0 {
 			issue = validation.MaxLength(n)(f[name])
 		}
 		if issue == "" {
@@ -133,17 +133,6 @@ func nameType(value string) string {
 		return "must be FIELD_NAME_TYPE_ followed by capital letters or _, like FIELD_NAME_TYPE_LEVEL"
 	}
 	return ""
-}
-
-// LongInBytes returns the names of the fields whose values have as many characters as
-// WeChat's pages allow or fewer, but more bytes, and so may be refused by WeChat.
-func (f Fields) LongInBytes() (names []string) {
-	for _, name := range f.Sorted() {
-		if n := maxLength(name); n > 0 && len(f[name]) > n {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // HasPairOf reports whether the fields include the given *app_brand_user_name or

@@ -18,9 +18,6 @@ import (
 	"membercard/shared/upstream"
 )
 
-// initTimeout limits [DuringInit]. Lambda allows 10 s for init.
-const initTimeout = 5 * time.Second
-
 // Required returns the value of a variable that has no default.
 func Required(name string) string {
 	value := os.Getenv(name)
@@ -59,7 +56,7 @@ func Upstream(name, defaults string) *upstream.Client {
 // 5 s. Lambda gives init the full CPU whatever the memory size, so this is the time to
 // read secrets and to open connections.
 func DuringInit(functions ...func(context.Context)) {
-	ctx, cancel := context.WithTimeout(context.Background(), initTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Lambda allows 10 s for init
 	defer cancel()
 	var running sync.WaitGroup
 	for _, f := range functions {

@@ -263,7 +263,8 @@ func (c *Client) download(ctx context.Context, merchant *Merchant) error {
 			return answer.WithRequestID(apierror.APIv3KeyUnusable(err))
 		}
 		if err == nil {
-			err = keys.with(certificates).validate(ctx, answer.Header, answer.Body)
+			with := &keyring{publicKeyID: keys.publicKeyID, publicKey: keys.publicKey, certificates: certificates}
+			err = with.validate(ctx, answer.Header, answer.Body)
 		}
 		if err != nil {
 			return notTrusted(answer, err)

@@ -132,11 +132,6 @@ func (k *keyring) downloadsPaused() (paused bool, failure error) {
 	return wallclock.Since(k.pausedAt) < downloadPause, k.failure
 }
 
-// with returns a keyring with these certificates and the same public key.
-func (k *keyring) with(certificates *core.CertificateMap) *keyring {
-	return &keyring{publicKeyID: k.publicKeyID, publicKey: k.publicKey, certificates: certificates}
-}
-
 // validate verifies the signature of an answer or a notification, and that its timestamp is
 // within 5 minutes of the clock. WeChat Pay signs both in the same way.
 func (k *keyring) validate(ctx context.Context, header http.Header, body []byte) error {
