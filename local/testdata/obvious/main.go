@@ -1,3 +1,8 @@
+// A usual module leaves these defaults of Go as they are; see go.mod.
+//
+//go:debug containermaxprocs=1
+//go:debug updatemaxprocs=1
+
 // Command obvious is merchant-token as it is usually built: the SDK's config package,
 // Secrets Manager and wechatpay-go, without what shared/ adds.
 package main
