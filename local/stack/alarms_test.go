@@ -454,6 +454,7 @@ func observe(t *testing.T) (e emissions) {
 	e.cardDone = r.emits(confirmed, invoke(brandConfirm, batch(n.Code, 0, 1, 0)))
 	const failing = "100500"
 	r.WeChatPay.LimitConfirmations(0)
+	r.WeChatPay.LimitQueries(0)
 	r.WeChatPay.RefuseIf(func(q *wechatpay.Request) (int, string, string) {
 		if strings.Contains(q.URI, failing) {
 			return 500, "SYSTEM_ERROR", "x"
