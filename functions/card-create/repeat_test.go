@@ -117,6 +117,7 @@ func TestACallThatWeChatMayHaveReadIsNotRepeated(t *testing.T) {
 		{"it redirects", answers(302, ""), 10 * time.Second, 502, "INVALID_RESPONSE"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
 			first, second := start(t, row.create), start(t, answers(200, made))
 			o := send(t, client(first.URL, second.URL), row.timeout)
 			if o.Status != row.status || o.Error.Code != row.code {
@@ -127,6 +128,7 @@ func TestACallThatWeChatMayHaveReadIsNotRepeated(t *testing.T) {
 			}
 		})
 		t.Run(row.what+", on a connection that was kept", func(t *testing.T) {
+			t.Parallel()
 			first := start(t, func(n int, w http.ResponseWriter) {
 				if n == 1 {
 					answers(200, made)(n, w)

@@ -64,16 +64,14 @@ func TestOpen(t *testing.T) {
 // What is missing is said, when the time is over.
 func TestOpenSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
-	s := start(t, stack.Config{})
 	for _, row := range []struct {
 		name, kind string
-		disturb    func()
+		disturb    func(*stack.Stack)
 		want       string
 	}{
-		{"not notified", journey.Brand, func() { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
-		{"no notification of a merchant card", journey.Merchant, func() {}, "MEMBERCARD.ACCEPT_CARD was not accepted"},
-		{"refused", journey.Brand, func() {
-			s.WeChatPay.NotifyAt(s.URL + "/wechatpay/notifications")
+		{"not notified", journey.Brand, func(s *stack.Stack) { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
+		{"no notification of a merchant card", journey.Merchant, func(s *stack.Stack) { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "MEMBERCARD.ACCEPT_CARD was not accepted"},
+		{"refused", journey.Brand, func(s *stack.Stack) {
 			s.WeChatPay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {
 				if strings.HasSuffix(r.URI, "/confirm") {
 					return 400, "INVALID_REQUEST", "x"
@@ -83,8 +81,10 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 		}, "UNACTIVATED"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			row.disturb()
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			t.Parallel()
+			s := start(t, stack.Config{})
+			row.disturb(s)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			story, err := journey.Open(ctx, s, row.kind)
 			if err == nil || !strings.Contains(err.Error(), row.want) || len(story.Steps) < 2 {
