@@ -50,28 +50,47 @@ func New() *Dialer {
 // DialContext opens a connection to host:port and performs the TLS handshake.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.Config.RootCAs != nil {
-		return d.dial(ctx, network, address, d.Config.RootCAs)
+		return d.dial(ctx, network, address, func() *x509.CertPool { return d.Config.RootCAs })
 	}
-	roots := system()
-	if roots == nil {
-		return d.dial(ctx, network, address, nil)
-	}
-	if !roots.needAll.Load() {
-		conn, err := d.dial(ctx, network, address, roots.likely)
-		if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); !unverified {
-			return conn, err
+	onlyLikely := false
+	conn, err := d.dial(ctx, network, address, func() *x509.CertPool {
+		roots := system()
+		switch {
+		case roots == nil:
+			return nil
+		case roots.needAll.Load():
+			return roots.all()
 		}
-		roots.needAll.Store(true)
+		onlyLikely = true
+		return roots.likely
+	})
+	if _, unverified := errors.AsType[*tls.CertificateVerificationError](err); unverified && onlyLikely {
+		system().needAll.Store(true)
+		return d.dial(ctx, network, address, system().all)
 	}
-	return d.dial(ctx, network, address, roots.all())
+	return conn, err
 }
 
-// dial verifies the server against the given roots, or if they are nil, against
-// the system's as crypto/x509 reads them.
-func (d *Dialer) dial(ctx context.Context, network, address string, roots *x509.CertPool) (net.Conn, error) {
+// dial verifies the server against the given roots, or if they are nil, against the system's
+// as crypto/x509 reads them. It connects first, while the roots are still being read: the
+// connection is ready after the longer of the two and the handshake, not after all three.
+func (d *Dialer) dial(ctx context.Context, network, address string, roots func() *x509.CertPool) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
 	config := d.Config.Clone()
-	config.RootCAs = roots
-	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+	config.RootCAs, config.ServerName = roots(), host
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
 }
 
 // ProxyAnswer is an [http.Transport.OnProxyConnectResponse]. If a proxy refuses the
