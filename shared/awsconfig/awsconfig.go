@@ -84,20 +84,3 @@ func (endpoints) GetServiceBaseEndpoint(_ context.Context, service string) (stri
 func (endpoints) GetIgnoreConfiguredEndpoints(context.Context) (ignore, found bool, err error) {
 	return ignoresEndpoints(), true, nil
 }
-
-// BaseURL returns the base URL of a service for callers that do without the SDK's client of
-// it: the configured one, or else AWS's in the region, in the commercial or the China
-// partition.
-func BaseURL(config aws.Config, service string) string {
-	if url, found, _ := (endpoints{}).GetServiceBaseEndpoint(context.Background(), service); found && !ignoresEndpoints() {
-		return url
-	}
-	if config.BaseEndpoint != nil {
-		return *config.BaseEndpoint
-	}
-	domain := "amazonaws.com"
-	if strings.HasPrefix(config.Region, "cn-") {
-		domain = "amazonaws.com.cn"
-	}
-	return "https://" + strings.ToLower(strings.ReplaceAll(service, " ", "")) + "." + config.Region + "." + domain
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 	"golang.org/x/sync/semaphore"
 
@@ -32,10 +33,10 @@ const (
 
 // Secret is a cached secret. It is safe for concurrent use.
 type Secret[T comparable] struct {
-	manager *secretsManager
-	id      string
-	parse   func([]byte) (T, error)
-	log     *telemetry.Log
+	client *secretsmanager.Client
+	id     string
+	parse  func([]byte) (T, error)
+	log    *telemetry.Log
 
 	lock        *semaphore.Weighted // guards the fields below; waiting for it respects a deadline
 	value       T
@@ -48,7 +49,7 @@ type Secret[T comparable] struct {
 // New returns the secret with the given ARN or name, without reading it. Errors of parse
 // are logged, so they must not contain values of the secret.
 func New[T comparable](config aws.Config, id string, parse func([]byte) (T, error), log *telemetry.Log) *Secret[T] {
-	return &Secret[T]{manager: newSecretsManager(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
+	return &Secret[T]{client: secretsmanager.NewFromConfig(config), id: id, parse: parse, log: log, lock: semaphore.NewWeighted(1)}
 }
 
 // Get returns the cached value. If there is none, or it is older than 5 minutes, it reads
@@ -121,7 +122,7 @@ func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
-// text returns the text of the current version.
+// text returns the text of the current version (GetSecretValue).
 func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
 	timeout := readTimeout
 	if s.cached {
@@ -132,14 +133,17 @@ func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	text, err := s.manager.getSecretValue(ctx, s.id)
+	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id})
 	if err != nil {
 		return nil, readError(err)
 	}
-	return text, nil
+	if out.SecretString != nil {
+		return []byte(*out.SecretString), nil
+	}
+	return out.SecretBinary, nil
 }
 
-// readError returns the error for the log.
+// readError shortens the SDK's error for the log.
 func readError(err error) error {
 	if refused, ok := errors.AsType[smithy.APIError](err); ok {
 		return fmt.Errorf("reading it, Secrets Manager answered %s: %s", refused.ErrorCode(), refused.ErrorMessage())

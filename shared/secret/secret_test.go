@@ -24,14 +24,12 @@ type manager struct {
 	*httptest.Server
 	t *testing.T
 
-	mu        sync.Mutex
-	answer    string // the body of a success
-	status    int    // with which it is answered
-	errorType string // the header X-Amzn-ErrorType
-	heals     bool   // the second answer is a success
-	hangs     chan struct{}
-	reads     int
-	arrived   chan struct{} // gets one for each request, if it is there
+	mu      sync.Mutex
+	answer  string // the body of a success
+	status  int    // with which it is answered
+	hangs   chan struct{}
+	reads   int
+	arrived chan struct{} // gets one for each request, if it is there
 }
 
 // version returns the answer for a version of the secret.
@@ -64,12 +62,6 @@ func (m *manager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	m.reads++
 	answer, status, hangs, arrived := m.answer, m.status, m.hangs, m.arrived
-	if m.errorType != "" {
-		w.Header().Set("X-Amzn-ErrorType", m.errorType)
-	}
-	if m.heals {
-		m.answer, m.status, m.errorType = version("v1", "one"), 200, ""
-	}
 	m.mu.Unlock()
 	if arrived != nil {
 		arrived <- struct{}{}
@@ -222,7 +214,7 @@ func TestTheCachedValueServesWhileReadsFail(t *testing.T) {
 			s.gets(t, "parsed one")
 			s.failures(t, 1, row.cause)
 			m.mu.Lock()
-			reads := m.reads // more than one if it was tried again
+			reads := m.reads // the SDK may have tried more than once
 			m.mu.Unlock()
 			s.gets(t, "parsed one")
 			m.read(t, reads) // not again at once
@@ -256,51 +248,6 @@ func TestWithoutAValueEachGetReads(t *testing.T) {
 	}
 	m.gives(200, version("v2", "two"))
 	s.gets(t, "parsed two")
-}
-
-// The first read of each row is refused and the second, if there is one, succeeds.
-func TestAReadIsRepeatedIfThatMayHelp(t *testing.T) {
-	for _, row := range []struct {
-		what, header  string
-		status        int
-		answer, cause string // without a cause, the read is repeated
-	}{
-		{"an internal error", "", 500, `{"__type":"InternalServiceError"}`, ""},
-		{"an overload, as HTML", "", 503, `<html>`, ""},
-		{"throttling", "", 400, `{"__type":"ThrottlingException","message":"Rate exceeded"}`, ""},
-		{"throttling, with a namespace", "", 400, `{"__type":"com.amazonaws.secretsmanager#ThrottlingException"}`, ""},
-		{"throttling, in a header", "ThrottlingException:http://internal.amazon.com/", 400, `{}`, ""},
-		{"a refusal", "", 400, denied, "answered AccessDeniedException: not authorized"},
-		{"a refusal without a code", "", 403, `<html>`, "answered status 403"},
-		{"an answer that is not JSON", "", 200, `<html>`, "its answer is not JSON"},
-	} {
-		t.Run(row.what, func(t *testing.T) {
-			m, s := start(t), newSubject()
-			m.gives(row.status, row.answer)
-			m.errorType, m.heals = row.header, true
-			if row.cause == "" {
-				s.gets(t, "parsed one")
-				m.read(t, 2)
-				s.failures(t, 0, "")
-				return
-			}
-			if _, err := s.Get(t.Context()); err == nil {
-				t.Error("no error")
-			}
-			m.read(t, 1)
-			s.failures(t, 1, row.cause)
-		})
-	}
-}
-
-func TestAReadMakesThreeAttempts(t *testing.T) {
-	m, s := start(t), newSubject()
-	m.gives(500, `{"__type":"InternalServiceError","message":"again"}`)
-	if _, err := s.Get(t.Context()); err == nil {
-		t.Error("no error")
-	}
-	m.read(t, 3)
-	s.failures(t, 1, "Secrets Manager answered InternalServiceError: again")
 }
 
 func TestAnUnreachableSecretsManagerIsAFailure(t *testing.T) {
