@@ -345,6 +345,20 @@ func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
 	}
 }
 
+// isOn reports whether an alarm with the given logical ID tells of a fault. The alarms of
+// overdue syncs do so by having no data. Those of a fresh stack have none either, until the
+// first sync is started, at most an hour after the deployment.
+func isOn(alarm cloudwatchtypes.MetricAlarm, id string) bool {
+	switch alarm.StateValue {
+	case cloudwatchtypes.StateValueAlarm:
+		return true
+	case cloudwatchtypes.StateValueInsufficientData:
+		return strings.HasSuffix(id, "SyncOverdueAlarm") && time.Since(aws.ToTime(alarm.AlarmConfigurationUpdatedTimestamp)) > 2*time.Hour
+	default:
+		return false
+	}
+}
+
 // checkAlarms checks that no alarm of the stack is on.
 func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 	const name = "alarms"
@@ -366,7 +380,7 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 	var err error
 	a.during("asking CloudWatch", func() {
 		pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.aws), &cloudwatch.DescribeAlarmsInput{
-			AlarmNames: slices.Sorted(maps.Keys(sections)), StateValue: cloudwatchtypes.StateValueAlarm,
+			AlarmNames: slices.Sorted(maps.Keys(sections)),
 			AlarmTypes: []cloudwatchtypes.AlarmType{cloudwatchtypes.AlarmTypeMetricAlarm}, // the composite ones only repeat these
 		})
 		for pages.HasMorePages() {
@@ -374,7 +388,11 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 			if page, err = pages.NextPage(ctx); err != nil {
 				return
 			}
-			on = append(on, page.MetricAlarms...)
+			for _, alarm := range page.MetricAlarms {
+				if isOn(alarm, sections[aws.ToString(alarm.AlarmName)]) {
+					on = append(on, alarm)
+				}
+			}
 		}
 	})
 	if err != nil {

@@ -230,8 +230,7 @@ func TestAStackThroughCloudFormation(t *testing.T) {
 		t.Errorf("%s", inForce())
 	}
 	// CloudWatch is not in the local AWS.
-	none := []string{}
-	serveAlarms(t, &none)
+	serveAlarms(t, 0, nil)
 	if err := s.RenewTicket(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -8,14 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/smithy-go/encoding/cbor"
 )
 
-// serveAlarms serves CloudWatch's DescribeAlarms of metric alarms, of which those that
-// on names are in the state ALARM. Moto does not speak the protocol of the SDK for
+// serveAlarms serves CloudWatch's DescribeAlarms of metric alarms that were deployed a time
+// ago. They are in the states that are given by logical ID, else OK. Moto does not speak the protocol of the SDK for
 // CloudWatch, which is Smithy's RPC v2 with CBOR.
-func serveAlarms(t *testing.T, on *[]string) {
+func serveAlarms(t *testing.T, deployed time.Duration, states map[string]string) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		value, err := cbor.Decode(body)
@@ -29,11 +30,14 @@ func serveAlarms(t *testing.T, on *[]string) {
 		for _, name := range names {
 			name := string(name.(cbor.String))
 			state := "OK"
-			if slices.ContainsFunc(*on, func(id string) bool { return strings.Contains(name, id) }) {
-				state = "ALARM"
+			for id, other := range states {
+				if strings.Contains(name, "-"+id+"-") {
+					state = other
+				}
 			}
 			if wanted, all := input["StateValue"].(cbor.String); !all || string(wanted) == state {
-				alarms = append(alarms, cbor.Map{"AlarmName": cbor.String(name), "StateValue": cbor.String(state), "AlarmDescription": cbor.String("what is wrong")})
+				alarms = append(alarms, cbor.Map{"AlarmName": cbor.String(name), "StateValue": cbor.String(state), "AlarmDescription": cbor.String("what is wrong"),
+					"AlarmConfigurationUpdatedTimestamp": &cbor.Tag{ID: 1, Value: cbor.Float64(float64(time.Now().Add(-deployed).Unix()))}})
 			}
 		}
 		w.Header().Set("Content-Type", "application/cbor")
@@ -46,22 +50,27 @@ func serveAlarms(t *testing.T, on *[]string) {
 
 func TestAlarms(t *testing.T) {
 	const name = "membercard-production-%s-1A2B3C"
+	const day = 24 * time.Hour
 	for _, row := range []struct {
-		name   string
-		alarms []string // logical IDs
-		on     []string
-		topic  string
-		fails  []string
-		warns  bool
+		name     string
+		alarms   []string // logical IDs
+		deployed time.Duration
+		states   map[string]string
+		topic    string
+		fails    []string
+		warns    bool
 	}{
-		{"none is on", []string{"SecretFailuresAlarm", "LatencyAlarm"}, nil, "arn:aws:sns:eu-central-1:123456789012:ops", nil, false},
-		{"nobody is told", []string{"SecretFailuresAlarm"}, nil, "", nil, true},
-		{"two are on", []string{"SecretFailuresAlarm", "OtherAlarm", "LatencyAlarm"}, []string{"SecretFailuresAlarm", "LatencyAlarm"}, "", []string{"alarm LatencyAlarm", "alarm SecretFailuresAlarm"}, false},
-		{"another stack's is on", []string{"SecretFailuresAlarm"}, []string{"KeyCheckAlarm"}, "", nil, true},
-		{"there are none", nil, []string{"KeyCheckAlarm"}, "", nil, false},
+		{"none is on", []string{"SecretFailuresAlarm", "LatencyAlarm"}, day, nil, "arn:aws:sns:eu-central-1:123456789012:ops", nil, false},
+		{"nobody is told", []string{"SecretFailuresAlarm"}, day, nil, "", nil, true},
+		{"two are on", []string{"SecretFailuresAlarm", "OtherAlarm", "LatencyAlarm"}, day, map[string]string{"SecretFailuresAlarm": "ALARM", "LatencyAlarm": "ALARM"}, "", []string{"alarm LatencyAlarm", "alarm SecretFailuresAlarm"}, false},
+		{"another stack's is on", []string{"SecretFailuresAlarm"}, day, map[string]string{"KeyCheckAlarm": "ALARM"}, "", nil, true},
+		{"both syncs are overdue", []string{"SyncOverdueAlarm", "ModuleSyncOverdueAlarm"}, day, map[string]string{"SyncOverdueAlarm": "INSUFFICIENT_DATA", "ModuleSyncOverdueAlarm": "INSUFFICIENT_DATA"}, "", []string{"alarm ModuleSyncOverdueAlarm", "alarm SyncOverdueAlarm"}, false},
+		{"no sync was due yet", []string{"SyncOverdueAlarm"}, time.Hour, map[string]string{"SyncOverdueAlarm": "INSUFFICIENT_DATA"}, "", nil, true},
+		{"another has no data", []string{"LatencyAlarm"}, day, map[string]string{"LatencyAlarm": "INSUFFICIENT_DATA"}, "", nil, true},
+		{"there are none", nil, day, map[string]string{"KeyCheckAlarm": "ALARM"}, "", nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			serveAlarms(t, &row.on)
+			serveAlarms(t, row.deployed, row.states)
 			for variable, value := range map[string]string{"AWS_REGION": region, "AWS_ACCESS_KEY_ID": accessKeyID, "AWS_SECRET_ACCESS_KEY": secretAccessKey} {
 				t.Setenv(variable, value)
 			}

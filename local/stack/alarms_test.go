@@ -354,7 +354,7 @@ type emissions struct {
 	tokenGiven, tokenDown, tokenThrottled       []point
 	cardDone, deadLetter                        []point
 	cardRetried                                 func(age time.Duration, received int, others int, fails bool) []point
-	eventLost                                   []point
+	eventLost, secretMalformed                  []point
 }
 
 // emits returns the metrics in the records that a function writes while do is run. The last
@@ -507,6 +507,14 @@ func observe(t *testing.T) (e emissions) {
 	e.tokenDown = broken(down, func() []point { return r.emits(`"Code":"SYSTEM_ERROR"`, request(http.StatusBadGateway)) })
 	r.WeChatPay.RotateMerchantKey()
 	e.keyRefused = r.emits("KeyCheckFailures", invoke(function("functions/key-check"), check))
+	r.Secrets.Put(stack.MerchantSecret, "{}")
+	e.secretMalformed = r.emits("the secret is malformed", func() {
+		starting := lambda.New(r.Configs["functions/merchant-token"])
+		t.Cleanup(func() { starting.Close() })
+		if _, err := starting.Start(); err != nil {
+			t.Error(err)
+		}
+	})
 	r.Secrets.Put(stack.MerchantSecret, r.WeChatPay.MerchantSecret(wechatpay.Both))
 	return e
 }
@@ -698,7 +706,15 @@ func TestAlarms(t *testing.T) {
 			for minute := 5; minute < 5*60; minute += 5 {
 				d.put(minute, 1, point{"AWS/Lambda Invocations CardSyncFunction", 1})
 			}
-		}, []string{"SyncOverdueAlarm 5:56– ×1"}},
+			for minute := 5; minute < 7*60; minute += 5 {
+				d.put(minute, 1, point{"AWS/Lambda Invocations ServiceModuleSyncFunction", 1})
+			}
+		}, []string{"SyncOverdueAlarm 5:56– ×1", "ModuleSyncOverdueAlarm 7:56– ×1"}},
+		{"a secret that is malformed for an hour", nil, func(d day) {
+			for minute := 60; minute < 2*60; minute += 5 {
+				d.put(minute, 1, e.secretMalformed...)
+			}
+		}, []string{"SecretFailuresAlarm 1:01–2:11 ×1"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
