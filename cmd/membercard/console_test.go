@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"membercard/local/discovery"
@@ -139,9 +140,10 @@ func TestPutReplacesItsOwnKind(t *testing.T) {
 
 // A proxy that lets nothing through is named, whoever is called.
 func TestAProxyThatRefuses(t *testing.T) {
+	t.Parallel()
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
 	defer proxy.Close()
-	binary := buildTool(t) // net/http reads the environment once a process
+	binary := must(built()) // net/http reads the environment once a process
 	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
 	for _, args := range [][]string{{"--file", secret}, {"--secret-id", "x"}} {
 		c := exec.Command(binary, append(args, "check", "merchant", "--json")...)
@@ -338,48 +340,42 @@ func TestColoursAreForTerminals(t *testing.T) {
 func TestProgressIsShownAfterASecond(t *testing.T) {
 	var shown strings.Builder
 	c := &console{err: &shown, errIsTerminal: true}
-	c.during("asking", func() {})
+	synctest.Test(t, func(*testing.T) {
+		c.during("asking", func() { time.Sleep(999 * time.Millisecond) })
+	})
 	if shown.Len() > 0 {
 		t.Errorf("%q", shown.String())
 	}
-	c.during("asking", func() { time.Sleep(1100 * time.Millisecond) })
+	synctest.Test(t, func(*testing.T) {
+		c.during("asking", func() { time.Sleep(1999 * time.Millisecond) })
+	})
 	if !strings.HasSuffix(strings.TrimRight(shown.String(), "\r "), "\rasking … 1 s") || !strings.HasSuffix(shown.String(), "\r") {
 		t.Errorf("%q", shown.String())
 	}
 }
 
-// buildTool builds the binary, for tests that need a process of its own.
-func buildTool(t *testing.T) (binary string) {
-	t.Helper()
-	binary = filepath.Join(t.TempDir(), "membercard")
-	if text, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
-	}
-	return binary
-}
-
 // The binary on a real terminal: what is typed is not echoed, and no key is printed.
 func TestOnATerminal(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("script"); err != nil {
 		t.Skip("script is missing: apt-get install bsdutils")
 	}
-	binary := buildTool(t)
+	binary := must(built())
 	const secret = "0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21"
 	on := func(types string) (string, error) {
 		// Ctrl-C reaches the shell too. The trap keeps it alive, so that it can show what the tool left behind.
-		c := exec.Command("script", "-qec", "trap : INT; "+binary+" secret official-account --appid wx5f0c2b8e7d4a9361; echo exit code $?; stty -a", "/dev/null")
+		c := exec.Command("script", "-qec", "trap : INT; (for i in $(seq 400); do stty -a </dev/tty | grep -q -- '-echo ' && break; sleep 0.05; done; echo type now) & "+binary+" secret official-account --appid wx5f0c2b8e7d4a9361; echo exit code $?; stty -a", "/dev/null")
 		c.Env = append(os.Environ(), "SHELL=/bin/sh", "TERM=xterm", "NO_COLOR=")
 		in, screen := must(c.StdinPipe()), must(c.StdoutPipe())
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		for !strings.Contains(out.String(), "AppSecret of the official account: ") {
+		for !strings.Contains(out.String(), "type now") { // the echo is off
 			if _, err := io.CopyN(&out, screen, 1); err != nil {
 				t.Fatalf("it does not ask: %v\n%s", err, out.String())
 			}
 		}
-		time.Sleep(time.Second) // until the echo is off
 		_, _ = in.Write([]byte(types))
 		_, _ = io.Copy(&out, screen)
 		err := c.Wait()
@@ -476,7 +472,8 @@ func TestStandardOutputThatIsClosed(t *testing.T) {
 // The binary ends by itself if its reader has gone, and is not killed: what is temporary
 // is deleted.
 func TestAPipeThatIsClosed(t *testing.T) {
-	binary := buildTool(t)
+	t.Parallel()
+	binary := must(built())
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -551,7 +548,8 @@ func TestACardWhoseEventsGoElsewhere(t *testing.T) {
 
 // A file that nobody writes keeps the tool waiting, until Ctrl-C is typed twice.
 func TestASecondInterrupt(t *testing.T) {
-	binary := buildTool(t)
+	t.Parallel()
+	binary := must(built())
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

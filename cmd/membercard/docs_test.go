@@ -28,8 +28,7 @@ func TestDocumentedCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.WeChatPay.Deliver(wechatpay.NewDelivery())
-	p := must(project())
-	binary := must(p.Build(t.Context(), "cmd/membercard"))
+	binary := must(built())
 	bin, work := t.TempDir(), t.TempDir()
 	secret, _ := merchantNow(wechatpay.Both)
 	key := another() // of a merchant that the sandbox does not know

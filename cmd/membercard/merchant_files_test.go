@@ -2,11 +2,13 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"membercard/local/stack"
@@ -24,13 +26,13 @@ const (
 	enrolCommand = "membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
 )
 
-// merchantFolder makes, with openssl, the files of a merchant as WeChat Pay hands them
-// out, and those of the mistakes. The merchant is enrolled in the sandbox. The test's
-// working directory is the folder.
-func merchantFolder(t *testing.T) {
-	t.Helper()
-	requireOpenSSL(t)
-	t.Chdir(t.TempDir())
+// issuedFiles makes, with openssl, the files of a merchant as WeChat Pay hands them
+// out, and those of the mistakes.
+var issuedFiles = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "merchant-"); err != nil {
+		return "", err
+	}
+	ends = append(ends, func() { os.RemoveAll(dir) })
 	script := `set -e
 subject="/C=CN/O=微信商户系统/OU=某某餐饮有限公司/L=深圳/CN=` + ownMchID + `"
 openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 3650 -subj "/C=CN/O=Tenpay.com/CN=Tenpay.com Root CA"
@@ -50,8 +52,22 @@ for f in apiclient_cert apiclient_key pub_key; do { printf '\357\273\277'; sed '
 printf %s ` + apiv3Text + ` >apiv3_key.txt; printf %s Zq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0Q >another_apiv3.txt
 printf %s 0c7ad0e5c0f74d1a8f2f6b6a1d1f9e21 >apiv2_key.txt; printf %s Kq7vXw2Zr9Tb4Nc6 >short_apiv3.txt; : >empty.pem
 `
-	if text, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, text)
+	c := exec.Command("sh", "-c", script)
+	c.Dir = dir
+	if text, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w\n%s", err, text)
+	}
+	return dir, nil
+})
+
+// merchantFolder changes the test's working directory to a folder with the merchant's
+// files, and enrols the merchant in the sandbox.
+func merchantFolder(t *testing.T) {
+	t.Helper()
+	requireOpenSSL(t)
+	t.Chdir(t.TempDir())
+	if err := os.CopyFS(".", os.DirFS(must(issuedFiles()))); err != nil {
+		t.Fatal(err)
 	}
 	r := tool(t, "local", "enrol", "--json", local, "--cert", "apiclient_cert.pem", "--apiv3-key-file", "apiv3_key.txt").requirePassed(t)
 	if r.MchID != ownMchID || r.CertificateSerialNo != ownSerial {

@@ -29,6 +29,15 @@ var project = sync.OnceValues(func() (*stack.Project, error) {
 	return p, err
 })
 
+// built is the tool's binary, for tests that need a process of its own.
+var built = sync.OnceValues(func() (binary string, err error) {
+	p, err := project()
+	if err != nil {
+		return "", err
+	}
+	return p.Build(context.Background(), "cmd/membercard")
+})
+
 // shared is a local stack for the tests that leave it as it was.
 var shared = sync.OnceValues(func() (*stack.Stack, error) {
 	s, err := startStack(stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
@@ -86,14 +95,7 @@ func startStack(config stack.Config) (*stack.Stack, error) {
 // a stored secret that WeChat accepts.
 func TestAgainstTheLocalStack(t *testing.T) {
 	s := ownStack(t, stack.Config{Plan: "../../local/plan.json"})
-	p, err := project()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary, err := p.Build(t.Context(), "cmd/membercard")
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := must(built())
 	run := func(args ...string) string {
 		t.Helper()
 		text, err := exec.Command(binary, append(args, "--local="+s.URL)...).CombinedOutput()
