@@ -21,6 +21,8 @@ func (o options) say(text string) string {
 
 // chinese has the greeting's texts in Chinese. What the functions log stays English.
 var chinese = map[string]string{
+	":": "：",
+
 	"LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.":                "真实环境：使用你的凭据调用真实的微信。请把下面命令中的卡、品牌和 openid 换成自己的。",
 	"Each request needs the header %s. The lines below have it, and the playground's address; the token ends with this stack.": "每个请求都要带请求头 %s。下面的命令和试用页的地址已带上；令牌在本机环境结束后失效。",
 	"auth: %s": "认证方式：%s",

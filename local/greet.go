@@ -28,24 +28,25 @@ func greet(out, says io.Writer, s *stack.Stack, o options, page string) {
 	case s.Guard.Token == "":
 		fmt.Fprintln(says, o.say("NO AUTH: everybody who reaches this address may call. In AWS there is always authorization; try -auth iam, jwt or wechat."))
 	}
+	colon := o.say(":")
 	requests := sample.Requests(s)
 	for _, route := range s.Routes {
 		if request, ok := requests[route.Key]; ok {
-			fmt.Fprintf(says, "\n%s:\n", o.say(request.Says))
+			fmt.Fprintf(says, "\n%s%s\n", o.say(request.Says), colon)
 			fmt.Fprintln(out, curl(s, route, request))
 		}
 	}
 	if live {
-		fmt.Fprintf(says, "\n"+o.say("apply the card plan %s; without dry_run it changes the cards")+":\n", o.plan)
+		fmt.Fprintf(says, "\n"+o.say("apply the card plan %s; without dry_run it changes the cards")+colon+"\n", o.plan)
 		fmt.Fprintf(says, "curl -sS -X POST '%s%s?dry_run=true' -H '%s: %s'\n", s.URL, discovery.SyncPath, guard.TokenHeader, s.Guard.Token)
 		page += "/#token=" + s.Guard.Token // browsers do not send a fragment, and pages of other origins can't read it
 	} else {
 		fmt.Fprintln(says, "\n"+o.say("the customer opens a brand card, or a merchant card of JUMP_ACTIVATE: each step from the token to EFFECTIVE;"))
-		fmt.Fprintf(says, o.say("and what the card plan %s would change")+":\n", o.plan)
+		fmt.Fprintf(says, o.say("and what the card plan %s would change")+colon+"\n", o.plan)
 		for _, command := range []string{"card open brand", "card open merchant", "plan diff " + o.plan} {
 			fmt.Fprintf(says, "go run ./cmd/membercard %s --local=%s\n", command, s.URL)
 		}
-		fmt.Fprintf(says, "\n%s:\ngo run ./examples/shop -local %s\n", o.say("a shop that opens cards and greets members, beside this stack"), s.URL)
+		fmt.Fprintf(says, "\n%s%s\ngo run ./examples/shop -local %s\n", o.say("a shop that opens cards and greets members, beside this stack"), colon, s.URL)
 	}
 	fmt.Fprintln(says)
 	fmt.Fprintf(out, "playground: %s\n", page)
