@@ -503,6 +503,7 @@ func TestTheDelayGrows(t *testing.T) {
 }
 
 func TestCallsKeepTheirInterval(t *testing.T) {
+	t.Parallel()
 	w := startWeChatPay(t, success, already, success)
 	r := invoke(t, t.Context(), w.URL, signingtest.Merchant(t), newQueue(aws.Config{}, "", ""), callInterval, batch(t, 1, time.Now(), createdEvent(), createdEvent(), createdEvent()))
 	end := time.Now()
@@ -520,6 +521,7 @@ func TestCallsKeepTheirInterval(t *testing.T) {
 const answerTime = 500 * time.Millisecond
 
 func TestAMessageWithoutAnAnswerInTimeIsDelayed(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	w := tlsdialtest.Start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	t.Cleanup(func() { close(release) }) // before the server closes

@@ -152,6 +152,7 @@ func TestSlowAnswers(t *testing.T) {
 
 // A run goes on after a first 429. A second one ends it, and leaves the rest to the next run.
 func TestALimitedRun(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		limited                   int // calls
 		calls, status, remembered string

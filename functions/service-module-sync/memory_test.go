@@ -21,6 +21,7 @@ import (
 // Without a memory, or with a spoilt one, everything is sent again. That it was spoilt is a
 // failure that the operator sees once, for it is replaced.
 func TestASpoiltMemory(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		memory string // "" is none
 		spoilt bool
@@ -76,6 +77,7 @@ func TestASpoiltMemory(t *testing.T) {
 // A memory that S3 does not read or take stops nothing, and is a failure that the operator
 // sees. What can't be read is sent again, and what can't be written by the next run.
 func TestAMemoryThatCannotBeKept(t *testing.T) {
+	t.Parallel()
 	const cure = "let the function's role read and write service-modules.json"
 	for _, row := range []struct {
 		what, method string
@@ -129,6 +131,7 @@ func TestAMemoryThatCannotBeKept(t *testing.T) {
 
 // What another run has written meanwhile is kept, and what both did is forgotten.
 func TestTwoRunsThatRemember(t *testing.T) {
+	t.Parallel()
 	before := `"6":` + applied(newYear, time.Hour)
 	for _, row := range []struct {
 		what       string

@@ -20,6 +20,7 @@ const (
 
 // What differs from what was applied is sent, and what WeChat Pay says is remembered.
 func TestModules(t *testing.T) {
+	t.Parallel()
 	answers := func(to string, status int, body string) func(string) (int, string) {
 		return func(call string) (int, string) {
 			if call == to {

@@ -341,6 +341,7 @@ func TestATokenThatCannotBeRenewedServesUntilItExpires(t *testing.T) {
 
 // A renewal that hangs leaves time for the call.
 func TestARenewalThatHangs(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	c := newClient(newSource(), w)
 	works(t, c)
@@ -807,6 +808,7 @@ func TestOnce(t *testing.T) {
 // TestALoginCodeThatWasUsed by an attempt of the same call is no refusal while that
 // attempt is under way.
 func TestALoginCodeThatWasUsed(t *testing.T) {
+	t.Parallel()
 	const path, session = "/sns/jscode2session", `{"openid":"obLatjnx9gnqzS4myYGmLZ7LgLBA"}`
 	used := errcode(40163).body
 	for _, row := range []struct {
@@ -911,6 +913,7 @@ func TestSecretsAreNeverRepeated(t *testing.T) {
 // No call waits longer than its context, neither for the token server nor for
 // another call that waits for it.
 func TestNoCallOutlastsItsContext(t *testing.T) {
+	t.Parallel()
 	arrived := make(chan struct{}, 100)
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

@@ -4,24 +4,19 @@ package stacktest
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"testing"
 
 	"membercard/local/stack"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/wechat/network/networktest"
 )
 
 // Main implements TestMain for a package whose tests start stacks. It builds the project
-// in the folder root, sets project while the tests run, and exits. Tests that start stacks
-// mostly wait, so four run at a time on any machine, if no other number is set.
+// in the folder root, sets project while the tests run, and exits.
 func Main(m *testing.M, root string, project **stack.Project) {
-	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
-		if err := f.Value.Set("4"); err != nil {
-			panic(err)
-		}
-	}
+	tlsdialtest.Parallel(8)
 	var err error
 	if *project, err = stack.Build(context.Background(), root); err != nil {
 		fmt.Fprintln(os.Stderr, err)

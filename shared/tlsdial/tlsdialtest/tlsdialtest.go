@@ -3,18 +3,21 @@ package tlsdialtest
 
 import (
 	"encoding/pem"
+	"flag"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 )
 
 // Main is for TestMain: it runs the tests in a process that trusts the servers of
 // httptest. The variables are read at the first handshake.
 func Main(m *testing.M) {
+	Parallel(4)
 	dir, err := os.MkdirTemp("", "roots")
 	if err != nil {
 		log.Fatal(err)
@@ -30,6 +33,16 @@ func Main(m *testing.M) {
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// Parallel has n parallel tests run at a time on any machine, because they mostly wait. If
+// "go test" is given another number, that is taken. It is for TestMain.
+func Parallel(n int) {
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+			panic(err)
+		}
+	}
 }
 
 // Start starts a TLS server that runs until the test ends. It does not log what
