@@ -46,7 +46,7 @@ func runLocally() {
 	}
 	listener, err := net.Listen("tcp", *address)
 	if err != nil {
-		log.Fatal(err)
+		log.Fatalf("%v; -addr 127.0.0.1:0 takes a free port", err)
 	}
 	handler, events, err := beside(stack, "http://"+listener.Addr().String())
 	if err != nil {
