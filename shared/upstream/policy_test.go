@@ -574,3 +574,15 @@ func TestA429CostsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestA429SaysNothingAboutTheEndpoint: it still comes first after hedges that succeeded.
+func TestA429SaysNothingAboutTheEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScripted("slow429:900", "slow:500")
+		for range 20 {
+			if _, attempts := s.call(t.Context(), false); !strings.HasPrefix(attempts, "a") {
+				t.Fatalf("attempts: %q", attempts)
+			}
+		}
+	})
+}
