@@ -120,10 +120,10 @@ func call(ctx context.Context, wechat *upstream.Client, method, path string, que
 	}
 	var attempts atomic.Int32
 	answer, err := wechat.Do(ctx, once, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-		repeated := attempts.Add(1) > 1
+		attempts.Add(1)
 		answer, err := send(ctx, wechat, method, endpoint+path, body)
 		if err == nil {
-			err = tryAgain(check(answer), repeated)
+			err = tryAgain(check(answer), attempts.Load() > 1)
 		}
 		if err != nil {
 			return nil, err
@@ -164,8 +164,8 @@ func tryAgain(refused error, repeated bool) error {
 	case IsErrcode(refused, apierror.Busy):
 		return &transient{refused, apierror.Busy, nil}
 	case repeated && IsErrcode(refused, apierror.LoginCodeUsed):
-		// An earlier attempt probably used the code. That attempt may still be under way,
-		// and will have the answer.
+		// Another attempt probably used the code, an earlier one or a hedge. It may still be
+		// under way, and will have the answer.
 		return &transient{refused, apierror.LoginCodeUsed, upstream.ErrUnderWay}
 	}
 	return nil

@@ -814,12 +814,13 @@ func TestALoginCodeThatWasUsed(t *testing.T) {
 	for _, row := range []struct {
 		what          string
 		first, second string
-		slow          time.Duration // until the first answers
-		code          string        // "": success
+		slow          [2]time.Duration // until they answer
+		code          string           // "": success
 		calls         [2]int32
 	}{
-		{"the first attempt used it, and is slow", session, used, 2 * time.Second, "", [2]int32{1, 1}},
-		{"somebody else used it", used, session, 0, "WECHAT_40163", [2]int32{1, 0}},
+		{"the first attempt used it, and is slow", session, used, [2]time.Duration{2 * time.Second, 0}, "", [2]int32{1, 1}},
+		{"the hedge used it, and is slower", used, session, [2]time.Duration{1500 * time.Millisecond, 1500 * time.Millisecond}, "", [2]int32{1, 1}},
+		{"somebody else used it", used, session, [2]time.Duration{}, "WECHAT_40163", [2]int32{1, 0}},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
@@ -828,9 +829,7 @@ func TestALoginCodeThatWasUsed(t *testing.T) {
 			for i, body := range []string{row.first, row.second} {
 				s := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
 					calls[i].Add(1)
-					if i == 0 {
-						time.Sleep(row.slow)
-					}
+					time.Sleep(row.slow[i])
 					_, _ = io.WriteString(out, body)
 				}))
 				defer s.Close()
