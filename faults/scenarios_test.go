@@ -220,7 +220,7 @@ var scenarios = []scenario{
 	// The official account.
 	{
 		name: "logins: first endpoint takes 2 s",
-		load: logins, rate: 20, lasts: forAWhile, codes: none, settles: true,
+		load: logins, rate: 5, lasts: forAWhile, codes: none, settles: true,
 		fault: func(r *rig) { r.OfficialAccount.Break(0, sandbox.Slow(2*time.Second), always) },
 	},
 	{

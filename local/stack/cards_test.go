@@ -534,17 +534,18 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 	r.OfficialAccount.Break(0, sandbox.Slow(150*time.Millisecond), -1)
 	r.OfficialAccount.Break(1, sandbox.Slow(150*time.Millisecond), -1)
 	r.OfficialAccount.ClearRequests()
-	runs := 0
-	for ; len(r.received("/card/get")) < cards; runs++ {
+	runs, unchanged := 0, 0
+	for ; unchanged < cards; runs++ {
 		rep := r.invoke(r.another(4*time.Second), plan)
 		if rep.Unchanged == 0 || rep.Deferred == 0 || rep.Unchanged+rep.Deferred != cards {
 			t.Fatalf("%s", rep.raw)
 		}
+		unchanged += rep.Unchanged
 	}
-	read := r.received("/card/get")[:cards]
+	read := r.received("/card/get") // with the repetitions of slow ones
 	slices.Sort(read)
 	if n := len(slices.Compact(read)); n != cards || runs < 3 {
-		t.Errorf("%d runs read %d of %d cards before they read one twice", runs, n, cards)
+		t.Errorf("%d runs read %d of %d cards", runs, n, cards)
 	}
 }
 
