@@ -271,8 +271,11 @@ func (r *report) parsePlan(text []byte) *cardplan.Plan {
 				name = "plan"
 			}
 			cure := "correct it there; the rules are in plan.schema.json, which an editor can check while you type"
-			if strings.HasPrefix(fault.Issue, "is not a field ") {
+			switch {
+			case strings.HasPrefix(fault.Issue, "is not a field "):
 				cure = "look its name up: docs/cards-and-plan.md, section Fields"
+			case strings.HasPrefix(fault.Issue, "must be UTF-8"): // an editor wrote it so
+				cure = "save it with the encoding UTF-8, without a byte-order mark (BOM)"
 			}
 			r.fail(name, faultf(cure, "%s %s", name, fault.Issue))
 		}

@@ -39,6 +39,8 @@ func TestPlanValidate(t *testing.T) {
 		{"two faults", `{"cards":[{"card_id":"a b","fields":{}},{"card_id":"x","fields":{"custom_url":"ftp://x"}}]}`, []string{"/cards/0/card_id", "/cards/1/fields/custom_url"}, "http"},
 		{"until before from", strings.Replace(examplePlan, "2027-01-04", "2026-01-04", 1), []string{"/cards/0/campaigns/0/until"}, "must be after from"},
 		{"no JSON", `cards: []`, []string{"plan"}, "JSON object"},
+		{"a byte-order mark", "\ufeff" + examplePlan, []string{"plan"}, "must be UTF-8 without a byte-order mark"},
+		{"another encoding", `{"cards": "` + "\xd0\xc2" + `"}`, []string{"plan"}, "must be UTF-8"},
 		{"nothing", ``, []string{"plan"}, "is empty"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -47,7 +49,7 @@ func TestPlanValidate(t *testing.T) {
 				o.requirePassed(t)
 				return
 			}
-			if s := o.requireFailed(t, row.fails...); !strings.Contains(s.Cause, row.cause) || s.Cure == "" {
+			if s := o.requireFailed(t, row.fails...); !strings.Contains(s.Cause, row.cause) || s.Cure == "" || strings.Contains(s.Cause, "UTF-8") != strings.Contains(s.Cure, "UTF-8") {
 				t.Errorf("%+v", s)
 			}
 		})
