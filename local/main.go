@@ -41,7 +41,11 @@ func main() {
 		fmt.Fprintf(os.Stderr, "local: unexpected argument %q; -h lists the flags\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+		ends = append(ends, syscall.SIGHUP) // the terminal was closed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	if err := serve(ctx, os.Stdout, os.Stderr, o); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "local:", err)
