@@ -292,7 +292,7 @@ func TestChinese(t *testing.T) {
 		{exitFailed, []string{"check", "merchant", "--file", merchant, local}, []string{
 			"✗ 微信支付接受签名\n    原因：微信支付返回 401\n    解决办法：mchid、certificate_serial_no 和 private_key 不属于同一张商户API证书，或该证书已过期、已作废、已更换",
 			"；查明是哪一种：membercard check merchant --file " + merchant + " --cert apiclient_cert.pem " + local}},
-		{exitFailed, []string{"plan", "validate", plan}, []string{"✗ /cards/0/fields/colour 不是可以更改的字段\n    解决办法：查找字段名：docs/zh-CN/cards-and-plan.md 的“字段”一节"}},
+		{exitFailed, []string{"plan", "validate", plan}, []string{"✗ /cards/0/fields/colour 不是文档中的字段\n    解决办法：查找字段名：docs/zh-CN/cards-and-plan.md 的“字段”一节"}},
 	} {
 		o := tool(t, append(row.args, "--lang=zh-CN")...)
 		for _, want := range row.want {

@@ -875,7 +875,6 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"%s must be after from":                                                                    "%s 必须晚于 from",
 	"%s must have fields or service_modules":                                                   "%s 需要 fields 或 service_modules",
 	"%s must not be empty":                                                                     "%s 不能为空",
-	"%s is not a field that can be changed here":                                               "%s 不是可以更改的字段",
 	"%s must be a mini program's original ID followed by @app, like gh_86a091e50ad4@app":       "%s 应为小程序的原始 ID 加 @app，例如 gh_86a091e50ad4@app",
 	"%s must be FIELD_NAME_TYPE_ followed by capital letters or _, like FIELD_NAME_TYPE_LEVEL": "%s 应为 FIELD_NAME_TYPE_ 加大写字母或 _，例如 FIELD_NAME_TYPE_LEVEL",
 	"%s is required together with %s":                                                          "%s 需要与 %s 一起填写",

@@ -140,7 +140,7 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 			}
 			paths = append(paths, fault.Path)
 		}
-		if got := strings.Join(paths, " "); got != "/cards/1/fields/custom_url /cards/1/fields/colour /cards/2/card_id" {
+		if got := strings.Join(paths, " "); got != "/cards/1/fields/colour /cards/1/fields/custom_url /cards/2/card_id" {
 			t.Errorf("%s: faults at %s", row.from, got)
 		}
 		if strings.Contains(string(raw), `"updated"`) || from.Asked() != 0 {

@@ -273,7 +273,7 @@ func defect(cause error) *Error {
 // "the body" for /body.
 func subject(pointer string) string {
 	if i := strings.LastIndexByte(pointer, '/'); i > 0 {
-		return pointer[i+1:]
+		return strings.NewReplacer("~1", "/", "~0", "~").Replace(pointer[i+1:]) // as in RFC 6901
 	}
 	return "the " + pointer[1:]
 }

@@ -195,6 +195,7 @@ func TestInvalidParam(t *testing.T) {
 		{"/query/encrypt_code", "is required", "encrypt_code is required", "query"},
 		{"/body", "must have at most 16 KiB", "the body must have at most 16 KiB", "body"},
 		{"/body/member_card/activate_url", "is required", "activate_url is required", "body"},
+		{"/body/a~1b~01", "is not a field of this document", "a/b~1 is not a field of this document", "body"},
 	} {
 		e := InvalidParam(Detail{Field: row.field, Issue: row.issue})
 		if e.Status != 400 || e.Code != "PARAM_ERROR" || e.Message != row.message || e.Solution == "" {

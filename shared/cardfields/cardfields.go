@@ -87,14 +87,14 @@ func isURL(name string) bool {
 // not in the map is not changed.
 type Fields map[string]string
 
-// Check returns the faults of single fields, at most [strictjson.MaxFaults]. pointer returns the JSON pointer of a field.
+// Known reports whether there is a field of this name. [strictjson.Decode] refuses others.
+func (Fields) Known(name string) bool { return slices.Contains(Names, name) }
+
+// Check returns the faults of single fields. pointer returns the JSON pointer of a field.
 func (f Fields) Check(pointer func(name string) string) (faults strictjson.Faults) {
 	for _, name := range f.Sorted() {
 		var issue string
-		var chosen int
 		switch {
-		case !slices.Contains(Names, name):
-			issue, chosen = "is not a field that can be changed here", 1
 		case isURL(name):
 			issue = validation.WebURL(f[name])
 		case strings.HasSuffix(name, "_user_name"):
@@ -105,11 +105,8 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 		if n := MaxLength(name); issue == "" && n > 0 {
 			issue = validation.MaxLength(n)(f[name])
 		}
-		if issue == "" {
-			continue
-		}
-		if faults = append(faults, strictjson.Fault{Path: pointer(strictjson.Escape(name)), Value: f[name], Issue: issue, Chosen: chosen}); len(faults) == strictjson.MaxFaults {
-			break
+		if issue != "" {
+			faults = append(faults, strictjson.Fault{Path: pointer(name), Value: f[name], Issue: issue})
 		}
 	}
 	return faults
@@ -190,22 +187,14 @@ func CheckCard(path, cardType string, own, baseInfo Fields) (faults strictjson.F
 	return append(append(faults, baseInfo.Check(inBaseInfo)...), baseInfo.CheckPairs(inBaseInfo)...)
 }
 
-// Sorted returns the names of the fields: the known ones in the order of [Names], then the
-// unknown ones alphabetically.
-func (f Fields) Sorted() []string {
-	var known, unknown []string
+// Sorted returns the names of the fields in the order of [Names].
+func (f Fields) Sorted() (names []string) {
 	for _, name := range Names {
-		if _, ok := f[name]; ok {
-			known = append(known, name)
+		if _, given := f[name]; given {
+			names = append(names, name)
 		}
 	}
-	for name := range f {
-		if !slices.Contains(Names, name) {
-			unknown = append(unknown, name)
-		}
-	}
-	slices.Sort(unknown)
-	return append(known, unknown...)
+	return names
 }
 
 // Of returns the fields among the members of a card's object, or of its base_info, at a

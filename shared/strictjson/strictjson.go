@@ -43,6 +43,7 @@ func (f Faults) Error() string {
 // [Faults] with the first fault. It refuses unknown fields (names are compared
 // case-sensitively, after unescaping), duplicates, null, values of another type, invalid
 // Unicode, trailing data, and empty strings. A *string or a string in a map may be empty.
+// A map type with a method Known(name string) bool takes only the names that it reports.
 // A [json.RawMessage] takes any value, null and empty strings included; in it only
 // duplicates, invalid Unicode and more than 100 levels are refused.
 //
@@ -197,7 +198,8 @@ func (w *walker) value(t reflect.Type, mayBeEmpty bool) {
 		case token == '{' && kind == reflect.Struct:
 			w.object(func(key string) (reflect.Type, bool) { return field(t, key) }, false)
 		case token == '{' && kind == reflect.Map:
-			w.object(func(string) (reflect.Type, bool) { return t.Elem(), true }, true)
+			names, limited := reflect.Zero(t).Interface().(interface{ Known(name string) bool })
+			w.object(func(key string) (reflect.Type, bool) { return t.Elem(), !limited || names.Known(key) }, true)
 		case token == '[' && kind == reflect.Slice:
 			w.array(t.Elem())
 		case anything:

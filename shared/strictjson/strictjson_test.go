@@ -24,10 +24,15 @@ type document struct {
 	Counts       []int64           `json:"counts,omitzero"`
 	Any          json.RawMessage   `json:"any,omitzero"`
 
-	Anys map[string]json.RawMessage `json:"anys,omitzero"`
+	Anys  map[string]json.RawMessage `json:"anys,omitzero"`
+	Named named                      `json:"named,omitzero"`
 
 	embedded
 }
+
+type named map[string]string
+
+func (named) Known(name string) bool { return name == "k" }
 
 type embedded struct {
 	Within string `json:"within,omitzero"`
@@ -149,6 +154,7 @@ var refused = []struct{ rule, document, path, issue string }{
 	{"a string for an array", `{"list":"x"}`, "/list", array},
 	{"a number in an array of strings", `{"list":["x",1]}`, "/list/1", text},
 	{"an array in an array of strings", `{"list":[["x"]]}`, "/list/0", text},
+	{"a name that a map does not take", `{"named":{"K":1}}`, "/named/K", unknown},
 	{"a number in a map of strings", `{"fields":{"k":1}}`, "/fields/k", text},
 
 	{"a fraction", `{"count":1.5}`, "/count", inRange},
@@ -288,6 +294,7 @@ func TestDecodeAccepts(t *testing.T) {
 		{"a blank string", `{"activate_type":" "}`, document{ActivateType: " "}},
 		{"an empty *string", `{"clearable":""}`, document{Clearable: new("")}},
 		{"an empty string in a map", `{"fields":{"custom_url":""}}`, document{Fields: map[string]string{"custom_url": ""}}},
+		{"a name that a map takes", `{"named":{"k":""}}`, document{Named: named{"k": ""}}},
 		{"names of a map in any case", `{"fields":{"a":"1","A":"2","a/b":"3"}}`, document{Fields: map[string]string{"a": "1", "A": "2", "a/b": "3"}}},
 		{"the same name at two levels", `{"inner":{"name":"a"},"inners":[{"name":"b"},{"name":"c"}]}`,
 			document{Inner: &inner{Name: "a"}, Inners: []inner{{Name: "b"}, {Name: "c"}}}},
