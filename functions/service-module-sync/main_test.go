@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -137,14 +138,14 @@ func remembers(t *testing.T, object string) string {
 		t.Fatalf("%s: %v", object, err)
 	}
 	var list []string
-	for _, cardID := range slices.Sorted(maps.Keys(found)) {
-		for _, id := range slices.Sorted(maps.Keys(found[cardID])) {
-			path := "-"
-			if m := found[cardID][id].Module; m != nil {
-				path = m.Path
-			}
-			list = append(list, cardID+"/"+id+"="+path)
+	for _, at := range slices.SortedFunc(maps.Keys(found), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.cardID, b.cardID), cmp.Compare(a.moduleID, b.moduleID))
+	}) {
+		path := "-"
+		if m := found[at].Module; m != nil {
+			path = m.Path
 		}
+		list = append(list, at.cardID+"/"+at.moduleID+"="+path)
 	}
 	return strings.Join(list, " ")
 }

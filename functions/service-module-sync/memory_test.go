@@ -233,7 +233,6 @@ func TestTheMemoryIsWrittenRegularly(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				stop()
-				m.write(t.Context())
 				if got := strings.Join(written, " "); got != row.written || strings.Count(records.String(), `"SyncFailures":1`) != row.failed {
 					t.Errorf("written after %s s: %s", got, records)
 				}

@@ -58,11 +58,7 @@ func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 		if job.InS3 {
 			m.forgetUnplanned(job.Plan)
 		}
-		stop := m.writeRegularly(ctx)
-		defer func() {
-			stop()
-			m.write(ctx)
-		}()
+		defer m.writeRegularly(ctx)()
 	}
 	report, _ := plansync.Run(ctx, job, first, r.card)
 	return report

@@ -239,7 +239,7 @@ func order(t *testing.T, plan string, m modules) (first []string, resend map[pla
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{Job: plansync.Job{Plan: p, Now: time.Now()}, memory: &memory{cards: m}}
+	r := &run{Job: plansync.Job{Plan: p, Now: time.Now()}, memory: &memory{current: m}}
 	return r.order(), r.resend
 }
 
@@ -253,9 +253,9 @@ func TestWhatIsSentAgain(t *testing.T) {
 		if i == 1 {
 			ago = day - time.Minute
 		}
-		m[fmt.Sprintf("p%d", i)] = map[string]remembered{"666": {At: time.Now().Add(-ago)}}
+		m[place{fmt.Sprintf("p%d", i), "666"}] = remembered{At: time.Now().Add(-ago)}
 	}
-	m["p0"]["666"] = remembered{&cardplan.Module{AppID: "wx", Path: "pages/other"}, time.Now()}
+	m[place{"p0", "666"}] = remembered{&cardplan.Module{AppID: "wx", Path: "pages/other"}, time.Now()}
 	first, resend := order(t, planFor(cards, `"666":null`), m)
 	want := []string{"p0"}
 	for i := cards - maxResent; i < cards; i++ {
