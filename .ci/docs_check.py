@@ -1,7 +1,7 @@
 """Compares the English and the Chinese documentation: every page exists in both
 languages, with the same headings, commands, diagrams and tables. Checks that
-relative links lead to files and headings that exist, that the README links every page,
-and that a secret has one name in Chinese.
+relative links lead to files and headings that exist, so do the files that a table names
+in a folder, that the README links every page, and that a secret has one name in Chinese.
 
     python3 .ci/docs_check.py [root]
 """
@@ -129,6 +129,14 @@ def check_links(path, pages, root):
     return faults
 
 
+def check_files(path, page, root):
+    """A table's row about a folder names files that are in it."""
+    for row in (row for table in page.tables for row in table):
+        for folder in re.findall(r"`([\w./-]+/)`", row[0]):
+            if missing := [file for file in re.findall(r"`(\w+\.(?:go|json))`", " ".join(row[1:])) if not (root / folder / file).exists()]:
+                yield f"{path.relative_to(root)}: {folder} has no {', '.join(missing)}"
+
+
 def check_history(name, page):
     """No command has a secret in it: a shell keeps its commands."""
     for command in re.findall(r"^.*(?:--secret-string (?!file://)|(?:echo|printf)(?: %s)? ['\"]?[0-9A-Za-z]{32}\b).*$", page, re.M):
@@ -153,7 +161,7 @@ def check(root):
         if one in pages and other in pages:
             faults += compare(one.relative_to(root), pages[one], pages[other])
     for path in pages:
-        faults += check_links(path, pages, root)
+        faults += [*check_links(path, pages, root), *check_files(path, pages[path], root)]
         text = path.read_text(encoding="utf-8")
         faults += [*check_history(path.relative_to(root), text), *check_words(path.relative_to(root), text)]
     for readme, others in ((english[0], english[1:]), (chinese[0], chinese[1:])):
