@@ -312,6 +312,7 @@ func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
 	client := sqs.NewFromConfig(d.aws)
 	for _, queue := range []struct{ name, url, section string }{
 		{"dead letters of brand-confirm", d.outputs["ConfirmDeadLetterQueueUrl"], "DeadLettersAlarm"},
+		{"events that did not reach the bus", d.outputs["UndeliveredEventsQueueUrl"], "UndeliveredEventsAlarm"},
 		{"scheduled invocations that failed", d.outputs["FailedInvocationsQueueUrl"], "FailedInvocationsAlarm"},
 	} {
 		if queue.url == "" {

@@ -168,6 +168,7 @@ cloudwatch:DescribeAlarms；--notify 还需要 membercard events tail 的权限�
 	"look the code up in docs/runbook.md, section Codes":                       "按错误码查找处理方法：docs/zh-CN/runbook.md 的“错误码”一节",
 	"%s; the first that failed is %s: %s %s":                                   "%s；第一张失败的是 %s：%s %s",
 	"dead letters of brand-confirm":                                            "brand-confirm 的死信",
+	"events that did not reach the bus":                                        "未能进入总线的事件",
 	"scheduled invocations that failed":                                        "失败的定时调用",
 	"asking SQS":                                                               "正在请求 SQS",
 	"the queue is gone: %s":                                                    "队列不存在：%s",

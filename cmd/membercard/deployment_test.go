@@ -72,8 +72,9 @@ func TestCheckDeployment(t *testing.T) {
 		{name: "no cards in the plan", fault: inForce(`{"cards":[]}`)},
 		{name: "what was given up", fault: func(s *stack.Stack) {
 			s.Queues.Get("ConfirmDeadLetters").Send("{}", nil)
+			s.Queues.Get("UndeliveredEvents").Send("{}", nil)
 			s.Queues.Get("FailedInvocations").Send("{}", nil)
-		}, fails: []string{"dead letters of brand-confirm", "scheduled invocations that failed"}, cause: "messages in the queue: 1", cure: "section DeadLettersAlarm"},
+		}, fails: []string{"dead letters of brand-confirm", "events that did not reach the bus", "scheduled invocations that failed"}, cause: "messages in the queue: 1", cure: "section DeadLettersAlarm"},
 
 		{name: "malformed secrets", config: &stack.Config{Auth: stack.AuthIAM, Plan: plan}, fault: func(s *stack.Stack) {
 			s.Secrets.Put(stack.MerchantSecret, "{}")
