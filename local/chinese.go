@@ -11,7 +11,7 @@ func isChinese() bool {
 	return strings.HasPrefix(cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG")), "zh")
 }
 
-// say returns a text of the greeting in the reader's language.
+// say returns a text of the start, which may have verbs, in the reader's language.
 func (o options) say(text string) string {
 	if o.chinese {
 		return cmp.Or(chinese[text], text)
@@ -19,9 +19,17 @@ func (o options) say(text string) string {
 	return text
 }
 
-// chinese has the greeting's texts in Chinese. What the functions log stays English.
+// chinese has the texts in Chinese. What the functions log stays English.
 var chinese = map[string]string{
 	":": "：",
+
+	"local: unexpected argument %q; -h lists the flags":                                                                        "local: 多余的参数 %q；用 -h 查看所有参数",
+	"%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port": "%s：其他机器也能访问本机环境，而使用 -live 或 -live-account 时其中有真实的凭据；请改为 127.0.0.1 加端口",
+	"%s; another stack may run there. A free port is taken with %s":                                                            "%s；该地址可能已有本机环境在运行。换用空闲端口：%s",
+	"-origins: %q is not an origin like http://localhost:5173":                                                                 "-origins：%q 不是 http://localhost:5173 这样的源（origin）",
+	"local: membercard --local does not work with this stack: %v":                                                              "local: membercard --local 无法用于本机环境：%v",
+	"local: no card ticket: %v":                                                                                                "local: 没有得到卡券 ticket：%v",
+	"WARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.": "警告：%s：同一网络中的任何人都能访问并调用本机环境，读取沙箱的凭据和事件。改为 127.0.0.1 则仅限本机。",
 
 	"LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.":                "真实环境：使用你的凭据调用真实的微信。请把下面命令中的卡、品牌和 openid 换成自己的。",
 	"Each request needs the header %s. The lines below have it, and the playground's address; the token ends with this stack.": "每个请求都要带请求头 %s。下面的命令和试用页的地址已带上；令牌在本机环境结束后失效。",

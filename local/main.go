@@ -24,7 +24,7 @@ type options struct {
 	merchant string // file
 	account  string // file
 	plan     string // file
-	chinese  bool   // what explains the addresses and commands
+	chinese  bool   // the greeting and the errors of the start
 }
 
 func main() {
@@ -38,7 +38,7 @@ func main() {
 	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")
 	flag.Parse()
 	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "local: unexpected argument %q; -h lists the flags\n", flag.Arg(0))
+		fmt.Fprintf(os.Stderr, o.say("local: unexpected argument %q; -h lists the flags")+"\n", flag.Arg(0))
 		os.Exit(2)
 	}
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -114,7 +114,7 @@ func TestAllowedOrigins(t *testing.T) {
 		"https://a@example.com":  "",
 		"*":                      "",
 	} {
-		origins, err := allowedOrigins(list)
+		origins, err := allowedOrigins(options{origins: list})
 		if got := fmt.Sprint(origins); (err != nil) != (want == "") || err == nil && got != want {
 			t.Errorf("%q: %s %v", list, got, err)
 		}
@@ -225,8 +225,10 @@ func TestStartErrors(t *testing.T) {
 		{"no template", "", "", options{address: free}, "template.yaml"},
 		{"bad template", "Resources: [", "", options{address: free}, "template.yaml"},
 		{"build error", function, "package main\nfunc main() { oops }\n", options{address: free}, "undefined: oops"},
-		{"port in use", function, "package main\nfunc main() {}\n", options{address: taken.Addr().String()}, "address already in use; another stack may run there: -addr 127.0.0.1:0"},
-		{"the playground's port in use", function, "package main\nfunc main() {}\n", options{address: free, page: taken.Addr().String()}, "address already in use; another stack may run there: -page 127.0.0.1:0"},
+		{"port in use", "", "", options{address: taken.Addr().String()}, "address already in use; another stack may run there. A free port is taken with -addr 127.0.0.1:0"},
+		{"the playground's port in use", "", "", options{address: free, page: taken.Addr().String()}, "with -page 127.0.0.1:0"},
+		{"both ports in use", "", "", options{address: taken.Addr().String(), page: taken.Addr().String()}, "with -addr 127.0.0.1:0 -page 127.0.0.1:0"},
+		{"in Chinese", "", "", options{address: taken.Addr().String(), chinese: true}, "换用空闲端口：-addr 127.0.0.1:0"},
 		{"a merchant's keys on the network", "", "", options{address: "0.0.0.0:0", merchant: "merchant.json"}, "-addr 0.0.0.0:0: other machines could reach the stack"},
 		{"an account's keys on the network", "", "", options{address: free, page: ":0", account: "account.json"}, "-page :0: other machines could reach the stack"},
 	} {
@@ -262,7 +264,7 @@ func TestOnTheNetwork(t *testing.T) {
 		{"not an address", "127.0.0.1:8081", ""}, // net.Listen says so
 	} {
 		var out bytes.Buffer
-		if warn(&out, exposed(options{address: row.addr, page: row.page})); !strings.Contains(out.String(), row.warns) || row.warns == "" && out.Len() > 0 {
+		if warn(&out, options{address: row.addr, page: row.page}); !strings.Contains(out.String(), row.warns) || row.warns == "" && out.Len() > 0 {
 			t.Errorf("%s, %s: %q", row.addr, row.page, &out)
 		}
 	}

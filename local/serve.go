@@ -30,9 +30,11 @@ const queueSpeed = 10
 // serve runs the stack and the playground until ctx ends. It greets to out and says, and
 // then writes what the functions log to says.
 func serve(ctx context.Context, out, says io.Writer, o options) error {
-	open := exposed(o)
-	if len(open) > 0 && (o.merchant != "" || o.account != "") {
-		return fmt.Errorf("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port", strings.Join(open, ", "))
+	if open := exposed(o); len(open) > 0 && (o.merchant != "" || o.account != "") {
+		return fmt.Errorf(o.say("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port"), strings.Join(open, ", "))
+	}
+	if err := inUse(o); err != nil {
+		return err
 	}
 	log := &heldLog{to: says}
 	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: log}
@@ -50,21 +52,21 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	defer project.Close()
 	page, err := net.Listen("tcp", o.page)
 	if err != nil {
-		return fmt.Errorf("the playground can't listen: %w", explainInUse(err, "-page"))
+		return fmt.Errorf("the playground can't listen: %w", err)
 	}
 	defer page.Close()
 	origin := stack.URL(page.Addr())
-	if config.Origins, err = allowedOrigins(o.origins); err != nil {
+	if config.Origins, err = allowedOrigins(o); err != nil {
 		return err
 	}
 	config.Origins = append(config.Origins, origin)
 	s, err := project.Start(config)
 	if err != nil {
-		return explainInUse(err, "-addr")
+		return err
 	}
 	defer s.Close()
 	if published, err := tools.Handle(s); err != nil {
-		fmt.Fprintln(says, "local: membercard --local does not work with this stack:", err)
+		fmt.Fprintf(says, o.say("local: membercard --local does not work with this stack: %v")+"\n", err)
 	} else {
 		defer published.Close()
 	}
@@ -73,10 +75,10 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	}
 	go http.Serve(page, playground.Handler(s, o.auth, "."))
 	if err := s.RenewTicket(ctx); err != nil {
-		fmt.Fprintln(says, "local: no card ticket:", err)
+		fmt.Fprintf(says, o.say("local: no card ticket: %v")+"\n", err)
 	}
 	greet(out, says, s, o, origin)
-	warn(says, open)
+	warn(says, o)
 	fmt.Fprintln(says, "\n"+o.say("What the functions log follows; Ctrl-C stops it all."))
 	log.release()
 	go renewTickets(ctx, s)
@@ -108,45 +110,59 @@ func (l *heldLog) release() {
 	l.released = true
 }
 
-// allowedOrigins returns the origins of a comma-separated list. A browser sends an origin
-// without a path, and the comparison is exact.
-func allowedOrigins(list string) (origins []string, err error) {
-	for origin := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+// allowedOrigins returns the origins of -origins. A browser sends an origin without a path,
+// and the comparison is exact.
+func allowedOrigins(o options) (origins []string, err error) {
+	for origin := range strings.FieldsFuncSeq(o.origins, func(r rune) bool { return r == ',' || r == ' ' }) {
 		u, err := url.Parse(origin)
 		if err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host {
-			return nil, fmt.Errorf("-origins: %q is not an origin like http://localhost:5173", origin)
+			return nil, fmt.Errorf(o.say("-origins: %q is not an origin like http://localhost:5173"), origin)
 		}
 		origins = append(origins, origin)
 	}
 	return origins, nil
 }
 
+// addresses are the flags with an address to listen on.
+func (o options) addresses() [][2]string {
+	return [][2]string{{"-addr", o.address}, {"-page", o.page}}
+}
+
 // exposed returns the flags whose addresses other machines can reach, such as
 // "-addr 0.0.0.0:8080". It skips addresses that can't be resolved; net.Listen reports
 // them.
 func exposed(o options) (flags []string) {
-	for _, f := range []struct{ name, address string }{{"-addr", o.address}, {"-page", o.page}} {
-		if address, err := net.ResolveTCPAddr("tcp", f.address); err == nil && !address.IP.IsLoopback() {
-			flags = append(flags, f.name+" "+f.address)
+	for _, f := range o.addresses() {
+		if address, err := net.ResolveTCPAddr("tcp", f[1]); err == nil && !address.IP.IsLoopback() {
+			flags = append(flags, f[0]+" "+f[1])
 		}
 	}
 	return flags
 }
 
 // warn prints a warning if any flags are exposed.
-func warn(w io.Writer, exposed []string) {
-	if len(exposed) == 0 {
-		return
+func warn(w io.Writer, o options) {
+	if open := exposed(o); len(open) > 0 {
+		fmt.Fprintf(w, "\n"+o.say("WARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.")+"\n\n", strings.Join(open, ", "))
 	}
-	fmt.Fprintf(w, "\nWARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.\n\n", strings.Join(exposed, ", "))
 }
 
-// explainInUse adds to an error of net.Listen what to do if a flag's address is in use.
-func explainInUse(err error, flag string) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w; another stack may run there: %s 127.0.0.1:0 takes a free port", err, flag)
+// inUse returns an error that names the addresses that are in use, if any are. It comes
+// before the build, which may take a minute.
+func inUse(o options) error {
+	var causes, cures []string
+	for _, f := range o.addresses() {
+		listener, err := net.Listen("tcp", f[1])
+		if err == nil {
+			defer listener.Close() // after the other one's turn: they may be the same
+		} else if errors.Is(err, syscall.EADDRINUSE) {
+			causes, cures = append(causes, err.Error()), append(cures, f[0]+" 127.0.0.1:0")
+		}
 	}
-	return err
+	if len(causes) == 0 {
+		return nil
+	}
+	return fmt.Errorf(o.say("%s; another stack may run there. A free port is taken with %s"), strings.Join(causes, "; "), strings.Join(cures, " "))
 }
 
 // readSecret returns the content of a file with a secret, or "" if path is empty. It
