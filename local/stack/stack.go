@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -94,7 +95,10 @@ func Build(ctx context.Context, root string, flags ...string) (*Project, error) 
 		return nil, err
 	}
 	if p.cache, err = cacheDir(root, flags); err != nil {
-		p.cache = "" // such as without a home
+		p.cache = "" // such as without a home, or where nothing may be executed
+		if err := executes(p.dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("the functions can't be started: %w; set TMPDIR to a folder of a file system that is not mounted with noexec", err), p.Close())
+		}
 	}
 	var folders []string
 	for _, f := range functions.Functions {
@@ -132,11 +136,22 @@ func cacheDir(root string, flags []string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	used, err := os.MkdirTemp(dir, "used-") // fails if the folder is read-only
+	return dir, executes(dir)
+}
+
+// executes returns an error if files can't be written to a folder, or not be executed there,
+// as on a file system that is mounted with noexec.
+func executes(dir string) error {
+	file, err := os.CreateTemp(dir, "executable-*.exe") // the extension is for Windows
 	if err != nil {
-		return "", err
+		return err
 	}
-	return dir, os.Remove(used)
+	defer os.Remove(file.Name())
+	if err := errors.Join(file.Chmod(0o700), file.Close()); err != nil {
+		return err
+	}
+	_, err = exec.LookPath(file.Name())
+	return err
 }
 
 // build builds main packages. Each binary gets a hard link in the project's own folder,
