@@ -345,7 +345,7 @@ func leftBehind(p *cardplan.Plan) (places []string) {
 					left["fields/"+name] = true
 				}
 			}
-			for id := range over.Modules() {
+			for id := range over.ServiceModules {
 				if _, has := modules[id]; !has {
 					left["service_modules/"+id] = true
 				}

@@ -107,10 +107,10 @@ func span(c *cardplan.Campaign) string {
 
 // modulesOf names the service modules of a campaign.
 func modulesOf(c *cardplan.Campaign) string {
-	if len(c.Modules()) == 0 {
+	if len(c.ServiceModules) == 0 {
 		return ""
 	}
-	return "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.Modules())), ", ")
+	return "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.ServiceModules)), ", ")
 }
 
 // printable leaves out what would move a terminal's cursor.
@@ -192,7 +192,7 @@ func droppedFrom(before, after *cardplan.Plan) (places []string) {
 	named := map[string]map[string]bool{}
 	names := func(card *cardplan.Card) map[string]bool {
 		all := map[string]bool{}
-		for _, values := range append(slices.Collect(maps.Values(campaignsOf(card))), valuesOf(card.Fields, card.Modules())) {
+		for _, values := range append(slices.Collect(maps.Values(campaignsOf(card))), valuesOf(card.Fields, card.ServiceModules)) {
 			for name := range values {
 				all[name] = true
 			}
@@ -223,7 +223,7 @@ func (r *report) compareCard(id string, before, after *cardplan.Card) {
 		r.Changes = append(r.Changes, planChange{CardID: id, Kind: "removed"})
 		after = none
 	}
-	r.compareValues(id, "", valuesOf(before.Fields, before.Modules()), valuesOf(after.Fields, after.Modules()))
+	r.compareValues(id, "", valuesOf(before.Fields, before.ServiceModules), valuesOf(after.Fields, after.ServiceModules))
 	old := campaignsOf(before)
 	now := campaignsOf(after)
 	for _, key := range slices.Sorted(maps.Keys(old)) {
@@ -247,7 +247,7 @@ func campaignsOf(card *cardplan.Card) map[string]map[string]string {
 	campaigns := map[string]map[string]string{}
 	for i := range card.Campaigns {
 		c := &card.Campaigns[i]
-		campaigns[keyOf(c)] = valuesOf(c.Fields, c.Modules())
+		campaigns[keyOf(c)] = valuesOf(c.Fields, c.ServiceModules)
 	}
 	return campaigns
 }

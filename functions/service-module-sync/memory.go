@@ -159,9 +159,9 @@ func (m *memory) forgetUnplanned(p *cardplan.Plan) {
 				planned[place{card.CardID, id}] = true
 			}
 		}
-		add(card.Modules())
+		add(card.ServiceModules)
 		for j := range card.Campaigns {
-			add(card.Campaigns[j].Modules())
+			add(card.Campaigns[j].ServiceModules)
 		}
 	}
 	m.mu.Lock()

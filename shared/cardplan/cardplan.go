@@ -24,25 +24,22 @@ type Plan struct {
 
 // Card is the plan of one card.
 type Card struct {
-	CardID         string                     `json:"card_id"`
-	Fields         cardfields.Fields          `json:"fields"`          // used unless a campaign overrides them
-	ServiceModules map[string]json.RawMessage `json:"service_modules"` // see [Card.ModulesAt]
-	Campaigns      []Campaign                 `json:"campaigns"`       // if active ones have the same field or module, the last one wins
-
-	modules Modules
+	CardID         string            `json:"card_id"`
+	Fields         cardfields.Fields `json:"fields"`          // used unless a campaign overrides them
+	ServiceModules Modules           `json:"service_modules"` // the same
+	Campaigns      []Campaign        `json:"campaigns"`       // if active ones have the same field or module, the last one wins
 }
 
 // Campaign overrides fields and service modules of a card while From ≤ now < Until. Both
 // times are optional.
 type Campaign struct {
-	Name           string                     `json:"name"`
-	From           string                     `json:"from"`  // RFC 3339, with an offset
-	Until          string                     `json:"until"` // RFC 3339, with an offset
-	Fields         cardfields.Fields          `json:"fields"`
-	ServiceModules map[string]json.RawMessage `json:"service_modules"` // see [Campaign.Modules]
+	Name           string            `json:"name"`
+	From           string            `json:"from"`  // RFC 3339, with an offset
+	Until          string            `json:"until"` // RFC 3339, with an offset
+	Fields         cardfields.Fields `json:"fields"`
+	ServiceModules Modules           `json:"service_modules"`
 
 	from, until time.Time
-	modules     Modules
 }
 
 // Interval returns the parsed From and Until. A time is zero if it is not set.
@@ -185,12 +182,8 @@ func (c *Card) check(at string, seen map[string]bool) (faults strictjson.Faults)
 	in := func(place string) func(string) string {
 		return func(name string) string { return place + "/fields/" + name }
 	}
-	faults = c.Fields.Check(in(at))
-	var wrong strictjson.Faults
-	c.modules, wrong = decodeModules(at, c.ServiceModules)
-	c.ServiceModules = nil
-	faults = append(faults, wrong...)
-	if len(c.Campaigns) == 0 && isEmpty(at, c.Fields, c.modules, seen) {
+	faults = append(c.Fields.Check(in(at)), c.ServiceModules.check(at, seen)...)
+	if len(c.Campaigns) == 0 && isEmpty(at, c.Fields, c.ServiceModules, seen) {
 		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules, its own or a campaign's"})
 	}
 	changes := []time.Time{{}} // the zero time, and all times at which the fields may change
@@ -239,13 +232,10 @@ func (c *Campaign) check(at string, seen map[string]bool) (faults strictjson.Fau
 	if c.From != "" && c.Until != "" && len(faults) == 0 && !c.from.Before(c.until) {
 		faults = append(faults, strictjson.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
 	}
-	var wrong strictjson.Faults
-	c.modules, wrong = decodeModules(at, c.ServiceModules)
-	c.ServiceModules = nil
-	if isEmpty(at, c.Fields, c.modules, seen) {
+	if isEmpty(at, c.Fields, c.ServiceModules, seen) {
 		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules"})
 	}
-	return append(faults, wrong...)
+	return append(faults, c.ServiceModules.check(at, seen)...)
 }
 
 // isEmpty reports whether a card or campaign at a place has neither fields nor service

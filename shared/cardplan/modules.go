@@ -1,7 +1,6 @@
 package cardplan
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -22,23 +21,17 @@ type Module struct {
 
 // ModulesAt returns the service modules that the card should have at a time.
 func (c *Card) ModulesAt(now time.Time) Modules {
-	m := maps.Clone(c.modules)
+	m := maps.Clone(c.ServiceModules)
 	if m == nil {
 		m = Modules{}
 	}
 	for i := range c.Campaigns {
 		if c.Campaigns[i].ActiveAt(now) {
-			maps.Copy(m, c.Campaigns[i].modules)
+			maps.Copy(m, c.Campaigns[i].ServiceModules)
 		}
 	}
 	return m
 }
-
-// Modules returns the card's own service modules.
-func (c *Card) Modules() Modules { return c.modules }
-
-// Modules returns the service modules of the campaign.
-func (c *Campaign) Modules() Modules { return c.modules }
 
 // HasFields reports whether the card or one of its campaigns has fields.
 func (c *Card) HasFields() bool {
@@ -47,16 +40,13 @@ func (c *Card) HasFields() bool {
 
 // HasModules reports whether the card or one of its campaigns has service_modules.
 func (c *Card) HasModules() bool {
-	return c.modules != nil || slices.ContainsFunc(c.Campaigns, func(c Campaign) bool { return c.modules != nil })
+	return c.ServiceModules != nil || slices.ContainsFunc(c.Campaigns, func(c Campaign) bool { return c.ServiceModules != nil })
 }
 
-// decodeModules decodes the service_modules of the card or campaign at a place.
-func decodeModules(at string, encoded map[string]json.RawMessage) (modules Modules, faults strictjson.Faults) {
-	if encoded == nil {
-		return nil, nil
-	}
-	modules = make(Modules, len(encoded))
-	for _, id := range slices.Sorted(maps.Keys(encoded)) {
+// check returns the faults of the service_modules of the card or campaign at a place, except
+// those that decoding it found, whose places are seen.
+func (m Modules) check(at string, seen map[string]bool) (faults strictjson.Faults) {
+	for _, id := range slices.Sorted(maps.Keys(m)) {
 		if len(faults) >= strictjson.MaxFaults {
 			break
 		}
@@ -65,15 +55,9 @@ func decodeModules(at string, encoded map[string]json.RawMessage) (modules Modul
 			faults = append(faults, strictjson.Fault{Path: place, Issue: issue, Chosen: 1})
 			continue
 		}
-		modules[id] = nil
-		if string(encoded[id]) == "null" {
+		module := m[id]
+		if module == nil || seen[place] {
 			continue
-		}
-		var module Module
-		wrong := strictjson.DecodeValue(encoded[id], place, &module)
-		faults = append(faults, wrong...)
-		if slices.ContainsFunc(wrong, func(f strictjson.Fault) bool { return f.Path == place }) {
-			continue // it is no object
 		}
 		for _, member := range []struct {
 			name, value string
@@ -87,9 +71,8 @@ func decodeModules(at string, encoded map[string]json.RawMessage) (modules Modul
 				faults = append(faults, strictjson.Fault{Path: place + "/" + member.name, Value: member.value, Issue: issue})
 			}
 		}
-		modules[id] = &module
 	}
-	return modules, faults
+	return faults
 }
 
 // moduleID is the rule for the ID of a service module, which becomes part of a signed URL

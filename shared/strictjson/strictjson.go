@@ -179,18 +179,18 @@ func (w *walker) fault(value any, issue string) {
 	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Chosen: chosen})
 }
 
-// value checks the next value against t.
-func (w *walker) value(t reflect.Type, mayBeEmpty bool) {
-	if t.Kind() == reflect.Pointer {
-		w.value(t.Elem(), t.Elem().Kind() == reflect.String)
-		return
+// value checks the next value, which may be one of a map, against t.
+func (w *walker) value(t reflect.Type, inMap bool) {
+	isPointer := t.Kind() == reflect.Pointer
+	if isPointer {
+		t = t.Elem()
 	}
 	token, _ := w.tokens.Token() // the document is valid JSON
 	kind, name := kindOf(t)
 	anything := kind == reflect.Interface
 	switch token := token.(type) {
 	case nil:
-		if !anything {
+		if !anything && !(isPointer && inMap) {
 			w.fault(nil, "must not be null")
 		}
 	case json.Delim:
@@ -214,7 +214,7 @@ func (w *walker) value(t reflect.Type, mayBeEmpty bool) {
 			w.fault(nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
 			w.fault(nil, "must be valid Unicode")
-		case token == "" && !mayBeEmpty && !anything:
+		case token == "" && !isPointer && !inMap && !anything:
 			w.fault(token, "must not be empty")
 		}
 	case bool:

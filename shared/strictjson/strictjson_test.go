@@ -21,6 +21,7 @@ type document struct {
 	List         []string          `json:"list,omitzero"`
 	Inners       []inner           `json:"inners,omitzero"`
 	Fields       map[string]string `json:"fields,omitzero"`
+	Modules      map[string]*inner `json:"modules,omitzero"`
 	Counts       []int64           `json:"counts,omitzero"`
 	Any          json.RawMessage   `json:"any,omitzero"`
 
@@ -132,6 +133,8 @@ var refused = []struct{ rule, document, path, issue string }{
 	{"null in an array", `{"list":["x",null]}`, "/list/1", null},
 	{"null for a map", `{"fields":null}`, "/fields", null},
 	{"null in a map", `{"fields":{"k":null}}`, "/fields/k", null},
+	{"null for a map of pointers", `{"modules":null}`, "/modules", null},
+	{"null deeper than a pointer in a map", `{"modules":{"k":{"name":null}}}`, "/modules/k/name", null},
 
 	{"an empty string", `{"activate_type":""}`, "/activate_type", empty},
 	{"an empty string in an object", `{"inner":{"name":""}}`, "/inner/name", empty},
@@ -295,6 +298,7 @@ func TestDecodeAccepts(t *testing.T) {
 		{"an empty *string", `{"clearable":""}`, document{Clearable: new("")}},
 		{"an empty string in a map", `{"fields":{"custom_url":""}}`, document{Fields: map[string]string{"custom_url": ""}}},
 		{"a name that a map takes", `{"named":{"k":""}}`, document{Named: named{"k": ""}}},
+		{"null for a pointer in a map", `{"modules":{"a":null,"b":{}}}`, document{Modules: map[string]*inner{"a": nil, "b": {}}}},
 		{"names of a map in any case", `{"fields":{"a":"1","A":"2","a/b":"3"}}`, document{Fields: map[string]string{"a": "1", "A": "2", "a/b": "3"}}},
 		{"the same name at two levels", `{"inner":{"name":"a"},"inners":[{"name":"b"},{"name":"c"}]}`,
 			document{Inner: &inner{Name: "a"}, Inners: []inner{{Name: "b"}, {Name: "c"}}}},
@@ -462,8 +466,8 @@ func FuzzDecode(f *testing.F) {
 		if !json.Valid(data) {
 			t.Fatalf("accepted, but not JSON: %q", data)
 		}
-		anything := first.Any != nil || first.Anys != nil // may have null, and is kept as it was written
-		if err := unambiguous(json.NewDecoder(bytes.NewReader(data)), anything); err != nil {
+		anything := first.Any != nil || first.Anys != nil // is kept as it was written
+		if err := unambiguous(json.NewDecoder(bytes.NewReader(data)), anything || first.Modules != nil); err != nil {
 			t.Fatalf("accepted %q: %v", data, err)
 		}
 		again, err := Encode(first)
