@@ -923,6 +923,8 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"it is not an address of the loopback interface, 127.0.0.1 or [::1]":                       "不是回环地址（127.0.0.1 或 [::1]）",
 	"nothing answers there":                                                                    "没有程序应答",
 	"what answers there is not a local stack with sandboxes":                                   "应答的不是带沙箱的本机环境",
+	"neither $XDG_CACHE_HOME nor $HOME are defined":                                            "没有设置 XDG_CACHE_HOME 和 HOME",
+	"%s; set HOME to your own folder, for the stack as well as for the tool":                   "%s；请把 HOME 设为自己的主目录，启动本机环境和运行工具时都要设",
 	"what answers there does not prove that it is this user's local stack":                     "应答者不能证明自己是该用户启动的本机环境",
 	"%s: %s":                          "%s：%s",
 	": ":                              "：",

@@ -87,6 +87,11 @@ func TestFindRefuses(t *testing.T) {
 			return serving(t, http.RedirectHandler(at+Path, http.StatusFound))
 		}, ErrNotAStack},
 		{"no token's file", nil, func(t *testing.T, s *Server, at string) string { s.Close(); return at }, ErrNotProved},
+		{"no home folder", nil, func(t *testing.T, _ *Server, at string) string {
+			t.Setenv("HOME", "")
+			t.Setenv("XDG_CACHE_HOME", "")
+			return at
+		}, ErrNotProved},
 		{"a token that others can read", nil, func(t *testing.T, s *Server, at string) string {
 			if err := os.Chmod(s.file, 0o640); err != nil {
 				t.Fatal(err)

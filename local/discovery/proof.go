@@ -114,6 +114,9 @@ func tokenFile(api string) (string, error) {
 		return "", err
 	}
 	dir, err := os.UserCacheDir()
+	if err != nil {
+		err = fmt.Errorf("%w; set HOME to your own folder, for the stack as well as for the tool", err)
+	}
 	return filepath.Join(dir, "membercard", "local-"+u.Port()), err
 }
 
