@@ -144,8 +144,8 @@ def check_history(name, page):
 
 
 def check_words(name, page):
-    """A secret is 凭据: what is called 密钥 is the APIv3 key, or a key of KMS or RSA."""
-    for found in re.finditer(r".{0,10}(?<!APIv3)(?<!KMS )(?<!kms-)(?<!RSA )密钥(?!策略|自检).{0,10}", page):
+    """A secret is 凭据: what is called 密钥 is the APIv3 key, a key of KMS or RSA, or a quotation."""
+    for found in re.finditer(r".{0,10}(?<!APIv3)(?<!KMS )(?<!kms-)(?<!RSA )(?<!“)密钥(?!策略|自检).{0,10}", page):
         yield f"{name} says 密钥 and does not say which: {found[0]}"
 
 
