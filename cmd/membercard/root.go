@@ -159,8 +159,10 @@ func arguments(least, most int) cobra.PositionalArgs {
 			return localURLError(args[i])
 		case least <= len(args) && len(args) <= most:
 			return nil
-		case most == 0:
+		case most == 0 && cmd.Parent().Name() == "secret":
 			return fmt.Errorf("%s takes flags only; secrets are read from files, or asked for", cmd.CommandPath())
+		case most == 0:
+			return fmt.Errorf("%s takes flags only", cmd.CommandPath())
 		}
 		return fmt.Errorf("%s takes %d argument, and %d were given: %s", cmd.CommandPath(), most, len(args), cmd.UseLine())
 	}
