@@ -122,16 +122,17 @@ func mend(text []byte) (mended []byte, notes []string) {
 	switch {
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
 		text, notes = text[3:], append(notes, noteBOM)
-	case len(text)%2 == 0 && (bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))):
+	case isUTF16(text):
 		var order binary.ByteOrder = binary.LittleEndian
-		if text[0] == 0xfe {
+		if text[0] == 0xfe || text[0] == 0 {
 			order = binary.BigEndian
 		}
 		units := make([]uint16, 0, len(text)/2)
-		for i := 2; i < len(text); i += 2 {
+		for i := 0; i < len(text); i += 2 {
 			units = append(units, order.Uint16(text[i:]))
 		}
-		text, notes = []byte(string(utf16.Decode(units))), append(notes, noteUTF16)
+		text = []byte(strings.TrimPrefix(string(utf16.Decode(units)), "\ufeff"))
+		notes = append(notes, noteUTF16)
 	}
 	if bytes.HasPrefix(text, []byte{0x30}) && !isText(text) {
 		return text, notes // DER, which has no line breaks
@@ -144,6 +145,15 @@ func mend(text []byte) (mended []byte, notes []string) {
 		text, notes = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n")), append(notes, noteEscaped)
 	}
 	return text, notes
+}
+
+// isUTF16 reports whether a text begins with a byte-order mark of UTF-16 or, as editors
+// write it without one, with an ASCII character in two bytes.
+func isUTF16(text []byte) bool {
+	if len(text) == 0 || len(text)%2 != 0 {
+		return false
+	}
+	return text[0] == 0xff && text[1] == 0xfe || text[0] == 0xfe && text[1] == 0xff || (text[0] == 0) != (text[1] == 0)
 }
 
 func isText(b []byte) bool {

@@ -41,6 +41,7 @@ func TestPlanValidate(t *testing.T) {
 		{"no JSON", `cards: []`, []string{"plan"}, "JSON object"},
 		{"a byte-order mark", "\ufeff" + examplePlan, []string{"plan"}, "must be UTF-8 without a byte-order mark"},
 		{"another encoding", `{"cards": "` + "\xd0\xc2" + `"}`, []string{"plan"}, "must be UTF-8"},
+		{"UTF-16 without a byte-order mark", strings.Join(strings.Split(examplePlan, ""), "\x00") + "\x00", []string{"plan"}, "must be UTF-8"},
 		{"nothing", ``, []string{"plan"}, "is empty"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -81,7 +81,7 @@ func TestSecretMerchant(t *testing.T) {
 	_, key := merchantNow(wechatpay.Both)
 	inUTF16 := func(order binary.AppendByteOrder, s string) string {
 		var b []byte
-		for _, u := range utf16.Encode([]rune("\ufeff" + s)) {
+		for _, u := range utf16.Encode([]rune(s)) {
 			b = order.AppendUint16(b, u)
 		}
 		return string(b)
@@ -96,8 +96,10 @@ func TestSecretMerchant(t *testing.T) {
 		{"all files", given(), ""},
 		{"Windows line breaks", given().but("cert", crlf(given()["cert"])).but("key", crlf(given()["key"])).but("public-key", crlf(given()["public-key"])), "CRLF"},
 		{"byte order marks", given().but("cert", "\ufeff"+given()["cert"]).but("key", "\ufeff"+given()["key"]).but("apiv3-key-file", "\ufeff"+want.APIv3Key), "byte order mark"},
-		{"UTF-16", given().but("key", inUTF16(binary.LittleEndian, given()["key"])), "UTF-16"},
-		{"UTF-16 in the other order", given().but("key", inUTF16(binary.BigEndian, given()["key"])).but("apiv3-key-file", inUTF16(binary.BigEndian, want.APIv3Key)), "UTF-16"},
+		{"UTF-16", given().but("key", inUTF16(binary.LittleEndian, "\ufeff"+given()["key"])), "UTF-16"},
+		{"UTF-16 in the other order", given().but("key", inUTF16(binary.BigEndian, "\ufeff"+given()["key"])).but("apiv3-key-file", inUTF16(binary.BigEndian, "\ufeff"+want.APIv3Key)), "UTF-16"},
+		{"UTF-16 without a byte order mark", given().but("cert", inUTF16(binary.LittleEndian, crlf(given()["cert"]))).but("apiv3-key-file", inUTF16(binary.LittleEndian, want.APIv3Key)), "UTF-16"},
+		{"the same in the other order", given().but("public-key", inUTF16(binary.BigEndian, given()["public-key"])), "UTF-16"},
 		{"the certificate before the key in one file", given().but("cert", given()["cert"]+bags+given()["key"]).but("key", bags+given()["cert"]+bags+given()["key"]), ""},
 		{"the key before the certificate in one file", given().but("cert", bags+given()["key"]+given()["cert"]).but("key", given()["key"]+bags+given()["cert"]), ""},
 		{"the authority's certificate first", given().but("cert", merchantCertificate().but(func(c *issued) { c.cn = "Tenpay.com Root CA" }).pem()+given()["cert"]), "of the file's 2"},

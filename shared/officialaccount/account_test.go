@@ -30,6 +30,7 @@ func TestParseAccount(t *testing.T) {
 		{"trailing data", `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value + `"}` + value, "JSON object"},
 		{"nothing", ``, "JSON object"},
 		{"a byte-order mark", "\ufeff" + `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value + `"}`, "byte-order mark"},
+		{"another encoding", `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value + "\xd0\xc2\"}", "must be UTF-8"},
 		{"a line break after the appid", `{"appid":"wx5f0c2b8e7d4a9361\n","secret":"` + value + `"}`, "appid must not have a blank, line break or other invisible character: U+000A is at its end"},
 		{"a no-break space before the secret", `{"appid":"wx5f0c2b8e7d4a9361","secret":"\u00a0` + value + `"}`, "secret must not have a blank, line break or other invisible character: U+00A0 is at its beginning"},
 		{"a zero-width space in the secret", `{"appid":"wx5f0c2b8e7d4a9361","secret":"` + value[:8] + "\u200b" + value[8:] + `"}`, "secret must not have a blank, line break or other invisible character: U+200B is within"},

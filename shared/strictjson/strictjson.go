@@ -58,7 +58,7 @@ func decode(data []byte, into any, maxFaults int) error {
 	if hasMark(data) {
 		return Faults{{Issue: "must be UTF-8 without a byte-order mark (BOM)"}}
 	}
-	if !utf8.Valid(data) {
+	if !isUTF8(data) {
 		return Faults{{Issue: "must be UTF-8"}}
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
@@ -102,11 +102,20 @@ func hasMark(data []byte) bool {
 	return false
 }
 
+// isUTF8 reports whether a document is UTF-8. One that has a NUL among its first two bytes is
+// UTF-16 or UTF-32 without a byte-order mark: no JSON begins so.
+func isUTF8(data []byte) bool {
+	return utf8.Valid(data) && !bytes.Contains(data[:min(len(data), 2)], []byte{0})
+}
+
 // DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
 // no values.
 func DecodeSecret(data []byte, into any) error {
 	if hasMark(data) {
 		return errors.New("it begins with a byte-order mark (BOM); save it as UTF-8 without one")
+	}
+	if !isUTF8(data) {
+		return errors.New("it must be UTF-8")
 	}
 	err := DecodeAll(data, into)
 	faults, ok := errors.AsType[Faults](err)
