@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -26,6 +27,7 @@ type console struct {
 	// What is a terminal.
 	inIsTerminal, outIsTerminal, errIsTerminal bool
 
+	columns  int                                            // of the terminal; 0: there is none, or it does not say
 	self     string                                         // the tool, as it is run: membercard or ./membercard
 	colour   bool                                           // on out
 	json     bool                                           // --json
@@ -54,6 +56,10 @@ func newConsole() *console {
 		inIsTerminal: isTerminal(os.Stdin), outIsTerminal: isTerminal(os.Stdout), errIsTerminal: isTerminal(os.Stderr),
 		lang:     languageOf(),
 		password: func(ctx context.Context) ([]byte, error) { return readPassword(ctx, int(os.Stdin.Fd())) },
+	}
+	c.columns, _, _ = term.GetSize(int(os.Stderr.Fd()))
+	if c.outIsTerminal {
+		c.columns, _, _ = term.GetSize(int(os.Stdout.Fd()))
 	}
 	c.colour = c.outIsTerminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return c
@@ -382,7 +388,16 @@ func (c *console) watched() bool { return c.errIsTerminal && !c.json }
 // show shows how far a command is, in place of what it showed before.
 func (c *console) show(status string) {
 	if c.watched() {
-		fmt.Fprintf(c.err, "\r%78s\r%s", "", c.say(status))
+		width := 78
+		if c.columns > 0 {
+			width = min(width, c.columns-1) // one that fills a line goes on in the next
+		}
+		status = c.say(status)
+		for columns(status) > width {
+			_, last := utf8.DecodeLastRuneInString(status)
+			status = status[:len(status)-last]
+		}
+		fmt.Fprintf(c.err, "\r%*s\r%s", width, "", status)
 	}
 }
 

@@ -353,6 +353,11 @@ func TestProgressIsShownAfterASecond(t *testing.T) {
 	if !strings.HasSuffix(strings.TrimRight(shown.String(), "\r "), "\rasking … 1 s") || !strings.HasSuffix(shown.String(), "\r") {
 		t.Errorf("%q", shown.String())
 	}
+	shown.Reset()
+	c.columns = 10
+	if c.show("正在读取 it"); shown.String() != "\r         \r正在读取 " {
+		t.Errorf("in 10 columns: %q", shown.String())
+	}
 }
 
 // The binary on a real terminal: what is typed is not echoed, and no key is printed.

@@ -78,7 +78,7 @@ func (a *app) planValidate() *cobra.Command {
 	var svg string
 	cmd := a.withArgument("validate FILE", "Check a plan offline, with the rules of the syncs", func(_ context.Context, r *report, path string) error {
 		if _, p := r.plan(path); p != nil {
-			r.after = timeline(p, time.Now())
+			r.after = timeline(p, time.Now(), a.columns)
 			r.writeSVG(svg, p)
 		}
 		return nil
@@ -100,7 +100,7 @@ func (a *app) planDiff() *cobra.Command {
 			if _, current := a.current(ctx, r, &at); current != nil {
 				r.compare(current.plan, p)
 				a.compareCards(ctx, r, &at, text)
-				r.after = append(r.after, timeline(p, time.Now())...)
+				r.after = append(r.after, timeline(p, time.Now(), a.columns)...)
 			}
 			r.writeSVG(svg, p)
 		}
@@ -452,7 +452,7 @@ func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte
 		return
 	}
 	r.add(step{Name: name, OK: true, Detail: "version " + aws.ToString(out.VersionId) + "; the syncs apply it now"})
-	r.after = append(r.after, timeline(p, time.Now())...)
+	r.after = append(r.after, timeline(p, time.Now(), a.columns)...)
 }
 
 // A planVersion is a version of the plan in S3.

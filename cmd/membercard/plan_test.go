@@ -124,10 +124,18 @@ c
   both     ███████████████████████|████████████████████████  always; service modules 666, 7
 
            2026-12-01 … 2027-01-18; | is now`
-	if got := strings.Join(timeline(p, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC)), "\n"); got != want {
+	if got := strings.Join(timeline(p, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), 120), "\n"); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
-	if lines := timeline(&cardplan.Plan{Cards: []cardplan.Card{{CardID: "a"}}}, time.Now()); lines != nil {
+	const narrow = `
+a
+  over     ███████······|···············
+    2026-12-01T00:00:00Z … 2026-12-11T00:00:00Z
+`
+	if got := strings.Join(timeline(p, time.Date(2026, 12, 24, 0, 0, 0, 0, time.UTC), 40), "\n"); !strings.HasPrefix(got, narrow) || !strings.HasSuffix(got, "\n  2026-12-01 … 2027-01-18; | is now") {
+		t.Errorf("in 40 columns\n%s", got)
+	}
+	if lines := timeline(&cardplan.Plan{Cards: []cardplan.Card{{CardID: "a"}}}, time.Now(), 0); lines != nil {
 		t.Errorf("%q", lines)
 	}
 }
@@ -152,7 +160,7 @@ func TestTimelineOfAnyTimes(t *testing.T) {
 				if err != nil {
 					continue // from is not before until
 				}
-				for _, line := range timeline(p, moment) {
+				for _, line := range timeline(p, moment, 0) {
 					if bar := strings.Count(line, "·") + strings.Count(line, "█") + strings.Count(line, "|"); strings.HasPrefix(line, "  campaign") && bar != timelineWidth {
 						t.Errorf("%s … %s at %s: %d\n%s", from, until, now, bar, line)
 					}

@@ -13,8 +13,12 @@ import (
 	"membercard/shared/cardplan"
 )
 
-// timelineWidth is the length of a time line, in characters.
-const timelineWidth = 48
+// timelineWidth is the length of a time line, in characters, where there is room for it, and
+// least its length where there is not.
+const (
+	timelineWidth = 48
+	least         = 10
+)
 
 // A scale is that of a time line: from the first time in a plan to the last, of which
 // now is one.
@@ -52,16 +56,23 @@ func (s scale) bar(c *cardplan.Campaign) (begin, end float64) {
 }
 
 // timeline shows the campaigns of a plan on a time line, one a line, below their
-// card's ID. All cards have the same scale, and | is now.
-func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
-	scale, width := newScale(p, now), 0
+// card's ID. All cards have the same scale, and | is now. In a terminal of so many columns,
+// 0 for any number, times that have no room beside a line stand below it.
+func timeline(p *cardplan.Plan, now time.Time, terminal int) (lines []string) {
+	scale, width, said := newScale(p, now), 0, 0
 	if !scale.first.Before(scale.last) {
 		return nil
 	}
 	for i := range p.Cards {
 		for j := range p.Cards[i].Campaigns {
-			width = max(width, columns(nameOf(&p.Cards[i].Campaigns[j])))
+			c := &p.Cards[i].Campaigns[j]
+			width, said = max(width, columns(nameOf(c))), max(said, columns(saysOf(c)))
 		}
+	}
+	line, under := timelineWidth, width+1
+	isNarrow := terminal > 0 && 2+under+line+2+said > terminal
+	if isNarrow {
+		line, under = max(least, min(line, terminal-2-under)), 0
 	}
 	for i := range p.Cards {
 		card := &p.Cards[i]
@@ -72,17 +83,22 @@ func timeline(p *cardplan.Plan, now time.Time) (lines []string) {
 		for j := range card.Campaigns {
 			c := &card.Campaigns[j]
 			first, last := scale.bar(c)
-			begin := min(int(first*timelineWidth), timelineWidth-1)
-			end := min(max(int(math.Ceil(last*timelineWidth)), begin+1), timelineWidth)
-			bar := []rune(strings.Repeat("·", timelineWidth))
+			begin := min(int(first*float64(line)), line-1)
+			end := min(max(int(math.Ceil(last*float64(line))), begin+1), line)
+			bar := []rune(strings.Repeat("·", line))
 			for k := begin; k < end; k++ {
 				bar[k] = '█'
 			}
-			bar[min(int(scale.at(now)*timelineWidth), timelineWidth-1)] = '|'
-			lines = append(lines, fmt.Sprintf("  %s%s %s  %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar), span(c)+modulesOf(c)))
+			bar[min(int(scale.at(now)*float64(line)), line-1)] = '|'
+			drawn := fmt.Sprintf("  %s%s %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar))
+			if isNarrow {
+				lines = append(lines, drawn, "    "+saysOf(c))
+			} else {
+				lines = append(lines, drawn+"  "+saysOf(c))
+			}
 		}
 	}
-	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", width+1), day(scale.first), day(scale.last)))
+	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", under), day(scale.first), day(scale.last)))
 }
 
 func nameOf(c *cardplan.Campaign) string {
@@ -91,6 +107,9 @@ func nameOf(c *cardplan.Campaign) string {
 	}
 	return printable(c.Name)
 }
+
+// saysOf says when a campaign is active, and what it has beside fields.
+func saysOf(c *cardplan.Campaign) string { return span(c) + modulesOf(c) }
 
 // span says when a campaign is active, as the plan says it.
 func span(c *cardplan.Campaign) string {
