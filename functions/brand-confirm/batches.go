@@ -68,18 +68,15 @@ func parseMessage(body string) message {
 }
 
 // An outcome is what happened to a message.
-type outcome int
+type outcome string
 
 const (
-	confirmed       outcome = iota
-	confirmedBefore         // refused, because the card was EFFECTIVE
-	kept                    // failed, and will be tried again
-	deadLettered            // can't succeed
-	deferred                // not tried, or not asked about, because no time was left
-	outcomes                // the number of outcomes
+	confirmed       outcome = "confirmed"
+	confirmedBefore outcome = "confirmed_before" // refused, because the card was EFFECTIVE
+	kept            outcome = "kept"             // failed, and will be tried again
+	deadLettered    outcome = "dead_lettered"    // can't succeed
+	deferred        outcome = "deferred"         // not tried, or not asked about, because no time was left
 )
-
-var outcomeNames = [outcomes]string{"confirmed", "confirmed_before", "kept", "dead_lettered", "deferred"}
 
 // confirm confirms the cards of a batch one after the other, and returns the messages that
 // SQS has to keep. It returns only after the interval that follows the last call, so that
@@ -89,7 +86,7 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	ctx, cancel := invocation.WithReserve(ctx)
 	defer cancel()
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
-	var counts [outcomes]int
+	counts := map[outcome]int{}
 	var age time.Duration // of the oldest card that is not done
 	repeated := false     // a card was tried before
 	for _, m := range messages {
@@ -109,8 +106,8 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 		level, code = slog.LevelWarn, "CONFIRMATIONS_FAILED"
 	}
 	attrs := []slog.Attr{slog.Int("messages", len(messages))}
-	for result, n := range counts {
-		attrs = append(attrs, slog.Int(outcomeNames[result], n))
+	for _, result := range []outcome{confirmed, confirmedBefore, kept, deadLettered, deferred} {
+		attrs = append(attrs, slog.Int(string(result), counts[result]))
 	}
 	if len(response.BatchItemFailures) > 0 || repeated {
 		record.Measure(telemetry.ConfirmAge, int(age/time.Second))

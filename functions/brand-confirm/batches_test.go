@@ -22,14 +22,12 @@ import (
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
-	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
 const (
-	publicKeyID  = "PUB_KEY_ID_0119000000012025062400291234567890"
 	queueURL     = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm"
 	deadLetters  = "https://sqs.eu-central-1.amazonaws.com/123456789012/confirm-dead-letters"
 	eventID      = "EV-2018022511223320873"
@@ -54,7 +52,7 @@ type answer struct {
 	status     int
 	body       string
 	retryAfter string
-	unsigned   bool
+	forged     bool
 }
 
 var (
@@ -81,7 +79,8 @@ func (a answer) message(t *testing.T) string {
 
 // wechatpay stands for WeChat Pay.
 type wechatpay struct {
-	*httptest.Server
+	URL string
+
 	mu    sync.Mutex
 	calls []string
 	times []time.Time
@@ -89,22 +88,20 @@ type wechatpay struct {
 
 func startWeChatPay(t *testing.T, answers ...answer) *wechatpay {
 	w := &wechatpay{}
-	w.Server = tlsdialtest.Start(t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
+	w.URL, _ = signingtest.Serve(t, func(call string, header http.Header) (status int, body, signed string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		a := answers[min(len(w.calls), len(answers)-1)]
-		w.calls = append(w.calls, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
+		w.calls = append(w.calls, call)
 		w.times = append(w.times, time.Now())
-		if _, key := wechatpaytest.Keys(); !a.unsigned {
-			wechatpaytest.Sign(out.Header(), a.body, publicKeyID, key, time.Now())
-		}
 		if a.retryAfter != "" {
-			out.Header().Set("Retry-After", a.retryAfter)
+			header.Set("Retry-After", a.retryAfter)
 		}
-		out.WriteHeader(a.status)
-		_, _ = io.WriteString(out, a.body)
-	}))
+		if a.forged {
+			return a.status, a.body, ""
+		}
+		return a.status, a.body, a.body
+	})
 	return w
 }
 
@@ -283,8 +280,8 @@ var refusals = []refusal{
 	{"an error of WeChat's", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, nil, "SYSTEM_ERROR", kept},
 	{"an error of WeChat's that says that the card is confirmed", answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"会员卡已确认"}`}, nil, "SYSTEM_ERROR", kept},
 	{"the signature is refused", answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, nil, "SIGN_ERROR", kept},
-	{"a success that is not signed", answer{status: 200, body: card, unsigned: true}, nil, "INVALID_RESPONSE", kept},
-	{"an error that is not signed", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, unsigned: true}, nil, "INVALID_RESPONSE", kept},
+	{"a success that is signed wrongly", answer{status: 200, body: card, forged: true}, nil, "INVALID_RESPONSE", kept},
+	{"an error that is signed wrongly", answer{status: 400, body: `{"code":"PARAM_ERROR","message":"x"}`, forged: true}, nil, "INVALID_RESPONSE", kept},
 	{"a success that is not a card", answer{status: 200, body: `"EFFECTIVE"`}, nil, "INVALID_RESPONSE", kept},
 	{"a success without a card", answer{status: 200, body: ``}, nil, "INVALID_RESPONSE", kept},
 	{"a redirect", answer{status: 302}, nil, "INVALID_RESPONSE", kept},
@@ -302,7 +299,7 @@ var refusals = []refusal{
 	{"too many queries", already, &answer{status: 429, body: `{"code":"FREQUENCY_LIMITED","message":"x"}`}, "FREQUENCY_LIMITED", kept},
 	{"an error of WeChat's at the query", already, &answer{status: 500, body: `{"code":"SYSTEM_ERROR","message":"x"}`}, "SYSTEM_ERROR", kept},
 	{"the query's signature is refused", already, &answer{status: 401, body: `{"code":"SIGN_ERROR","message":"x"}`}, "SIGN_ERROR", kept},
-	{"a queried card that is not signed", already, &answer{status: 200, body: card, unsigned: true}, "INVALID_RESPONSE", kept},
+	{"a queried card that is signed wrongly", already, &answer{status: 200, body: card, forged: true}, "INVALID_RESPONSE", kept},
 	{"a query's answer that is not a card", already, &answer{status: 200, body: `"EFFECTIVE"`}, "INVALID_RESPONSE", kept},
 }
 
@@ -324,7 +321,7 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 				if want == deadLettered && queues.deadLetters == "" {
 					want = kept
 				}
-				r.requireCounts(t, map[string]float64{outcomeNames[want]: 1})
+				r.requireCounts(t, map[string]float64{string(want): 1})
 				if (want == kept) != slices.Equal(r.kept, []string{"message-0"}) {
 					t.Errorf("SQS keeps %q", r.kept)
 				}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"slices"
 
 	"membercard/shared/cardplan"
@@ -21,8 +20,8 @@ type place struct {
 // readPlace returns the place where the last run ended. Without one, or if it is spoilt or
 // can't be read, a run begins anywhere.
 func (s *syncer) readPlace(ctx context.Context) (found place) {
-	text, err := s.place.Read(ctx, 1<<20)
-	if err != nil && !errors.Is(err, plansync.ErrNoObject) && !errors.Is(err, plansync.ErrDeleted) {
+	text, _, err := s.place.ReadIfAny(ctx, 1<<20)
+	if err != nil {
 		s.log.Failure(ctx, telemetry.SyncFailures, "the run does not go on where the last one ended", err, placeCure)
 	}
 	_ = json.Unmarshal(text, &found)

@@ -111,15 +111,14 @@ const (
 // load sets stored and tag to what the object has. That it is spoilt is no error, but a
 // failure that the operator sees.
 func (m *memory) load(ctx context.Context) error {
-	document, tag, err := m.object.ReadTagged(ctx, maxMemory)
-	switch {
-	case errors.Is(err, plansync.ErrNoObject), errors.Is(err, plansync.ErrDeleted):
-		m.stored, m.tag = modules{}, ""
-		return nil
-	case err != nil:
+	document, tag, err := m.object.ReadIfAny(ctx, maxMemory)
+	if err != nil {
 		return err
 	}
-	m.tag = tag
+	m.stored, m.tag = modules{}, tag
+	if document == nil {
+		return nil // there is no object
+	}
 	if m.stored, err = decode(document); err != nil {
 		m.log.Failure(ctx, telemetry.SyncFailures, notKnown, fmt.Errorf("%s in %s is spoilt: %w", m.object.Key, m.object.Bucket, err),
 			"nothing, a sync that is no dry run replaces it; if this comes again, find out who else writes it")

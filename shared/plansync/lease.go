@@ -52,8 +52,8 @@ func (o Object) take(ctx context.Context) (release func(), err error) {
 // takeOnce writes a lease unless another sync holds one, and returns its ETag. It fails with
 // [ErrChanged] if another sync wrote the object meanwhile.
 func (o Object) takeOnce(ctx context.Context, mine lease) (tag string, err error) {
-	text, tag, err := o.ReadTagged(ctx, 1<<20)
-	if err != nil && !isMissing(err) {
+	text, tag, err := o.ReadIfAny(ctx, 1<<20)
+	if err != nil {
 		return "", err
 	}
 	var found lease

@@ -23,13 +23,13 @@ func TestAPlanInMoto(t *testing.T) {
 	bucket, key := &plan.Bucket, &plan.Key
 	fails := func(tells string) {
 		t.Helper()
-		if document, err := plan.Read(t.Context(), maxPlan); err == nil || !strings.Contains(err.Error(), tells) {
+		if document, _, err := plan.Read(t.Context(), maxPlan); err == nil || !strings.Contains(err.Error(), tells) {
 			t.Errorf("%q, %v, want %s", document, err, tells)
 		}
 	}
 	reads := func(want string) {
 		t.Helper()
-		if document, err := plan.Read(t.Context(), maxPlan); err != nil || string(document) != want {
+		if document, _, err := plan.Read(t.Context(), maxPlan); err != nil || string(document) != want {
 			t.Errorf("%q, %v, want %q", document, err, want)
 		}
 	}

@@ -69,16 +69,19 @@ func (o Object) Beside(name string) Object {
 	return o
 }
 
-// Read returns the object's current version, of at most max bytes, a multiple of 1 MiB.
-// The error is [ErrNoObject] if there is no object, unless one was deleted. S3 says so only
-// to who may list the bucket (s3:ListBucket).
-func (o Object) Read(ctx context.Context, max int) ([]byte, error) {
-	content, _, err := o.ReadTagged(ctx, max)
-	return content, err
+// ReadIfAny is [Object.Read], but returns nil and no ETag if there is no object.
+func (o Object) ReadIfAny(ctx context.Context, max int) (content []byte, tag string, err error) {
+	content, tag, err = o.Read(ctx, max)
+	if errors.Is(err, ErrNoObject) || errors.Is(err, ErrDeleted) {
+		return nil, "", nil
+	}
+	return content, tag, err
 }
 
-// ReadTagged is [Object.Read], and returns the ETag of the version as well.
-func (o Object) ReadTagged(ctx context.Context, max int) (content []byte, tag string, err error) {
+// Read returns the object's current version, of at most max bytes, a multiple of 1 MiB, and
+// its ETag. The error is [ErrNoObject] if there is no object, unless one was deleted. S3 says
+// so only to who may list the bucket (s3:ListBucket).
+func (o Object) Read(ctx context.Context, max int) (content []byte, tag string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	out, err := o.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key})
@@ -142,9 +145,6 @@ func (o Object) put(ctx context.Context, input *s3.PutObjectInput) (tag string, 
 	}
 	return aws.ToString(out.ETag), nil
 }
-
-// isMissing reports whether there is no object: it was deleted, or never there.
-func isMissing(err error) bool { return errors.Is(err, ErrNoObject) || errors.Is(err, ErrDeleted) }
 
 func (o Object) failure(err error) error {
 	if _, ok := errors.AsType[*types.NoSuchKey](err); ok {

@@ -131,7 +131,7 @@ func (s Sync) underLease(ctx context.Context, job Job, tag string, release func(
 func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, bad *planError, err error) {
 	text := []byte(e.Plan)
 	if text == nil {
-		text, tag, err = s.Plan.ReadTagged(ctx, maxPlan)
+		text, tag, err = s.Plan.Read(ctx, maxPlan)
 		switch {
 		case errors.Is(err, ErrNoObject):
 			return nil, "", nil, nil
