@@ -404,12 +404,9 @@ func TestTheFunctionsAgree(t *testing.T) {
 // tryNotifications walks the notifications of WeChat Pay, signed by the merchant's own
 // WeChat Pay, which the binary of card-events gets without API Gateway.
 func (d *deployed) tryNotifications(t *testing.T) {
-	const secretName, keyID, apiv3Key = "test/merchant", "PUB_KEY_ID_0119000000012025062400291234567890", "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
-	own, wechatpay := wechatpaytest.Keys()
-	d.Secrets.Put(secretName, string(encode(map[string]string{
-		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", "private_key": wechatpaytest.PrivatePEM(own),
-		"wechatpay_public_key_id": keyID, "wechatpay_public_key": wechatpaytest.PublicPEM(&wechatpay.PublicKey), "apiv3_key": apiv3Key,
-	})))
+	const secretName, apiv3Key = "test/merchant", "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
+	_, wechatpay := wechatpaytest.Keys()
+	d.Secrets.Put(secretName, wechatpaytest.Secret("apiv3_key", apiv3Key))
 	config := d.Configs["functions/card-events"]
 	config.Environment = maps.Clone(config.Environment)
 	config.Environment["MERCHANT_SECRET_ID"] = secretName
@@ -418,7 +415,7 @@ func (d *deployed) tryNotifications(t *testing.T) {
 	send := func(document any) (allowed bool) {
 		body := string(encode(document))
 		request := httptest.NewRequest(http.MethodPost, notifications, nil)
-		wechatpaytest.Sign(request.Header, body, keyID, wechatpay, time.Now())
+		wechatpaytest.Sign(request.Header, body, wechatpaytest.PublicKeyID, wechatpay, time.Now())
 		event := gatewaytest.Request("POST "+notifications, body)
 		event.Headers = map[string]string{}
 		for name := range request.Header {
@@ -453,7 +450,7 @@ func (d *deployed) tryNotifications(t *testing.T) {
 		for _, values := range w.edges(p.Schema.Value) {
 			for _, value := range values {
 				header := http.Header{}
-				wechatpaytest.Sign(header, "", keyID, wechatpay, time.Now())
+				wechatpaytest.Sign(header, "", wechatpaytest.PublicKeyID, wechatpay, time.Now())
 				header.Set(p.Name, value.(string))
 				fault := d.contract.checkValue(p.Schema, value)
 				if p.Name == "Wechatpay-Timestamp" && fault == nil || value == "" { // another time, or no header

@@ -32,7 +32,6 @@ func TestMain(m *testing.M) { tlsdialtest.Main(m) }
 const (
 	route       = "POST /wechatpay/notifications"
 	busName     = "membercard-events"
-	publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
 	apiv3Key    = "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
 	cardCreated = "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE"
 )
@@ -62,25 +61,6 @@ func (v *versions) Refresh(ctx context.Context, _ *signing.Merchant) (*signing.M
 		v.secrets, v.parsed = v.secrets[1:], nil
 	}
 	return v.Get(ctx)
-}
-
-// merchantSecret is a merchant's secret with more keys.
-func merchantSecret(more ...string) string {
-	merchant, wechatpay := wechatpaytest.Keys()
-	members := map[string]string{
-		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2",
-		"private_key":             wechatpaytest.PrivatePEM(merchant),
-		"wechatpay_public_key_id": publicKeyID,
-		"wechatpay_public_key":    wechatpaytest.PublicPEM(&wechatpay.PublicKey),
-	}
-	for i := 0; i < len(more); i += 2 {
-		members[more[i]] = more[i+1]
-	}
-	text, err := json.Marshal(members)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
 }
 
 // entry is one of a call of PutEvents.
@@ -210,7 +190,7 @@ func signed(body string) gatewaytest.Event { return signedAt(body, time.Now()) }
 func signedAt(body string, at time.Time) gatewaytest.Event {
 	_, key := wechatpaytest.Keys()
 	header := http.Header{}
-	wechatpaytest.Sign(header, body, publicKeyID, key, at)
+	wechatpaytest.Sign(header, body, wechatpaytest.PublicKeyID, key, at)
 	header.Set("Wechatpay-Signature-Type", "WECHATPAY2-SHA256-RSA2048")
 	event := gatewaytest.Request(route, body)
 	event.Headers = map[string]string{}
@@ -230,7 +210,7 @@ func tampered(name, value string) gatewaytest.Event {
 }
 
 func TestANotificationBecomesAnEvent(t *testing.T) {
-	i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
+	i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
 	o, record := i.receive(t, signed(good()))
 	if o.Status != 204 || o.Body != "" || o.Headers["Content-Type"] != "" {
 		t.Errorf("%d %q %v, want 204", o.Status, o.Body, o.Headers)
@@ -271,7 +251,7 @@ func TestAcceptedNotifications(t *testing.T) {
 		{"a timestamp of 4:50 ago", signedAt(good(), time.Now().Add(-290*time.Second)), cardCreated},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
+			i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
 			if o, _ := i.receive(t, row.event); o.Status != 204 {
 				t.Errorf("%d %s", o.Status, o.Body)
 			}
@@ -286,7 +266,7 @@ func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 	merchant, _ := wechatpaytest.Keys()
 	forged := signed(good())
 	header := http.Header{}
-	wechatpaytest.Sign(header, good(), publicKeyID, merchant, time.Now())
+	wechatpaytest.Sign(header, good(), wechatpaytest.PublicKeyID, merchant, time.Now())
 	for name := range header {
 		forged.Headers[strings.ToLower(name)] = header.Get(name)
 	}
@@ -309,7 +289,7 @@ func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 		{"no signature", tampered("wechatpay-signature", ""), "WARN", "SIGNATURE_INVALID", "Wechatpay-Signature"},
 		{"another kind of signature", tampered("wechatpay-signature-type", "WECHATPAY2-SM2-WITH-SM3"), "WARN", "SIGNATURE_INVALID", "Signature-Type"},
 		{"an unknown serial number", tampered("wechatpay-serial", "5157F09EFDC096DE15EBE81A47057A7232F1B8E1"), "WARN", "SIGNATURE_INVALID", "unknown key"},
-		{"the ID of another public key", tampered("wechatpay-serial", publicKeyID+"1"), "WARN", "SIGNATURE_INVALID", "unknown key"},
+		{"the ID of another public key", tampered("wechatpay-serial", wechatpaytest.PublicKeyID+"1"), "WARN", "SIGNATURE_INVALID", "unknown key"},
 		{"too old", signedAt(good(), time.Now().Add(-6*time.Minute)), "WARN", "SIGNATURE_INVALID", "5 minutes"},
 		{"too new", signedAt(good(), time.Now().Add(6*time.Minute)), "WARN", "SIGNATURE_INVALID", "5 minutes"},
 		{"signed with another key", forged, "WARN", "SIGNATURE_INVALID", "signature"},
@@ -319,7 +299,7 @@ func TestUnverifiedNotificationsAreRefused(t *testing.T) {
 		{"WeChat Pay's own probe", tampered("wechatpay-signature", "WECHATPAY/SIGNTEST/YWFhYWFhYWFhYWFhYWFhYWE="), "INFO", "SIGNATURE_TEST", "SIGNTEST"},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
-			start(t, nil, merchantSecret("wechatpay_public_key_id", publicKeyID)).fails(t, row.event, 401, row.level, row.code, row.cause)
+			start(t, nil, wechatpaytest.Secret("wechatpay_public_key_id", wechatpaytest.PublicKeyID)).fails(t, row.event, 401, row.level, row.code, row.cause)
 		})
 	}
 }
@@ -342,13 +322,13 @@ func TestUnreadableNotificationsAreRefused(t *testing.T) {
 		{"a nonce of 11 bytes", withNonce("fdasflkja48"), 400, "WARN", "NOTIFICATION_MALFORMED", "12 bytes", nil},
 		{"a nonce of 13 bytes", withNonce("fdasflkja4845"), 400, "WARN", "NOTIFICATION_MALFORMED", "12 bytes", nil},
 		{"encrypted with another key", signed(wechatpaytest.Notification(cardCreated, `{}`, strings.Repeat("0", 32))), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", nil},
-		{"no apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "no apiv3_key", []string{merchantSecret()}},
-		{"a wrong apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", []string{merchantSecret("apiv3_key", strings.Repeat("0", 32))}},
+		{"no apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "no apiv3_key", []string{wechatpaytest.Secret()}},
+		{"a wrong apiv3_key", signed(good()), 500, "ERROR", "CONFIG_ERROR", "apiv3_key does not decrypt", []string{wechatpaytest.Secret("apiv3_key", strings.Repeat("0", 32))}},
 		{"no secret", signed(good()), 500, "ERROR", "CONFIG_ERROR", "AccessDeniedException", []string{}},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			if row.secrets == nil {
-				row.secrets = []string{merchantSecret("apiv3_key", apiv3Key)}
+				row.secrets = []string{wechatpaytest.Secret("apiv3_key", apiv3Key)}
 			}
 			start(t, nil, row.secrets...).fails(t, row.event, row.status, row.level, row.code, row.cause)
 		})
@@ -356,11 +336,11 @@ func TestUnreadableNotificationsAreRefused(t *testing.T) {
 }
 
 func TestANewKeyServesAtOnce(t *testing.T) {
-	now := merchantSecret("apiv3_key", apiv3Key)
+	now := wechatpaytest.Secret("apiv3_key", apiv3Key)
 	for rule, before := range map[string]string{
-		"an apiv3_key at last": merchantSecret(),
-		"a new apiv3_key":      merchantSecret("apiv3_key", strings.Repeat("0", 32)),
-		"a new public key":     merchantSecret("apiv3_key", apiv3Key, "wechatpay_public_key_id", publicKeyID+"0"),
+		"an apiv3_key at last": wechatpaytest.Secret(),
+		"a new apiv3_key":      wechatpaytest.Secret("apiv3_key", strings.Repeat("0", 32)),
+		"a new public key":     wechatpaytest.Secret("apiv3_key", apiv3Key, "wechatpay_public_key_id", wechatpaytest.PublicKeyID+"0"),
 	} {
 		t.Run(rule, func(t *testing.T) {
 			i := start(t, nil, before, now)
@@ -378,14 +358,14 @@ func TestUnknownKeysCostOneDownloadAndOneReadOfTheSecret(t *testing.T) {
 	var reads, downloads atomic.Int64
 	manager := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reads.Add(1)
-		answer, _ := json.Marshal(map[string]string{"ARN": "a", "Name": "n", "VersionId": "v", "SecretString": merchantSecret("apiv3_key", apiv3Key)})
+		answer, _ := json.Marshal(map[string]string{"ARN": "a", "Name": "n", "VersionId": "v", "SecretString": wechatpaytest.Secret("apiv3_key", apiv3Key)})
 		_, _ = w.Write(answer)
 	}))
 	t.Cleanup(manager.Close)
 	wechat := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		downloads.Add(1)
 		_, key := wechatpaytest.Keys()
-		wechatpaytest.Sign(w.Header(), "", publicKeyID, key, time.Now())
+		wechatpaytest.Sign(w.Header(), "", wechatpaytest.PublicKeyID, key, time.Now())
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	b := startEventBridge(t, nil)
@@ -441,12 +421,12 @@ func TestWithoutTheBusWeChatPaySendsItAgain(t *testing.T) {
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			t.Parallel()
-			start(t, row.answer, merchantSecret("apiv3_key", apiv3Key)).fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", row.cause)
+			start(t, row.answer, wechatpaytest.Secret("apiv3_key", apiv3Key)).fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", row.cause)
 		})
 	}
 	t.Run("the bus can't be reached", func(t *testing.T) {
 		t.Parallel()
-		i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
+		i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
 		i.bus.Close()
 		i.fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", "could not be reached")
 	})
@@ -462,7 +442,7 @@ func TestABusThatHangs(t *testing.T) {
 				<-release
 			}
 			_, _ = io.WriteString(w, `{"FailedEntryCount":0,"Entries":[{"EventId":"1"}]}`)
-		}, merchantSecret("apiv3_key", apiv3Key))
+		}, wechatpaytest.Secret("apiv3_key", apiv3Key))
 		t.Cleanup(func() { close(release) }) // before the server closes
 		if o, _ := i.receive(t, signed(good())); o.Status != 204 {
 			t.Errorf("%d %s", o.Status, o.Log)
@@ -471,7 +451,7 @@ func TestABusThatHangs(t *testing.T) {
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
 		release := make(chan struct{})
-		i := start(t, func(http.ResponseWriter, int) { <-release }, merchantSecret("apiv3_key", apiv3Key))
+		i := start(t, func(http.ResponseWriter, int) { <-release }, wechatpaytest.Secret("apiv3_key", apiv3Key))
 		t.Cleanup(func() { close(release) })
 		i.fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", "in time")
 	})
@@ -481,7 +461,7 @@ func TestABusThatHangs(t *testing.T) {
 // in the notification and 6 in the event.
 func TestTheLargestEventFits(t *testing.T) {
 	const maxEvent = 256 << 10 // what EventBridge has taken of one event since 2020
-	i := start(t, nil, merchantSecret("apiv3_key", apiv3Key))
+	i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
 	outer, _ := wechatpaytest.Document(cardCreated, `{}`, apiv3Key)
 	room := maxBody - len(wechatpaytest.Encode(outer))
 	body := strings.Replace(wechatpaytest.Encode(outer), "用户开卡", strings.Repeat("\u2028", room/3), 1)

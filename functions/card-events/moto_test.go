@@ -54,7 +54,7 @@ func TestAnEventInMoto(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	wechatpay := signing.NewClient(&versions{secrets: []string{merchantSecret("apiv3_key", apiv3Key)}}, upstream.New([]string{gatewaytest.Nowhere}))
+	wechatpay := signing.NewClient(&versions{secrets: []string{wechatpaytest.Secret("apiv3_key", apiv3Key)}}, upstream.New([]string{gatewaytest.Nowhere}))
 	event := signed(good())
 	header := http.Header{}
 	for name, value := range event.Headers {

@@ -48,7 +48,7 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 // 429.
 func startWeChatPay(t testing.TB, limited int) (endpoint string, received func() string) {
 	merchant, wechatpay := wechatpaytest.Keys()
-	return signingtest.Serve(t, func(call string) (int, string, string) {
+	return signingtest.Serve(t, func(call string, _ http.Header) (int, string, string) {
 		if limited > 0 {
 			limited--
 			return http.StatusTooManyRequests, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`, ""

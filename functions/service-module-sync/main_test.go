@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -51,7 +52,7 @@ type weChatPay struct {
 
 func startWeChatPay(t *testing.T) *weChatPay {
 	w := &weChatPay{cards: map[string]string{}}
-	w.endpoint, _ = signingtest.Serve(t, func(request string) (int, string, string) {
+	w.endpoint, _ = signingtest.Serve(t, func(request string, _ http.Header) (int, string, string) {
 		method, rest, _ := strings.Cut(request, " ")
 		path, text, _ := strings.Cut(strings.TrimPrefix(rest, "/v3/marketing/membercard-open/cards/"), " ")
 		var sent struct {

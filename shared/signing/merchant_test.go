@@ -17,7 +17,7 @@ import (
 const (
 	mchID       = "1900000001"
 	serialNo    = "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2"
-	publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
+	publicKeyID = wechatpaytest.PublicKeyID
 	apiv3Key    = "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
 )
 

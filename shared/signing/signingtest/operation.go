@@ -201,7 +201,7 @@ func (f Operation) DoubtsRefusals(t *testing.T, event gatewaytest.Event) {
 	t.Helper()
 	const refusal = `{"code":"INVALID_REQUEST","message":"m"}`
 	forged := false
-	endpoint, received := Serve(t, func(string) (int, string, string) {
+	endpoint, received := Serve(t, func(string, http.Header) (int, string, string) {
 		if !forged {
 			forged = true
 			return 200, "{}", refusal

@@ -15,7 +15,6 @@ package signingtest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -45,22 +44,10 @@ func (s Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, 
 	return s.Merchant, nil
 }
 
-const publicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
-
 // Merchant returns a merchant who has the key with which [WeChatPay] signs.
 func Merchant(t testing.TB) *signing.Merchant {
 	t.Helper()
-	merchant, wechatpay := wechatpaytest.Keys()
-	secret, err := json.Marshal(map[string]string{
-		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2",
-		"private_key":             wechatpaytest.PrivatePEM(merchant),
-		"wechatpay_public_key_id": publicKeyID,
-		"wechatpay_public_key":    wechatpaytest.PublicPEM(&wechatpay.PublicKey),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := signing.ParseMerchant(secret)
+	m, err := signing.ParseMerchant([]byte(wechatpaytest.Secret()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,12 +61,12 @@ const RequestID = "08F78BB5AF0610D302"
 // returns the calls one by one, such as "POST /path body" or "GET /path?query", and
 // then "".
 func WeChatPay(t testing.TB, status int, answer string) (endpoint string, received func() string) {
-	return Serve(t, func(string) (int, string, string) { return status, answer, answer })
+	return Serve(t, func(string, http.Header) (int, string, string) { return status, answer, answer })
 }
 
-// Serve is [WeChatPay] with an answer to each call, signed as the answer signed. Calls may
-// come at the same time.
-func Serve(t testing.TB, answers func(call string) (status int, answer, signed string)) (endpoint string, received func() string) {
+// Serve is [WeChatPay] with an answer to each call, signed as the answer signed, and with
+// further headers. Calls may come at the same time.
+func Serve(t testing.TB, answers func(call string, header http.Header) (status int, answer, signed string)) (endpoint string, received func() string) {
 	var mu sync.Mutex
 	var calls []string
 	s := tlsdialtest.Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -88,9 +75,9 @@ func Serve(t testing.TB, answers func(call string) (status int, answer, signed s
 		mu.Lock()
 		calls = append(calls, call)
 		mu.Unlock()
-		status, answer, signed := answers(call)
+		status, answer, signed := answers(call, w.Header())
 		_, key := wechatpaytest.Keys()
-		wechatpaytest.Sign(w.Header(), signed, publicKeyID, key, time.Now())
+		wechatpaytest.Sign(w.Header(), signed, wechatpaytest.PublicKeyID, key, time.Now())
 		w.Header().Set("Request-ID", RequestID)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer)

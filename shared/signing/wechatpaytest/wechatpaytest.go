@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"net/http"
 	"strconv"
@@ -33,6 +34,23 @@ var Keys = sync.OnceValues(func() (merchant, wechatpay *rsa.PrivateKey) {
 	both.Wait()
 	return merchant, wechatpay
 })
+
+// PublicKeyID is the ID of WeChat Pay's public key in [Secret].
+const PublicKeyID = "PUB_KEY_ID_0119000000012025062400291234567890"
+
+// Secret returns a merchant's secret with [Keys]. more are further names and values.
+func Secret(more ...string) string {
+	merchant, wechatpay := Keys()
+	members := map[string]string{
+		"mchid": "1900000001", "certificate_serial_no": "1DDE55AD98E30512BC4A7C2B1B6F5A3E90D7C1F2", "private_key": PrivatePEM(merchant),
+		"wechatpay_public_key_id": PublicKeyID, "wechatpay_public_key": PublicPEM(&wechatpay.PublicKey),
+	}
+	for i := 0; i < len(more); i += 2 {
+		members[more[i]] = more[i+1]
+	}
+	text, _ := json.Marshal(members) // strings can always be encoded
+	return string(text)
+}
 
 // Armour returns the PEM block of this kind. It panics if err is not nil, so that it can
 // take the results of a function that marshals.
