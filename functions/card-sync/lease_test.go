@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,21 +18,24 @@ func TestTheLease(t *testing.T) {
 	until := func(d time.Duration) string {
 		return `{"holder":"h","until":"` + time.Now().Add(d).Format(time.RFC3339) + `"}`
 	}
+	held := until(time.Minute)
 	for _, row := range []struct {
 		what, event, kept string
 		held              bool
 		after             string // the lease; "" is none
+		theirs            string // another sync's lease, of while this one runs
 	}{
-		{"none", `{"action":"sync"}`, "", false, "{}"},
-		{"free", `{"action":"sync"}`, "{}", false, "{}"},
-		{"held", `{"action":"sync"}`, until(time.Minute), true, until(time.Minute)},
-		{"held, for a plan in the event", `{"action":"sync","plan":` + plan(3) + `}`, until(time.Minute), true, until(time.Minute)},
-		{"held, for a dry run", `{"action":"sync","dry_run":true}`, until(time.Minute), false, until(time.Minute)},
-		{"none, for a dry run", `{"action":"sync","dry_run":true}`, "", false, ""},
-		{"expired", `{"action":"sync"}`, until(-time.Second), false, "{}"},
-		{"for longer than an invocation takes", `{"action":"sync"}`, until(time.Hour), false, "{}"},
-		{"no JSON", `{"action":"sync"}`, "held", false, "{}"},
-		{"JSON of another shape", `{"action":"sync"}`, `{"until":7}`, false, "{}"},
+		{"none", `{"action":"sync"}`, "", false, "{}", ""},
+		{"free", `{"action":"sync"}`, "{}", false, "{}", ""},
+		{"held", `{"action":"sync"}`, held, true, held, ""},
+		{"held, for a plan in the event", `{"action":"sync","plan":` + plan(3) + `}`, held, true, held, ""},
+		{"held, for a dry run", `{"action":"sync","dry_run":true}`, held, false, held, ""},
+		{"none, for a dry run", `{"action":"sync","dry_run":true}`, "", false, "", ""},
+		{"expired", `{"action":"sync"}`, until(-time.Second), false, "{}", ""},
+		{"for longer than an invocation takes", `{"action":"sync"}`, until(time.Hour), false, "{}", ""},
+		{"taken over meanwhile", `{"action":"sync"}`, "", false, held, held},
+		{"no JSON", `{"action":"sync"}`, "held", false, "{}", ""},
+		{"JSON of another shape", `{"action":"sync"}`, `{"until":7}`, false, "{}", ""},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			q, b := startQuota(t), plansynctest.NewBucket(plan(3))
@@ -38,8 +43,25 @@ func TestTheLease(t *testing.T) {
 			if row.kept != "" {
 				b.Put(plansync.CardSyncLease, row.kept)
 			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			deadline, _ := ctx.Deadline()
+			b.Refuse = func(_, name string) (int, string) {
+				lease := b.Content(plansync.CardSyncLease)
+				if name != plansynctest.Plan || lease == row.kept || lease == row.after || lease == "{}" {
+					return 0, ""
+				}
+				// The plan is read again under the lease, which outlives the invocation.
+				var mine struct{ Until time.Time }
+				if row.theirs != "" {
+					b.Put(plansync.CardSyncLease, row.theirs)
+				} else if err := json.Unmarshal([]byte(lease), &mine); err != nil || !mine.Until.After(deadline) {
+					t.Errorf("the lease is %s, %v, and the deadline %s", lease, err, deadline)
+				}
+				return 0, ""
+			}
 			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
-			a := plansynctest.Invoke(t.Context(), t, f, row.event)
+			a := plansynctest.Invoke(ctx, t, f, row.event)
 			reads := len(q.Received("/card/get"))
 			if row.held != (a.Error != nil && a.Error.Code == "SYNC_RUNNING") || row.held != (reads == 0) {
 				t.Errorf("%+v after %d reads", a, reads)
@@ -104,14 +126,16 @@ func TestAPlanWithoutConditions(t *testing.T) {
 // A plan that is put while a sync runs is applied by that sync, because its own finds the
 // lease held.
 func TestAPlanThatIsPutMeanwhile(t *testing.T) {
+	const second, beforeTheLease = `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "another plan, before the lease is taken"
 	for _, row := range []struct {
 		what, event, next string
 		want              string // center_title of the updates
 	}{
-		{"another plan", `{"action":"sync"}`, `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "first second"},
+		{"another plan", `{"action":"sync"}`, second, "first second"},
+		{beforeTheLease, `{"action":"sync"}`, second, "second"},
 		{"the same plan again", `{"action":"sync"}`, "", "first"},
 		{"a plan with faults, which the next sync reports", `{"action":"sync"}`, `{}`, "first"},
-		{"while the plan of an event is applied", `{"action":"sync","plan":{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}}`, `{"cards":[{"card_id":"p0","fields":{"center_title":"second"}}]}`, "first"},
+		{"while the plan of an event is applied", `{"action":"sync","plan":{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}}`, second, "first"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			b := plansynctest.NewBucket(`{"cards":[{"card_id":"p0","fields":{"center_title":"first"}}]}`)
@@ -129,6 +153,12 @@ func TestAPlanThatIsPutMeanwhile(t *testing.T) {
 				}
 				return taken
 			})
+			b.Refuse = func(method, name string) (int, string) {
+				if row.what == beforeTheLease && method == "GET" && name == plansync.CardSyncLease {
+					b.Put(plansynctest.Plan, row.next)
+				}
+				return 0, ""
+			}
 			f, _ := newFunction(&wechattest.Source{}, w.URL, b.Start(t))
 			a := plansynctest.Invoke(t.Context(), t, f, row.event)
 			if got := strings.Join(updates, " "); got != row.want || a.Updated != 1 || b.Content(plansync.CardSyncLease) != "{}" {

@@ -156,6 +156,15 @@ func TestTwoRunsThatRemember(t *testing.T) {
 				}
 				return 0, ""
 			}
+			puts := 0
+			b.Refuse = func(method, name string) (int, string) {
+				if method == "PUT" && name == plansync.ServiceModules {
+					if puts++; puts == 1 { // the two write at the same time
+						return 409, "ConditionalRequestConflict"
+					}
+				}
+				return 0, ""
+			}
 			f, _ := newFunction(t, w, b.Start(t))
 			if a := plansynctest.Invoke(t.Context(), t, f, byHand); a.Updated != 1 {
 				t.Errorf("%+v", a)

@@ -68,6 +68,8 @@ func TestModules(t *testing.T) {
 		{"one that is sent again and refused is not what the card has", `"666":` + offers, `"666":` + applied(offers, 2*day), `666`, answers("PATCH p0/666", 400, unknownID),
 			"PATCH p0/666", "failed INVALID_REQUEST", "p0/666", ""},
 		{"one that is named no more is forgotten", `"666":` + offers, `"666":` + applied(offers, 0) + `,"7":` + applied(offers, 0), `666 7`, nil, "", unchanged, "p0/666 p0/7", "p0/666=pages/offers"},
+		{"one that only a campaign names is not", `"666":` + offers + `},"campaigns":[{"until":"2020-01-01T00:00:00Z","service_modules":{"7":null}}],"fields":{"center_title":"x"`,
+			`"666":` + applied(offers, 0) + `,"7":` + applied(offers, 0), `666 7`, nil, "", unchanged, "p0/666 p0/7", "p0/666=pages/offers p0/7=pages/offers"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
