@@ -53,6 +53,7 @@ func TestWhatAPageMayChoose(t *testing.T) {
 		{"a mini program where none is allowed", nowhere, to("wxea9c30a90fs8d3fe"), "/body/activate_appid"},
 		{"another mini program", allowed, to("wx0000000000000000"), "/body/activate_appid"},
 		{"a part of an AppID", allowed, to("wxea9c30a90fs8d3f"), "/body/activate_appid"},
+		{"an AppID and more", allowed, to("wxea9c30a90fs8d3fe0"), "/body/activate_appid"},
 		{"an AppID in another case", allowed, to("WXEA9C30A90FS8D3FE"), "/body/activate_appid"},
 		{"an allowed URL and another mini program", allowed, auto(`"activate_url":"https://shop.example.com/","activate_appid":"wx0"`), "/body/activate_appid"},
 	} {

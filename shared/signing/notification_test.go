@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -253,6 +254,7 @@ func TestAMalformedNotificationIsRefused(t *testing.T) {
 		{"no resource_type", member("", "resource_type", nil), "resource_type"},
 		{"another resource_type", member("", "resource_type", "plain"), "resource_type"},
 		{"no summary", member("", "summary", nil), "summary"},
+		{"summary null", member("", "summary", json.RawMessage("null")), "summary"},
 		{"no resource", member("", "resource", nil), "resource"},
 		{"resource as a text", member("", "resource", "x"), "resource"},
 		{"no algorithm", member("resource", "algorithm", nil), "algorithm"},
