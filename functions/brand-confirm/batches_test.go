@@ -328,6 +328,9 @@ func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
 				if row.want != confirmedBefore {
 					r.requireFailure(t, row.code, eventID)
 				}
+				if r.records[0]["Throttled"] != nil {
+					t.Errorf("a 429 is counted, though no caller waits: %s", r.log)
+				}
 				if delayed := len(s.delays) == 1; delayed != (row.want == kept && queues.url != "") {
 					t.Errorf("delayed: %v", s.delays)
 				}
@@ -359,6 +362,7 @@ func TestTheAgeOfACard(t *testing.T) {
 		{"confirmed after retries", []answer{success}, 2, time.Hour, 1, 0.0},
 		{"the older one of two is confirmed", []answer{success, busy}, 2, time.Hour, 2, 0.0},
 		{"the younger one of two is confirmed", []answer{busy, success}, 2, time.Hour, 2, 3600.0},
+		{"neither of two is confirmed", []answer{busy}, 2, time.Hour, 2, 3600.0},
 		{"refused after retries: a dead letter has an alarm of its own", []answer{refused}, 3, time.Hour, 1, 0.0},
 		{"received for the last time: a dead letter too", []answer{busy}, maxReceives, 6 * time.Hour, 1, 0.0},
 	} {
@@ -422,6 +426,7 @@ func TestAMalformedEventIsDeadLetteredAtOnce(t *testing.T) {
 		{"an id that is no notification's", malformed, strings.Replace(without("openid"), eventID, "openid="+openid, 1), ""},
 
 		{"an event of somebody else", foreign, from(`"source":"com.example.crm",`), eventID},
+		{"a source that begins with ours", foreign, from(`"source":"membercard.crm",`), eventID},
 		{"an event of AWS", foreign, from(`"source":"aws.s3",`), eventID},
 		{"an event without a source", foreign, from(``), eventID},
 		{"a source in another case", foreign, from(`"source":"MemberCard",`), eventID},

@@ -202,7 +202,7 @@ func TestARefreshThatFails(t *testing.T) {
 			}
 			record := i.last(t)
 			cure, _ := record["cure"].(string)
-			if record["level"] != "ERROR" || record["Code"] != row.code || cure == "" || !strings.Contains(cure, row.tells) || record["cause"] == nil {
+			if record["level"] != "ERROR" || record["Code"] != row.code || record["TicketFailures"] != 1.0 || cure == "" || !strings.Contains(cure, row.tells) || record["cause"] == nil {
 				t.Errorf("the record is %s", log)
 			}
 			m.mu.Lock()
@@ -228,7 +228,7 @@ func TestATicketThatCantBeStored(t *testing.T) {
 			i := newInstance(m, w.URL)
 			answer, log, err := i.refresh(t)
 			record := i.last(t)
-			if err == nil || answer != "" || record["level"] != "ERROR" || !strings.Contains(fmt.Sprint(record["cause"]), row.cause) || record["cure"] == nil {
+			if err == nil || answer != "" || record["level"] != "ERROR" || record["TicketFailures"] != 1.0 || !strings.Contains(fmt.Sprint(record["cause"]), row.cause) || record["cure"] == nil {
 				t.Errorf("%s, %v: %s", answer, err, log)
 			}
 			i.post(t, card1, "").signed(t, oldTicket)
@@ -250,10 +250,19 @@ func TestASecretThatMayNotBeReadCostsNoQuota(t *testing.T) {
 
 // Schedules deliver at least once, and an operator may invoke the action as well.
 func TestARefreshTwice(t *testing.T) {
-	for what, stored := range map[string]string{"none is stored yet": `{}`, "it ends soon": ends(oldTicket, time.Minute), "what is stored is malformed": oldTicket} {
+	const elsewhere = "another instance has renewed it"
+	for what, stored := range map[string]string{"none is stored yet": `{}`, "it ends soon": ends(oldTicket, time.Minute), "what is stored is malformed": oldTicket, elsewhere: ends(oldTicket, time.Minute)} {
 		m, w := startManager(t, stored), startWeChat(t, granted)
 		i := newInstance(m, w.URL)
+		second := i
+		if what == elsewhere {
+			second = newInstance(m, w.URL)
+			second.post(t, card1, "").signed(t, oldTicket) // which it has in its cache from then on
+		}
 		for n, want := range []string{`{"renewed":true}`, `{"renewed":false}`} {
+			if n == 1 {
+				i = second
+			}
 			if answer, log, err := i.refresh(t); err != nil || answer != want {
 				t.Errorf("%s, time %d: %s, %v, want %s\n%s", what, n+1, answer, err, want, log)
 			}

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// namespace is that of a stack.
+const namespace = "MemberCard/production"
+
 // record is a decoded record.
 type record map[string]any
 
@@ -70,7 +73,7 @@ func (r record) metrics(t *testing.T) map[string]string {
 		t.Errorf("the metric's time is %v, want now, in milliseconds", at)
 	}
 	directive := embedded.CloudWatchMetrics[0]
-	if directive.Namespace != "MemberCard" {
+	if directive.Namespace != namespace {
 		t.Errorf("Namespace is %q", directive.Namespace)
 	}
 	if len(directive.Dimensions) != 1 || len(directive.Dimensions[0]) != 0 {
@@ -117,7 +120,7 @@ func TestNotificationAttributes(t *testing.T) {
 
 func TestARecordIsOneLineOfJSON(t *testing.T) {
 	var out bytes.Buffer
-	log := New(&out, "MemberCard", "brand-token")
+	log := New(&out, namespace, "brand-token")
 	ctx, r := log.Begin(t.Context(), "8f5a")
 	Annotate(ctx, slog.String("route", "POST /v3/\n\"x\""))
 	Called(ctx, 2, []string{"a\nb"})
@@ -155,9 +158,9 @@ func TestARecordIsOneLineOfJSON(t *testing.T) {
 }
 
 func TestARecordIsAMetricOnlyIfItCountsOne(t *testing.T) {
-	for _, counted := range []string{"", OperatorErrors} {
+	for counted, metric := range map[string]string{"": "", OperatorErrors: "map[OperatorErrors:Count]", ConfirmAge: "map[ConfirmAge:Seconds]"} {
 		var out bytes.Buffer
-		ctx, r := New(&out, "MemberCard", "brand-token").Begin(t.Context(), "")
+		ctx, r := New(&out, namespace, "brand-token").Begin(t.Context(), "")
 		r.Count(counted)
 		r.End(ctx, slog.LevelError, "refused", "CONFIG_ERROR")
 		got := read(t, &out)[0]
@@ -167,7 +170,7 @@ func TestARecordIsAMetricOnlyIfItCountsOne(t *testing.T) {
 			}
 			continue
 		}
-		if metrics := got.metrics(t); fmt.Sprint(metrics) != "map[OperatorErrors:Count]" || got[OperatorErrors] != 1.0 {
+		if metrics := got.metrics(t); fmt.Sprint(metrics) != metric || got[counted] != 1.0 {
 			t.Errorf("metrics %v", metrics)
 		}
 	}
@@ -175,7 +178,7 @@ func TestARecordIsAMetricOnlyIfItCountsOne(t *testing.T) {
 
 func TestAFailureIsARecordAndAMetricOfItsOwn(t *testing.T) {
 	var out bytes.Buffer
-	log := New(&out, "MemberCard", "brand-token")
+	log := New(&out, namespace, "brand-token")
 	ctx, r := log.Begin(t.Context(), "8f5a")
 	log.Failure(ctx, "SecretFailures", "the secret could not be used", errors.New("private_key\nis missing"), "check it")
 	log.Failure(context.Background(), "SecretFailures", "outside of an invocation", errors.New("c"), "check it", slog.String("event_id", "EV-1"))
@@ -224,7 +227,7 @@ func TestTwoCallsOfAnInvocationAreCountedTogether(t *testing.T) {
 		}, 5.0, "[a: refused a: refused b: reset]"},
 	} {
 		var out bytes.Buffer
-		ctx, r := New(&out, "MemberCard", "f").Begin(t.Context(), "")
+		ctx, r := New(&out, namespace, "f").Begin(t.Context(), "")
 		row.calls(ctx)
 		r.End(ctx, slog.LevelInfo, "answered", "OK")
 		got := read(t, &out)[0]
@@ -241,7 +244,7 @@ func TestAnnotateOutsideOfAnInvocationDoesNothing(t *testing.T) {
 
 func TestRecordsOfInvocationsDoNotMix(t *testing.T) {
 	var out bytes.Buffer
-	log := New(&out, "MemberCard", "f")
+	log := New(&out, namespace, "f")
 	var all sync.WaitGroup
 	for i := range 20 {
 		all.Go(func() {
