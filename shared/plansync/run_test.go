@@ -2,10 +2,12 @@ package plansync
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
+	"membercard/shared/telemetry/telemetrytest"
 )
 
 // cards returns cards with one-letter IDs.
@@ -80,6 +82,37 @@ func TestWhichErrorsEndARun(t *testing.T) {
 		}
 		if got := EndsRun(e); got != row.want {
 			t.Errorf("%v: %t", row.err, got)
+		}
+	}
+}
+
+// A card that failed and a run that did no card at all are failures that an alarm sees. A long
+// plan that gets on is not.
+func TestTheRecordOfARun(t *testing.T) {
+	for _, row := range []struct {
+		cards []string // their statuses
+		want  string   // level, code, SyncFailures
+	}{
+		{nil, "INFO OK <nil>"},
+		{[]string{Unchanged, Updated, NotApplied}, "INFO OK <nil>"},
+		{[]string{Unchanged, Deferred, Deferred}, "INFO OK <nil>"},
+		{[]string{Deferred, Deferred}, "ERROR NO_CARD_REACHED 1"},
+		{[]string{Failed, Updated}, "ERROR CARDS_FAILED 1"},
+		{[]string{Failed, Deferred}, "ERROR CARDS_FAILED 1"},
+	} {
+		r := &Report{}
+		for _, status := range row.cards {
+			r.Cards = append(r.Cards, Card{Status: status})
+		}
+		r.count()
+		log, records := telemetrytest.New()
+		ctx, record := log.Begin(t.Context(), "")
+		if _, err := r.end(ctx, record); err != nil {
+			t.Fatal(err)
+		}
+		written := records.All(t)[0]
+		if got := fmt.Sprint(written["level"], " ", written["Code"], " ", written["SyncFailures"]); got != row.want {
+			t.Errorf("%q: %s, want %s", row.cards, got, row.want)
 		}
 	}
 }
