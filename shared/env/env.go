@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"membercard/shared/apierror"
 	"membercard/shared/goroutine"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
@@ -54,19 +56,33 @@ func Upstream(name, defaults string) *upstream.Client {
 
 // DuringInit runs functions concurrently and waits for them. Their context ends after
 // 5 s. Lambda gives init the full CPU whatever the memory size, so this is the time to
-// read secrets and to open connections.
+// read secrets and to open connections. A panic in one of them becomes a record.
 func DuringInit(functions ...func(context.Context)) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Lambda allows 10 s for init
 	defer cancel()
 	var running sync.WaitGroup
 	for _, f := range functions {
-		running.Go(func() {
-			goroutine.GrowStack()
-			f(ctx)
-		})
+		running.Go(func() { recordPanic(ctx, f) })
 	}
 	goroutine.GrowStack() // this goroutine will handle the invocations
 	running.Wait()
+}
+
+// recordPanic calls f. A panic in it would end the process, but becomes a record: what init
+// did not do, requests do.
+func recordPanic(ctx context.Context, f func(context.Context)) {
+	recorded, record := Log().Begin(ctx, "")
+	var err error
+	func() {
+		defer apierror.Recover(recorded, &err)
+		goroutine.GrowStack()
+		f(ctx)
+	}()
+	if err != nil {
+		e := apierror.From(err)
+		record.Count(e.Metric())
+		record.End(ctx, slog.LevelError, "init failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
+	}
 }
 
 // Log returns the function's log, which writes to standard output. It also makes package
