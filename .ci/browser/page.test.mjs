@@ -244,10 +244,15 @@ test("WeChat's failures are told in words", async (t) => {
   }
 });
 
-test("an API that can't be reached is told in words", async () => {
-  await tab.route(`${api}/**`, (route) => route.abort());
-  assert.equal(await send(), "—");
-  assert.match(await text("#fault"), /网页连不上接口[\s\S]*NOT_ANSWERED/);
+test("an API that can't be reached is told in words", async (t) => {
+  for (const [name, urls] of [["the API", `${api}/**`], ["the login", "**/login"], ["the whole stack", "**/*"]]) {
+    await t.test(name, async () => {
+      await open();
+      await tab.route(urls, (route) => route.abort());
+      assert.equal(await send(), "—");
+      assert.match(await text("#fault"), /网页连不上接口[\s\S]*NOT_ANSWERED/);
+    });
+  }
 });
 
 test("the page speaks Chinese and English, by the browser's language at first", async () => {
@@ -334,7 +339,7 @@ test("no label of a form is cut, in both languages", async () => {
 test("the page is read in the order of the work, and the keyboard goes the same way", async () => {
   const tree = await tab.locator("body").ariaSnapshot();
   let at = -1;
-  for (const part of ["link \"跳到表单\"", "heading \"网页开卡", "heading \"接口\"", "group \"模拟微信支付异常\"", "tablist", "tab \"商户凭证\" [selected]", "tabpanel \"商户凭证\"", "textbox \"会员卡 ID", "button \"获取 permission_token\""]) {
+  for (const part of ["link \"跳到表单\"", "heading \"网页开卡", "heading \"接口\"", "group \"模拟微信支付异常\"", "tablist", "tab \"商户 token\" [selected]", "tabpanel \"商户 token\"", "textbox \"会员卡 ID", "button \"获取 permission_token\""]) {
     const next = tree.indexOf(part, at + 1);
     assert.ok(next > at, `${part} is not there, or not after what comes before it, in\n${tree}`);
     at = next;
@@ -418,7 +423,7 @@ test("a brand card goes from its token to a member", async () => {
   assert.equal(await tab.locator("#story").isVisible(), false, "a story before the token");
   await openCard();
   const told = await verdict("会员卡已生效");
-  for (const words of [/^ok 顾客在微信/, /^ok 微信的通知，第 1 次.*验签通过，已解密.*204/, /^ok 事件总线收下事件.*USER_CARD\.CREATE/, /^ok membercard 向微信确认开卡.*HTTP 200/, /^ok 会员卡已生效/]) {
+  for (const words of [/^ok 用户在微信/, /^ok 微信的通知，第 1 次.*验签通过，已解密.*204/, /^ok 事件总线收下事件.*USER_CARD\.CREATE/, /^ok membercard 向微信确认开卡.*HTTP 200/, /^ok 会员卡已生效/]) {
     assert.equal(count(told, words), 1, `${words} in ${told.join("\n")}`);
   }
   assert.equal(await tab.locator("#stages .ok").count(), 5);
@@ -428,7 +433,7 @@ test("a brand card goes from its token to a member", async () => {
   assert.match(await text("#steps .proof"), /Wechatpay-Serial[\s\S]*PUB_KEY_ID_[\s\S]*Wechatpay-Signature/);
   await tab.locator("#steps summary", { hasText: "解密后" }).first().click();
   assert.match(await tab.locator("#steps pre").first().innerText(), /13900000000[\s\S]*user_card_code/);
-  const queried = tab.locator("#steps > li.ok", { hasText: "查询：顾客是不是会员？" });
+  const queried = tab.locator("#steps > li.ok", { hasText: "查询：用户是不是会员？" });
   await queried.locator("summary").click();
   assert.match(await queried.locator("pre").innerText(), /"user_card_state": "EFFECTIVE"/);
   await shoot("story-brand");
@@ -458,11 +463,11 @@ for (const [way, url, says] of [
     await verdict("会员卡已生效");
     await tab.locator("#steps > li", { hasText: "MEMBERCARD.ACTIVATE_CARD" }).nth(1).waitFor();
     const told = await steps();
-    for (const words of [/^ok 商户后台：读取顾客.*HTTP 200/, /^ok 商户后台：激活会员卡.*HTTP 204/, /^ok 商户后台：告知微信登记成功/, /^ok 会员卡已生效/]) {
+    for (const words of [/^ok 商户后台：读取用户.*HTTP 200/, /^ok 商户后台：激活会员卡.*HTTP 204/, /^ok 商户后台：告知微信登记成功/, /^ok 会员卡已生效/]) {
       assert.equal(count(told, words), 1, `${words} in ${told.join("\n")}`);
     }
     assert.equal(count(told, /解密 code/), url ? 0 : 1);
-    await tab.locator("#steps > li.ok", { hasText: "查询：顾客是不是会员？" }).waitFor();
+    await tab.locator("#steps > li.ok", { hasText: "查询：用户是不是会员？" }).waitFor();
     assert.equal(await tab.evaluate(() => document.activeElement.id), "verdict");
     await shoot(`story-jump-${url ? "program" : "page"}`);
   });

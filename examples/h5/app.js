@@ -339,11 +339,16 @@ let operation = operations.find(({ id }) => `#${id}` === location.hash) ?? opera
 /** @type {Outcome | undefined} */
 let outcome;
 
-/** @param {number} after */
+/**
+ * @param {number} after
+ * @returns {Promise<{ n: number, requests: Received[] }>}
+ */
 async function receivedSince(after) {
-  /** @type {{ n: number, requests: Received[] }} */
-  const { n, requests } = await (await fetch(`received?after=${after}`)).json();
-  return { n, requests };
+  try {
+    return await (await fetch(`received?after=${after}`)).json();
+  } catch {
+    return { n: after, requests: [] }; // the stack has ended, which the request itself tells
+  }
 }
 
 async function submit() {
@@ -371,8 +376,7 @@ async function submit() {
   try {
     o.answer = await operation.run();
   } catch (error) {
-    if (!(error instanceof MembercardError)) throw error;
-    o.error = error;
+    o.error = error instanceof MembercardError ? error : new MembercardError(0, { code: "NOT_ANSWERED", message: String(error) }); // the login's fetch
   } finally {
     clearInterval(watch);
     o.ms = o.sent.at(-1)?.ms ?? performance.now() - o.began;

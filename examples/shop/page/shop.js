@@ -9,14 +9,22 @@ const $ = (id) => document.getElementById(id);
 
 async function me() {
   const answer = await fetch("/me");
-  if (answer.status === 401) logIn();
+  if (answer.status === 401) {
+    logIn();
+    await new Promise(() => {}); // the page is being left
+  }
+  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
   return answer.json();
 }
 
 async function greet() {
-  const { member, number } = await me();
-  $("greeting").textContent = member ? `会员，您好！会员号 ${number}` : "欢迎光临，加入会员享受优惠。";
-  $("join").hidden = member !== false;
+  try {
+    const { member, number } = await me();
+    $("greeting").textContent = member ? `会员，您好！会员号 ${number}` : "欢迎光临，加入会员享受优惠。";
+    $("join").hidden = member;
+  } catch {
+    $("greeting").textContent = "服务异常，请稍后再试";
+  }
 }
 
 /** Waits for WeChat's notification, which says whether the customer is a member. */

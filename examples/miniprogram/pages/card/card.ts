@@ -11,7 +11,7 @@ const cardId = "pbLatjvWOibDc5-TBnbUk1pD12o0";
 /** The merchant card, whose component takes no token. */
 const merchantCard = { create_card_appid: "wxea9c30a90fs8d3fe", card_id: cardId, outer_str: "miniprogram" };
 
-/** The shop's own backend, as in examples/shop. It learns from the event bus who is a member, and answers {"member": true}. */
+/** The shop's own backend, as in examples/shop. It learns from the event bus who is a member, and answers {"member": true}. Send the session of your own login along: a mini program has no cookies. */
 const memberUrl = "https://shop.example.com/me";
 
 type Fault = { words: string; requestId?: string };
