@@ -155,7 +155,7 @@ test("a brand token is kept until shortly before it expires", async () => {
   assert.equal(await send(), "✓");
   assert.equal(await text("#answer pre"), answer);
   assert.equal(calls, 1);
-  await tab.getByRole("button", { name: "丢掉它" }).click();
+  await tab.getByRole("button", { name: "丢弃并重新获取" }).click();
   await tab.locator("#result[aria-busy=false] #status", { hasText: "200" }).waitFor();
   assert.equal(calls, 2);
 
