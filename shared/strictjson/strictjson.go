@@ -55,7 +55,7 @@ func Decode(data []byte, into any) error { return decode(data, into, 1) }
 func DecodeAll(data []byte, into any) error { return decode(data, into, MaxFaults) }
 
 func decode(data []byte, into any, maxFaults int) error {
-	if hasMark(data) {
+	if hasBOM(data) {
 		return Faults{{Issue: "must be UTF-8 without a byte-order mark (BOM)"}}
 	}
 	if !isUTF8(data) {
@@ -91,9 +91,9 @@ func decodeValue(value json.RawMessage, path string, into any, maxFaults int) Fa
 	return w.faults
 }
 
-// hasMark reports whether a document begins with a byte-order mark, which editors write and
+// hasBOM reports whether a document begins with a byte-order mark, which editors write and
 // the AWS CLI keeps.
-func hasMark(data []byte) bool {
+func hasBOM(data []byte) bool {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, UTF-16
 		if bytes.HasPrefix(data, []byte(mark)) {
 			return true
@@ -111,7 +111,7 @@ func isUTF8(data []byte) bool {
 // DecodeSecret is [DecodeAll] for a secret. Its error names the keys at fault and contains
 // no values.
 func DecodeSecret(data []byte, into any) error {
-	if hasMark(data) {
+	if hasBOM(data) {
 		return errors.New("it begins with a byte-order mark (BOM); save it as UTF-8 without one")
 	}
 	if !isUTF8(data) {
@@ -122,14 +122,13 @@ func DecodeSecret(data []byte, into any) error {
 	if !ok {
 		return err
 	}
-	lines := make([]string, len(faults))
 	for i, fault := range faults {
 		if fault.Path == "" {
 			return errors.New("it is not one JSON object")
 		}
-		lines[i] = strings.TrimPrefix(fault.Path, "/") + " " + fault.Issue
+		faults[i].Path = fault.Path[1:] // the key, not a pointer
 	}
-	return errors.New(strings.Join(lines, "; "))
+	return errors.New(faults.Error())
 }
 
 // Member decodes one member of a JSON object into a variable. It reports whether the
@@ -215,7 +214,7 @@ func (w *walker) value(t reflect.Type, inMap bool) {
 			w.nested(token, t)
 		default:
 			w.fault(nil, "must be "+name)
-			w.skip()
+			w.skip(token)
 		}
 	case string:
 		switch {
@@ -283,7 +282,7 @@ func (w *walker) nested(opening json.Delim, t reflect.Type) {
 	switch {
 	case w.depth > maxDepth:
 		w.fault(nil, "must not be nested deeper than 100 levels")
-		w.skip()
+		w.skip(opening)
 	case opening == '{':
 		w.object(func(string) (reflect.Type, bool) { return t, true }, true)
 	default:
@@ -296,20 +295,15 @@ func (w *walker) discard() {
 	_ = w.tokens.Decode(&value)
 }
 
-// skip skips the rest of a value after its opening bracket.
-func (w *walker) skip() {
-	for depth := 1; depth > 0; {
-		token, err := w.tokens.Token()
-		if err != nil {
-			return
+// skip skips the rest of an object or an array after its opening bracket.
+func (w *walker) skip(opening json.Delim) {
+	for w.tokens.More() {
+		if opening == '{' {
+			w.tokens.Token() // the name
 		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
+		w.discard()
 	}
+	w.tokens.Token()
 }
 
 func clip(name string) string {
