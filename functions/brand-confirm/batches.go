@@ -92,7 +92,7 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	for _, m := range messages {
 		result := deferred
 		if b.timeout(ctx) >= minCallTime {
-			result = b.settle(ctx, m)
+			result = b.process(ctx, m)
 		}
 		counts[result]++
 		if result == kept || result == deferred {
@@ -116,11 +116,11 @@ func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) eve
 	return response
 }
 
-// settle confirms the card of a message, and moves the message on if that fails. After a
+// process confirms the card of a message, and moves the message on if that fails. After a
 // failure that may be temporary (429, 5xx, no answer, an unreadable secret) the message
 // is tried again later, maxReceives times in all. Any other refusal is final, unless its words
 // say that the card is confirmed already and WeChat Pay's query agrees.
-func (b *batches) settle(ctx context.Context, m events.SQSMessage) outcome {
+func (b *batches) process(ctx context.Context, m events.SQSMessage) outcome {
 	event := parseMessage(m.Body)
 	err := b.try(ctx, event)
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 
 func main() {
 	log, plan := env.Log(), plansync.Plan()
-	s := syncer{wechat: accountclient.NewWarm(log), place: plan.Beside(plansync.CardSync), log: log}
+	s := syncer{wechat: accountclient.NewWarm(log), checkpoint: plan.Beside(plansync.CardSync), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	lambda.Start(invocation.Action{Log: log, Name: "sync", Do: sync.Invoke})
 }

@@ -25,7 +25,7 @@ const (
 // newFunction returns the function that main starts, and its log.
 func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Action, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
-	s := &syncer{wechat: wechattest.Client(from, endpoint), place: plan.Beside(plansync.CardSync), log: log}
+	s := &syncer{wechat: wechattest.Client(from, endpoint), checkpoint: plan.Beside(plansync.CardSync), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
 	return invocation.Action{Log: log, Name: "sync", Do: sync.Invoke}, records
 }

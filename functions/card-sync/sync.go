@@ -29,9 +29,9 @@ const (
 
 // syncer updates cards to match the plan.
 type syncer struct {
-	wechat *officialaccount.Client
-	place  plansync.Object
-	log    *telemetry.Log
+	wechat     *officialaccount.Client
+	checkpoint plansync.Object
+	log        *telemetry.Log
 
 	mu   sync.Mutex
 	sent map[string]change // by card_id
@@ -50,16 +50,16 @@ const inReview = "CARD_STATUS_NOT_VERIFY"
 // sync applies the plan. It goes on where the last run ended; a dry run begins with the
 // plan's first card, and sends no update.
 func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
-	var began, ended place
+	var began, ended checkpoint
 	if !job.DryRun {
-		began = s.readPlace(ctx)
+		began = s.readCheckpoint(ctx)
 	}
 	var report *plansync.Report
 	report, ended.Next = plansync.Run(ctx, job, began.Next, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
 		s.card(ctx, planned, job.Now, job.DryRun, r)
 	})
 	if !job.DryRun {
-		s.writePlace(ctx, job.Plan, began, ended)
+		s.writeCheckpoint(ctx, job.Plan, began, ended)
 	}
 	return report
 }

@@ -43,7 +43,7 @@ func statuses(r *plansync.Report) string {
 
 func newSyncer(t *testing.T, from *wechattest.Source, w *wechattest.WeChat) *syncer {
 	log, _ := telemetrytest.New()
-	return &syncer{wechat: wechattest.Client(from, w.URL), place: plansynctest.NewBucket("").Start(t).Beside(plansync.CardSync), log: log}
+	return &syncer{wechat: wechattest.Client(from, w.URL), checkpoint: plansynctest.NewBucket("").Start(t).Beside(plansync.CardSync), log: log}
 }
 
 // Whatever fails for one card, the others are updated.
@@ -124,7 +124,7 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 				const n = 300
 				b := plansynctest.NewBucket("")
 				s := newSyncer(t, &wechattest.Source{}, w)
-				s.place = b.Start(t).Beside(plansync.CardSync)
+				s.checkpoint = b.Start(t).Beside(plansync.CardSync)
 				r := s.sync(t.Context(), job(planFor(t, n, `"center_title":"x"`), false))
 				if r.Cards[2].Status != plansync.Failed || r.Failed != 1 || r.Deferred < n/2 || r.Updated != n-1-r.Deferred {
 					t.Fatalf("%s", statuses(r))

@@ -59,12 +59,12 @@ type body struct {
 	JumpMiniProgram *cardplan.Module `json:"jump_miniprogram"`
 }
 
-func (p place) path() string {
-	return "/v3/marketing/membercard-open/cards/" + p.cardID + "/service-modules"
+func (k moduleKey) path() string {
+	return "/v3/marketing/membercard-open/cards/" + k.cardID + "/service-modules"
 }
 
 // add adds a module to a card (添加会员卡服务项).
-func (c *calls) add(ctx context.Context, at place, m *cardplan.Module) error {
+func (c *calls) add(ctx context.Context, at moduleKey, m *cardplan.Module) error {
 	return c.call(ctx, func() error {
 		_, err := c.wechatpay.Post(ctx, at.path(), body{at.moduleID, m})
 		return err
@@ -72,7 +72,7 @@ func (c *calls) add(ctx context.Context, at place, m *cardplan.Module) error {
 }
 
 // change changes a module of a card (修改会员卡服务项).
-func (c *calls) change(ctx context.Context, at place, m *cardplan.Module) error {
+func (c *calls) change(ctx context.Context, at moduleKey, m *cardplan.Module) error {
 	return c.call(ctx, func() error {
 		_, err := c.wechatpay.Patch(ctx, at.path()+"/"+at.moduleID, body{JumpMiniProgram: m})
 		return err
@@ -80,7 +80,7 @@ func (c *calls) change(ctx context.Context, at place, m *cardplan.Module) error 
 }
 
 // remove takes a module from a card (移除会员卡服务项).
-func (c *calls) remove(ctx context.Context, at place) error {
+func (c *calls) remove(ctx context.Context, at moduleKey) error {
 	return c.call(ctx, func() error {
 		_, err := c.wechatpay.Delete(ctx, at.path()+"/"+at.moduleID)
 		return err

@@ -139,7 +139,7 @@ func remembers(t *testing.T, object string) string {
 		t.Fatalf("%s: %v", object, err)
 	}
 	var list []string
-	for _, at := range slices.SortedFunc(maps.Keys(found), func(a, b place) int {
+	for _, at := range slices.SortedFunc(maps.Keys(found), func(a, b moduleKey) int {
 		return cmp.Or(cmp.Compare(a.cardID, b.cardID), cmp.Compare(a.moduleID, b.moduleID))
 	}) {
 		path := "-"

@@ -37,7 +37,7 @@ func same(a, b *cardplan.Module) bool {
 }
 
 // modules are what is remembered.
-type modules map[place]remembered
+type modules map[moduleKey]remembered
 
 // content is the content of service-modules.json.
 type content struct {
@@ -74,7 +74,7 @@ func decode(document []byte) (modules, error) {
 			if r.At.IsZero() {
 				return nil, fmt.Errorf("the module %.40q of the card %.40q has no time", id, cardID)
 			}
-			m[place{cardID, id}] = r
+			m[moduleKey{cardID, id}] = r
 		}
 	}
 	return m, nil
@@ -127,7 +127,7 @@ func (m *memory) load(ctx context.Context) error {
 }
 
 // has reports whether a module is remembered as wanted, and when it was applied.
-func (m *memory) has(at place, wanted *cardplan.Module) (known bool, applied time.Time) {
+func (m *memory) has(at moduleKey, wanted *cardplan.Module) (known bool, applied time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.current[at]
@@ -135,14 +135,14 @@ func (m *memory) has(at place, wanted *cardplan.Module) (known bool, applied tim
 }
 
 // remember remembers that a module was applied.
-func (m *memory) remember(at place, module *cardplan.Module, now time.Time) {
+func (m *memory) remember(at moduleKey, module *cardplan.Module, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.current[at] = remembered{module, now.UTC().Truncate(time.Second)}
 }
 
 // forget forgets a module.
-func (m *memory) forget(at place) {
+func (m *memory) forget(at moduleKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.current, at)
@@ -150,12 +150,12 @@ func (m *memory) forget(at place) {
 
 // forgetUnplanned forgets what the plan does not name, neither a card nor a campaign of it.
 func (m *memory) forgetUnplanned(p *cardplan.Plan) {
-	planned := map[place]bool{}
+	planned := map[moduleKey]bool{}
 	for i := range p.Cards {
 		card := &p.Cards[i]
 		add := func(named cardplan.Modules) {
 			for id := range named {
-				planned[place{card.CardID, id}] = true
+				planned[moduleKey{card.CardID, id}] = true
 			}
 		}
 		add(card.ServiceModules)
@@ -165,7 +165,7 @@ func (m *memory) forgetUnplanned(p *cardplan.Plan) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.DeleteFunc(m.current, func(at place, _ remembered) bool { return !planned[at] })
+	maps.DeleteFunc(m.current, func(at moduleKey, _ remembered) bool { return !planned[at] })
 }
 
 // writeRegularly writes what was changed, every 45 s and at last when stop is called.
@@ -236,8 +236,8 @@ func (m *memory) merge(ctx context.Context, written modules) error {
 	maps.Copy(merged, m.stored)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, places := range []modules{before, m.current} {
-		for at := range places {
+	for _, keys := range []modules{before, m.current} {
+		for at := range keys {
 			switch mine := m.current[at]; {
 			case mine.equals(before[at]): // this run has not changed it
 			case mine == remembered{}, !m.stored[at].equals(before[at]):

@@ -236,7 +236,7 @@ func TestTheMemoryIsWrittenRegularly(t *testing.T) {
 				for second := range 190 {
 					if second < 60 || second == 150 {
 						id := fmt.Sprintf("%03d", second)
-						m.remember(place{"p0", id}, nil, time.Now())
+						m.remember(moduleKey{"p0", id}, nil, time.Now())
 						want += " p0/" + id + "=-"
 					}
 					time.Sleep(time.Second)
@@ -258,7 +258,7 @@ func TestAChangeWhileTheMemoryIsWritten(t *testing.T) {
 	b := plansynctest.NewBucket("")
 	m, _ := newMemory(b)
 	m.read(t.Context())
-	at := place{"p0", "666"}
+	at := moduleKey{"p0", "666"}
 	puts := 0
 	b.Refuse = func(method, name string) (int, string) {
 		if puts++; method == "PUT" && puts == 1 {

@@ -41,11 +41,11 @@ type run struct {
 	plansync.Job
 	calls  *calls
 	memory *memory
-	resend map[place]bool // what was applied long ago, and is sent again
+	resend map[moduleKey]bool // what was applied long ago, and is sent again
 }
 
-// place is a service module of a card.
-type place struct{ cardID, moduleID string }
+// moduleKey identifies a service module of a card.
+type moduleKey struct{ cardID, moduleID string }
 
 // sync applies the plan. What differs from what is remembered goes first, then what was
 // applied long ago.
@@ -67,7 +67,7 @@ func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 // order chooses what is sent again, and returns the cards that have to be called for.
 func (r *run) order() (first []string) {
 	type applied struct {
-		place
+		moduleKey
 		at time.Time
 	}
 	var old []applied
@@ -76,11 +76,11 @@ func (r *run) order() (first []string) {
 		card := &r.Plan.Cards[i]
 		before := changes
 		for id, wanted := range card.ModulesAt(r.Now) {
-			known, at := r.memory.has(place{card.CardID, id}, wanted)
+			known, at := r.memory.has(moduleKey{card.CardID, id}, wanted)
 			if !known {
 				changes++
 			} else if age := r.Now.Sub(at); age > resendAge || age < -resendAge {
-				old = append(old, applied{place{card.CardID, id}, at})
+				old = append(old, applied{moduleKey{card.CardID, id}, at})
 			}
 		}
 		if changes > before {
@@ -92,10 +92,10 @@ func (r *run) order() (first []string) {
 		first = slices.Concat(first[at:], first[:at])
 	}
 	slices.SortStableFunc(old, func(a, b applied) int { return a.at.Compare(b.at) })
-	r.resend = map[place]bool{}
+	r.resend = map[moduleKey]bool{}
 	again := map[string]bool{}
 	for _, o := range old[:min(len(old), maxResent)] {
-		r.resend[o.place], again[o.cardID] = true, true
+		r.resend[o.moduleKey], again[o.cardID] = true, true
 	}
 	for i := range r.Plan.Cards {
 		if id := r.Plan.Cards[i].CardID; again[id] {
@@ -111,7 +111,7 @@ func (r *run) card(ctx context.Context, planned *cardplan.Card, report *plansync
 	wanted := planned.ModulesAt(r.Now)
 	var first error
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {
-		at := place{planned.CardID, id}
+		at := moduleKey{planned.CardID, id}
 		known, _ := r.memory.has(at, wanted[id])
 		if known && (!r.resend[at] || r.DryRun) {
 			continue
@@ -153,7 +153,7 @@ func (r *run) card(ctx context.Context, planned *cardplan.Card, report *plansync
 
 // apply makes a card have a module, or not have it if wanted is nil, and remembers that. The
 // error is [upstream.ErrNoTime] if there was no time for it.
-func (r *run) apply(ctx context.Context, at place, wanted *cardplan.Module) error {
+func (r *run) apply(ctx context.Context, at moduleKey, wanted *cardplan.Module) error {
 	var err error
 	if wanted == nil {
 		err = r.calls.remove(ctx, at)

@@ -235,7 +235,7 @@ func TestADeadline(t *testing.T) {
 }
 
 // order returns what a run of a plan does first, and what it sends again.
-func order(t *testing.T, plan string, m modules) (first []string, resend map[place]bool) {
+func order(t *testing.T, plan string, m modules) (first []string, resend map[moduleKey]bool) {
 	t.Helper()
 	p, err := cardplan.Parse([]byte(plan))
 	if err != nil {
@@ -255,14 +255,14 @@ func TestWhatIsSentAgain(t *testing.T) {
 		if i == 1 {
 			ago = day - time.Minute
 		}
-		m[place{fmt.Sprintf("p%d", i), "666"}] = remembered{At: time.Now().Add(-ago)}
+		m[moduleKey{fmt.Sprintf("p%d", i), "666"}] = remembered{At: time.Now().Add(-ago)}
 	}
-	m[place{"p0", "666"}] = remembered{&cardplan.Module{AppID: "wx", Path: "pages/other"}, time.Now()}
+	m[moduleKey{"p0", "666"}] = remembered{&cardplan.Module{AppID: "wx", Path: "pages/other"}, time.Now()}
 	first, resend := order(t, planFor(cards, `"666":null`), m)
 	want := []string{"p0"}
 	for i := cards - maxResent; i < cards; i++ {
 		id := fmt.Sprintf("p%d", i)
-		if want = append(want, id); !resend[place{id, "666"}] {
+		if want = append(want, id); !resend[moduleKey{id, "666"}] {
 			t.Errorf("%s is not sent again", id)
 		}
 	}

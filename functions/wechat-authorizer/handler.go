@@ -60,7 +60,7 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	u, err := a.prove(ctx, r)
+	u, err := a.authenticate(ctx, r)
 	var e *apierror.Error
 	switch {
 	case err == nil:
@@ -80,10 +80,10 @@ func (a *authorizer) authorize(ctx context.Context, r request) (response, error)
 
 type user struct{ openid, appid string }
 
-// prove returns the user who sent a request. The error is an [apierror.Error] unless the
-// request has no login code. If WeChat refuses the app's AppID or AppSecret, prove reads
+// authenticate returns the user who sent a request. The error is an [apierror.Error] unless the
+// request has no login code. If WeChat refuses the app's AppID or AppSecret, authenticate reads
 // the secret again and, if it changed, tries once more.
-func (a *authorizer) prove(ctx context.Context, r request) (u user, err error) {
+func (a *authorizer) authenticate(ctx context.Context, r request) (u user, err error) {
 	defer apierror.Recover(ctx, &err)
 	header := r.Headers["authorization"]
 	if len(r.IdentitySource) > 0 {

@@ -237,7 +237,7 @@ func Of(members map[string]json.RawMessage, path string, only bool) (fields Fiel
 // Unknown returns the fault of a member that the document does not have, in the object at a
 // JSON pointer.
 func Unknown(path, name string) strictjson.Fault {
-	return strictjson.Fault{Path: path + "/" + strictjson.Escape(name), Issue: "is not a field of this document", Chosen: 1}
+	return strictjson.Fault{Path: path + "/" + strictjson.Escape(name), Issue: "is not a field of this document", Undocumented: 1}
 }
 
 // UpdateRequest returns the body of the /card/update request that sets the fields of a

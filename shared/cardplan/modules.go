@@ -52,7 +52,7 @@ func (m Modules) check(at string, seen map[string]bool) (faults strictjson.Fault
 		}
 		place := at + "/service_modules/" + strictjson.Escape(id)
 		if issue := moduleID(id); issue != "" {
-			faults = append(faults, strictjson.Fault{Path: place, Issue: issue, Chosen: 1})
+			faults = append(faults, strictjson.Fault{Path: place, Issue: issue, Undocumented: 1})
 			continue
 		}
 		module := m[id]

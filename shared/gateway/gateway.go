@@ -174,7 +174,7 @@ func (r *Request) Decode(into any) error {
 
 // Fault returns the PARAM_ERROR for a fault of the body.
 func Fault(f strictjson.Fault) error {
-	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Undocumented: f.Chosen})
+	return apierror.InvalidParam(apierror.Detail{Field: "/body" + f.Path, Value: f.Value, Issue: f.Issue, Undocumented: f.Undocumented})
 }
 
 // Response is a successful response.

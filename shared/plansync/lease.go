@@ -15,8 +15,8 @@ const (
 	leaseMargin = 2 * time.Second
 	// longestLease is longer than any invocation. A lease that ends later is spoilt.
 	longestLease = 16 * time.Minute
-	// takeAttempts limits the attempts to take a lease that others write at the same time.
-	takeAttempts = 3
+	// acquireAttempts limits the attempts to acquire a lease that others write at the same time.
+	acquireAttempts = 3
 )
 
 // lease is the content of the object that one sync at a time holds.
@@ -28,18 +28,18 @@ type lease struct {
 // errHeld reports that another sync holds the lease.
 var errHeld = errors.New("another sync is running")
 
-// take takes the lease in an object until a little after the deadline of ctx, and returns
-// what gives it back. It fails with [errHeld] if another sync holds it. With any other error
+// acquire acquires the lease in an object until a little after the deadline of ctx, and returns
+// what releases it. It fails with [errHeld] if another sync holds it. With any other error
 // the caller goes on without a lease: two syncs that meet are a smaller harm than none.
-func (o Object) take(ctx context.Context) (release func(), err error) {
+func (o Object) acquire(ctx context.Context) (release func(), err error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		deadline = time.Now().Add(longestLease / 2)
 	}
 	mine := lease{Holder: rand.Text(), Until: deadline.Add(leaseMargin).UTC()}
 	var tag string
-	for range takeAttempts {
-		if tag, err = o.takeOnce(ctx, mine); !errors.Is(err, ErrChanged) {
+	for range acquireAttempts {
+		if tag, err = o.acquireOnce(ctx, mine); !errors.Is(err, ErrChanged) {
 			break
 		}
 	}
@@ -49,9 +49,9 @@ func (o Object) take(ctx context.Context) (release func(), err error) {
 	return func() { _, _ = o.WriteIf(ctx, []byte("{}"), tag) }, nil // or else it ends by itself
 }
 
-// takeOnce writes a lease unless another sync holds one, and returns its ETag. It fails with
+// acquireOnce writes a lease unless another sync holds one, and returns its ETag. It fails with
 // [ErrChanged] if another sync wrote the object meanwhile.
-func (o Object) takeOnce(ctx context.Context, mine lease) (tag string, err error) {
+func (o Object) acquireOnce(ctx context.Context, mine lease) (tag string, err error) {
 	text, tag, err := o.ReadIfAny(ctx, 1<<20)
 	if err != nil {
 		return "", err

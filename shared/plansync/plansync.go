@@ -92,7 +92,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 		if e.DryRun {
 			return s.Apply(ctx, job).end(ctx, record)
 		}
-		release, err := s.Plan.Beside(s.Lease).take(ctx)
+		release, err := s.Plan.Beside(s.Lease).acquire(ctx)
 		switch {
 		case errors.Is(err, errHeld) && done != nil: // the other sync applies the new plan
 			return done.end(ctx, record)
@@ -116,8 +116,8 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 
 const syncRunning = "SYNC_RUNNING"
 
-// underLease has Apply carry out a job, and gives the lease back, also after a panic. It
-// returns nil if the plan was replaced before the lease was taken.
+// underLease has Apply carry out a job, and releases the lease, also after a panic. It
+// returns nil if the plan was replaced before the lease was acquired.
 func (s Sync) underLease(ctx context.Context, job Job, tag string, release func()) *Report {
 	defer release()
 	if job.InS3 && s.Plan.isChanged(ctx, tag) {

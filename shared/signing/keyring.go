@@ -136,12 +136,12 @@ func (k *keyring) downloadsPaused() (paused bool, failure error) {
 // within 5 minutes of the clock. WeChat Pay signs both in the same way.
 func (k *keyring) validate(ctx context.Context, header http.Header, body []byte) error {
 	err := validators.NewWechatPayResponseValidator(k).Validate(ctx, &http.Response{Header: header, Body: io.NopCloser(bytes.NewReader(body))})
-	return inOwnWords(err, header)
+	return loggable(err, header)
 }
 
-// inOwnWords returns an error of the library that may be logged. The library's own errors
+// loggable returns an error of the library that may be logged. The library's own errors
 // quote headers, and whoever sent them chose their text.
-func inOwnWords(err error, header http.Header) error {
+func loggable(err error, header http.Header) error {
 	serial := header.Get(consts.WechatPaySerial)
 	seconds, _ := strconv.ParseInt(header.Get(consts.WechatPayTimestamp), 10, 64)
 	switch {

@@ -20,9 +20,9 @@ type Fault struct {
 	Value any    // the value at Path, or nil
 	Issue string // what is wrong, as the predicate of a sentence about the field
 
-	// Chosen is the number of names at the end of Path that the sender chose. They
+	// Undocumented is the number of names at the end of Path that the sender chose. They
 	// may be anything, such as an openid, and must not be logged.
-	Chosen int
+	Undocumented int
 }
 
 // Faults are faults of a document, in document order.
@@ -184,7 +184,7 @@ func (w *walker) fault(value any, issue string) {
 		}
 		path.WriteString("/" + Escape(s.name))
 	}
-	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Chosen: chosen})
+	w.faults = append(w.faults, Fault{Path: path.String(), Value: value, Issue: issue, Undocumented: chosen})
 }
 
 // value checks the next value, which may be one of a map, against t.

@@ -264,8 +264,8 @@ func TestFaultsAreBounded(t *testing.T) {
 		t.Fatalf("%d faults", len(faults))
 	}
 	for _, fault := range faults {
-		if len(fault.Path) > 1200 || !strings.HasSuffix(fault.Path, "…/…") || fault.Chosen != strings.Count(fault.Path, "/") {
-			t.Fatalf("%d names are chosen in %d bytes: %s", fault.Chosen, len(fault.Path), fault.Path)
+		if len(fault.Path) > 1200 || !strings.HasSuffix(fault.Path, "…/…") || fault.Undocumented != strings.Count(fault.Path, "/") {
+			t.Fatalf("%d names are chosen in %d bytes: %s", fault.Undocumented, len(fault.Path), fault.Path)
 		}
 	}
 }
@@ -328,8 +328,8 @@ func TestDecodeAccepts(t *testing.T) {
 	}
 }
 
-// TestChosen: Chosen counts the names in a path, from its end, that the sender chose.
-func TestChosen(t *testing.T) {
+// TestUndocumentedNames: Undocumented counts the names in a path, from its end, that the sender chose.
+func TestUndocumentedNames(t *testing.T) {
 	for _, row := range []struct {
 		where, document, path string
 		want                  int
@@ -354,7 +354,7 @@ func TestChosen(t *testing.T) {
 	} {
 		t.Run(row.where, func(t *testing.T) {
 			err := Decode([]byte(row.document), new(document))
-			if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Path != row.path || faults[0].Chosen != row.want {
+			if faults, _ := errors.AsType[Faults](err); len(faults) != 1 || faults[0].Path != row.path || faults[0].Undocumented != row.want {
 				t.Errorf("%#v, want %s with %d chosen names", faults, row.path, row.want)
 			}
 		})

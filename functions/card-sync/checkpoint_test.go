@@ -80,7 +80,7 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 				}
 			}
 			if n := len(b.Written()); n != 1 {
-				t.Fatalf("the place was written %d times", n)
+				t.Fatalf("the checkpoint was written %d times", n)
 			}
 			read = append(read, q.reads(0)...)
 		}
@@ -148,7 +148,7 @@ func TestWhereARunBegins(t *testing.T) {
 	}
 }
 
-// A place that can't be read or written stops nothing, and is a failure that the operator
+// A checkpoint that can't be read or written stops nothing, and is a failure that the operator
 // sees.
 func TestAPlaceThatCannotBeKept(t *testing.T) {
 	q, b := startQuota(t), plansynctest.NewBucket(plan(12))
@@ -174,7 +174,7 @@ func TestAPlaceThatCannotBeKept(t *testing.T) {
 	}
 }
 
-// The place is in the plan's folder.
+// The checkpoint is in the plan's folder.
 func TestThePlaceIsBesideThePlan(t *testing.T) {
 	for key, want := range map[string]string{"plan.json": "card-sync.json", "a/plan.json": "a/card-sync.json", "a/b/c": "a/b/card-sync.json", "a//x": "a//card-sync.json"} {
 		at := plansynctest.At(gatewaytest.Nowhere)
