@@ -50,7 +50,7 @@ VALUES = {
     "SecretsKmsKeyArn": ["arn:aws:kms:us-east-1:123456789012:key/x"],
     "VpcSubnetIds": [["subnet-1", "subnet-2"]],
     "AllowedOrigins": [["https://shop.example.com"]],
-    "JumpOrigins": [["https://shop.example.com"]],
+    "JumpOrigins": [["https://shop.example.com"], ["none"]],
     "AlarmTopicArn": ["arn:aws:sns:us-east-1:123456789012:alarms"],
 }
 

@@ -2,6 +2,7 @@ package template
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,5 +48,25 @@ func TestReadFails(t *testing.T) {
 	}
 	if _, err := Read("missing.yaml", nil); err == nil || !strings.Contains(err.Error(), "missing.yaml") {
 		t.Errorf("error %v, want one naming the file", err)
+	}
+}
+
+// By default pages may send customers to the origins that may call, but that can be forbidden.
+func TestJumpOrigins(t *testing.T) {
+	for _, row := range []struct{ jump, want string }{
+		{"", "https://shop.example,https://m.shop.example"},
+		{"https://cards.example", "https://cards.example"},
+		{"none", ""},
+	} {
+		read, err := Read("../../template.yaml", map[string]string{
+			"MerchantSecretArn": "x", "AllowedOrigins": "https://shop.example,https://m.shop.example", "JumpOrigins": row.jump,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(read.Functions, func(f Function) bool { return f.Folder == "functions/merchant-token" })
+		if jumps, ok := read.Functions[i].Environment["JUMP_ORIGINS"]; !ok || jumps != row.want {
+			t.Errorf("%q: JUMP_ORIGINS is %q, want %q", row.jump, jumps, row.want)
+		}
 	}
 }
