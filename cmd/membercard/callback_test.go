@@ -12,6 +12,7 @@ import (
 func TestCallback(t *testing.T) {
 	const first, second = "https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications", "https://cards.example.com/wechatpay/notifications"
 	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.Both))
+	pay.NotifyAt("")
 	callback := func(args ...string) outcome {
 		return tool(t, append([]string{"callback", "--json", local, "--file", secret}, args...)...)
 	}

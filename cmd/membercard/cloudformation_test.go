@@ -31,9 +31,14 @@ type cloudFormation struct {
 	refuses                        string // an error code for all requests
 }
 
-// serve serves DescribeStacks and ListStackResources in CloudFormation's query protocol,
-// two resources a page, and points the SDK to it.
+// serve serves the stack under the name [stackName].
 func (c *cloudFormation) serve(t *testing.T) {
+	serveStacks(t, map[string]*cloudFormation{stackName: c})
+}
+
+// serveStacks serves DescribeStacks and ListStackResources of stacks by name in
+// CloudFormation's query protocol, two resources a page, and points the SDK to it.
+func serveStacks(t *testing.T, stacks map[string]*cloudFormation) {
 	type pair struct{ key, value string }
 	sorted := func(of map[string]string) (pairs []pair) {
 		for key, value := range of {
@@ -62,18 +67,19 @@ func (c *cloudFormation) serve(t *testing.T) {
 		if err := r.ParseForm(); err == nil {
 			form = r.PostForm
 		}
-		action := form.Get("Action")
+		action, name := form.Get("Action"), form.Get("StackName")
+		c := stacks[name]
 		w.Header().Set("Content-Type", "text/xml")
 		switch {
 		case r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || form.Get("Version") != "2010-05-15" || !strings.Contains(r.Header.Get("Authorization"), "/cloudformation/aws4_request"):
 			fail(http.StatusBadRequest, "MalformedQueryString", "it is no request to CloudFormation")
+		case c == nil:
+			fail(http.StatusBadRequest, "ValidationError", "Stack with id "+name+" does not exist")
 		case c.refuses != "":
 			fail(http.StatusForbidden, c.refuses, "User: arn:aws:iam::123456789012:user/op is not authorized to perform: cloudformation:"+action)
-		case form.Get("StackName") != stackName:
-			fail(http.StatusBadRequest, "ValidationError", "Stack with id "+form.Get("StackName")+" does not exist")
 		case action == "DescribeStacks":
 			fmt.Fprintf(w, `<DescribeStacksResponse xmlns="http://cloudformation.amazonaws.com/doc/2010-05-15/"><DescribeStacksResult><Stacks><member><StackName>%s</StackName><StackId>arn:aws:cloudformation:%s:123456789012:stack/%s/1</StackId><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>%s</StackStatus><Outputs>%s</Outputs><Parameters>%s</Parameters></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`,
-				stackName, region, stackName, text(c.status), members(sorted(c.outputs), "OutputKey", "OutputValue"), members(sorted(c.parameters), "ParameterKey", "ParameterValue"))
+				name, region, name, text(c.status), members(sorted(c.outputs), "OutputKey", "OutputValue"), members(sorted(c.parameters), "ParameterKey", "ParameterValue"))
 		case action == "ListStackResources":
 			all, from, next := sorted(c.resources), 0, ""
 			_, _ = fmt.Sscan(form.Get("NextToken"), &from) // without one from the first

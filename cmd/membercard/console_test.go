@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -27,7 +28,7 @@ import (
 func TestStoringASecret(t *testing.T) {
 	f := given()
 	put := func(name string, f files) outcome { return tool(t, f.args(t, "--put", name, "--json", local)...) }
-	const name = "membercard/stored"
+	name := "membercard/" + rand.Text()
 	versions := map[string]bool{}
 	stores := func(f files, created, unchanged bool) {
 		t.Helper()
@@ -586,35 +587,39 @@ func TestASecondInterrupt(t *testing.T) {
 // Ctrl-C is no fault of the network.
 func TestInterrupted(t *testing.T) {
 	hangs := must(net.Listen("tcp", "127.0.0.1:0"))
-	defer hangs.Close()
+	t.Cleanup(func() { hangs.Close() })
 	at := hangs.Addr().String()
 	ended := make(chan struct{})
 	mux := http.NewServeMux()
 	opens := httptest.NewServer(mux)
 	mux.HandleFunc("POST "+discovery.OpenPath, func(http.ResponseWriter, *http.Request) { <-ended })
-	defer opens.Close()
-	defer close(ended)
-	defer publish(mux, func() discovery.Stack {
+	t.Cleanup(opens.Close)
+	t.Cleanup(func() { close(ended) })
+	t.Cleanup(publish(mux, func() discovery.Stack {
 		return discovery.Stack{API: opens.URL, AWS: manager.discovery(), CA: string(pay.CA())}
-	})()
+	}))
 	secret := write(t, "s.json", pay.MerchantSecret(wechatpay.PublicKeyOnly))
 	for name, value := range map[string]string{"AWS_REGION": region, "AWS_ACCESS_KEY_ID": accessKeyID, "AWS_SECRET_ACCESS_KEY": secretAccessKey, "AWS_ENDPOINT_URL": "http://" + at} {
 		t.Setenv(name, value)
 	}
+	secretOfAccount := write(t, "a.json", account.Secret())
 	for _, args := range [][]string{
 		{"check", "merchant", "--secret-id", "x"}, {"check", "deployment", "--stack", "x"}, {"plan", "history", "--at", "s3://a/b"},
 		{"check", "merchant", "--local=http://" + at}, {"card", "open", "brand", "--local=" + opens.URL},
 		{"check", "merchant", "--file", secret, "--endpoint", "https://" + at}, {"token", "merchant", "--card-id", "p", "--file", secret, "--endpoint", "https://" + at},
-		{"check", "official-account", "--file", write(t, "a.json", account.Secret()), "--endpoint", "https://" + at},
+		{"check", "official-account", "--file", secretOfAccount, "--endpoint", "https://" + at},
 	} {
-		// As signal.NotifyContext ends it.
-		ctx, stop := context.WithCancelCause(t.Context())
-		time.AfterFunc(200*time.Millisecond, func() { stop(errors.New("interrupt signal received")) })
-		var out, errs strings.Builder
-		code := run(ctx, args, &console{in: strings.NewReader(""), out: &out, err: &errs})
-		if text := out.String() + errs.String(); code != exitFailed || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "run this again") || strings.Contains(text, "signal") {
-			t.Errorf("%q: exit code %d\n%s", args, code, text)
-		}
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			t.Parallel()
+			// As signal.NotifyContext ends it.
+			ctx, stop := context.WithCancelCause(t.Context())
+			time.AfterFunc(200*time.Millisecond, func() { stop(errors.New("interrupt signal received")) })
+			var out, errs strings.Builder
+			code := run(ctx, args, &console{in: strings.NewReader(""), out: &out, err: &errs})
+			if text := out.String() + errs.String(); code != exitFailed || !strings.Contains(text, "it was interrupted") || !strings.Contains(text, "run this again") || strings.Contains(text, "signal") {
+				t.Errorf("%q: exit code %d\n%s", args, code, text)
+			}
+		})
 	}
 }
 

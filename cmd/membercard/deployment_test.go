@@ -27,7 +27,6 @@ import (
 // --local for it.
 func says(t *testing.T, s *stack.Stack, change func(*discovery.Stack)) string {
 	t.Helper()
-	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
 	said := tools.Describe(s)
 	if change != nil {
 		change(&said)
@@ -70,7 +69,7 @@ func TestCheckDeployment(t *testing.T) {
 		{name: "an invalid plan", fault: inForce(`{"cards":[{}]}`), fails: []string{"card-sync"}, cause: "INVALID_PLAN", cure: "membercard plan rollback"},
 		{name: "a card of another account", fault: inForce(`{"cards":[{"card_id":"pNobodys","fields":{"custom_url":"https://example.com/"}}]}`), fails: []string{"card-sync"}, cause: "pNobodys: WECHAT_", cure: "section Codes"},
 		{name: "no cards in the plan", fault: inForce(`{"cards":[]}`)},
-		{name: "what was given up", fault: func(s *stack.Stack) {
+		{name: "what was given up", config: &stack.Config{Auth: stack.AuthIAM, Plan: plan, Unthrottled: true}, fault: func(s *stack.Stack) {
 			s.Queues.Get("ConfirmDeadLetters").Send("{}", nil)
 			s.Queues.Get("UndeliveredEvents").Send("{}", nil)
 			s.Queues.Get("FailedInvocations").Send("{}", nil)
@@ -132,26 +131,25 @@ func TestCheckDeployment(t *testing.T) {
 
 // A notification is asked for, and arrives; or something on its way is broken.
 func TestCheckDeploymentNotifies(t *testing.T) {
+	t.Parallel()
 	const name, unsigned = "a notification of WeChat Pay is on the event bus", "a notification without WeChat Pay's signature is refused"
 	for _, row := range []struct {
 		name   string
 		suffix string     // NotificationPathSuffix
 		fault  *aws.Fault // of EventBridge
+		limit  time.Duration
 		cause  string
 	}{
-		{"it arrives", "", nil, ""},
-		{"it arrives at a path that nobody guesses", "/9yUx0123456789ab", nil, ""},
-		{"the bus takes nothing", "", &aws.Fault{Status: 500, Code: "InternalFailure"}, "it has not come within"},
+		{"it arrives", "", nil, time.Minute, ""},
+		{"it arrives at a path that nobody guesses", "/9yUx0123456789ab", nil, time.Minute, ""},
+		{"the bus takes nothing", "", &aws.Fault{Status: 500, Code: "InternalFailure"}, 3 * time.Second, "it has not come within"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			s := sharedStack(t)
-			if row.suffix != "" {
-				s = ownStack(t, stack.Config{Plan: "../../local/plan.json", Parameters: map[string]string{"NotificationPathSuffix": row.suffix}})
-			}
+			t.Parallel()
+			s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true, Parameters: map[string]string{"NotificationPathSuffix": row.suffix}})
 			local := says(t, s, nil)
 			s.Events.Fail(row.fault)
-			defer s.Events.Fail(nil)
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), row.limit)
 			defer cancel()
 			var out, errs strings.Builder
 			run(ctx, []string{"check", "deployment", "--notify", "--json", local}, &console{in: strings.NewReader(""), out: &out, err: &errs})
@@ -238,7 +236,7 @@ func TestAnswersOfRoutes(t *testing.T) {
 }
 
 func TestEventsTail(t *testing.T) {
-	s := sharedStack(t)
+	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Unthrottled: true})
 	const openid = "obLatjnx9gnqzS4myYGmLZ7LgLBA"
 	local := says(t, s, nil)
 	put := func(detailType, source, detail string) {
@@ -316,7 +314,7 @@ func TestMask(t *testing.T) {
 // A new plan is applied at once, as S3's event has it in AWS, and a diff says what
 // card-sync and service-module-sync would change.
 func TestPlanOfAStack(t *testing.T) {
-	s := sharedStack(t)
+	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
 	local := says(t, s, nil)
 	s.Plans.Put("CardPlanBucket", "plan.json", must(os.ReadFile("../../local/plan.json")))
 	sale := write(t, "plan.json", strings.Replace(string(must(os.ReadFile("../../local/plan.json"))), "pages/offers", "pages/sale", 1))

@@ -22,6 +22,7 @@ var (
 // The commands of docs/operator-tool.md are run, one after the other, against a local
 // stack. They build nothing: the tool is on the PATH.
 func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
 	text := string(must(os.ReadFile("../../docs/operator-tool.md")))
 	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
 	if err := s.RenewTicket(t.Context()); err != nil {

@@ -32,7 +32,6 @@ var issuedFiles = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "merchant-"); err != nil {
 		return "", err
 	}
-	ends = append(ends, func() { os.RemoveAll(dir) })
 	script := `set -e
 subject="/C=CN/O=微信商户系统/OU=某某餐饮有限公司/L=深圳/CN=` + ownMchID + `"
 openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 3650 -subj "/C=CN/O=Tenpay.com/CN=Tenpay.com Root CA"

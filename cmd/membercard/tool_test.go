@@ -11,21 +11,22 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
+	"flag"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"membercard/local/discovery"
+	"membercard/local/stack/stacktest"
 	"membercard/local/tools"
 	"membercard/shared/tlsdial"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/wechat/officialaccount"
 	"membercard/wechat/wechatpay"
 )
@@ -40,12 +41,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := serve(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	flag.Parse()
+	tlsdialtest.Parallel(4)
+	os.Exit(stacktest.Run(func() (int, error) { return serve(m) }))
 }
 
 func serve(m *testing.M) (code int, err error) {
@@ -54,13 +52,8 @@ func serve(m *testing.M) (code int, err error) {
 			os.Unsetenv(name)
 		}
 	}
-	dir, err := os.MkdirTemp("", "membercard-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
 	for _, variable := range []string{"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
-		os.Setenv(variable, filepath.Join(dir, "none"))
+		os.Setenv(variable, filepath.Join(os.TempDir(), "none"))
 	}
 	os.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	if pay, err = wechatpay.Start(); err != nil {
@@ -80,7 +73,7 @@ func serve(m *testing.M) (code int, err error) {
 		AWS:     manager.discovery(),
 		Secrets: discovery.Secrets{Merchant: "membercard/merchant", OfficialAccount: "membercard/official-account", Login: "membercard/login"},
 	}
-	roots := filepath.Join(dir, "roots.pem")
+	roots := filepath.Join(os.TempDir(), "roots.pem")
 	if err := os.WriteFile(roots, []byte(said.CA), 0o600); err != nil {
 		return 0, err
 	}
@@ -103,11 +96,7 @@ func serve(m *testing.M) (code int, err error) {
 		return now
 	})()
 	local = "--local=" + server.URL
-	defer func() {
-		for _, end := range slices.Backward(ends) {
-			end()
-		}
-	}()
+	defer func() { endShared() }()
 	return m.Run(), nil
 }
 
