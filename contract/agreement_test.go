@@ -321,13 +321,12 @@ func hasGET(c *Contract, u *url.URL) bool {
 	return r != nil
 }
 
+var project *stack.Project
+
+func TestMain(m *testing.M) { stacktest.Main(m, "..", &project) }
+
 func deploy(t *testing.T) *deployed {
 	t.Helper()
-	project, err := stack.Build(t.Context(), "..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { project.Close() })
 	d := &deployed{Stack: stacktest.Start(t, project, stack.Config{Unthrottled: true}), t: t, contract: load(t)}
 	d.WeChatPay.LimitBrandTokens(0)
 	d.WeChatPay.LimitConfirmations(0)

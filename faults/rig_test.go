@@ -8,7 +8,6 @@ import (
 	"cmp"
 	"context"
 	"flag"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -53,24 +52,22 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", parallel); err != nil {
 		panic(err)
 	}
-	os.Exit(run(m))
+	os.Exit(stacktest.Run(func() (int, error) { return run(m) }))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int, err error) {
 	var flags []string
 	if race {
 		flags = append(flags, "-race")
 	}
-	var err error
-	if project, err = stack.Build(context.Background(), "..", flags...); err == nil {
-		defer project.Close()
-		agreed, err = contract.Load("../openapi.yaml")
+	if project, err = stack.Build(context.Background(), "..", flags...); err != nil {
+		return 0, err
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	defer project.Close()
+	if agreed, err = contract.Load("../openapi.yaml"); err != nil {
+		return 0, err
 	}
-	return m.Run()
+	return m.Run(), nil
 }
 
 // The load's duration before and after the fault.

@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 
 	"membercard/local/stack"
@@ -17,14 +19,36 @@ import (
 // in the folder root, sets project while the tests run, and exits.
 func Main(m *testing.M, root string, project **stack.Project) {
 	tlsdialtest.Parallel(4)
-	var err error
-	if *project, err = stack.Build(context.Background(), root); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	os.Exit(Run(func() (code int, err error) {
+		if *project, err = stack.Build(context.Background(), root); err != nil {
+			return 0, err
+		}
+		defer (*project).Close()
+		return m.Run(), nil
+	}))
+}
+
+// Run runs the tests of a package in a temporary folder of their own, and returns their exit
+// code. They leave nothing behind, also if they are interrupted.
+func Run(tests func() (code int, err error)) (code int) {
+	dir, err := os.MkdirTemp("", "membercard-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		interrupted := make(chan os.Signal, 1)
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+		go func() {
+			<-interrupted
+			os.RemoveAll(dir)
+			os.Exit(1)
+		}()
+		os.Setenv("TMPDIR", dir)
+		code, err = tests()
 	}
-	code := m.Run()
-	(*project).Close()
-	os.Exit(code)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 // Start starts a stack on a free port and closes it at the end of the test. The test
