@@ -111,7 +111,7 @@ func (c *api) once(ctx context.Context, method, path string, body any) (text []b
 func (c *api) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	var text []byte
 	if body != nil {
-		text, _ = strictjson.Encode(body) // of strings
+		text = strictjson.Encode(body)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.url+path, bytes.NewReader(text))
 	if err != nil {

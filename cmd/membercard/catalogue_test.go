@@ -276,7 +276,7 @@ func TestChinese(t *testing.T) {
 		}
 		return path
 	}
-	merchant := file("merchant.json", must(strictjson.Encode(secret)))
+	merchant := file("merchant.json", strictjson.Encode(secret))
 	plan := file("plan.json", []byte(`{"cards": [{"card_id": "p1", "fields": {"colour": "red"}}]}`))
 	for _, row := range []struct {
 		code int

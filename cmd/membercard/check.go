@@ -157,10 +157,7 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		body, err := strictjson.Encode(map[string]any{"grant_type": "client_credential", "appid": account.AppID, "secret": account.Secret})
-		if err != nil {
-			return err
-		}
+		body := strictjson.Encode(map[string]any{"grant_type": "client_credential", "appid": account.AppID, "secret": account.Secret})
 		a.during("asking WeChat", func() {
 			_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body)
 		})

@@ -265,11 +265,7 @@ func (c *console) print(w io.Writer, r *report) error {
 				*text = c.typed(*text)
 			}
 		}
-		text, err := strictjson.Encode(r)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "%s\n", text)
+		fmt.Fprintf(w, "%s\n", strictjson.Encode(r))
 	} else {
 		colour := c.colour && w == c.out
 		for i, s := range r.Steps {
@@ -330,8 +326,7 @@ func (c *console) printError(err error) {
 		if f.requestID != "" {
 			members["request_id"] = f.requestID
 		}
-		text, _ := strictjson.Encode(map[string]any{"ok": false, "error": members}) // strings only
-		fmt.Fprintf(c.out, "%s\n", text)
+		fmt.Fprintf(c.out, "%s\n", strictjson.Encode(map[string]any{"ok": false, "error": members}))
 		return
 	}
 	fmt.Fprintln(c.err, "membercard:", c.say(f.cause))

@@ -129,15 +129,9 @@ func (a *app) tail(ctx context.Context, bus *follower, personal bool, count int)
 
 // showEvent prints an event: its time, type and ID, and then what WeChat Pay encrypted.
 func (a *app) showEvent(e *busEvent) *fault {
-	text, err := strictjson.Encode(e)
-	if err != nil {
-		return asFault(err)
-	}
+	text := strictjson.Encode(e)
 	if !a.json {
-		resource, err := strictjson.Encode(e.Detail["resource"])
-		if err != nil {
-			return asFault(err)
-		}
+		resource := strictjson.Encode(e.Detail["resource"])
 		id, _ := e.Detail["id"].(string)
 		text = fmt.Appendf(nil, "%s\n    %s", printable(e.Time+"  "+e.DetailType+"  "+id), printable(string(resource)))
 	}

@@ -169,8 +169,7 @@ func link(before, line string) string {
 
 // keep writes the place.
 func (rc *reconciliation) keep() *fault {
-	text, _ := strictjson.Encode(rc.progress) // numbers and texts
-	if rc.place != "" && overwrite(rc.place, string(text)+"\n") != nil {
+	if rc.place != "" && overwrite(rc.place, string(strictjson.Encode(rc.progress))+"\n") != nil {
 		return faultf("put the input into a folder that you may write to, or give it as standard input", "%s can't be written", rc.place)
 	}
 	return nil

@@ -81,10 +81,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	}
 	secret.CertificateSerialNo, secret.PrivateKey = serialOf(certificate), keyPEM(key)
 	r.MchID, r.CertificateSerialNo, r.CertificateNotAfter = secret.MchID, secret.CertificateSerialNo, certificate.NotAfter.UTC().Format(time.RFC3339)
-	renewed, err := strictjson.Encode(secret)
-	if err != nil {
-		return err
-	}
+	renewed := strictjson.Encode(secret)
 	merchant := parse(a, r, renewed, signing.ParseMerchant, ofMerchant, &source{id: id})
 	if merchant == nil {
 		return nil

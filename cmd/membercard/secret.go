@@ -41,10 +41,7 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, kind string
 	if d.print && a.json {
 		return usagef("--print and --json both want standard output")
 	}
-	text, err := strictjson.Encode(secret)
-	if err != nil {
-		return err
-	}
+	text := strictjson.Encode(secret)
 	if r.failed() == 0 {
 		parse(a, r, text, parsers[kind], kind, nil)
 	}

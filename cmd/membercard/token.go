@@ -53,11 +53,7 @@ func (a *app) tokenBrand() *cobra.Command {
 		if issue := validation.CardID(asked.CardID); issue != "" {
 			return usagef("--card-id %s", issue)
 		}
-		body, err := strictjson.Encode(asked)
-		if err != nil {
-			return err
-		}
-		return a.token(ctx, &from, "/v3/brand/partner/card-member/pre-auth-tokens", body, "token")
+		return a.token(ctx, &from, "/v3/brand/partner/card-member/pre-auth-tokens", strictjson.Encode(asked), "token")
 	})
 	cmd.Long = `Get a token for a user of a brand card (入会组件预授权), signed on this machine. Only the
 token is printed, so that a script can use it. WeChat Pay allows 5 a second.`

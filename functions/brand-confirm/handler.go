@@ -36,7 +36,7 @@ func newFunction(log *telemetry.Log, wechatpay *signing.Client, queue *queue) fu
 func (f function) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	var messages []events.SQSMessage
 	if strictjson.Member(event, "Records", &messages) {
-		return strictjson.Encode(f.batches.confirm(ctx, messages))
+		return strictjson.Encode(f.batches.confirm(ctx, messages)), nil
 	}
 	return f.requests.Invoke(ctx, event)
 }

@@ -107,9 +107,7 @@ func errorMessage(refusal *apierror.Error) string {
 	const maxLength = 1 << 10
 	text := refusal.Message
 	if refusal.Detail != nil {
-		if detail, err := strictjson.Encode(refusal.Detail); err == nil {
-			text += " " + string(detail)
-		}
+		text += " " + string(strictjson.Encode(refusal.Detail))
 	}
 	text = strings.Map(func(c rune) rune {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c == '\ufffe' || c == '\uffff' {

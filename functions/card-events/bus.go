@@ -56,10 +56,7 @@ type detail struct {
 // bus has taken the event. The SDK repeats attempts that fail temporarily. The error is an
 // [apierror.Error].
 func (b *bus) put(ctx context.Context, n *signing.Notification) error {
-	text, err := encode(n)
-	if err != nil {
-		return err
-	}
+	text := encode(n)
 	out, err := b.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{
 		EventBusName: &b.name,
 		Source:       aws.String(eventbus.Source),
@@ -80,12 +77,9 @@ func (b *bus) put(ctx context.Context, n *signing.Notification) error {
 
 // encode returns the Detail of a notification's event, which contains the resource byte for
 // byte. A notification of 64 KiB can't exceed EventBridge's limit of 256 KiB.
-func encode(n *signing.Notification) (string, error) {
-	members, err := strictjson.Encode(detail{n.ID, n.EventType, n.CreateTime, n.Summary, n.OriginalType})
-	if err != nil {
-		return "", err
-	}
-	return string(members[:len(members)-1]) + `,"resource":` + string(n.Resource) + "}", nil
+func encode(n *signing.Notification) string {
+	members := strictjson.Encode(detail{n.ID, n.EventType, n.CreateTime, n.Summary, n.OriginalType})
+	return string(members[:len(members)-1]) + `,"resource":` + string(n.Resource) + "}"
 }
 
 func unavailable(cause error) *apierror.Error {

@@ -59,11 +59,10 @@ func (h handler) receive(ctx context.Context, r *gateway.Request) (*gateway.Resp
 
 // fail returns the body of an error answer, as WeChat Pay documents it for notifications.
 func fail(e *apierror.Error) []byte {
-	body, _ := strictjson.Encode(struct { // strings can always be encoded
+	return strictjson.Encode(struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
 	}{"FAIL", e.Message})
-	return body
 }
 
 // deductInit is a handler that deducts the duration of init from the timeout of its first

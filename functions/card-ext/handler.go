@@ -131,15 +131,7 @@ func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Re
 			OuterStr:            c.OuterStr,
 		}
 		e.sign(t.Ticket, c.CardID)
-		text, err := strictjson.Encode(e)
-		if err != nil {
-			return nil, err
-		}
-		answer.CardList = append(answer.CardList, cardListEntry{c.CardID, string(text)})
+		answer.CardList = append(answer.CardList, cardListEntry{c.CardID, string(strictjson.Encode(e))})
 	}
-	content, err := strictjson.Encode(answer)
-	if err != nil {
-		return nil, err
-	}
-	return &gateway.Response{Body: content}, nil
+	return &gateway.Response{Body: strictjson.Encode(answer)}, nil
 }

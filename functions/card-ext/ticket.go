@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +107,7 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event
 		return nil, errors.New(e.Code)
 	}
 	record.End(ctx, slog.LevelInfo, "the card ticket is valid", "OK", slog.Bool("renewed", changed))
-	return json.Marshal(map[string]bool{"renewed": changed})
+	return strictjson.Encode(map[string]bool{"renewed": changed}), nil
 }
 
 // renew fetches a ticket from WeChat (GET /cgi-bin/ticket/getticket?type=wx_card) and
@@ -137,11 +136,7 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 		return false, answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
 	}
 	t.ExpiresAt = wallclock.Now().Add(time.Duration(expiresIn) * time.Second).Format(time.RFC3339)
-	text, err := strictjson.Encode(t)
-	if err != nil {
-		return false, err
-	}
-	value := string(text)
+	value := string(strictjson.Encode(t))
 	_, err = r.secret.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.id, SecretString: &value})
 	if err != nil {
 		return false, fmt.Errorf("storing the card ticket: %w", awsconfig.Failure("Secrets Manager", err))

@@ -36,11 +36,7 @@ func (s *syncer) writeCheckpoint(ctx context.Context, p *cardplan.Plan, began, e
 	if slices.Equal(began.Next, ended.Next) || len(ended.Next) == 0 && !slices.ContainsFunc(p.Cards, of) {
 		return
 	}
-	text, err := strictjson.Encode(ended)
-	if err == nil {
-		err = s.checkpoint.Write(ctx, text)
-	}
-	if err != nil {
+	if err := s.checkpoint.Write(ctx, strictjson.Encode(ended)); err != nil {
 		s.log.Failure(ctx, telemetry.SyncFailures, "the next run does not go on where this one ended", err, checkpointCure)
 	}
 }

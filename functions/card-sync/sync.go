@@ -87,10 +87,8 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	}
 	r.Changed = changes.Sorted()
 	ofMembers := slices.IndexFunc(r.Changed, cardfields.OfMemberCard)
-	body, err := shown.update(planned.CardID, wanted)
+	body := shown.update(planned.CardID, wanted)
 	switch {
-	case err != nil:
-		r.Fail(err)
 	case shown.cardType != cardfields.MemberCard && ofMembers >= 0:
 		r.Fail(&apierror.Error{Code: "PARAM_ERROR", Message: r.Changed[ofMembers] + " is a field of membership cards only; this card is a " + shown.cardType})
 	case shown.status == inReview || s.isSent(planned.CardID, body):
@@ -135,10 +133,7 @@ func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted 
 // environment does not send it again soon. A new environment has only the card's status
 // to go by.
 func (s *syncer) remember(cardID string, shown *shownCard, wanted cardfields.Fields) {
-	body, err := shown.update(cardID, wanted)
-	if err != nil {
-		return
-	}
+	body := shown.update(cardID, wanted)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sent == nil {
@@ -230,7 +225,7 @@ func (c *shownCard) differing(wanted cardfields.Fields) cardfields.Fields {
 
 // update returns the update that makes the card show the wanted fields. It has those that
 // differ, and the whole of an object in which one differs.
-func (c *shownCard) update(cardID string, wanted cardfields.Fields) ([]byte, error) {
+func (c *shownCard) update(cardID string, wanted cardfields.Fields) []byte {
 	changes := c.differing(wanted)
 	objects := map[string]bool{}
 	for name := range changes {

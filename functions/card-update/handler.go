@@ -68,7 +68,7 @@ func (r request) validate() ([]byte, error) {
 	if len(faults) > 0 {
 		return nil, gateway.Fault(faults[0])
 	}
-	return changes.UpdateRequest(cardID, cardType, nil)
+	return changes.UpdateRequest(cardID, cardType, nil), nil
 }
 
 // update changes the fields of a card: POST /card/update.

@@ -52,7 +52,7 @@ func (h *handler) check(ctx context.Context, record *telemetry.Record, event []b
 		result.Skip(signing.StepNotification, "NOTIFY_URL is empty: set it to the URL of /wechatpay/notifications")
 	}
 	record.End(ctx, slog.LevelInfo, "keys checked", "OK", slog.Any("steps", result.Steps))
-	return strictjson.Encode(result)
+	return strictjson.Encode(result), nil
 }
 
 const minCheck = 2 * time.Second

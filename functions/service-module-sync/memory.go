@@ -44,7 +44,7 @@ type content struct {
 	Cards map[string]map[string]remembered `json:"cards"` // by card_id and service_module_id
 }
 
-func (m modules) encode() ([]byte, error) {
+func (m modules) encode() []byte {
 	c := content{map[string]map[string]remembered{}}
 	for at, r := range m {
 		if c.Cards[at.cardID] == nil {
@@ -206,11 +206,7 @@ func (m *memory) store(ctx context.Context) (err error) {
 		if m.stored != nil && maps.EqualFunc(snapshot, m.stored, remembered.equals) {
 			return nil
 		}
-		text, err := snapshot.encode()
-		if err != nil {
-			return err
-		}
-		tag, err := m.object.WriteIf(ctx, text, m.tag)
+		tag, err := m.object.WriteIf(ctx, snapshot.encode(), m.tag)
 		switch {
 		case err == nil:
 			m.stored, m.tag = snapshot, tag

@@ -243,7 +243,7 @@ func Unknown(path, name string) strictjson.Fault {
 // UpdateRequest returns the body of the /card/update request that sets the fields of a
 // card. An object of member_card that has one of the fields has what it has in shown as
 // well: WeChat's pages do not say that an update keeps other members of such an object.
-func (f Fields) UpdateRequest(cardID, cardType string, shown map[string]json.RawMessage) ([]byte, error) {
+func (f Fields) UpdateRequest(cardID, cardType string, shown map[string]json.RawMessage) []byte {
 	baseInfo, card := map[string]string{}, map[string]any{}
 	for name, value := range f {
 		object := Object(name)

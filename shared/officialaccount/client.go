@@ -64,11 +64,7 @@ func (c *Client) PostOnce(ctx context.Context, path string, body any) (*upstream
 }
 
 func (c *Client) post(ctx context.Context, path string, body any, once bool) (*upstream.Answer, error) {
-	content, err := strictjson.Encode(body)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := c.withToken(ctx, http.MethodPost, path, nil, content, once)
+	answer, err := c.withToken(ctx, http.MethodPost, path, nil, strictjson.Encode(body), once)
 	var errcode int
 	if err == nil && !strictjson.Member(answer.Body, "errcode", &errcode) {
 		return nil, answer.Invalid(errors.New("the answer has no errcode"))

@@ -113,15 +113,12 @@ func (c *Client) fetch(ctx context.Context, force bool) error {
 }
 
 func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) error {
-	body, err := strictjson.Encode(map[string]any{
+	body := strictjson.Encode(map[string]any{
 		"grant_type":    "client_credential",
 		"appid":         account.AppID,
 		"secret":        account.Secret,
 		"force_refresh": force,
 	})
-	if err != nil {
-		return err
-	}
 	answer, err := Call(ctx, c.upstream, http.MethodPost, "/cgi-bin/stable_token", nil, body)
 	if e, ok := errors.AsType[*apierror.Error](err); ok && e.Errcode != 0 {
 		return e.WithoutErrmsg() // which may quote the secret

@@ -65,9 +65,5 @@ func (o Object) acquireOnce(ctx context.Context, mine lease) (tag string, err er
 	case isLease && now.Before(found.Until) && found.Until.Before(now.Add(longestLease)):
 		return "", errHeld
 	}
-	content, err := strictjson.Encode(mine)
-	if err != nil {
-		return "", err
-	}
-	return o.WriteIf(ctx, content, tag)
+	return o.WriteIf(ctx, strictjson.Encode(mine), tag)
 }

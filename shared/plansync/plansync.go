@@ -86,7 +86,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 			return reportPlanError(ctx, record, *bad)
 		case p == nil:
 			record.End(ctx, slog.LevelInfo, "not synced: there is no plan yet", "OK")
-			return strictjson.Encode(newReport(nil, e.DryRun))
+			return strictjson.Encode(newReport(nil, e.DryRun)), nil
 		}
 		job := Job{Plan: p, Now: time.Now(), DryRun: e.DryRun, InS3: e.Plan == nil}
 		if e.DryRun {
@@ -98,7 +98,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 			return done.end(ctx, record)
 		case errors.Is(err, errHeld):
 			record.End(ctx, slog.LevelInfo, "not synced: another sync is running", syncRunning)
-			return strictjson.Encode(map[string]any{"error": planError{Code: syncRunning, Message: errHeld.Error() + "; it applies the plan"}})
+			return strictjson.Encode(map[string]any{"error": planError{Code: syncRunning, Message: errHeld.Error() + "; it applies the plan"}}), nil
 		case err != nil:
 			s.Log.Failure(ctx, telemetry.SyncFailures, "the sync runs without a lease, so another one may run as well", err,
 				"let the function's role read and write "+s.Lease+" in the folder of the plan")
@@ -165,5 +165,5 @@ func invalidPlan(faults strictjson.Faults) *planError {
 func reportPlanError(ctx context.Context, record *telemetry.Record, e planError) ([]byte, error) {
 	record.Count(telemetry.SyncFailures)
 	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLogged)]), slog.String("cure", e.cure))
-	return strictjson.Encode(map[string]any{"error": e})
+	return strictjson.Encode(map[string]any{"error": e}), nil
 }

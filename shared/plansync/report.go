@@ -86,7 +86,7 @@ func (r *Report) end(ctx context.Context, record *telemetry.Record) ([]byte, err
 			slog.String("cure", "look at the latency of WeChat (failed_attempts) and at the function's timeout"))
 	}
 	record.End(ctx, level, "synced", code, attrs...)
-	return strictjson.Encode(r)
+	return strictjson.Encode(r), nil
 }
 
 // failures describes the first failed cards, for the log record.

@@ -296,10 +296,7 @@ func noList(answer *upstream.Answer) error {
 func (c *Client) send(ctx context.Context, merchant *Merchant, call *call, verify func(*upstream.Answer) error) (*upstream.Answer, error) {
 	var body []byte
 	if call.body != nil {
-		var err error
-		if body, err = strictjson.Encode(call.body); err != nil {
-			return nil, err
-		}
+		body = strictjson.Encode(call.body)
 	}
 	var attempts atomic.Int32
 	answer, err := c.upstream.Do(ctx, call.once, func(attempt context.Context, endpoint string) (*upstream.Answer, error) {

@@ -363,16 +363,17 @@ func kindOf(t reflect.Type) (reflect.Kind, string) {
 }
 
 // Encode returns the compact JSON of a value. Unlike [json.Marshal] it does not
-// escape <, > and &. A []byte is JSON already, and stays as it is.
-func Encode(value any) ([]byte, error) {
+// escape <, > and &. A []byte is JSON already, and stays as it is. Encode panics for a value
+// that is not JSON, such as a function or NaN: only a defect makes one.
+func Encode(value any) []byte {
 	if text, ok := value.([]byte); ok {
-		return text, nil
+		return text
 	}
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return nil, err
+		panic(err)
 	}
-	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), nil
+	return bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 }
