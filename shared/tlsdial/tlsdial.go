@@ -24,7 +24,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"membercard/shared/apierror"
 	"membercard/shared/goroutine"
 )
 
@@ -38,7 +37,6 @@ type Dialer struct {
 func New() *Dialer {
 	read := system
 	go func() {
-		defer func() { _ = recover() }() // each dial gets the panic again, and returns an error
 		goroutine.GrowStack()
 		read()
 	}()
@@ -52,13 +50,12 @@ func New() *Dialer {
 }
 
 // DialContext opens a connection to host:port and performs the TLS handshake.
-func (d *Dialer) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	defer apierror.Recover(ctx, &err) // net/http calls it in a goroutine
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.Config.RootCAs != nil {
 		return d.dial(ctx, network, address, func() *x509.CertPool { return d.Config.RootCAs })
 	}
 	onlyLikely := false
-	conn, err = d.dial(ctx, network, address, func() *x509.CertPool {
+	conn, err := d.dial(ctx, network, address, func() *x509.CertPool {
 		roots := system()
 		switch {
 		case roots == nil:

@@ -14,7 +14,6 @@ import (
 	"io"
 	"log"
 	"math/big"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -24,8 +23,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"membercard/shared/apierror"
 )
 
 func certificate(t *testing.T) *x509.Certificate {
@@ -183,19 +180,6 @@ func TestLikelyRoots(t *testing.T) {
 				t.Errorf("%d handshakes, want %d", n, row.handshake)
 			}
 		})
-	}
-}
-
-// Neither the goroutine that reads the roots nor net/http's, which dial, end the process.
-func TestAPanicIsAnError(t *testing.T) {
-	defer func(before func() *rootStore) { system = before }(system)
-	system = sync.OnceValue(func() *rootStore { panic("a defect") })
-	s := httptest.NewTLSServer(nil)
-	defer s.Close()
-	client := http.Client{Transport: &http.Transport{DialTLSContext: New().DialContext}}
-	_, err := client.Get(s.URL)
-	if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Code != "SYSTEM_ERROR" {
-		t.Errorf("the error is %v", err)
 	}
 }
 
