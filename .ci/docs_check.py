@@ -164,6 +164,8 @@ def check(root):
         faults += [*check_links(path, pages, root), *check_files(path, pages[path], root)]
         text = path.read_text(encoding="utf-8")
         faults += [*check_history(path.relative_to(root), text), *check_words(path.relative_to(root), text)]
+    for path in [root / "examples/h5/index.html", root / "examples/h5/words.js"]:  # what the sample page says
+        faults += check_words(path.relative_to(root), path.read_text(encoding="utf-8"))
     for readme, others in ((english[0], english[1:]), (chinese[0], chinese[1:])):
         if readme in pages:
             linked = {(root / link.partition("#")[0]).resolve() for link in pages[readme].links()}

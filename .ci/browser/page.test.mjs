@@ -256,7 +256,7 @@ test("an API that can't be reached is told in words", async (t) => {
 });
 
 test("the page speaks Chinese and English, by the browser's language at first", async () => {
-  assert.match(await text("h1"), /密钥不出云/);
+  assert.match(await text("h1"), /凭据不出云/);
   assert.equal(await tab.locator("html").getAttribute("lang"), "zh-CN");
   await tab.getByRole("button", { name: "English" }).click();
   assert.match(await text("h1"), /keys stay in the cloud/);

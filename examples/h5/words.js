@@ -2,8 +2,8 @@
 
 export const zh = {
   skip: "跳到表单",
-  title: "网页开卡，密钥不出云",
-  lead: "这个网页不持有任何商户密钥。它把微信文档里的请求交给 membercard，由云端签名，再把 token 交给微信的开卡组件。",
+  title: "网页开卡，凭据不出云",
+  lead: "这个网页不持有任何商户凭据。它把微信文档里的请求交给 membercard，由云端签名，再把 token 交给微信的开卡组件。",
   footer: "这是示例页 examples/h5；商城页面使用的客户端是 clients/js。",
 
   cardKind: "微信会员卡",
@@ -21,7 +21,7 @@ export const zh = {
   apiLocal: "本机整套环境，微信一侧是沙箱，不会碰到真实账号。",
   apiLive: "已部署的接口。",
   auth_none: "调用方无须认证。",
-  auth_iam: "路由要求 AWS_IAM 签名（SigV4）。网页不该持有 AWS 密钥，所以正式环境里由商户后台调用。",
+  auth_iam: "路由要求 AWS_IAM 签名（SigV4）。网页不该持有 AWS 凭证，所以正式环境里由商户后台调用。",
   byBackend: "网页不能直接调用它：这里由本机扮演的商户后台用 AWS_IAM 签名后转发。",
   auth_jwt: "请求头带 JWT：Authorization: Bearer …",
   auth_wechat: "请求头带微信登录 code，由授权器换成 openid。",
@@ -145,7 +145,7 @@ export const zh = {
   troubleNote_lost: "微信没有收到我们的应答，于是 5 秒后再发（真实的微信是 60 秒后）。",
   troubleNote_twice: "微信已经收到应答，却又发了一次同样的通知。",
   troubleNote_probe: "微信先故意发一个错误的签名，看商户验不验，随后才是正确的。",
-  troubleNote_forged: "没有人开卡。有人冒充微信发来通知，签名用的不是微信的密钥。",
+  troubleNote_forged: "没有人开卡。有人冒充微信发来通知，签名用的不是微信的私钥。",
   troubleNote_refused: "微信以不可恢复的错误拒绝确认，消息立即进入死信队列。",
   openCard: "模拟用户开卡",
   openForged: "发送伪造的通知",
