@@ -68,12 +68,12 @@ var chinese = map[string]string{
 	"WeChat Pay can't reach %s from the internet":             "微信支付无法从公网访问 %s",
 	"cards are opened in the sandbox only: --local is needed": "只能在沙箱中开卡：需要 --local",
 	`%s, in the sandbox of the local stack: from the token to a card that is
-EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`: `在本机环境的沙箱中%s：从获取 token开始，经过堆栈中的函数，
+EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`: `在本机环境的沙箱中%s：从获取 token 开始，经过堆栈中的函数，
 直到会员卡变为 EFFECTIVE。每一步都会显示，不显示个人信息。`,
 	"the customer opens the card":                            "用户正在开卡",
 	"start it anew: go run ./local":                          "重新启动：go run ./local",
 	"the local stack at %s does not open cards":              "%s 的本机环境不能开卡",
-	"%s since %s ms after the token":                         "%s，获取 token后 %s 毫秒",
+	"%s since %s ms after the token":                         "%s，获取 token 后 %s 毫秒",
 	"after %s ms":                                            "%s 毫秒后",
 	"%s, answered %s":                                        "%s，返回 %s",
 	"nothing answered it":                                    "没有程序应答",
