@@ -445,7 +445,6 @@ It needs permission for %s.`: `使计划的旧版本重新生效：默认为上�
 	"older version": "旧版本",
 	"there is no version before the one in force":                                                   "生效版本之前没有版本",
 	"correct it there; the rules are in plan.schema.json, which an editor can check while you type": "按提示修改；规则见 plan.schema.json，编辑器可据此在输入时检查",
-	"make it one JSON object: {\"cards\": […]}":                                                     "写成一个 JSON 对象：{\"cards\": […]}",
 	"plan is valid":            "计划正确",
 	"cards: %s, campaigns: %s": "会员卡：%s，活动：%s",
 	"lengths":                  "长度",

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,7 +16,6 @@ import (
 
 	"membercard/shared/cardfields"
 	"membercard/shared/cardplan"
-	"membercard/shared/strictjson"
 )
 
 // maxPlan is the maximum size of a plan: 4 MiB.
@@ -263,26 +261,22 @@ func (r *report) plan(path string) (text []byte, p *cardplan.Plan) {
 
 // parsePlan checks a plan and adds a step for each fault.
 func (r *report) parsePlan(text []byte) *cardplan.Plan {
-	p, err := cardplan.Parse(text)
-	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
-		for _, fault := range faults {
-			name := fault.Path
-			if name == "" {
-				name = "plan"
-			}
-			cure := "correct it there; the rules are in plan.schema.json, which an editor can check while you type"
-			switch {
-			case strings.HasPrefix(fault.Issue, "is not a field "):
-				cure = "look its name up: docs/cards-and-plan.md, section Fields"
-			case strings.HasPrefix(fault.Issue, "must be UTF-8"): // an editor wrote it so
-				cure = "save it with the encoding UTF-8, without a byte-order mark (BOM)"
-			}
-			r.fail(name, faultf(cure, "%s %s", name, fault.Issue))
+	p, faults := cardplan.Parse(text)
+	for _, fault := range faults {
+		name := fault.Path
+		if name == "" {
+			name = "plan"
 		}
-		return nil
+		cure := "correct it there; the rules are in plan.schema.json, which an editor can check while you type"
+		switch {
+		case strings.HasPrefix(fault.Issue, "is not a field "):
+			cure = "look its name up: docs/cards-and-plan.md, section Fields"
+		case strings.HasPrefix(fault.Issue, "must be UTF-8"): // an editor wrote it so
+			cure = "save it with the encoding UTF-8, without a byte-order mark (BOM)"
+		}
+		r.fail(name, faultf(cure, "%s %s", name, fault.Issue))
 	}
-	if err != nil {
-		r.fail("plan", faultf("make it one JSON object: {\"cards\": […]}", "%v", err))
+	if len(faults) > 0 {
 		return nil
 	}
 	campaigns := 0
@@ -397,7 +391,7 @@ func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client
 	}
 	found := &deployed{plan: &cardplan.Plan{}, text: text, tag: tag}
 	s := step{Name: name, OK: true, Detail: at.uri}
-	if p, err := cardplan.Parse(text); err == nil {
+	if p, faults := cardplan.Parse(text); len(faults) == 0 {
 		found.plan = p
 	} else {
 		s.Warning, s.Cure = "it is not valid, so the syncs do nothing", "membercard plan put FILE replaces it, and membercard plan rollback goes back to the one before"

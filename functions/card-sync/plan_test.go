@@ -48,9 +48,9 @@ func during(from, until, fields string) string {
 
 func mustParse(t *testing.T, document string) *cardplan.Plan {
 	t.Helper()
-	p, err := cardplan.Parse([]byte(document))
-	if err != nil {
-		t.Fatalf("%s: %v", document, err)
+	p, faults := cardplan.Parse([]byte(document))
+	if len(faults) > 0 {
+		t.Fatalf("%s: %v", document, faults)
 	}
 	return p
 }
@@ -163,8 +163,8 @@ func TestValidPlans(t *testing.T) {
 		{"one ends where the next begins", campaigns(user, during("", jan1, page), during(jan1, "", `"custom_app_brand_pass":"q"`))},
 		{"a later campaign mends an earlier one", campaigns(pair, during(jan1, jan2, noUser), during(jan1, jan2, noPg))},
 	} {
-		if _, err := cardplan.Parse([]byte(row.plan)); err != nil {
-			t.Errorf("%s: %v", row.rule, err)
+		if _, faults := cardplan.Parse([]byte(row.plan)); len(faults) > 0 {
+			t.Errorf("%s: %v", row.rule, faults)
 		}
 	}
 }
@@ -172,10 +172,9 @@ func TestValidPlans(t *testing.T) {
 // faultsOf returns the faults of a plan, each as "path issue".
 func faultsOf(t *testing.T, document string) strictjson.Faults {
 	t.Helper()
-	p, err := cardplan.Parse([]byte(document))
-	faults, ok := err.(strictjson.Faults)
-	if !ok || p != nil {
-		t.Fatalf("%+v, %v, want faults", p, err)
+	p, faults := cardplan.Parse([]byte(document))
+	if len(faults) == 0 || p != nil {
+		t.Fatalf("%+v, %v, want faults", p, faults)
 	}
 	return faults
 }
@@ -357,10 +356,9 @@ func TestWhatAPlanMayCost(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := cardplan.Parse([]byte(row.plan))
+			_, faults := cardplan.Parse([]byte(row.plan))
 			runtime.ReadMemStats(&after)
-			faults, _ := err.(strictjson.Faults)
-			if len(faults) != row.faults || len(faults) > 0 && row.first != "" && faults[:1].Error() != row.first {
+			if len(faults) != row.faults || len(faults) > 0 && row.first != "" && faults[:1].String() != row.first {
 				t.Errorf("%d faults, the first of them %q; want %d and %q", len(faults), faults[:min(1, len(faults))], row.faults, row.first)
 			}
 			// What is allocated in all, freed or not, is more than what is held at a time.
@@ -382,12 +380,8 @@ func FuzzPlan(f *testing.F) {
 	f.Add(campaigns(`"custom_app_brand_pass":"p"`, during("", "", `"custom_app_brand_user_name":"gh_x@app"`)))
 	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, document string) {
-		p, err := cardplan.Parse([]byte(document))
-		if err != nil {
-			faults, ok := err.(strictjson.Faults)
-			if !ok || len(faults) == 0 {
-				t.Fatalf("%q: %v", document, err)
-			}
+		p, faults := cardplan.Parse([]byte(document))
+		if len(faults) > 0 {
 			for _, fault := range faults {
 				if fault.Issue == "" || fault.Path != "" && !strings.HasPrefix(fault.Path, "/") {
 					t.Fatalf("%q: %+v", document, fault)
@@ -403,9 +397,9 @@ func FuzzPlan(f *testing.F) {
 			t.Fatalf("%q: the schema says %v", document, err)
 		}
 		again := strictjson.Encode(content)
-		p2, err := cardplan.Parse(again)
-		if err != nil || len(p2.Cards) != len(p.Cards) {
-			t.Fatalf("%q is accepted, %s is not: %v", document, again, err)
+		p2, faults := cardplan.Parse(again)
+		if len(faults) > 0 || len(p2.Cards) != len(p.Cards) {
+			t.Fatalf("%q is accepted, %s is not: %v", document, again, faults)
 		}
 		for i := range p.Cards {
 			for _, now := range turnsOf(&p.Cards[i]) {
@@ -447,8 +441,8 @@ func BenchmarkParse(b *testing.B) {
 	document := []byte(`{"cards":[` + strings.Join(cards, ",") + `]}`)
 	b.SetBytes(int64(len(document)))
 	for b.Loop() {
-		if _, err := cardplan.Parse(document); err != nil {
-			b.Fatal(err)
+		if _, faults := cardplan.Parse(document); len(faults) > 0 {
+			b.Fatal(faults)
 		}
 	}
 }

@@ -237,9 +237,9 @@ func TestADeadline(t *testing.T) {
 // order returns what a run of a plan does first, and what it sends again.
 func order(t *testing.T, plan string, m modules) (first []string, resend map[moduleKey]bool) {
 	t.Helper()
-	p, err := cardplan.Parse([]byte(plan))
-	if err != nil {
-		t.Fatal(err)
+	p, faults := cardplan.Parse([]byte(plan))
+	if len(faults) > 0 {
+		t.Fatal(faults)
 	}
 	r := &run{Job: plansync.Job{Plan: p, Now: time.Now()}, memory: &memory{current: m}}
 	return r.order(), r.resend

@@ -4,7 +4,6 @@ package cardplan
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,13 +63,13 @@ func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
 	return f
 }
 
-// Parse parses a plan, which is a JSON document. The error is [strictjson.Faults] with all
-// its faults, at most [strictjson.MaxFaults].
+// Parse parses a plan, which is a JSON document, or returns all its faults, at most
+// [strictjson.MaxFaults].
 //
 // Whoever writes the plan decides how much memory its parts take, which can be many times
 // that of the document. So they are counted before they are decoded, the cards are decoded
 // one by one, and the first thousand faults are enough.
-func Parse(document []byte) (*Plan, error) {
+func Parse(document []byte) (*Plan, strictjson.Faults) {
 	var counted struct {
 		Cards length `json:"cards"`
 	}
@@ -80,10 +79,7 @@ func Parse(document []byte) (*Plan, error) {
 	var encoded struct {
 		Cards []json.RawMessage `json:"cards"`
 	}
-	var c checker
-	if err := strictjson.DecodeAll(document, &encoded); err != nil && !errors.As(err, &c.faults) {
-		return nil, err
-	}
+	c := checker{faults: strictjson.DecodeAll(document, &encoded)}
 	// What is wrong within a card is found again with the card.
 	c.faults = slices.DeleteFunc(c.faults, func(f strictjson.Fault) bool { return strings.HasPrefix(f.Path, "/cards/") })
 	if len(c.faults) > 0 && c.faults[0].Path == "" {
@@ -108,7 +104,7 @@ func Parse(document []byte) (*Plan, error) {
 		}
 	}
 	if len(c.faults) > 0 {
-		return nil, c.faults[:min(len(c.faults), strictjson.MaxFaults)]
+		return nil, c.faults
 	}
 	return p, nil
 }

@@ -165,11 +165,10 @@ func (r *Request) Decode(into any) error {
 	if err != nil {
 		return err
 	}
-	err = strictjson.Decode(body, into)
-	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
+	if faults := strictjson.Decode(body, into); len(faults) > 0 {
 		return Fault(faults[0])
 	}
-	return err
+	return nil
 }
 
 // Fault returns the PARAM_ERROR for a fault of the body.

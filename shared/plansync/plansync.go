@@ -76,10 +76,8 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 	}
 	var done *Report // of a run whose plan was replaced meanwhile
 	for {
-		p, tag, bad, err := s.read(ctx, e)
+		p, tag, bad := s.read(ctx, e)
 		switch {
-		case err != nil:
-			return nil, err
 		case p == nil && done != nil: // it is bad or gone, which the next sync reports
 			return done.end(ctx, record)
 		case bad != nil:
@@ -128,27 +126,25 @@ func (s Sync) underLease(ctx context.Context, job Job, tag string, release func(
 
 // read reads the plan, and leaves the cards in it that the sync is for. tag is the ETag of
 // the object in S3. There is no plan if p is nil, and none that can be used if bad is not.
-func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, bad *planError, err error) {
+func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, bad *planError) {
 	text := []byte(e.Plan)
 	if text == nil {
+		var err error
 		text, tag, err = s.Plan.Read(ctx, maxPlan)
 		switch {
 		case errors.Is(err, ErrNoObject):
-			return nil, "", nil, nil
+			return nil, "", nil
 		case err != nil:
 			return nil, "", &planError{Code: "PLAN_UNREADABLE", Message: "the plan can't be read: " + err.Error(),
-				cure: "put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it and list its bucket"}, nil
+				cure: "put the plan where CARD_PLAN_BUCKET and CARD_PLAN_KEY say, and let the function's role read it and list its bucket"}
 		}
 	}
-	p, err = cardplan.Parse(text)
-	if faults, ok := errors.AsType[strictjson.Faults](err); ok {
-		return nil, "", invalidPlan(faults), nil
-	}
-	if err != nil {
-		return nil, "", nil, err
+	p, faults := cardplan.Parse(text)
+	if len(faults) > 0 {
+		return nil, "", invalidPlan(faults)
 	}
 	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !s.Has(&c) })
-	return p, tag, nil, nil
+	return p, tag, nil
 }
 
 func invalidPlan(faults strictjson.Faults) *planError {

@@ -161,7 +161,7 @@ type encryptedResource struct{ ciphertext, nonce, associatedData string }
 // because WeChat Pay may add some. Names are compared case-sensitively.
 func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 	var document json.RawMessage
-	if faults, ok := errors.AsType[strictjson.Faults](strictjson.Decode(body, &document)); ok {
+	if faults := strictjson.Decode(body, &document); len(faults) > 0 {
 		return nil, encryptedResource{}, errors.New("the body " + faults[0].Issue)
 	}
 	var outer, resource map[string]json.RawMessage

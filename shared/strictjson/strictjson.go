@@ -31,7 +31,7 @@ type Faults []Fault
 // MaxFaults is the maximum number of faults that are looked for in a document.
 const MaxFaults = 1000
 
-func (f Faults) Error() string {
+func (f Faults) String() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {
 		lines[i] = fault.Path + " " + fault.Issue
@@ -39,8 +39,8 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "; ")
 }
 
-// Decode decodes a JSON object into the struct that into points to, or returns
-// [Faults] with the first fault. It refuses unknown fields (names are compared
+// Decode decodes a JSON object into the struct that into points to, or returns the first
+// fault. It refuses unknown fields (names are compared
 // case-sensitively, after unescaping), duplicates, null, values of another type, invalid
 // Unicode, trailing data, and empty strings. A *string or a string in a map may be empty.
 // A map type with a method Known(name string) bool takes only the names that it reports.
@@ -49,12 +49,12 @@ func (f Faults) Error() string {
 //
 // If the document is valid JSON, into is filled as far as possible even when there
 // is a fault.
-func Decode(data []byte, into any) error { return decode(data, into, 1) }
+func Decode(data []byte, into any) Faults { return decode(data, into, 1) }
 
 // DecodeAll is [Decode], but returns all faults, at most [MaxFaults].
-func DecodeAll(data []byte, into any) error { return decode(data, into, MaxFaults) }
+func DecodeAll(data []byte, into any) Faults { return decode(data, into, MaxFaults) }
 
-func decode(data []byte, into any, maxFaults int) error {
+func decode(data []byte, into any, maxFaults int) Faults {
 	if hasBOM(data) {
 		return Faults{{Issue: "must be UTF-8 without a byte-order mark (BOM)"}}
 	}
@@ -68,10 +68,7 @@ func decode(data []byte, into any, maxFaults int) error {
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return Faults{{Issue: "must be one JSON object: " + err.Error()}}
 	}
-	if faults := decodeValue(data, "", into, maxFaults); len(faults) > 0 {
-		return faults
-	}
-	return nil
+	return decodeValue(data, "", into, maxFaults)
 }
 
 // DecodeValue is [DecodeAll] for a value that was decoded as a [json.RawMessage] before.
@@ -117,10 +114,9 @@ func DecodeSecret(data []byte, into any) error {
 	if !isUTF8(data) {
 		return errors.New("it must be UTF-8")
 	}
-	err := DecodeAll(data, into)
-	faults, ok := errors.AsType[Faults](err)
-	if !ok {
-		return err
+	faults := DecodeAll(data, into)
+	if len(faults) == 0 {
+		return nil
 	}
 	for i, fault := range faults {
 		if fault.Path == "" {
@@ -128,7 +124,7 @@ func DecodeSecret(data []byte, into any) error {
 		}
 		faults[i].Path = fault.Path[1:] // the key, not a pointer
 	}
-	return errors.New(faults.Error())
+	return errors.New(faults.String())
 }
 
 // Member decodes one member of a JSON object into a variable. It reports whether the
