@@ -155,6 +155,7 @@ def check_template(region):
     template = transformed(region)
     text = json.dumps(template)
 
+    check("{{resolve:" not in text, f"{region}: a secret's value is in a property, where everybody who may describe the stack's resources sees it")
     for literal in re.findall(r"arn:aws[a-z-]*:[a-z]", text.replace(json.dumps(template["Parameters"]), "")):
         check(False, f"{region}: an ARN names its partition: {literal}…")
     for host in re.findall(r"[\w.${}:-]+\.amazonaws\.com(?:\.cn)?", text):
@@ -283,6 +284,10 @@ def check_plan(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+    check(bucket.get("NotificationConfiguration") == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}, "the plan's bucket tells EventBridge of a changed plan")
+    changed = {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": {"bucket": {"name": [{"Ref": "CardPlanBucket"}]}, "object": {"key": [{"Ref": "CardPlanKey"}]}}}
+    for name in ("CardSync", "ServiceModuleSync"):
+        check(template["Resources"][name + "FunctionPlanChanged"]["Properties"]["EventPattern"] == changed, f"{name}: is invoked for the plan, and for nothing else")
     check([rule["Prefix"] for rule in bucket["LifecycleConfiguration"]["Rules"]] == ["card-sync.", "service-modules."], "of the plan every version is kept")
     keys = re.compile(template["Parameters"]["CardPlanKey"]["AllowedPattern"])
     for key, good in (("plan.json", True), ("a/plan.json", False), ("card-sync.json", False), ("service-modules.json", False), ("card-sync.lease.json", False), ("service-modules.lease.json", False), ("my-card-sync.json", True), ("*", False)):
@@ -322,6 +327,11 @@ def check_notifications(template):
     target, = resources["ConfirmRule"]["Targets"]
     check(target["Arn"] == {"Fn::GetAtt": ["ConfirmQueue", "Arn"]} and "DeadLetterConfig" in target, "the rule fills the queue, and loses nothing")
     check(resources["ConfirmRule"]["EventBusName"] == {"Ref": "EventBus"}, "the rule listens to the bus")
+    check(resources["ConfirmRule"]["EventPattern"] == {"source": ["membercard"], "detail-type": [{"suffix": ".USER_CARD.CREATE"}]}, "the rule takes card-events' notifications of opened brand cards only")
+    check(resources["EventBusPolicy"]["Statement"] == {
+        "Effect": "Deny", "Principal": "*", "Action": "events:PutEvents", "Resource": {"Fn::GetAtt": ["EventBus", "Arn"]},
+        "Condition": {"StringEquals": {"events:source": "membercard"}, "ArnNotEquals": {"aws:PrincipalArn": {"Fn::GetAtt": ["CardEventsRole", "Arn"]}}},
+    }, f"the bus has the policy {resources['EventBusPolicy']['Statement']}")
     check(resources["CardEventsFunction"]["Timeout"] >= 5, "card-events has its 4.5 s")
 
 
@@ -344,6 +354,8 @@ def check_rules(template):
     check({config["Properties"]["FunctionName"]["Ref"] for config in configs} == set(ACTIONS), "who is invoked asynchronously")
     for config in configs:
         check(config["Properties"]["DestinationConfig"] == {"OnFailure": {"Destination": FAILED}}, f"{config}: a failed invocation is kept")
+        retries = 1 if config["Properties"]["FunctionName"]["Ref"] == "KeyCheckFunction" else 0  # their schedules are more frequent
+        check(config["Properties"]["MaximumRetryAttempts"] == retries, f"{config}: Lambda repeats a failed invocation {retries} times")
 
 
 def emitted():
@@ -507,10 +519,17 @@ def check_routes(deployment, auth, authorization, authorizer):
         integration = route["Target"]["Fn::Sub"].removeprefix("integrations/${").removesuffix("}")
         uri = template["Resources"][integration]["Properties"]["IntegrationUri"]
         check(uri == {"Fn::GetAtt": [f"{function}Function", "Arn"]}, f"{name} goes to {uri}")
+        timeout = template["Resources"][f"{function}Function"]["Properties"]["Timeout"]
+        check(timeout <= 30, f"{name}: API Gateway waits for 30 s, and {function} takes {timeout}")
         check(template["Resources"][integration]["Properties"]["CredentialsArn"] == {"Fn::GetAtt": ["ApiRole", "Arn"]}, f"{name} is invoked with ApiRole")
     check(found == set(ROUTES), f"{auth}: routes are {sorted(found)}")
     for other, (_, resource) in AUTHORIZATION.items():
         if resource:
+            properties = template["Resources"][resource]["Properties"]
+            check(properties["IdentitySource"] == ["$request.header.Authorization"], f"{resource}: a login is cached for the caller who sent it")
+            if resource == "WechatAuthorizer":
+                form = properties["AuthorizerPayloadFormatVersion"], properties["EnableSimpleResponses"]
+                check(form == ("2.0", True), f"{resource}: the function's answers are of the form {form}")
             check(deployment.exists(resource) == (other == auth), f"{auth}: {resource} exists only with {other}")
 
 
