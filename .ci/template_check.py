@@ -302,6 +302,10 @@ def check_notifications(template):
     resources = {name: resource["Properties"] for name, resource in template["Resources"].items()}
     queues = of_type(template, "AWS::SQS::Queue")
     check(set(queues) == {"ConfirmQueue", "ConfirmDeadLetters", "FailedInvocations", "UndeliveredEvents"}, f"queues are {sorted(queues)}")
+    for name, policy in of_type(template, "AWS::SQS::QueuePolicy").items():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            sources = {source for values in statement.get("Condition", {}).values() for source in values}
+            check(statement["Principal"] == {"Service": "events.amazonaws.com"} and sources == {"aws:SourceArn"}, f"{name}: {statement['Principal']} may send with the condition {sources}")
     check(resources["FailedInvocations"]["SqsManagedSseEnabled"] is True, "FailedInvocations is encrypted; it has no personal data")
     for key in ("", "key"):
         deployment = Deployment(template, MerchantSecretArn="m", EventsKmsKeyArn=key)
@@ -521,6 +525,7 @@ def check_routes(deployment, auth, authorization, authorizer):
         check(uri == {"Fn::GetAtt": [f"{function}Function", "Arn"]}, f"{name} goes to {uri}")
         timeout = template["Resources"][f"{function}Function"]["Properties"]["Timeout"]
         check(timeout <= 30, f"{name}: API Gateway waits for 30 s, and {function} takes {timeout}")
+        check(template["Resources"][integration]["Properties"]["PayloadFormatVersion"] == "2.0", f"{name}: the function gets events of format 2.0")
         check(template["Resources"][integration]["Properties"]["CredentialsArn"] == {"Fn::GetAtt": ["ApiRole", "Arn"]}, f"{name} is invoked with ApiRole")
     check(found == set(ROUTES), f"{auth}: routes are {sorted(found)}")
     for other, (_, resource) in AUTHORIZATION.items():
