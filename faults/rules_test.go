@@ -261,13 +261,13 @@ func TestLeaks(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"message":"answered","requestId":"1","attempts":2,"wechat_request_id":"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"}`: "",
 		`{"type":"platform.report","record":{}}`:                                        "",
-		`2026/01/01 00:00:00 {"errorMessage":"CONFIG_ERROR","errorType":"errorString"}`: "",
-		`WARNING: DATA RACE`:                                          "not JSON",
-		`{"message":"the token is ABCDEFGHIJKLMNOP"}`:                 "the token ABCDEF…",
-		`{"message":"` + openidPrefix + `00000001"}`:                  "oFault…",
-		`{"cause":"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"}`:                "MIIEvQ…",
-		`{"cause":"FORGED"}`:                                          "FORGED…",
-		`2026/01/01 00:00:00 {"errorMessage":"` + openidPrefix + `"}`: "oFault…",
+		`2026/01/01 00:00:00 {"errorMessage":"CONFIG_ERROR","errorType":"errorString"}`: "not JSON",
+		`WARNING: DATA RACE`:                                      "not JSON",
+		`{"message":"the token is ABCDEFGHIJKLMNOP"}`:             "the token ABCDEF…",
+		`{"message":"` + openidPrefix + `00000001"}`:              "oFault…",
+		`{"cause":"MIIEvQIBADANBgkqhkiG9w0BAQEFAASC"}`:            "MIIEvQ…",
+		`{"cause":"FORGED"}`:                                      "FORGED…",
+		`{"cause":"{\"errorMessage\":\"` + openidPrefix + `\"}"}`: "oFault…",
 	} {
 		w := newWatch()
 		w.made["ABCDEFGHIJKLMNOP"] = "/v3/x"

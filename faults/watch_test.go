@@ -130,9 +130,7 @@ func (w *watch) read(line []byte) {
 		RequestID string `json:"requestId"`
 		Attempts  int    `json:"attempts"`
 	}
-	// aws-lambda-go logs a function's error in this form, which is not JSON.
-	isError := bytes.Contains(line, []byte(` {"errorMessage":`))
-	if err := json.Unmarshal(line, &logged); err != nil && len(line) > 0 && !isError {
+	if err := json.Unmarshal(line, &logged); err != nil && len(line) > 0 {
 		w.leak("a line is not JSON: %.200s", line)
 		return
 	}

@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"os"
@@ -86,19 +86,24 @@ func recordPanic(ctx context.Context, f func(context.Context)) {
 }
 
 // Log returns the function's log, which writes to standard output. It also makes package
-// log, which libraries use, drop one message of net/http: the one that quotes unsolicited
-// bytes on an idle connection, which may be the rest of an answer with a token.
+// log, which libraries use, write records there: aws-lambda-go logs each error that a
+// function returns, also that of an event which the function refuses without a record.
 func Log() *telemetry.Log {
-	log.SetOutput(withoutQuotes{os.Stderr})
-	return telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
+	l := telemetry.New(os.Stdout, cmp.Or(os.Getenv("METRICS_NAMESPACE"), "MemberCard"), os.Getenv("AWS_LAMBDA_FUNCTION_NAME"))
+	log.SetFlags(0)
+	log.SetOutput(libraries{l})
+	return l
 }
 
-// withoutQuotes drops lines that quote an answer.
-type withoutQuotes struct{ io.Writer }
+// libraries writes what libraries log as records. It drops one message of net/http: the one
+// that quotes unsolicited bytes on an idle connection, which may be the rest of an answer
+// with a token.
+type libraries struct{ log *telemetry.Log }
 
-func (w withoutQuotes) Write(line []byte) (int, error) {
-	if bytes.Contains(line, []byte("Unsolicited response received on idle HTTP channel")) {
-		return len(line), nil
+func (l libraries) Write(line []byte) (int, error) {
+	if !bytes.Contains(line, []byte("Unsolicited response received on idle HTTP channel")) {
+		l.log.Failure(context.Background(), "", "logged by a library", errors.New(string(bytes.TrimSpace(line))),
+			"if the invocation has another record, see there; if not, send the function only the events that it is for")
 	}
-	return w.Writer.Write(line)
+	return len(line), nil
 }
