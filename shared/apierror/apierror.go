@@ -202,8 +202,8 @@ func Unreachable(cause error) *Error {
 		tryAgain, "check that the function has a way to the internet and that the configured endpoints resolve"}.because(cause)
 }
 
-// InvalidResponse returns the error for an answer that can't be verified, is a
-// redirect, or does not have the documented shape. Nothing of it reaches the caller.
+// InvalidResponse returns the error for an answer that can't be verified. Nothing of it
+// reaches the caller.
 func InvalidResponse(cause error) *Error {
 	return kind{http.StatusBadGateway, "INVALID_RESPONSE", "WeChat's answer could not be trusted",
 		tryAgain, "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID"}.because(cause)
@@ -211,6 +211,14 @@ func InvalidResponse(cause error) *Error {
 
 // publicKeyCure is the cure if the secret lacks the key that WeChat Pay signs with.
 const publicKeyCure = "put WeChat Pay's current public key and its ID (账户中心 → API安全 → 微信支付公钥) into the secret as wechatpay_public_key and wechatpay_public_key_id"
+
+// WrongForm returns the [InvalidResponse] for an answer that is a redirect or does not have
+// the documented form: it has no signature to blame.
+func WrongForm(cause error) *Error {
+	e := InvalidResponse(cause)
+	e.Cure = "check the endpoints and what is between them and the function; if they are right, give WeChat's support the wechat_request_id: the operation's document may have changed"
+	return e
+}
 
 // UnknownKey returns the error for an answer that WeChat Pay signed with a key that
 // the secret does not have.
@@ -273,6 +281,9 @@ func defect(cause error) *Error {
 // "the body" for /body.
 func subject(pointer string) string {
 	if i := strings.LastIndexByte(pointer, '/'); i > 0 {
+		if pointer[i+1:] == "" {
+			return `""`
+		}
 		return strings.NewReplacer("~1", "/", "~0", "~").Replace(pointer[i+1:]) // as in RFC 6901
 	}
 	return "the " + pointer[1:]

@@ -84,6 +84,7 @@ func TestErrorsOfThisCode(t *testing.T) {
 		{"no answer in time", Timeout(cause), 504, "UPSTREAM_TIMEOUT"},
 		{"not reachable", Unreachable(cause), 502, "UPSTREAM_UNREACHABLE"},
 		{"an answer that can't be trusted", InvalidResponse(cause), 502, "INVALID_RESPONSE"},
+		{"an answer of the wrong form", WrongForm(cause), 502, "INVALID_RESPONSE"},
 		{"401 after the secret was read again", SignatureRefused(cause), 502, "SIGN_ERROR"},
 		{"a panic", fromPanic("private matter"), 500, "SYSTEM_ERROR"},
 		{"a panic with an error", fromPanic(cause), 500, "SYSTEM_ERROR"},
@@ -188,6 +189,12 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestACureOfAWrongFormBlamesNoSignature(t *testing.T) {
+	if cure := WrongForm(io.EOF).Cure; cure == "" || strings.Contains(cure, "signature") || strings.Contains(cure, "key") {
+		t.Errorf("the cure is %q", cure)
+	}
+}
+
 func TestInvalidParam(t *testing.T) {
 	for _, row := range []struct{ field, issue, message, location string }{
 		{"/body/activate_type", "must be AUTO_ACTIVATE or JUMP_ACTIVATE", "activate_type must be AUTO_ACTIVATE or JUMP_ACTIVATE", "body"},
@@ -195,6 +202,7 @@ func TestInvalidParam(t *testing.T) {
 		{"/query/encrypt_code", "is required", "encrypt_code is required", "query"},
 		{"/body", "must have at most 16 KiB", "the body must have at most 16 KiB", "body"},
 		{"/body/member_card/activate_url", "is required", "activate_url is required", "body"},
+		{"/query/", "is not a parameter of this operation", `"" is not a parameter of this operation`, "query"},
 		{"/body/a~1b~01", "is not a field of this document", "a/b~1 is not a field of this document", "body"},
 	} {
 		e := InvalidParam(Detail{Field: row.field, Issue: row.issue})

@@ -159,7 +159,7 @@ func (c *Client) doAs(ctx context.Context, merchant *Merchant, call *call) (*ups
 		// It need not be verified: it only says that the call failed.
 		return nil, refusal(answer, merchant.keys.validate(ctx, answer.Header, answer.Body) == nil)
 	case answer.Status >= http.StatusBadRequest && call.changes && call.distrusted.Load():
-		return nil, answer.Invalid(fmt.Errorf("WeChat Pay answered %d after an answer that was not trusted, so the request may have been carried out", answer.Status))
+		return nil, notTrusted(answer, fmt.Errorf("WeChat Pay answered %d after an answer that was not trusted, so the request may have been carried out", answer.Status))
 	case answer.Status >= http.StatusBadRequest:
 		return nil, refusal(answer, true)
 	}
@@ -344,7 +344,7 @@ func notTrusted(answer *upstream.Answer, err error) error {
 	if errors.Is(err, errUnknownKey) {
 		return answer.WithRequestID(apierror.UnknownKey(err))
 	}
-	return answer.Invalid(err)
+	return answer.WithRequestID(apierror.InvalidResponse(err))
 }
 
 // refusal returns the error for an error answer of WeChat Pay. If the answer is not

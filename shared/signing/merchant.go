@@ -169,7 +169,7 @@ func (d *secretDocument) check() (*rsa.PrivateKey, error) {
 	}
 	key, err := utils.LoadPrivateKey(d.PrivateKey)
 	if err != nil {
-		return nil, errors.New("private_key is not the PEM of apiclient_key.pem (BEGIN PRIVATE KEY, PKCS#8, with its line breaks)")
+		return nil, errors.New("private_key is not the PEM of apiclient_key.pem (PKCS#8, with its line breaks)")
 	}
 	if key.Size() < 256 {
 		return nil, errors.New("private_key has less than 2048 bits")

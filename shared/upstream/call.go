@@ -223,7 +223,7 @@ func (c *call) end() (*Answer, error) {
 	case c.err == nil:
 		return nil, apierror.Timeout(ErrNoTime)
 	case errors.Is(c.err, ErrTooLarge):
-		return nil, apierror.InvalidResponse(c.err)
+		return nil, apierror.WrongForm(c.err)
 	case timedOut(c.err):
 		return nil, apierror.Timeout(c.err)
 	}

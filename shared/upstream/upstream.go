@@ -88,8 +88,8 @@ func (a *Answer) WithRequestID(e *apierror.Error) error {
 	return e
 }
 
-// Invalid returns the INVALID_RESPONSE error for an answer that can't be used.
-func (a *Answer) Invalid(cause error) error { return a.WithRequestID(apierror.InvalidResponse(cause)) }
+// Invalid returns the INVALID_RESPONSE error for an answer of the wrong form.
+func (a *Answer) Invalid(cause error) error { return a.WithRequestID(apierror.WrongForm(cause)) }
 
 // RequireObject returns the error of [Answer.Invalid] unless the answer is a JSON object.
 func (a *Answer) RequireObject() error {
