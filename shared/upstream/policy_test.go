@@ -225,6 +225,7 @@ func TestPolicy(t *testing.T) {
 		{"all hang, with a deadline", "hang", "hang", ms(5000), false, noAnswer, "a b a b", ms(4900), ms(5000)},
 		{"the only endpoint hangs", "hang", "", ms(1000), false, noAnswer, "a", ms(1000), ms(1000)},
 		{"no time", "200", "200", minAttempt / 2, false, noAnswer, "", 0, 0},
+		{"no time for a third attempt, so no pause before it", "slow500:45", "slow500:45", ms(120), false, "500", "a b", ms(90), ms(90)},
 
 		// An idle connection that was closed says nothing about its endpoint.
 		{"closed", "closed 200", "200", 0, false, "200", "a a", ms(10), ms(10)},
@@ -235,6 +236,7 @@ func TestPolicy(t *testing.T) {
 		{"once, refused", "refused", "200", 0, true, "200", "a b", ms(10), ms(10)},
 		{"once, refused everywhere", "refused", "refused", 0, true, noConnection, "a b a b", 0, ms(100)},
 		{"once, no connection", "blackhole", "200", 0, true, "200", "a b", ms(3010), ms(3010)},
+		{"once, no connection, and the other endpoint gets its share of the time", "blackhole", "200", ms(2000), true, "200", "a b", ms(1010), ms(1010)},
 		{"once, broken", "broken", "200", 0, true, noConnection, "a", 0, 0},
 		{"once, hangs", "hang", "200", 0, true, noAnswer, "a", ms(3000), ms(3000)},
 		{"once, slow", "slow:2000", "200", 0, true, "200", "a", ms(2000), ms(2000)},
