@@ -236,6 +236,15 @@ func (o Outcome) RequireNotRepeated(t testing.TB, values ...string) {
 	o.RequireNotLogged(t, values...)
 }
 
+// RequireNotAsked fails the test if a request was refused as bad input although the secret
+// was asked for before. So it may have reached WeChat.
+func (o Outcome) RequireNotAsked(t testing.TB, times int) {
+	t.Helper()
+	if times > 0 && o.Error.Code == "PARAM_ERROR" {
+		t.Errorf("the secret was asked for %d times before the refusal %s", times, o.Body)
+	}
+}
+
 // RequireParamError fails the test unless the request was refused at a field, a
 // JSON pointer such as /body/card_id, for an issue that contains a text.
 func (o Outcome) RequireParamError(t testing.TB, field, issue string) {

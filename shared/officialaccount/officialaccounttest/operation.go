@@ -33,7 +33,11 @@ type Operation struct{ gatewaytest.Operation }
 func Of(operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)) Operation {
 	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 		t.Helper()
-		o := gatewaytest.Call(t, Client(&Source{Missing: endpoint == ""}, endpoint), operation, event)
+		from := &Source{Missing: endpoint == ""}
+		o := gatewaytest.Call(t, Client(from, endpoint), operation, event)
+		if endpoint == "" {
+			o.RequireNotAsked(t, from.Asked())
+		}
 		o.RequireNotRepeated(t, AppSecret, AccessToken)
 		return o
 	}}
