@@ -27,6 +27,7 @@ import (
 //	200, 400, 429, 500   an answer with that status, after 10 ms
 //	429/5                a 429 with Retry-After: 5
 //	slow:900, slow500:9  200 after 900 ms, 500 after 9 ms
+//	body:900             200 whose first byte comes after 10 ms, and the rest 900 ms later
 //	forged               an answer that is not trusted, after 10 ms
 //	forged:900           the same after 900 ms
 //	hang                 a connection, and then nothing
@@ -69,6 +70,13 @@ func play(ctx context.Context, word string) (*Answer, error) {
 			return nil, err
 		}
 		return nil, fmt.Errorf("%w: %w", ErrUntrusted, apierror.InvalidResponse(io.EOF))
+	case "body":
+		if _, err := answer(10*time.Millisecond, 200, nil); err != nil {
+			return nil, err
+		}
+		ms, _ := strconv.Atoi(value)
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		return &Answer{Status: 200}, nil
 	case "hang":
 		a.gotConnection(false)
 		return wait()
@@ -214,6 +222,7 @@ func TestPolicy(t *testing.T) {
 		{"slow, and the hedge is slower", "slow:900", "slow:500", 0, false, "200", "a b", ms(900), ms(900)},
 		{"slow, and the hedge is refused", "slow:900", "refused", 0, false, "200", "a b", ms(900), ms(900)},
 		{"slow, and the hedge answers 500", "slow:900", "500", 0, false, "200", "a b", ms(900), ms(900)},
+		{"a fast first byte, and the rest is slow", "body:900", "200", 0, false, "200", "a", ms(910), ms(910)},
 		{"hangs", "hang", "200", 0, false, "200", "a b", ms(810), ms(810)},
 		{"hangs without a connection", "blackhole", "200", 0, false, "200", "a b", ms(810), ms(810)},
 		{"an idle connection is silent", "silent", "200", 0, false, "200", "a b", ms(510), ms(510)},
@@ -335,6 +344,9 @@ func TestEndpointsAreRemembered(t *testing.T) {
 		}},
 		{"a closed connection is no failure", "closed 200", "200", []call{
 			{0, false, "a a", fast}, {0, false, "a", fast},
+		}},
+		{"nor if its endpoint fails then", "closed 500 200", "200", []call{
+			{0, false, "a a b", 2 * fast}, {0, false, "a", fast},
 		}},
 		{"429 is no failure", "429 429 429 429 200", "200", []call{
 			{0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast}, {0, false, "a", fast},

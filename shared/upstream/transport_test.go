@@ -64,6 +64,9 @@ func TestAConnectionOpenedTooLongAgoIsNotUsed(t *testing.T) {
 	if n := s.connections.Load(); n != 2 {
 		t.Errorf("%d connections, want a new one", n)
 	}
+	if err := early.conn.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the old one is still open: %v", err)
+	}
 }
 
 func TestACallSurvivesAFailedOpen(t *testing.T) {
