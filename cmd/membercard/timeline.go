@@ -13,11 +13,10 @@ import (
 	"membercard/shared/cardplan"
 )
 
-// timelineWidth is the length of a time line, in characters, where there is room for it, and
-// least its length where there is not.
+// The length of a time line, in characters: timelineWidth where there is room for it.
 const (
-	timelineWidth = 48
-	least         = 10
+	timelineWidth    = 48
+	minTimelineWidth = 10
 )
 
 // A scale is that of a time line: from the first time in a plan to the last, of which
@@ -72,7 +71,7 @@ func timeline(p *cardplan.Plan, now time.Time, terminal int) (lines []string) {
 	line, under := timelineWidth, width+1
 	isNarrow := terminal > 0 && 2+under+line+2+said > terminal
 	if isNarrow {
-		line, under = max(least, min(line, terminal-2-under)), 0
+		line, under = max(minTimelineWidth, min(line, terminal-2-under)), 0
 	}
 	for i := range p.Cards {
 		card := &p.Cards[i]
