@@ -711,6 +711,9 @@ func TestCertificatesAreDownloadedAgainAfterTheirTime(t *testing.T) {
 		if n == 2 {
 			return reply{status: 403, body: `{"code":"NO_AUTH","message":"m"}`, signed: signature{serial: certA}}
 		}
+		if n > 3 {
+			return certificates(cert{serial: certB})
+		}
 		return certificates(cert{serial: certA})
 	}
 	m := modes["certificates"]().merchant(t)
@@ -734,6 +737,10 @@ func TestCertificatesAreDownloadedAgainAfterTheirTime(t *testing.T) {
 	m.keys.pausedAt = m.keys.pausedAt.Add(-downloadPause - time.Second)
 	call(3)
 	call(3)
+	// The list no longer has the certificate with which answers are signed.
+	m.keys.downloadedAt = m.keys.downloadedAt.Add(-certificateTTL - time.Minute)
+	answer, err := c.Post(t.Context(), operation, []byte(example))
+	fails(t, answer, err, 502, "INVALID_RESPONSE")
 }
 
 func TestThePublicKeyServesWhileCertificatesAreMissing(t *testing.T) {
