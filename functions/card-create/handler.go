@@ -125,10 +125,7 @@ func create(ctx context.Context, wechat *officialaccount.Client, r *gateway.Requ
 	if faults := body.validate(); len(faults) > 0 {
 		return nil, gateway.Fault(faults[0])
 	}
-	content, err := r.Body()
-	if err != nil {
-		return nil, err
-	}
+	content, _ := r.Body() // Decode has read it
 	// Each call that WeChat carries out creates a card.
 	answer, err := wechat.PostOnce(ctx, "/card/create", content)
 	if err == nil {

@@ -127,16 +127,11 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var t ticket
-	if t.Ticket, err = officialaccount.Generated(answer, "ticket"); err != nil {
+	text, ttl, err := officialaccount.Expiring(answer, "ticket")
+	if err != nil {
 		return false, err
 	}
-	var expiresIn int // seconds
-	if !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
-		return false, answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
-	}
-	t.ExpiresAt = wallclock.Now().Add(time.Duration(expiresIn) * time.Second).Format(time.RFC3339)
-	value := string(strictjson.Encode(t))
+	value := string(strictjson.Encode(ticket{Ticket: text, ExpiresAt: wallclock.Now().Add(ttl).Format(time.RFC3339)}))
 	_, err = r.secret.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.id, SecretString: &value})
 	if err != nil {
 		return false, fmt.Errorf("storing the card ticket: %w", awsconfig.Failure("Secrets Manager", err))

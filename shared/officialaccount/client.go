@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -222,6 +223,17 @@ func Generated(answer *upstream.Answer, name string) (string, error) {
 		err = answer.Invalid(fmt.Errorf("the answer's %s is not visible ASCII", name))
 	}
 	return value, err
+}
+
+// Expiring is [Generated] for a value that expires, and returns the time until then: the
+// member expires_in, in seconds, of at most a day.
+func Expiring(answer *upstream.Answer, name string) (value string, ttl time.Duration, err error) {
+	var seconds int
+	value, err = Generated(answer, name)
+	if err == nil && (!strictjson.Member(answer.Body, "expires_in", &seconds) || seconds <= 0 || seconds > 86400) {
+		err = answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
+	}
+	return value, time.Duration(seconds) * time.Second, err
 }
 
 // IsAccountRefused reports whether an error is WeChat's refusal of the AppID or AppSecret.

@@ -126,15 +126,10 @@ func (c *Client) fetchAs(ctx context.Context, account *Account, force bool) erro
 	if err != nil {
 		return err
 	}
-	token, err := Generated(answer, "access_token")
+	token, ttl, err := Expiring(answer, "access_token")
 	if err != nil {
 		return err
 	}
-	var expiresIn int // seconds
-	if !strictjson.Member(answer.Body, "expires_in", &expiresIn) || expiresIn <= 0 || expiresIn > 86400 {
-		return answer.Invalid(errors.New("the answer has no expires_in of at most a day"))
-	}
-	ttl := time.Duration(expiresIn) * time.Second
 	c.token.account, c.token.value = account, token
 	now := wallclock.Now()
 	c.token.renewAt, c.token.expiresAt = now.Add(max(ttl-renewBefore, ttl/2)), now.Add(ttl)
