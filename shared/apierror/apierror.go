@@ -122,16 +122,10 @@ func NotFound() *Error {
 	}
 }
 
-// kind is what all errors with a code have in common; see [Error].
-type kind struct {
-	status        int
-	code, message string
-	solution      string // for the caller
-	cure          string // for the operator
-}
-
-func (k kind) because(cause error) *Error {
-	return &Error{Status: k.status, Code: k.code, Message: k.message, Solution: k.solution, Cure: k.cure, Cause: cause}
+// because returns the error for a cause. The solution is for the caller, the cure for the
+// operator.
+func because(cause error, status int, code, message, solution, cure string) *Error {
+	return &Error{Status: status, Code: code, Message: message, Solution: solution, Cure: cure, Cause: cause}
 }
 
 // pageRefused returns the error for a value, at a JSON pointer, that the operator's system
@@ -185,28 +179,28 @@ func TicketUnavailable(cause error) *Error {
 // Config returns the error for a secret that is missing, unreadable or malformed. The
 // caller learns no details.
 func Config(cause error) *Error {
-	return kind{http.StatusInternalServerError, "CONFIG_ERROR", "the service is not configured correctly",
-		"", "put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it"}.because(cause)
+	return because(cause, http.StatusInternalServerError, "CONFIG_ERROR", "the service is not configured correctly",
+		"", "put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it")
 }
 
 // Timeout returns the error for a call that WeChat did not answer in time.
 func Timeout(cause error) *Error {
-	return kind{http.StatusGatewayTimeout, "UPSTREAM_TIMEOUT", "WeChat did not answer in time",
-		tryAgain, "if it lasts, compare the latency of the configured endpoints and look at WeChat's service status"}.because(cause)
+	return because(cause, http.StatusGatewayTimeout, "UPSTREAM_TIMEOUT", "WeChat did not answer in time",
+		tryAgain, "if it lasts, compare the latency of the configured endpoints and look at WeChat's service status")
 }
 
 // Unreachable returns the error for a call that got no complete answer from any
 // endpoint.
 func Unreachable(cause error) *Error {
-	return kind{http.StatusBadGateway, "UPSTREAM_UNREACHABLE", "WeChat could not be reached",
-		tryAgain, "check that the function has a way to the internet and that the configured endpoints resolve"}.because(cause)
+	return because(cause, http.StatusBadGateway, "UPSTREAM_UNREACHABLE", "WeChat could not be reached",
+		tryAgain, "check that the function has a way to the internet and that the configured endpoints resolve")
 }
 
 // InvalidResponse returns the error for an answer that can't be verified. Nothing of it
 // reaches the caller.
 func InvalidResponse(cause error) *Error {
-	return kind{http.StatusBadGateway, "INVALID_RESPONSE", "WeChat's answer could not be trusted",
-		tryAgain, "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID"}.because(cause)
+	return because(cause, http.StatusBadGateway, "INVALID_RESPONSE", "WeChat's answer could not be trusted",
+		tryAgain, "WeChat Pay now and then sends a wrong signature on purpose; if it lasts, check the endpoints and the clock, and for WeChat Pay the secret's public key and its ID")
 }
 
 // publicKeyCure is the cure if the secret lacks the key that WeChat Pay signs with.
@@ -248,8 +242,8 @@ func APIv3KeyUnusable(cause error) *Error {
 // SignatureRefused returns the error for a call whose signature WeChat Pay does not
 // accept. The operator has to correct that, not the caller.
 func SignatureRefused(cause error) *Error {
-	return kind{http.StatusBadGateway, "SIGN_ERROR", "WeChat Pay refused the service's signature",
-		"", "check that mchid, certificate_serial_no and private_key are of one merchant certificate, and that it is in force (账户中心 → API安全 → 商户API证书); if it was revoked or replaced, put the new one into the secret"}.because(cause)
+	return because(cause, http.StatusBadGateway, "SIGN_ERROR", "WeChat Pay refused the service's signature",
+		"", "check that mchid, certificate_serial_no and private_key are of one merchant certificate, and that it is in force (账户中心 → API安全 → 商户API证书); if it was revoked or replaced, put the new one into the secret")
 }
 
 // Recover turns a panic into an error and adds its stack to the invocation's record. It
@@ -273,8 +267,8 @@ func fromPanic(value any) *Error {
 }
 
 func defect(cause error) *Error {
-	return kind{http.StatusInternalServerError, "SYSTEM_ERROR", "the service failed",
-		solutions["SYSTEM_ERROR"], "this is a bug: report the record with its stack"}.because(cause)
+	return because(cause, http.StatusInternalServerError, "SYSTEM_ERROR", "the service failed",
+		solutions["SYSTEM_ERROR"], "this is a bug: report the record with its stack")
 }
 
 // subject returns the subject of a message about the field at a pointer: its name, or

@@ -9,8 +9,8 @@ const unsigned = "the notification is not signed by WeChat Pay"
 // SignatureInvalid returns the error for a notification without a valid signature of
 // WeChat Pay.
 func SignatureInvalid(cause error) *Error {
-	return kind{http.StatusUnauthorized, "SIGNATURE_INVALID", unsigned,
-		"", "anybody can send this; if WeChat Pay's own notifications are refused, check the clock, and the secret's public key and its ID"}.because(cause)
+	return because(cause, http.StatusUnauthorized, "SIGNATURE_INVALID", unsigned,
+		"", "anybody can send this; if WeChat Pay's own notifications are refused, check the clock, and the secret's public key and its ID")
 }
 
 // SignatureTest returns the error for a notification that WeChat Pay signed wrongly
@@ -29,6 +29,6 @@ func SignatureTest(cause error) *Error {
 // NotificationMalformed returns the error for a notification that WeChat Pay signed
 // but that does not have the documented form.
 func NotificationMalformed(cause error) *Error {
-	return kind{http.StatusBadRequest, "NOTIFICATION_MALFORMED", "the notification does not have the documented form",
-		"", "compare the cause with WeChat Pay's document of notifications, which may have changed"}.because(cause)
+	return because(cause, http.StatusBadRequest, "NOTIFICATION_MALFORMED", "the notification does not have the documented form",
+		"", "compare the cause with WeChat Pay's document of notifications, which may have changed")
 }
