@@ -157,17 +157,19 @@ func TestOrigins(t *testing.T) {
 	login := as(miniProgram, r.OfficialAccount.LoginCode(openid))
 	login["Origin"] = ours
 	for _, row := range []struct {
-		name   string
-		answer *answer
-		status int
+		name          string
+		answer        *answer
+		status        int
+		header, lists string // a header that says what the page may send or read, and names in it
 	}{
-		{"preflight", r.call("OPTIONS", preAuthTokens, "", preflight), 204},
-		{"success", r.call("POST", preAuthTokens, brandExample, login), 200},
-		{"our error", r.call("POST", preAuthTokens, "{}", login), 400},
-		{"the gateway's error", r.call("POST", preAuthTokens, brandExample, map[string]string{"Origin": ours}), 401},
+		{"preflight", r.call("OPTIONS", preAuthTokens, "", preflight), 204, "Access-Control-Allow-Headers", "authorization,content-type"},
+		{"success", r.call("POST", preAuthTokens, brandExample, login), 200, "Access-Control-Expose-Headers", "x-wechat-request-id"},
+		{"our error", r.call("POST", preAuthTokens, "{}", login), 400, "Access-Control-Expose-Headers", "retry-after"},
+		{"the gateway's error", r.call("POST", preAuthTokens, brandExample, map[string]string{"Origin": ours}), 401, "Access-Control-Expose-Headers", "retry-after"},
 	} {
-		if row.answer.status != row.status || row.answer.header.Get("Access-Control-Allow-Origin") != ours {
-			t.Errorf("%s: %d, allowed to %q", row.name, row.answer.status, row.answer.header.Get("Access-Control-Allow-Origin"))
+		header := row.answer.header
+		if row.answer.status != row.status || header.Get("Access-Control-Allow-Origin") != ours || !strings.Contains(header.Get(row.header), row.lists) {
+			t.Errorf("%s: %d %v", row.name, row.answer.status, header)
 		}
 	}
 }
