@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -41,7 +40,6 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	tlsdialtest.Parallel(4)
 	os.Exit(stacktest.Run(func() (int, error) { return serve(m) }))
 }

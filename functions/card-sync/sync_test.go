@@ -156,6 +156,7 @@ func idOf(c wechattest.Call) string {
 
 // If no time is left, a card for which nothing was sent is deferred, not failed.
 func TestNoTimeLeft(t *testing.T) {
+	t.Parallel()
 	t.Run("to begin", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

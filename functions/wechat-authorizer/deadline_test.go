@@ -58,6 +58,7 @@ func TestADecisionWhileSecretsManagerHangs(t *testing.T) {
 
 // TestADecisionWhileWeChatHangs, or only its last byte is missing.
 func TestADecisionWhileWeChatHangs(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes the 5.5 s of an invocation; run it without -short")
 	}

@@ -380,6 +380,7 @@ func TestRefusedCodesAreNotAuthorized(t *testing.T) {
 // An answer that says nothing about the user is an error, because API Gateway caches
 // decisions.
 func TestUndocumentedAnswersAreErrors(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		what       string
 		status     int
@@ -429,6 +430,7 @@ func TestUndocumentedAnswersAreErrors(t *testing.T) {
 }
 
 func TestAnUnreachableWeChatIsAnError(t *testing.T) {
+	t.Parallel()
 	w := startWeChat(t, always(0, session))
 	w.Close()
 	invoke(t, t.Context(), &fake{text: both(miniSecret)}, w.URL, event(mini+code)).fails(t, "UPSTREAM_UNREACHABLE")

@@ -3,6 +3,7 @@ package journey_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,13 +65,16 @@ func TestOpen(t *testing.T) {
 // What is missing is said, when the time is over.
 func TestOpenSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
+	elsewhere := func(s *stack.Stack) { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }
+	tried := func(s *stack.Stack) bool { return len(s.WeChatPay.Deliveries()) > 0 }
 	for _, row := range []struct {
 		name, kind string
 		disturb    func(*stack.Stack)
+		over       func(*stack.Stack) bool // whether the disturbance has happened
 		want       string
 	}{
-		{"not notified", journey.Brand, func(s *stack.Stack) { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
-		{"no notification of a merchant card", journey.Merchant, func(s *stack.Stack) { s.WeChatPay.NotifyAt("http://127.0.0.1:1/") }, "MEMBERCARD.ACCEPT_CARD was not accepted"},
+		{"not notified", journey.Brand, elsewhere, tried, "BRAND_MEMBER_CARD_SP.USER_CARD.CREATE was not accepted"},
+		{"no notification of a merchant card", journey.Merchant, elsewhere, tried, "MEMBERCARD.ACCEPT_CARD was not accepted"},
 		{"refused", journey.Brand, func(s *stack.Stack) {
 			s.WeChatPay.RefuseIf(func(r *wechatpay.Request) (int, string, string) {
 				if strings.HasSuffix(r.URI, "/confirm") {
@@ -78,14 +82,22 @@ func TestOpenSaysWhatIsMissing(t *testing.T) {
 				}
 				return 0, "", ""
 			})
+		}, func(s *stack.Stack) bool {
+			return slices.ContainsFunc(s.WeChatPay.Requests(), func(r wechatpay.Request) bool { return r.Status == 400 })
 		}, "UNACTIVATED"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, stack.Config{})
 			row.disturb(s)
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
+			go func() {
+				for !row.over(s) && ctx.Err() == nil {
+					time.Sleep(20 * time.Millisecond)
+				}
+				cancel()
+			}()
 			story, err := journey.Open(ctx, s, row.kind)
 			if err == nil || !strings.Contains(err.Error(), row.want) || len(story.Steps) < 2 {
 				t.Errorf("%v: %v", err, names(story))

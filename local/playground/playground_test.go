@@ -348,10 +348,8 @@ func TestBreakRefusesOthers(t *testing.T) {
 
 // The customer opens a brand card, with each trouble.
 func TestOpen(t *testing.T) {
-	p := open(t)
 	d := wechatpay.NewDelivery()
 	d.Delay, d.Interval = 200*time.Millisecond, 500*time.Millisecond
-	p.WeChatPay.Deliver(d)
 	for _, row := range []struct {
 		trouble       string
 		state         string
@@ -366,6 +364,9 @@ func TestOpen(t *testing.T) {
 		{"refused", "UNACTIVATED", []string{"regular 204"}, 1},
 	} {
 		t.Run("trouble "+row.trouble, func(t *testing.T) {
+			t.Parallel()
+			p := open(t)
+			p.WeChatPay.Deliver(d)
 			brand := `"brand_id":"1004","card_id":"pbLatjvWOibDc5-TBnbUk1pD12o0","openid":"` + openid + `"`
 			_, minted := p.call("POST", p.URL+"/v3/brand/partner/card-member/pre-auth-tokens", "{"+brand+"}")
 			order := fmt.Sprintf(`{"token":%q,"trouble":%q,%s}`, minted["token"], row.trouble, brand)

@@ -100,9 +100,9 @@ func (d day) put(minute, times int, points ...point) {
 // set if a percentile has too few samples: fewer than 10 / (1 - percentile).
 func (d day) statistic(metric, statistic string, begin, end int) (value float64, missing, low bool) {
 	var found []repeated
-	n := 0
+	n, points := 0, d[metric]
 	for minute := begin; minute < end; minute++ {
-		for _, r := range d[metric][minute] {
+		for _, r := range points[minute] {
 			found = append(found, r)
 			n += r.times
 		}

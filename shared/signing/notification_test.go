@@ -439,6 +439,7 @@ func TestAFloodOfUnknownSerialsDownloadsOnce(t *testing.T) {
 }
 
 func TestWithoutCertificatesANotificationIsNotVerified(t *testing.T) {
+	t.Parallel()
 	c := NewClient(&versions{merchants: []*Merchant{modes["certificates"]().merchant(t)}}, upstream.New([]string{"https://127.0.0.1:1"}))
 	got, err := signed(certA, good()).to(t, c)
 	notAccepted(t, got, err, 500, "UPSTREAM_UNREACHABLE", "")

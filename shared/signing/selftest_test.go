@@ -137,6 +137,7 @@ func TestSelfTestPasses(t *testing.T) {
 }
 
 func TestSelfTestNamesTheStepThatFailsAndTheCure(t *testing.T) {
+	t.Parallel()
 	const newPublicKey = "PUB_KEY_ID_0119000000012026062400291234567890"
 	wrongKey := reply{status: 200, signed: signature{serial: certA}, body: listOf(encrypted(certA, cert{serial: certA}.pem(), strings.ToLower(apiv3Key)))}
 	for _, row := range []struct {
@@ -253,6 +254,7 @@ func TestSelfTestWithARevokedCertificate(t *testing.T) {
 }
 
 func TestSelfTestWithoutASecretOrANetwork(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	e, err := client(&versions{}, w).SelfTest(t.Context(), "")
 	requireFailed(t, e, err, "CONFIG_ERROR", "apiv3_key does not have 32 bytes", "secret")

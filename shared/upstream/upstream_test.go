@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,7 +23,13 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/telemetry"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
+
+func TestMain(m *testing.M) {
+	tlsdialtest.Parallel(8)
+	os.Exit(m.Run())
+}
 
 // server is an endpoint on loopback that counts what comes to it.
 type server struct {
@@ -197,6 +204,7 @@ var transient = []struct {
 }
 
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	for _, row := range transient {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
@@ -214,6 +222,7 @@ func TestFailover(t *testing.T) {
 }
 
 func TestTheResultWhereEveryEndpointFails(t *testing.T) {
+	t.Parallel()
 	for _, row := range transient {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
@@ -356,6 +365,7 @@ func TestRequestHeadersAndProtocol(t *testing.T) {
 }
 
 func TestTLSIsNotOptional(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		what   string
 		client func(*Client)
@@ -368,6 +378,7 @@ func TestTLSIsNotOptional(t *testing.T) {
 		{"TLS 1.1", nil, func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }},
 	} {
 		t.Run(row.what, func(t *testing.T) {
+			t.Parallel()
 			s := &server{}
 			s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { s.requests.Add(1) }))
 			s.Config.ErrorLog = log.New(io.Discard, "", 0)

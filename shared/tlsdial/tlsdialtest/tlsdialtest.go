@@ -17,7 +17,7 @@ import (
 // Main is for TestMain: it runs the tests in a process that trusts the servers of
 // httptest. The variables are read at the first handshake.
 func Main(m *testing.M) {
-	Parallel(4)
+	Parallel(8)
 	dir, err := os.MkdirTemp("", "roots")
 	if err != nil {
 		log.Fatal(err)
