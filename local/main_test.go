@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,9 @@ func TestPrintedLines(t *testing.T) {
 		r, err := http.NewRequest(method, line[1], request)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if query := strings.Split(r.URL.RawQuery, "&"); !slices.IsSorted(query) {
+			t.Errorf("%s: with --aws-sigv4, curl 7 signs only a query in order", line[1])
 		}
 		r.Header.Set("Content-Type", "application/json")
 		response, body := networktest.Do(t, http.DefaultClient.Do, r)

@@ -99,14 +99,14 @@ func Requests(s *stack.Stack) map[string]Request {
 		},
 		"GET /v3/brand/partner/card-member/user-cards": {
 			Says:  "the user's cards of the brand",
-			query: "?brand_id=1004&openid=" + OpenID + "&offset=0&limit=20",
+			query: "?brand_id=1004&limit=20&offset=0&openid=" + OpenID, // in order: curl 7 signs it as it is
 		},
 		"GET /v3/marketing/membercard-open/cards/{card_id}/codes/{code}": {
 			Says: "a user's merchant card",
 		},
 		"GET /v3/marketing/membercard-open/user/cards": {
 			Says:  "the user's merchant cards",
-			query: "?openid=" + OpenID + "&offset=0&limit=20",
+			query: "?limit=20&offset=0&openid=" + OpenID,
 		},
 	}
 	parameters := map[string]string{"card_id": CardID, "code": merchant.Code, "user_card_code": brand.Code, "activate_ticket+": url.QueryEscape(merchant.ActivateTicket)}
