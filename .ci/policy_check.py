@@ -53,6 +53,7 @@ NEEDS = {
     "AWS::S3::Bucket": (["arn:{partition}:s3:::{lower}"], actions(
         "s3", "CreateBucket", "DeleteBucket", "PutBucketVersioning", "GetBucketVersioning", "PutLifecycleConfiguration", "PutEncryptionConfiguration", "PutBucketPublicAccessBlock",
         "PutBucketOwnershipControls", "PutBucketNotification", "GetBucketLocation", "ListTagsForResource")),
+    "AWS::S3::BucketPolicy": (["arn:{partition}:s3:::{lower}"], actions("s3", "PutBucketPolicy", "GetBucketPolicy", "DeleteBucketPolicy")),
     "AWS::SQS::Queue": ([QUEUE], actions("sqs", "CreateQueue", "DeleteQueue", "GetQueueAttributes", "GetQueueUrl", "SetQueueAttributes", "ListQueueTags")),
     "AWS::SQS::QueuePolicy": ([QUEUE], actions("sqs", "SetQueueAttributes", "GetQueueAttributes")),
     # A secret's name does not begin with the stack's, where CloudFormation makes it.

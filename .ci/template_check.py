@@ -284,6 +284,8 @@ def check_plan(template):
     check(bucket["VersioningConfiguration"] == {"Status": "Enabled"}, "the plan's bucket has versions")
     check(set(bucket["PublicAccessBlockConfiguration"].values()) == {True}, "the plan's bucket is private")
     check("BucketEncryption" in bucket, "the plan's bucket is encrypted")
+    (statement,) = template["Resources"]["CardPlanBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    check((statement["Effect"], statement["Principal"], statement["Action"], statement["Condition"]) == ("Deny", "*", "s3:*", {"Bool": {"aws:SecureTransport": "false"}}), "the plan's bucket wants TLS")
     check(bucket.get("NotificationConfiguration") == {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}, "the plan's bucket tells EventBridge of a changed plan")
     changed = {"source": ["aws.s3"], "detail-type": ["Object Created"], "detail": {"bucket": {"name": [{"Ref": "CardPlanBucket"}]}, "object": {"key": [{"Ref": "CardPlanKey"}]}}}
     for name in ("CardSync", "ServiceModuleSync"):
