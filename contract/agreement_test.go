@@ -194,6 +194,9 @@ func combined() []struct {
 	coupon := func(cardType, key, more string) string {
 		return `{"card":{"card_type":"` + cardType + `","` + key + `":{"base_info":{` + needed + `}` + more + `}}}`
 	}
+	confirmed := func(state, validDate string) string {
+		return `{"brand_id":"1004","card_id":"p","openid":"o","user_card_confirm_state":"CREATE_CARD_` + state + `","valid_date_information":` + validDate + `}`
+	}
 	return []struct {
 		path, body string
 		allowed    bool
@@ -274,10 +277,15 @@ func combined() []struct {
 		{cardCreate, made(`,"custom_cell1":{"more":""}`, ""), false},
 
 		{strings.Replace(brandConfirm, "478515832665", "1%2F2", 1), `{}`, false},
+		{brandConfirm, confirmed("FAIL", `{"type":"FIX_TERM"}`), true},
+		{brandConfirm, confirmed("SUCCESS", `{"type":"PERMANENT"}`), true},
 
 		{merchantConfirm, ``, false},
 		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_SUCCESS","fail_reason":"r"}`, false},
 		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_ALREADY_EXISTS","fail_reason":"r"}`, false},
+
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_FAIL"}`, true},
+		{merchantConfirm, `{"user_card_confirm_state":"CREATE_CARD_ALREADY_EXISTS"}`, true},
 
 		{merchantActivate, ``, true},
 		{merchantActivate, ` `, false},
@@ -310,6 +318,9 @@ func combined() []struct {
 		{brandCards + "?brand_id=1004&openid=o&", "", false},
 		{brandCards + "?brand_id=1004&openid=o&offset=01", "", false},
 		{brandCards + "?brand_id=1004&openid=o&limit=%2B1", "", false},
+		{brandCards + "?brand_id=1004&openid=o&user_card_state=UNACTIVATED", "", true},
+		{brandCards + "?brand_id=1004&openid=o&user_card_state=EXPIRED", "", true},
+		{brandCards + "?brand_id=1004&openid=o&user_card_state=INVALID", "", true},
 		{merchantCard + "?openid=o", "", false},
 		{merchantCards + "?openid=o&card_id=p", "", false},
 	}
@@ -356,7 +367,7 @@ func TestTheFunctionsAgree(t *testing.T) {
 		t.Run(r.key, func(t *testing.T) {
 			d.t = t
 			before := d.sent
-			w := walk{contract: d.contract, verdicts: map[string]map[bool]int{}, patterns: patterns}
+			w := walk{contract: d.contract, verdicts: map[string]map[bool]int{}, without: map[string]bool{}, patterns: patterns}
 			documents := documents(r)
 			for _, document := range documents {
 				schema := r.operation.RequestBody.Value.Content.Get("application/json").Schema
@@ -437,7 +448,7 @@ func (d *deployed) tryNotifications(t *testing.T) {
 		}
 		return fault == nil
 	}
-	w := walk{contract: d.contract, verdicts: map[string]map[bool]int{}, patterns: map[string]bool{}}
+	w := walk{contract: d.contract, verdicts: map[string]map[bool]int{}, without: map[string]bool{}, patterns: map[string]bool{}}
 	document, _ := wechatpaytest.Document("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE", wechatpaytest.Created, apiv3Key)
 	w.value("", d.contract.document.Components.Schemas["Notification"], document, send)
 	w.requireEdges(t)
@@ -500,7 +511,7 @@ func (d *deployed) tryPlans(t *testing.T) {
 		fields[name] = linkValue(name)
 	}
 	modules := map[string]any{"666": map[string]any{"appid": "wx37178d097a6851d8", "path": "pages/offers"}}
-	w := walk{contract: contract, verdicts: map[string]map[bool]int{}, patterns: map[string]bool{}}
+	w := walk{contract: contract, verdicts: map[string]map[bool]int{}, without: map[string]bool{}, patterns: map[string]bool{}}
 	w.value("", schema, map[string]any{"cards": []any{map[string]any{
 		"card_id": "pbLatjvWOibDc5-TBnbUk1pD12o0", "fields": fields, "service_modules": modules,
 		"campaigns": []any{map[string]any{"name": "新年", "from": "0001-01-01T00:00:00Z", "until": "9999-12-31T23:59:59+08:00", "fields": fields, "service_modules": modules}},

@@ -24,6 +24,7 @@ type walk struct {
 	contract *Contract
 	verdicts map[string]map[bool]int // by place and rule, the number of values allowed and refused
 	patterns map[string]bool         // of which all edges were sent; shared by several walks
+	without  map[string]bool         // members that were left out, by place
 }
 
 // value walks a value of a schema. at is its JSON pointer, in the document or in a shared
@@ -67,6 +68,14 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 			without := maps.Clone(value)
 			delete(without, name)
 			try("required "+name, value, without)
+		}
+		for name := range value {
+			if place := at + "/" + name; !slices.Contains(schema.Required, name) && !w.without[place] {
+				w.without[place] = true
+				without := maps.Clone(value)
+				delete(without, name)
+				send(without)
+			}
 		}
 		switch may := schema.AdditionalProperties.Has; {
 		case may != nil && *may:
