@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"io"
 	"math"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,9 +17,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"membercard/local/discovery"
 	"membercard/shared/awsconfig"
 	"membercard/shared/awsconfig/mototest"
 	"membercard/shared/cardplan"
+	"membercard/shared/plansync/plansynctest"
 )
 
 // The documented example of a plan.
@@ -316,6 +319,29 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	}
 	if err := put("three", &tag); err == nil || !strings.Contains(s3Fault(err, place).cause, "somebody else") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A plan that somebody else puts between the comparison and the put stays in force.
+func TestAPlanThatIsPutMeanwhile(t *testing.T) {
+	const theirs = `{"cards":[]}`
+	for name, before := range map[string]string{"the first one": "", "another one": `{"cards": [] }`} {
+		t.Run(name, func(t *testing.T) {
+			b := plansynctest.NewBucket(before)
+			b.Refuse = func(method, name string) (int, string) {
+				if method == "PUT" {
+					b.Put(name, theirs)
+				}
+				return 0, ""
+			}
+			s := httptest.NewServer(b)
+			defer s.Close()
+			useAWS(t, discovery.AWS{Endpoint: s.URL, Region: region, AccessKeyID: accessKeyID, SecretAccessKey: secretAccessKey})
+			fault := tool(t, "plan", "put", "--json", "--at", "s3://plans/"+plansynctest.Plan, write(t, "plan.json", examplePlan)).requireFailed(t, "plan put")
+			if got := b.Content(plansynctest.Plan); got != theirs || !strings.Contains(fault.Cause, "somebody else") {
+				t.Errorf("%+v, and in force is %s", fault, got)
+			}
+		})
 	}
 }
 
