@@ -52,7 +52,7 @@ func (w *walk) value(at string, ref *openapi3.SchemaRef, value any, send func(an
 		}
 	}
 	if schema.Type != nil {
-		try("type", value, nil, true, 7, "x", []any{}, map[string]any{})
+		try("type", value, nil, true, 7, "x", "", strings.Repeat("x", 2000), []any{}, map[string]any{})
 	}
 	for rule, candidates := range w.edges(schema) {
 		try(rule, candidates...)
