@@ -167,7 +167,7 @@ func TestReconcile(t *testing.T) {
 			tally{Asked: 3, Members: 2}, "", ""},
 		{"a lost card is shown", "a\nb\n", map[string][]string{"b": {lost}}, nil, nil, "--brand-id 1004",
 			tally{Asked: 2, LostBrand: 1}, "found lost", "line 2: brand card pb UNACTIVATED: lost\n"},
-		{"and confirmed if that is asked for", "a\nb\n", map[string][]string{"a": {member, lost, lost}}, nil, nil, "--brand-id 1004 --confirm",
+		{"and confirmed if that is asked for", "a\nb\n", map[string][]string{"a": {member, lost, lost, "EXPIRED", "INVALID"}}, nil, nil, "--brand-id 1004 --confirm",
 			tally{Asked: 2, Members: 1, LostBrand: 2, Confirmed: 2}, "", "line 1: brand card pb UNACTIVATED: confirmed\nline 1: brand card pb UNACTIVATED: confirmed\n"},
 		{"a merchant card is only shown", "a\n", nil, map[string][]string{"a": {"NOT_ACTIVATE", "EXPIRE", "UNAVAILABLE", "DELETE"}}, nil, "--brand-id 1004 --confirm",
 			tally{Asked: 1, LostMerchant: 1}, "", "line 1: merchant card pm NOT_ACTIVATE: lost\n"},

@@ -232,6 +232,15 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	}
 }
 
+// Another instance has only the card's status to go by.
+func TestACardInReviewIsNotUpdated(t *testing.T) {
+	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"status":"CARD_STATUS_NOT_VERIFY"`) })
+	r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
+	if r.NotApplied != 1 || r.Cards[0].CardStatus != inReview || len(w.Received("/card/update")) != 0 {
+		t.Errorf("%+v", r.Cards[0])
+	}
+}
+
 // A dry run does not count as sending.
 func TestADryRunRemembersNothing(t *testing.T) {
 	w := emptyCard(t)
