@@ -54,10 +54,11 @@ func New[T comparable](config aws.Config, id string, parse func([]byte) (T, erro
 
 // Get returns the cached value. If there is none, or it is older than 5 minutes, it reads
 // the secret first. If that fails, the failure is logged and counted, and Get returns the
-// old value for another minute. It fails only if there is no value yet, or if ctx ends.
+// old value for another minute. It fails only if there is no value yet, or if ctx ends while
+// it waits for another call.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
-	if err := s.lock.Acquire(ctx, 1); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return none, err
 	}
 	defer s.lock.Release(1)
@@ -77,7 +78,7 @@ func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 // the cached value is still that one, but not for a minute after a Refresh that brought
 // nothing new. If the read fails, Refresh returns the cached value with the error.
 func (s *Secret[T]) Refresh(ctx context.Context, outdated T) (T, error) {
-	if err := s.lock.Acquire(ctx, 1); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return outdated, err
 	}
 	defer s.lock.Release(1)
@@ -93,12 +94,21 @@ func (s *Secret[T]) Refresh(ctx context.Context, outdated T) (T, error) {
 
 // Expire makes the next Get or Refresh read the secret.
 func (s *Secret[T]) Expire(ctx context.Context) error {
-	if err := s.lock.Acquire(ctx, 1); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
 	defer s.lock.Release(1)
 	s.expiresAt, s.unchangedAt = time.Time{}, time.Time{}
 	return nil
+}
+
+// acquire waits for the lock until ctx ends. A lock that is free it takes even then: a
+// cached value needs no time, and the call that follows fails for want of it.
+func (s *Secret[T]) acquire(ctx context.Context) error {
+	if s.lock.TryAcquire(1) {
+		return nil
+	}
+	return s.lock.Acquire(ctx, 1)
 }
 
 // read reads the current version, and parses it if its text changed. A failure is logged

@@ -374,6 +374,9 @@ func TestAReadEndsBeforeTheRequest(t *testing.T) {
 	}
 	close(m.hangs)
 	s.gets(t, "parsed one")
+	if value, err := s.Get(hasty); value != "parsed one" || err != nil {
+		t.Errorf("Get of a cached value without time: %q, %v", value, err)
+	}
 }
 
 func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
