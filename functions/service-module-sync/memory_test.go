@@ -253,25 +253,49 @@ func TestTheMemoryIsWrittenRegularly(t *testing.T) {
 	}
 }
 
-// What is changed while the object is written is changed by this run, whoever else writes it.
-func TestAChangeWhileTheMemoryIsWritten(t *testing.T) {
-	b := plansynctest.NewBucket("")
-	m, _ := newMemory(b)
-	m.read(t.Context())
-	at := moduleKey{"p0", "666"}
-	puts := 0
-	b.Refuse = func(method, name string) (int, string) {
-		if puts++; method == "PUT" && puts == 1 {
-			b.Put(name, `{"cards":{"p1":{"9":`+applied("null", 0)+`}}}`)
-			m.forget(at)
-			m.remember(at, &cardplan.Module{AppID: "wx", Path: "pages/second"}, time.Now())
-		}
-		return 0, ""
-	}
-	m.remember(at, &cardplan.Module{AppID: "wx", Path: "pages/first"}, time.Now())
-	m.write(t.Context())
-	if got := remembers(t, b.Content(plansync.ServiceModules)); got != "p0/666=pages/second p1/9=-" {
-		t.Errorf("%s is remembered", got)
+// Another run writes the object just before this one does, which merges the two.
+func TestAMergedMemory(t *testing.T) {
+	changed, before, p1 := moduleKey{"p0", "666"}, `"6":`+applied(newYear, 0), `"p1":{"9":`+applied("null", 0)+`}`
+	module := func(path string) *cardplan.Module { return &cardplan.Module{AppID: "wx", Path: path} }
+	for _, row := range []struct {
+		what       string
+		change     func(m *memory)        // of this run
+		theirs     func(m *memory) string // the object that the other run wrote
+		remembered string
+	}{
+		{"a module that only the other run changed", func(m *memory) { m.remember(changed, module("first"), time.Now()) },
+			func(*memory) string { return kept(`"6":` + applied(offers, 0)) }, "p0/6=pages/offers p0/666=first"},
+		{"a module that only this run forgot", func(m *memory) { m.forget(moduleKey{"p0", "6"}) },
+			func(*memory) string { return `{"cards":{"p0":{` + before + `},` + p1 + `}}` }, "p1/9=-"},
+		{"a module that is changed while the object is written", func(m *memory) { m.remember(changed, module("first"), time.Now()) },
+			func(m *memory) string {
+				m.forget(changed)
+				m.remember(changed, module("second"), time.Now())
+				return `{"cards":{` + p1 + `}}`
+			}, "p0/666=second p1/9=-"},
+		{"this run itself wrote it, and S3's answer was lost", func(m *memory) { m.remember(changed, module("first"), time.Now()) },
+			func(m *memory) string { return string(m.current.encode()) }, "p0/6=pages/new-year p0/666=first"},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			b := plansynctest.NewBucket("")
+			b.Put(plansync.ServiceModules, kept(before))
+			m, _ := newMemory(b)
+			m.read(t.Context())
+			puts := 0
+			b.Refuse = func(method, name string) (int, string) {
+				if method == "PUT" {
+					if puts++; puts == 1 {
+						b.Put(name, row.theirs(m))
+					}
+				}
+				return 0, ""
+			}
+			row.change(m)
+			m.write(t.Context())
+			if got := remembers(t, b.Content(plansync.ServiceModules)); got != row.remembered {
+				t.Errorf("%s is remembered, want %s", got, row.remembered)
+			}
+		})
 	}
 }
 
