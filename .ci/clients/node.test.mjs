@@ -1,13 +1,13 @@
 // WeChat Pay's operations through the library wechatpay-axios-plugin, as it is: with its
 // fixed host. All that it is told is HTTPS_PROXY and the sandbox's CA. Its files are in
-// SANDBOX, and its notifications come to the port NOTIFY_PORT.
+// SANDBOX, and its notifications come to receiver.mjs at the port NOTIFY_PORT.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import library from "wechatpay-axios-plugin";
 
-const { Aes, Formatter, Rsa, Wechatpay } = library;
+const { Aes, Rsa, Wechatpay } = library;
 const file = (name) => readFileSync(`${process.env.SANDBOX}/${name}`, "utf8");
 const sandbox = JSON.parse(file("sandbox.json"));
 const apiv3Key = file("apiv3_key.txt");
@@ -30,22 +30,15 @@ const card = { brand_id: "1004", card_id: "pbLatjvWOibDc5-TBnbUk1pD12o0", openid
 /** decrypted returns what a notification or a certificate has encrypted. */
 const decrypted = (r) => Aes.AesGcm.decrypt(r.ciphertext, apiv3Key, r.nonce, r.associated_data);
 
-const waiting = new Map(); // by event_type
-/** notified resolves to the resource of the next notification of a type. */
-const notified = (type) => new Promise((resolve) => waiting.set(type, resolve));
-
-const receiver = createServer(async (request, response) => {
-  let body = "";
-  for await (const chunk of request) body += chunk;
-  const header = (name) => request.headers[`wechatpay-${name}`];
-  const message = Formatter.response(header("timestamp"), header("nonce"), body);
-  const genuine = header("serial") === publicKeyID && Rsa.verify(message, header("signature"), file("pub_key.pem"));
-  response.writeHead(genuine ? 204 : 401).end();
-  const { event_type: type, resource } = JSON.parse(body);
-  if (genuine) waiting.get(type)?.(JSON.parse(decrypted(resource)));
-});
-before(() => new Promise((done) => receiver.listen(process.env.NOTIFY_PORT, "127.0.0.1", done)));
-after(() => receiver.close());
+/** notified resolves to the resource of the notification of a type, when it has come. */
+const notified = async (type) => {
+  for (;;) {
+    const all = readFileSync("notifications", "utf8").trimEnd().split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    const one = all.find((notification) => notification.event_type === type);
+    if (one) return JSON.parse(decrypted(one.resource));
+    await sleep(50);
+  }
+};
 
 /** refusal returns the status and the body of a refused call. */
 const refusal = async (call) => {
@@ -61,10 +54,9 @@ test("a merchant card's token", async () => {
 
 test("a brand card: token, customer, notification, confirmation", async () => {
   const { data } = await brandCards["pre-auth-tokens"].post(card);
-  const created = notified("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE");
   const opened = await fetch(`${sandbox.proxy}/open`, { method: "POST", body: new URLSearchParams({ token: data.token, openid }) });
   assert.equal(opened.status, 200);
-  const { user_card_code } = await created;
+  const { user_card_code } = await notified("BRAND_MEMBER_CARD_SP.USER_CARD.CREATE");
   assert.equal((await opened.json()).code, user_card_code);
   const confirmed = await brandCards["user-cards"]._user_card_code_.confirm.post(
     { ...card, user_card_confirm_state: "CREATE_CARD_SUCCESS" }, { user_card_code });
@@ -98,7 +90,6 @@ test("a service module of a card: added, changed, removed", async () => {
 });
 
 test("the self-test of keys", async () => {
-  const echoed = notified("SECURITY_ECHO.SUCCESS");
   const { data } = await wxpay.v3.security.echo.post({
     echo_message: "hello",
     encrypted_echo_message: Rsa.encrypt("secret", file("pub_key.pem")),
@@ -106,7 +97,7 @@ test("the self-test of keys", async () => {
   });
   assert.equal(data.echo_message, "hello");
   assert.equal(Rsa.decrypt(data.encrypted_echo_message, file("apiclient_key.pem")), "secret");
-  assert.equal((await echoed).echo_message, "hello");
+  assert.equal((await notified("SECURITY_ECHO.SUCCESS")).echo_message, "hello");
 });
 
 test("the list of certificates", async () => {

@@ -32,10 +32,11 @@ func TestQueuesInMoto(t *testing.T) {
 		})
 		return made.QueueUrl
 	}
+	const visibility = 3 * time.Second
 	receive := func(queue *string) []types.Message {
 		t.Helper()
 		received, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
-			QueueUrl: queue, VisibilityTimeout: 1, MessageAttributeNames: []string{"All"},
+			QueueUrl: queue, VisibilityTimeout: int32(visibility / time.Second), MessageAttributeNames: []string{"All"},
 			MessageSystemAttributeNames: []types.MessageSystemAttributeName{"ApproximateReceiveCount"},
 		})
 		if err != nil {
@@ -47,6 +48,7 @@ func TestQueuesInMoto(t *testing.T) {
 	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String(createdEvent())}); err != nil {
 		t.Fatal(err)
 	}
+	received := time.Now()
 	messages := receive(url)
 	if len(messages) != 1 {
 		t.Fatalf("%d messages", len(messages))
@@ -57,7 +59,7 @@ func TestQueuesInMoto(t *testing.T) {
 	if err := q.delay(t.Context(), m, 0); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(1500 * time.Millisecond) // longer than the visibility timeout that it was received with
+	time.Sleep(time.Until(received.Add(visibility + time.Second/2)))
 	if early := receive(url); len(early) > 0 {
 		t.Error("the message is visible before its delay is over")
 	}
