@@ -124,6 +124,12 @@ function client(answers, options = {}) {
   return { sent, membercard: new Membercard({ api: "https://api.example.com/", transport, ...options }) };
 }
 
+test("a card's ID is one segment of the path", async () => {
+  const { sent, membercard } = client([[200, { permission_token: "t" }]]);
+  await membercard.merchantToken("p/1?", { activate_type: "AUTO_ACTIVATE" });
+  assert.equal(sent[0].url, "https://api.example.com/v3/marketing/membercard-open/cards/p%2F1%3F/permission-tokens");
+});
+
 for (const [what, answers, calls, code, login] of [
   ["a token", [[200, token(3600)]], 1],
   ["a 429 with Retry-After is waited for", [[429, { code: "FREQUENCY_LIMITED" }, "0.01"], [200, token(3600)]], 2],
