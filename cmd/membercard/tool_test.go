@@ -146,9 +146,10 @@ func tool(t *testing.T, args ...string) outcome {
 	return terminal{}.run(t, args...)
 }
 
-// report reads the report of --json.
+// report reads the report of --json, in which no private key stands.
 func (o outcome) report(t *testing.T) *report {
 	t.Helper()
+	o.requireNo(t, `PRIVATE KEY-----\nM`)
 	var r report
 	d := json.NewDecoder(strings.NewReader(o.out))
 	d.DisallowUnknownFields()

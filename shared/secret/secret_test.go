@@ -112,7 +112,7 @@ func (s subject) failures(t *testing.T, times int, cause string) {
 		t.Fatalf("%d records, want %d:\n%s", len(records), times, s.records)
 	}
 	for _, record := range records {
-		if record["level"] != "ERROR" || record["SecretFailures"] != 1.0 || record["_aws"] == nil {
+		if record["level"] != "ERROR" || record["SecretFailures"] != 1.0 || record["_aws"] == nil || record["cure"] == "" {
 			t.Errorf("%v counts no failure", record)
 		}
 		if got := fmt.Sprint(record["cause"]); !strings.Contains(got, cause) {
