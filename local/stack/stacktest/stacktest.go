@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"membercard/local/stack"
 	"membercard/shared/tlsdial/tlsdialtest"
@@ -31,14 +34,23 @@ func Main(m *testing.M, root string, project **stack.Project) {
 // Run runs the tests of a package in a temporary folder of their own, and returns their exit
 // code. They leave nothing behind, also if they are interrupted.
 func Run(tests func() (code int, err error)) (code int) {
-	dir, err := os.MkdirTemp("", "membercard-")
+	within := "" // the system's folder
+	if binary, err := os.Executable(); err == nil && strings.HasPrefix(filepath.Base(filepath.Dir(filepath.Dir(binary))), "go-build") {
+		within = filepath.Dir(binary) // go test removes it, even if a test panics
+	}
+	dir, err := os.MkdirTemp(within, "membercard-")
 	if err == nil {
 		defer os.RemoveAll(dir)
 		interrupted := make(chan os.Signal, 1)
-		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+		signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 		go func() {
 			<-interrupted
-			os.RemoveAll(dir)
+			for range 100 { // a process that was started may be writing
+				if os.RemoveAll(dir) == nil {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
 			os.Exit(1)
 		}()
 		os.Setenv("TMPDIR", dir)
