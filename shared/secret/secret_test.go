@@ -251,6 +251,7 @@ func TestWithoutAValueEachGetReads(t *testing.T) {
 }
 
 func TestAnUnreachableSecretsManagerIsAFailure(t *testing.T) {
+	t.Parallel()
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.Close()
@@ -380,6 +381,7 @@ func TestAReadEndsBeforeTheRequest(t *testing.T) {
 }
 
 func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
+	t.Parallel()
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.mu.Lock()
