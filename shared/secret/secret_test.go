@@ -251,7 +251,6 @@ func TestWithoutAValueEachGetReads(t *testing.T) {
 }
 
 func TestAnUnreachableSecretsManagerIsAFailure(t *testing.T) {
-	t.Parallel()
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.Close()
@@ -381,7 +380,6 @@ func TestAReadEndsBeforeTheRequest(t *testing.T) {
 }
 
 func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
-	t.Parallel()
 	m, s := start(t), newSubject()
 	s.gets(t, "parsed one")
 	m.mu.Lock()
