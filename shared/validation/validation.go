@@ -195,10 +195,11 @@ func ParseTime(value string) (t time.Time, ok bool) {
 
 // OuterStr requires digits, Chinese and English letters and half-width punctuation,
 // without blanks: what the document of the merchant pre-authorisation allows in
-// outer_str.
+// outer_str. Unicode's planes 2 and 3 are for Chinese characters only, and get further ones
+// that Go's tables do not have yet.
 func OuterStr(value string) string {
 	for _, c := range value {
-		if !(c > ' ' && c < unicode.MaxASCII) && !unicode.Is(unicode.Han, c) {
+		if plane := c >> 16; !(c > ' ' && c < unicode.MaxASCII) && !unicode.Is(unicode.Han, c) && plane != 2 && plane != 3 {
 			return "must be digits, Chinese or English letters, or half-width punctuation, without blanks"
 		}
 	}

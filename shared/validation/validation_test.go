@@ -159,6 +159,7 @@ func TestHalfWidth(t *testing.T) {
 	hold(t, HalfWidth, "must be digits, letters or half-width punctuation, without blanks", []row{
 		{"nothing was sent", "", true},
 		{"digits and letters", "0123456789AZaz", true},
+		{"a Chinese letter of Unicode 17", "\U000323b0", true},
 		{"all half-width punctuation", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", true},
 		{"a blank", "a b", false},
 		{"a tab", "a\t", false},
