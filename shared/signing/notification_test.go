@@ -268,7 +268,7 @@ func TestAMalformedNotificationIsRefused(t *testing.T) {
 		{"associated_data as a number", member("resource", "associated_data", 1), "associated_data"},
 		{"a resource that is not JSON", wechatpaytest.Notification(cardCreated, `card_id=1`, apiv3Key), "JSON object"},
 		{"a resource that is an array", wechatpaytest.Notification(cardCreated, `[1]`, apiv3Key), "JSON object"},
-		{"a resource with trailing data", wechatpaytest.Notification(cardCreated, `{}{}`, apiv3Key), "JSON object"},
+		{"a resource with trailing data", wechatpaytest.Notification(cardCreated, wechatpaytest.Created+`{}`, apiv3Key), "JSON object"},
 		{"a resource that is not UTF-8", wechatpaytest.Notification(cardCreated, "{\"a\":\"\xff\"}", apiv3Key), "JSON object"},
 		{"an empty resource", wechatpaytest.Notification(cardCreated, "", apiv3Key), "JSON object"},
 	} {
