@@ -248,13 +248,16 @@ func TestAcceptedNotifications(t *testing.T) {
 		{"a body in base64", base64Body, cardCreated},
 		{"header names in another case", mixedCase, cardCreated},
 		{"a body of 64 KiB", signed(full), "SECURITY_ECHO.SUCCESS"},
+		{"an id that may be personal data is not logged", signed(strings.Replace(good(), wechatpaytest.NotificationID, "o_13800138000", 1)), cardCreated},
 		{"a timestamp of 4:50 ago", signedAt(good(), time.Now().Add(-290*time.Second)), cardCreated},
 	} {
 		t.Run(row.rule, func(t *testing.T) {
 			i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
-			if o, _ := i.receive(t, row.event); o.Status != 204 {
+			o, _ := i.receive(t, row.event)
+			if o.Status != 204 {
 				t.Errorf("%d %s", o.Status, o.Body)
 			}
+			o.RequireNotLogged(t, "13800138000")
 			if got := i.bus.took(t); got.DetailType != row.eventType {
 				t.Errorf("%+v", got)
 			}
