@@ -93,6 +93,16 @@ func truncate(w http.ResponseWriter, _ *http.Request, _ int) {
 	_, _ = io.WriteString(w, "part")
 }
 
+// secretText is in an answer, and must not be in a record.
+const secretText = "90_kxZ3vQ0b7uJpR5tYw2sLm8NfHdCgAeVi"
+
+func noHTTP(w http.ResponseWriter, _ *http.Request, _ int) {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		_, _ = io.WriteString(conn, `{"access_token":"`+secretText+`"}`+"\r\n\r\n")
+		_ = conn.Close()
+	}
+}
+
 func breakOffChunks(w http.ResponseWriter, r *http.Request, n int) {
 	_, _ = io.WriteString(w, "part")
 	_ = http.NewResponseController(w).Flush()
@@ -192,6 +202,7 @@ var transient = []struct {
 	{"reset", func(t *testing.T) string { return serve(t, reset).URL }, "UPSTREAM_UNREACHABLE"},
 	{"truncated", func(t *testing.T) string { return serve(t, truncate).URL }, "UPSTREAM_UNREACHABLE"},
 	{"broken off between chunks", func(t *testing.T) string { return serve(t, breakOffChunks).URL }, "UPSTREAM_UNREACHABLE"},
+	{"no HTTP", func(t *testing.T) string { return serve(t, noHTTP).URL }, "UPSTREAM_UNREACHABLE"},
 	{"no TLS", func(t *testing.T) string {
 		s := httptest.NewServer(nil)
 		t.Cleanup(s.Close)
@@ -216,6 +227,9 @@ func TestFailover(t *testing.T) {
 			second.asked(t, 1)
 			if failed, _ := record["failed_attempts"].([]any); record["attempts"] != 2.0 || len(failed) != 1 {
 				t.Errorf("recorded are %v attempts, failed %v", record["attempts"], record["failed_attempts"])
+			}
+			if strings.Contains(fmt.Sprint(record), secretText) {
+				t.Errorf("an answer is quoted in the record: %v", record)
 			}
 		})
 	}
