@@ -2,6 +2,10 @@ package awsconfig
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -141,5 +145,23 @@ func TestTheVariableOfAServiceHasItsNameInCapitals(t *testing.T) {
 		if got != want || ok != (want != "") || err != nil {
 			t.Errorf("%s: %q, %v, %v, want %q", service, got, ok, err, want)
 		}
+	}
+}
+
+func TestAServerThatIsNotTrustedIsRefused(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := Load().HTTPClient.Do(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+		t.Errorf("the error is %v", err)
 	}
 }
