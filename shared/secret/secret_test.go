@@ -389,3 +389,13 @@ func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
 	s.gets(t, "parsed one") // without a deadline
 	s.failures(t, 1, "Secrets Manager did not answer in time")
 }
+
+func TestAReadLeavesHalfOfTheTime(t *testing.T) {
+	m, s := start(t), newSubject()
+	m.hangs = make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if value, err := s.Get(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("%q, %v; for the caller, %v", value, err, ctx.Err())
+	}
+}

@@ -100,9 +100,14 @@ func TestParseMerchantTakesTheThreeModes(t *testing.T) {
 	t.Run("letters in the ID, punctuation in the APIv3 key", func(t *testing.T) {
 		modes["both"]().but("wechatpay_public_key_id", publicKeyID+"aZ").but("apiv3_key", strings.Repeat("!~", 16)).merchant(t)
 	})
-	t.Run("a serial number in lower case", func(t *testing.T) {
-		modes["public key"]().but("certificate_serial_no", strings.ToLower(serialNo)).merchant(t)
-	})
+	for _, serial := range []string{strings.ToLower(serialNo), "00" + serialNo[2:]} {
+		t.Run("the serial number as it is: "+serial, func(t *testing.T) {
+			signed, err := modes["public key"]().but("certificate_serial_no", serial).merchant(t).signer.Sign(t.Context(), "message")
+			if err != nil || signed.CertificateSerialNo != serial {
+				t.Errorf("signed %+v, %v", signed, err)
+			}
+		})
+	}
 }
 
 // faulty are secrets with one fault each, and the key that the error must name.
