@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,17 @@ func TestTheFirstRequestUsesTheConnectionOpenedAhead(t *testing.T) {
 		t.Errorf("%d connections, want the one opened ahead", n)
 	}
 	s.asked(t, 2)
+}
+
+// Where only a proxy has a way to WeChat, no time is lost with a connection past it.
+func TestNothingIsOpenedAheadPastAProxy(t *testing.T) {
+	s := serve(t, succeed)
+	c := client(t, s.URL)
+	c.transport.kept.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: "proxy.example"})
+	c.Open(t.Context())
+	if n := s.connections.Load(); n != 0 {
+		t.Errorf("%d connections past the proxy", n)
+	}
 }
 
 func TestARequestWaitsForTheConnectionThatIsBeingOpened(t *testing.T) {
