@@ -128,9 +128,13 @@ func load() *rootStore {
 		files = []string{file}
 	}
 	for _, name := range files {
-		if file, err := os.Open(name); err == nil {
-			defer file.Close()
-			return &rootStore{likely: readLikely(file), all: sync.OnceValue(func() *x509.CertPool {
+		file, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		defer file.Close()
+		if likely, err := readLikely(file); err == nil {
+			return &rootStore{likely: likely, all: sync.OnceValue(func() *x509.CertPool {
 				pool := x509.NewCertPool()
 				if bundle, err := os.ReadFile(name); err == nil {
 					pool.AppendCertsFromPEM(bundle)
@@ -152,7 +156,7 @@ const added = 4
 
 // readLikely returns the likely roots of a PEM bundle. It reads the bundle through a small
 // buffer: to touch 54 fresh pages of memory for 220 KB takes longer than to copy them.
-func readLikely(bundle io.Reader) *x509.CertPool {
+func readLikely(bundle io.Reader) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	blocks := bufio.NewScanner(bundle)
 	blocks.Buffer(make([]byte, 16<<10), 1<<20)
@@ -171,7 +175,7 @@ func readLikely(bundle io.Reader) *x509.CertPool {
 	for _, text := range last {
 		parse(pool, text)
 	}
-	return pool
+	return pool, blocks.Err()
 }
 
 // untilEnd is a [bufio.SplitFunc]: the text up to the end of a certificate.

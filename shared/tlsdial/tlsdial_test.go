@@ -50,8 +50,8 @@ func TestReadLikely(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			want := x509.NewCertPool()
 			want.AppendCertsFromPEM([]byte(row.bundle))
-			if !readLikely(strings.NewReader(row.bundle)).Equal(want) {
-				t.Error("other certificates than crypto/x509 finds")
+			if got, err := readLikely(strings.NewReader(row.bundle)); err != nil || !got.Equal(want) {
+				t.Errorf("other certificates than crypto/x509 finds, %v", err)
 			}
 		})
 	}
@@ -72,7 +72,8 @@ func TestLoad(t *testing.T) {
 		{"a file of one's own", file, "", only},
 		{"and a directory that is not there", file, filepath.Join(dir, "none"), only},
 		{"a directory that is there is left to crypto/x509", file, dir, nil},
-		{"so is a file that can't be read", filepath.Join(dir, "none"), "", nil},
+		{"so is a file that is not there", filepath.Join(dir, "none"), "", nil},
+		{"and one that can't be read", dir, "", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Setenv("SSL_CERT_FILE", row.file)
