@@ -9,13 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"log/slog"
 	"os"
 	"sync"
 	"time"
 
-	"membercard/shared/apierror"
 	"membercard/shared/goroutine"
+	"membercard/shared/invocation"
 	"membercard/shared/telemetry"
 	"membercard/shared/upstream"
 )
@@ -62,27 +61,16 @@ func DuringInit(functions ...func(context.Context)) {
 	defer cancel()
 	var running sync.WaitGroup
 	for _, f := range functions {
-		running.Go(func() { recordPanic(ctx, f) })
+		running.Go(func() {
+			ctx, record := Log().Begin(ctx, "")
+			_ = invocation.RecordPanic(ctx, record, "init", func() { // requests do what init did not
+				goroutine.GrowStack()
+				f(ctx)
+			})
+		})
 	}
 	goroutine.GrowStack() // this goroutine will handle the invocations
 	running.Wait()
-}
-
-// recordPanic calls f. A panic in it would end the process, but becomes a record: what init
-// did not do, requests do.
-func recordPanic(ctx context.Context, f func(context.Context)) {
-	recorded, record := Log().Begin(ctx, "")
-	var err error
-	func() {
-		defer apierror.Recover(recorded, &err)
-		goroutine.GrowStack()
-		f(ctx)
-	}()
-	if err != nil {
-		e := apierror.From(err)
-		record.Count(e.Metric())
-		record.End(ctx, slog.LevelError, "init failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
-	}
 }
 
 // Log returns the function's log, which writes to standard output. It also makes package

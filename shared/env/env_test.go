@@ -12,15 +12,22 @@ import (
 	"testing"
 )
 
-// The process goes on after a panic, and the operator gets a record without what may be
-// secret.
-func TestPanicDuringInit(t *testing.T) {
+// standardOutput has standard output written to a file during a test.
+func standardOutput(t *testing.T) *os.File {
 	written, err := os.Create(filepath.Join(t.TempDir(), "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func(before *os.File) { os.Stdout = before }(os.Stdout)
+	before := os.Stdout
+	t.Cleanup(func() { os.Stdout = before })
 	os.Stdout = written
+	return written
+}
+
+// The process goes on after a panic, and the operator gets a record without what may be
+// secret.
+func TestPanicDuringInit(t *testing.T) {
+	written := standardOutput(t)
 	others := false
 	DuringInit(func(context.Context) { panic("a key") }, func(context.Context) { others = true })
 	text, err := os.ReadFile(written.Name())
@@ -36,12 +43,7 @@ func TestPanicDuringInit(t *testing.T) {
 // aws-lambda-go logs the error of an invocation, and net/http what it reads between two
 // answers, which may have a token.
 func TestLibrariesLogRecords(t *testing.T) {
-	written, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func(before *os.File) { os.Stdout = before }(os.Stdout)
-	os.Stdout = written
+	written := standardOutput(t)
 	Log()
 	for line, cause := range map[string]string{
 		`{"errorMessage":"the event has no action","errorType":"errorString"}`:                         `{"errorMessage":"the event has no action","errorType":"errorString"}`,

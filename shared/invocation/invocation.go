@@ -65,18 +65,26 @@ func (a Action) Invoke(ctx context.Context, event []byte) (answer []byte, err er
 	ctx, record := a.Log.Begin(ctx, ID(ctx))
 	ctx, cancel := WithReserve(ctx)
 	defer cancel()
-	var panicked error
-	func() {
-		defer apierror.Recover(ctx, &panicked)
-		answer, err = a.Do(ctx, record, event)
-	}()
+	panicked := RecordPanic(ctx, record, name, func() { answer, err = a.Do(ctx, record, event) })
 	if panicked != nil {
-		e := apierror.From(panicked)
-		record.Count(e.Metric())
-		record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
-		return nil, e
+		return nil, panicked
 	}
 	return answer, err
+}
+
+// RecordPanic calls f, which is part of what is named. If f panics, RecordPanic ends the
+// record, which is that of ctx, and returns the error.
+func RecordPanic(ctx context.Context, record *telemetry.Record, name string, f func()) (err error) {
+	func() {
+		defer apierror.Recover(ctx, &err)
+		f()
+	}()
+	if err != nil {
+		e := apierror.From(err)
+		record.Count(e.Metric())
+		record.End(ctx, slog.LevelError, name+" failed", e.Code, slog.String("cause", e.Error()), slog.String("cure", e.Cure))
+	}
+	return err
 }
 
 // Decode decodes the event of an action into a struct with [strictjson.DecodeAll], so that a
