@@ -197,7 +197,7 @@ type result struct {
 func invoke(t *testing.T, ctx context.Context, endpoint string, merchant *signing.Merchant, q *queue, interval time.Duration, payload []byte) (r result) {
 	t.Helper()
 	log, records := telemetrytest.New()
-	client := signing.NewClient(signingtest.Source{Merchant: merchant}, upstream.New([]string{endpoint}))
+	client := signing.NewClient(&signingtest.Source{Merchant: merchant}, upstream.New([]string{endpoint}))
 	f := newFunction(log, client, q)
 	f.batches.interval = interval
 	raw, err := f.Invoke(ctx, payload)
@@ -565,7 +565,7 @@ func TestACardIsNotAskedForWithoutTime(t *testing.T) {
 func TestTheFunctionHandlesRequestsAndBatches(t *testing.T) {
 	w := startWeChatPay(t, success)
 	log, records := telemetrytest.New()
-	client := signing.NewClient(signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
+	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
 	f := newFunction(log, client, newQueue(aws.Config{}, "", ""))
 	if o := gatewaytest.Invoke(t, f, records, post(userCardCode, example)); o.Status != 200 || o.Body != card {
 		t.Errorf("%d %s", o.Status, o.Body)

@@ -35,7 +35,7 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 	t.Helper()
 	var written bytes.Buffer
 	l := telemetry.New(&written, "MemberCard", "key-check")
-	client := signing.NewClient(signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{endpoint}))
+	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{endpoint}))
 	h := handler{wechatpay: client, notifyURL: notifyURL}
 	ctx, cancel := context.WithTimeout(t.Context(), left)
 	defer cancel()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"membercard/shared/gateway"
@@ -24,28 +23,16 @@ type Operation struct{ gatewaytest.Operation }
 func Of(operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)) Operation {
 	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 		t.Helper()
-		var from askedSource
+		var from Source
 		if endpoint != "" {
 			from.Merchant = Merchant(t)
 		}
 		o := gatewaytest.Call(t, signing.NewClient(&from, upstream.New([]string{endpoint})), operation, event)
 		if endpoint == "" {
-			o.RequireNotAsked(t, int(from.times.Load()))
+			o.RequireNotAsked(t, int(from.asked.Load()))
 		}
 		return o
 	}}
-}
-
-// askedSource counts how often it was asked for the merchant.
-type askedSource struct {
-	Source
-	times atomic.Int32
-}
-
-// Get implements [signing.Source].
-func (s *askedSource) Get(ctx context.Context) (*signing.Merchant, error) {
-	s.times.Add(1)
-	return s.Source.Get(ctx)
 }
 
 // Sends checks that a request leads to one call of WeChat Pay, such as "POST /path body"

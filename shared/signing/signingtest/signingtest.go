@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,11 +29,15 @@ import (
 	"membercard/shared/tlsdial/tlsdialtest"
 )
 
-// Source returns the merchant.
-type Source struct{ Merchant *signing.Merchant }
+// Source returns the merchant, and counts how often it was asked for it.
+type Source struct {
+	Merchant *signing.Merchant
+	asked    atomic.Int32
+}
 
 // Get implements [signing.Source].
-func (s Source) Get(context.Context) (*signing.Merchant, error) {
+func (s *Source) Get(context.Context) (*signing.Merchant, error) {
+	s.asked.Add(1)
 	if s.Merchant == nil {
 		return nil, errors.New("this source has no merchant")
 	}
@@ -40,7 +45,7 @@ func (s Source) Get(context.Context) (*signing.Merchant, error) {
 }
 
 // Refresh implements [signing.Source].
-func (s Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
+func (s *Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
 	return s.Merchant, nil
 }
 
