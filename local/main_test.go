@@ -268,7 +268,8 @@ func TestOnTheNetwork(t *testing.T) {
 		{"not an address", "127.0.0.1:8081", ""}, // net.Listen says so
 	} {
 		var out bytes.Buffer
-		if warn(&out, options{address: row.addr, page: row.page}); !strings.Contains(out.String(), row.warns) || row.warns == "" && out.Len() > 0 {
+		o := options{address: row.addr, page: row.page}
+		if o.warn(&out, exposed(o)); !strings.Contains(out.String(), row.warns) || row.warns == "" && out.Len() > 0 {
 			t.Errorf("%s, %s: %q", row.addr, row.page, &out)
 		}
 	}

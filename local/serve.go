@@ -30,7 +30,8 @@ const queueSpeed = 10
 // serve runs the stack and the playground until ctx ends. It greets to out and says, and
 // then writes what the functions log to says.
 func serve(ctx context.Context, out, says io.Writer, o options) error {
-	if open := exposed(o); len(open) > 0 && (o.merchant != "" || o.account != "") {
+	open := exposed(o)
+	if len(open) > 0 && (o.merchant != "" || o.account != "") {
 		return fmt.Errorf(o.say("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port"), strings.Join(open, ", "))
 	}
 	if err := inUse(o); err != nil {
@@ -78,7 +79,7 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 		fmt.Fprintf(says, o.say("local: no card ticket: %v")+"\n", err)
 	}
 	greet(out, says, s, o, origin)
-	warn(says, o)
+	o.warn(says, open)
 	fmt.Fprintln(says, "\n"+o.say("What the functions log follows; Ctrl-C stops it all."))
 	log.release()
 	go renewTickets(ctx, s)
@@ -140,10 +141,10 @@ func exposed(o options) (flags []string) {
 	return flags
 }
 
-// warn prints a warning if any flags are exposed.
-func warn(w io.Writer, o options) {
-	if open := exposed(o); len(open) > 0 {
-		fmt.Fprintf(w, "\n"+o.say("WARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.")+"\n\n", strings.Join(open, ", "))
+// warn prints a warning if flags are exposed.
+func (o options) warn(w io.Writer, flags []string) {
+	if len(flags) > 0 {
+		fmt.Fprintf(w, "\n"+o.say("WARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.")+"\n\n", strings.Join(flags, ", "))
 	}
 }
 
