@@ -427,6 +427,15 @@ func TestEncodeKeepsTextAsItIs(t *testing.T) {
 	}
 }
 
+func TestEncodePanicsForWhatHasNoJSON(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a func is encoded")
+		}
+	}()
+	Encode(func() {})
+}
+
 // FuzzDecode checks that every decoder understands an accepted document in the same
 // way, also after it was encoded again.
 func FuzzDecode(f *testing.F) {
