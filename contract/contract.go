@@ -121,7 +121,7 @@ func match(template, escaped string) (parameters map[string]string, ok bool) {
 // every field.
 var unstated = []struct{ field, issue string }{
 	{"", "must not be given twice"},
-	{"", "must be valid Unicode"},
+	{"", "must be valid Unicode, without the replacement character U+FFFD"},
 	{"", "must not be nested deeper than 100 levels"},
 	{"/body", "must have at most 16 KiB"},
 	{"/body", "must have at most 64 KiB"},                               // of /card/create

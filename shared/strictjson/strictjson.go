@@ -42,7 +42,7 @@ func (f Faults) String() string {
 // Decode decodes a JSON object into the struct that into points to, or returns the first
 // fault. It refuses unknown fields (names are compared
 // case-sensitively, after unescaping), duplicates, null, values of another type, invalid
-// Unicode, trailing data, and empty strings. A *string or a string in a map may be empty.
+// Unicode and U+FFFD, trailing data, and empty strings. A *string or a string in a map may be empty.
 // A map type with a method Known(name string) bool takes only the names that it reports.
 // A [json.RawMessage] takes any value, null and empty strings included; in it only
 // duplicates, invalid Unicode and more than 100 levels are refused.
@@ -160,6 +160,11 @@ type step struct {
 	chosen bool // the sender chose the name
 }
 
+// brokenText is the issue of a text with U+FFFD. Decoders put it where a surrogate is alone,
+// and API Gateway where a body is not UTF-8, such as one in GBK, before a function sees it. A
+// U+FFFD that somebody wrote looks the same.
+const brokenText = "must be valid Unicode, without the replacement character U+FFFD"
+
 func (w *walker) isFull() bool { return len(w.faults) >= w.maxFaults }
 
 func (w *walker) fault(value any, issue string) {
@@ -217,7 +222,7 @@ func (w *walker) value(t reflect.Type, inMap bool) {
 		case kind != reflect.String && !anything:
 			w.fault(nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
-			w.fault(nil, "must be valid Unicode")
+			w.fault(nil, brokenText)
 		case token == "" && !isPointer && !inMap && !anything:
 			w.fault(token, "must not be empty")
 		}
@@ -243,7 +248,7 @@ func (w *walker) object(typeOf func(key string) (t reflect.Type, known bool), is
 		w.steps = append(w.steps, step{key, -1, isMap || !known})
 		switch {
 		case strings.ContainsRune(key, utf8.RuneError):
-			w.fault(nil, "must be valid Unicode")
+			w.fault(nil, brokenText)
 			w.discard()
 		case seen[key]:
 			w.fault(nil, "must not be given twice")

@@ -50,7 +50,7 @@ const (
 	unknown   = "is not a field of this document"
 	null      = "must not be null"
 	empty     = "must not be empty"
-	unicode   = "must be valid Unicode"
+	unicode   = "must be valid Unicode, without the replacement character U+FFFD"
 	text      = "must be a string"
 	object    = "must be an object"
 	array     = "must be an array"
@@ -100,6 +100,7 @@ var refused = []struct{ rule, document, path, issue string }{
 	{"a lone surrogate in a list", `{"list":["a","\ud800"]}`, "/list/1", unicode},
 	{"a lone surrogate in a map's value", `{"fields":{"k":"\ud800"}}`, "/fields/k", unicode},
 	{"a lone surrogate in a map's name", `{"fields":{"\ud800":"v"}}`, "/fields/\ufffd", unicode},
+	{"what stands for broken characters", "{\"activate_type\":\"马\ufffd\"}", "/activate_type", unicode},
 
 	{"an unknown field", `{"activate_typ":"x"}`, "/activate_typ", unknown},
 	{"a name in another case", `{"Activate_Type":"x"}`, "/Activate_Type", unknown},
