@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,7 +162,10 @@ type encryptedResource struct{ ciphertext, nonce, associatedData string }
 // because WeChat Pay may add some. Names are compared case-sensitively.
 func parseNotification(body []byte) (*Notification, encryptedResource, error) {
 	var document json.RawMessage
-	if faults := strictjson.Decode(body, &document); len(faults) > 0 {
+	faults := strictjson.DecodeAll(body, &document)
+	// The signature proves that a U+FFFD is WeChat Pay's own: no reason to lose the event.
+	faults = slices.DeleteFunc(faults, func(f strictjson.Fault) bool { return f.Issue == strictjson.NotUnicode })
+	if len(faults) > 0 {
 		return nil, encryptedResource{}, errors.New("the body " + faults[0].Issue)
 	}
 	var outer, resource map[string]json.RawMessage

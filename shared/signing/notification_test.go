@@ -290,6 +290,7 @@ func TestWhatTheDocumentLeavesOpen(t *testing.T) {
 		{"associated_data may be null", withoutAssociatedData(`,"associated_data":null`)},
 		{"associated_data may be missing", withoutAssociatedData(``)},
 		{"summary may be empty", member("", "summary", "")},
+		{"summary may have U+FFFD", member("", "summary", "用户\ufffd")},
 		{"members may be added", member("", "added", map[string]any{"a": []int{1}})},
 		{"members of resource may be added", member("resource", "added", "x")},
 		{"create_time in UTC, with a fraction", member("", "create_time", "2025-06-22T02:34:56.120Z")},

@@ -160,10 +160,10 @@ type step struct {
 	chosen bool // the sender chose the name
 }
 
-// brokenText is the issue of a text with U+FFFD. Decoders put it where a surrogate is alone,
+// NotUnicode is the issue of a text with U+FFFD. Decoders put it where a surrogate is alone,
 // and API Gateway where a body is not UTF-8, such as one in GBK, before a function sees it. A
 // U+FFFD that somebody wrote looks the same.
-const brokenText = "must be valid Unicode, without the replacement character U+FFFD"
+const NotUnicode = "must be valid Unicode, without the replacement character U+FFFD"
 
 func (w *walker) isFull() bool { return len(w.faults) >= w.maxFaults }
 
@@ -222,7 +222,7 @@ func (w *walker) value(t reflect.Type, inMap bool) {
 		case kind != reflect.String && !anything:
 			w.fault(nil, "must be "+name)
 		case strings.ContainsRune(token, utf8.RuneError):
-			w.fault(nil, brokenText)
+			w.fault(nil, NotUnicode)
 		case token == "" && !isPointer && !inMap && !anything:
 			w.fault(token, "must not be empty")
 		}
@@ -248,7 +248,7 @@ func (w *walker) object(typeOf func(key string) (t reflect.Type, known bool), is
 		w.steps = append(w.steps, step{key, -1, isMap || !known})
 		switch {
 		case strings.ContainsRune(key, utf8.RuneError):
-			w.fault(nil, brokenText)
+			w.fault(nil, NotUnicode)
 			w.discard()
 		case seen[key]:
 			w.fault(nil, "must not be given twice")

@@ -50,7 +50,7 @@ const (
 	unknown   = "is not a field of this document"
 	null      = "must not be null"
 	empty     = "must not be empty"
-	unicode   = "must be valid Unicode, without the replacement character U+FFFD"
+	unicode   = NotUnicode
 	text      = "must be a string"
 	object    = "must be an object"
 	array     = "must be an array"
