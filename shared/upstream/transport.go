@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,8 +40,7 @@ var (
 	errNoHTTP   = errors.New("the connection broke, or the answer is not HTTP")
 )
 
-// transport is the [http.RoundTripper] of an attempt. It returns complete answers only,
-// and tells the attempt about its connection.
+// transport sends the requests of attempts, and tells each attempt about its connection.
 type transport struct {
 	dialer *tlsdial.Dialer
 	kept   *http.Transport // keeps connections alive
@@ -116,9 +114,9 @@ func (t *transport) httpTransport(dial func(ctx context.Context, network, addres
 	return h
 }
 
-// RoundTrip implements [http.RoundTripper].
-func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	a := request.Context().Value(attemptKey{}).(*attempt) // see [Client.Send]
+// send sends the request of an attempt, and returns the complete answer.
+func (t *transport) send(request *http.Request) (*Answer, error) {
+	a := request.Context().Value(attemptKey{}).(*attempt)
 	ctx := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			idle := info.IdleTime // through a proxy; may be too short after a freeze
@@ -135,9 +133,11 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if a.once {
 		through = t.single
 	}
+	// http.Client would follow redirects.
 	response, err := through.RoundTrip(request)
+	var body []byte
 	if err == nil {
-		err = readWhole(response)
+		body, err = read(response)
 	}
 	if err != nil {
 		if a.wasIdle.Load() && ctx.Err() == nil {
@@ -146,9 +146,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, loggable(ctx, err)
 	}
-	// Without a Location http.Client does not follow a redirect.
-	response.Header.Del("Location")
-	return response, nil
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
 }
 
 // loggable returns an error that may be logged instead of err. The errors of net/http
@@ -165,24 +163,21 @@ func loggable(ctx context.Context, err error) error {
 	return errNoHTTP
 }
 
-// readWhole reads an answer's body and replaces it with a reader of the result, so that
-// callers never see a body that breaks off or does not end. Of an answer whose status alone
-// says what to do next, a larger body is dropped.
-func readWhole(response *http.Response) error {
+// read reads the whole body of an answer. Of an answer whose status alone says what to do
+// next, a larger body is dropped.
+func read(response *http.Response) ([]byte, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errBrokeOff, err)
+		return nil, fmt.Errorf("%w: %w", errBrokeOff, err)
 	}
 	switch status := response.StatusCode; {
 	case len(body) <= maxAnswer:
+		return body, nil
 	case apierror.Transient(status), status == http.StatusUnauthorized, status/100 == 3:
-		body = nil
-	default:
-		return ErrTooLarge
+		return nil, nil
 	}
-	response.Body = io.NopCloser(strings.NewReader(string(body)))
-	return nil
+	return nil, ErrTooLarge
 }
 
 // open opens a connection for the next request to the endpoint, which waits for it if

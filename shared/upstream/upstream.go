@@ -25,9 +25,7 @@ package upstream
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -138,14 +136,7 @@ func (c *Client) Open(ctx context.Context) {
 
 // Send makes a single attempt, as a part of a call; see [Client.Do]. It follows no
 // redirects, and fails if an answer is incomplete or larger than 1 MiB.
-func (c *Client) Send(request *http.Request) (*Answer, error) {
-	response, err := (&http.Client{Transport: c.transport}).Do(request)
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		return nil, wrapped.Err // without the URL, whose query may contain a token
-	}
-	body, err := io.ReadAll(response.Body) // it is at hand
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, err
-}
+func (c *Client) Send(request *http.Request) (*Answer, error) { return c.transport.send(request) }
 
 // Do makes a call. It calls send, which makes an attempt at an endpoint with
 // [Client.Send], until there is an answer other than a 5xx or the rules of the package
