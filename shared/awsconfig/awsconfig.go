@@ -21,19 +21,15 @@ import (
 // variables for endpoints: AWS_ENDPOINT_URL_<SERVICE>, AWS_ENDPOINT_URL and
 // AWS_IGNORE_CONFIGURED_ENDPOINT_URLS.
 func Load() aws.Config {
+	transport := tlsdial.New().Transport()
+	transport.TLSHandshakeTimeout = 5 * time.Second // through a proxy
+	transport.IdleConnTimeout = 30 * time.Second
 	return aws.Config{
 		Region:        os.Getenv("AWS_REGION"),
 		BaseEndpoint:  baseEndpoint(),
 		Credentials:   aws.CredentialsProviderFunc(credentials),
 		ConfigSources: []any{endpoints{}},
-		HTTPClient: &http.Client{Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			OnProxyConnectResponse: tlsdial.ProxyAnswer,
-			DialTLSContext:         tlsdial.New().DialContext,
-			TLSHandshakeTimeout:    5 * time.Second,
-			IdleConnTimeout:        30 * time.Second,
-			Protocols:              http1(),
-		}},
+		HTTPClient:    &http.Client{Transport: transport},
 	}
 }
 
@@ -50,12 +46,6 @@ func credentials(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, errors.New("AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
 	}
 	return c, nil
-}
-
-func http1() *http.Protocols {
-	var p http.Protocols
-	p.SetHTTP1(true)
-	return &p
 }
 
 // baseEndpoint returns the configured base URL of every service that has none of its own.

@@ -95,6 +95,23 @@ func (d *Dialer) dial(ctx context.Context, network, address string, roots func()
 	return secure, nil
 }
 
+// Transport returns a transport for HTTP/1.1 over the dialer's connections, or through the
+// proxy that the environment names.
+func (d *Dialer) Transport() *http.Transport {
+	t := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		OnProxyConnectResponse: ProxyAnswer,
+		DialTLSContext:         d.DialContext,
+		TLSClientConfig:        d.Config, // through a proxy
+		// An answer has a dozen headers.
+		MaxResponseHeaderBytes: 64 << 10,
+		// An instance has one request at a time: HTTP/2 would only cost its start.
+		Protocols: new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(true)
+	return t
+}
+
 // ProxyAnswer is an [http.Transport.OnProxyConnectResponse]. If a proxy refuses the
 // connection, its error names the proxy and the status, such as 407. The error of net/http
 // alone has only the status's text.

@@ -89,29 +89,13 @@ func (c *conn) touch() { c.lastUsed.Store(wallclock.Now().UnixNano()) }
 func (c *conn) idle() time.Duration { return wallclock.Since(time.Unix(0, c.lastUsed.Load())) }
 
 func newTransport() *transport {
-	t := &transport{dialer: tlsdial.New(), opened: map[string]*opening{}}
-	t.kept = t.httpTransport(t.dial)
-	t.single = t.httpTransport(t.dialer.DialContext)
+	dialer := tlsdial.New()
+	t := &transport{dialer: dialer, kept: dialer.Transport(), single: dialer.Transport(), opened: map[string]*opening{}}
+	t.kept.DialTLSContext = t.dial
+	t.kept.IdleConnTimeout = maxIdle
+	t.kept.MaxIdleConnsPerHost = 8 // a sync has a few requests at a time
 	t.single.DisableKeepAlives = true
 	return t
-}
-
-func (t *transport) httpTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
-	h := &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		OnProxyConnectResponse: tlsdial.ProxyAnswer,
-		DialTLSContext:         dial,
-		TLSClientConfig:        t.dialer.Config,
-		IdleConnTimeout:        maxIdle,
-		// A sync has a few requests at a time.
-		MaxIdleConnsPerHost: 8,
-		// An answer has a dozen headers.
-		MaxResponseHeaderBytes: 64 << 10,
-		// An instance has one request at a time: HTTP/2 would only cost its start.
-		Protocols: new(http.Protocols),
-	}
-	h.Protocols.SetHTTP1(true)
-	return h
 }
 
 // send sends the request of an attempt, and returns the complete answer.
