@@ -13,6 +13,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/brandcard"
+	"membercard/shared/deadline"
 	"membercard/shared/eventbus"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
@@ -83,7 +84,7 @@ const (
 // the rate limit is kept even if another instance gets the next batch.
 func (b *batches) confirm(ctx context.Context, messages []events.SQSMessage) events.SQSEventResponse {
 	ctx, record := b.log.Begin(ctx, invocation.ID(ctx))
-	ctx, cancel := invocation.WithReserve(ctx)
+	ctx, cancel := deadline.WithReserve(ctx)
 	defer cancel()
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	counts := map[outcome]int{}
@@ -192,7 +193,7 @@ func (b *batches) query(ctx context.Context, event message) (state string, err e
 // call makes a call of WeChat Pay, and then waits for the interval. A panic becomes an error.
 func (b *batches) call(ctx context.Context, send func(context.Context) error) (err error) {
 	defer apierror.Recover(ctx, &err)
-	defer wait(ctx, b.interval)
+	defer deadline.Sleep(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))
 	defer cancel()
 	return send(ctx)
@@ -249,11 +250,4 @@ func (b *batches) reportQueueFailure(ctx context.Context, event message, err err
 	b.log.Failure(ctx, telemetry.OperatorErrors, "a message could not be delayed or moved", err,
 		"check CONFIRM_QUEUE_URL and CONFIRM_DEAD_LETTER_QUEUE_URL, and that the function's role has sqs:ChangeMessageVisibility for the one and sqs:SendMessage for the other",
 		telemetry.NotificationID("event_id", event.id))
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/cardfields"
 	"membercard/shared/cardplan"
+	"membercard/shared/deadline"
 	"membercard/shared/officialaccount"
 	"membercard/shared/plansync"
 	"membercard/shared/telemetry"
@@ -74,7 +75,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	shown, err := s.get(ctx, planned.CardID)
 	if err != nil {
 		// A timeout because the invocation's own time ran out defers the card.
-		if apierror.From(err).Code != "UPSTREAM_TIMEOUT" || plansync.TimeLeft(ctx, time.Second) {
+		if apierror.From(err).Code != "UPSTREAM_TIMEOUT" || deadline.Leaves(ctx, time.Second) {
 			r.Fail(err)
 		}
 		return
@@ -95,7 +96,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 		r.Status, r.CardStatus = plansync.NotApplied, shown.status
 	case dryRun:
 		r.Status = plansync.Updated
-	case !plansync.TimeLeft(ctx, minTimeToUpdate):
+	case !deadline.Leaves(ctx, minTimeToUpdate):
 		r.Changed = nil
 	default:
 		s.update(ctx, planned.CardID, body, wanted, r)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/deadline"
 	"membercard/shared/invocation"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
@@ -66,12 +67,7 @@ func (h *handler) selfTest(ctx context.Context, notifyURL string) (*signing.Self
 		if !ok || limit.Status != http.StatusTooManyRequests {
 			return result, err
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < limit.RetryAfter+minCheck {
-			return result, err
-		}
-		select {
-		case <-time.After(limit.RetryAfter):
-		case <-ctx.Done():
+		if !deadline.Leaves(ctx, limit.RetryAfter+minCheck) || !deadline.Sleep(ctx, limit.RetryAfter) {
 			return result, err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
+	"membercard/shared/deadline"
 	"membercard/shared/plansync"
 	"membercard/shared/signing"
 	"membercard/shared/upstream"
@@ -100,7 +101,7 @@ func (c *calls) call(ctx context.Context, f func() error) error {
 		}
 		e := apierror.From(err)
 		pause := max(e.RetryAfter, time.Second)
-		if e.Status == http.StatusTooManyRequests && c.limited.CompareAndSwap(false, true) && plansync.TimeLeft(ctx, pause+minTimeToCall) {
+		if e.Status == http.StatusTooManyRequests && c.limited.CompareAndSwap(false, true) && deadline.Leaves(ctx, pause+minTimeToCall) {
 			c.pauseFor(pause)
 			continue
 		}
@@ -118,40 +119,40 @@ func (c *calls) wait(ctx context.Context) error {
 		return apierror.Timeout(upstream.ErrNoTime)
 	}
 	defer c.turn.Release(1)
-	for {
-		left := c.untilNext()
-		if c.over.Load() || !plansync.TimeLeft(ctx, max(left, 0)+minTimeToCall) {
-			return apierror.Timeout(upstream.ErrNoTime)
-		}
-		if left <= 0 && c.begin() {
+	for !c.over.Load() && deadline.Leaves(ctx, minTimeToCall) {
+		left := c.begin()
+		if left == 0 {
 			return nil
 		}
-		time.Sleep(left) // ctx has more time left
+		if !deadline.Leaves(ctx, left+minTimeToCall) {
+			break
+		}
+		time.Sleep(left)
 	}
+	return apierror.Timeout(upstream.ErrNoTime)
 }
 
 // pace waits until a further attempt of a call may begin.
 func (c *calls) pace(ctx context.Context) error {
-	for !c.begin() {
-		select {
-		case <-time.After(c.untilNext()):
-		case <-ctx.Done():
+	for left := c.begin(); left > 0; left = c.begin() {
+		if !deadline.Sleep(ctx, left) {
 			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// begin reports whether an attempt may begin now. If so, the next one has to wait.
-func (c *calls) begin() bool {
+// begin returns how long an attempt has to wait. If it is 0, the attempt begins now, and the
+// next one has to wait.
+func (c *calls) begin() (left time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if now.Before(c.next) {
-		return false
+	if left = c.next.Sub(now); left > 0 {
+		return left
 	}
 	c.next = now.Add(callInterval)
-	return true
+	return 0
 }
 
 // pauseFor makes the next attempt wait for at least d.
@@ -161,10 +162,4 @@ func (c *calls) pauseFor(d time.Duration) {
 	if resume := time.Now().Add(d); resume.After(c.next) {
 		c.next = resume
 	}
-}
-
-func (c *calls) untilNext() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Until(c.next)
 }

@@ -10,6 +10,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
+	"membercard/shared/deadline"
 	"membercard/shared/plansync"
 	"membercard/shared/signing"
 	"membercard/shared/telemetry"
@@ -180,7 +181,7 @@ func (r *run) apply(ctx context.Context, at moduleKey, wanted *cardplan.Module) 
 	if unknown || r.resend[at] && !plansync.EndsRun(e) {
 		r.memory.forget(at)
 	}
-	if e.Code == "UPSTREAM_TIMEOUT" && !plansync.TimeLeft(ctx, minTimeToCall) {
+	if e.Code == "UPSTREAM_TIMEOUT" && !deadline.Leaves(ctx, minTimeToCall) {
 		return upstream.ErrNoTime // the run's own time was up
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cached"
+	"membercard/shared/deadline"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	"membercard/shared/telemetry"
@@ -55,7 +56,7 @@ type response = events.APIGatewayV2CustomAuthorizerSimpleResponse
 func (a *authorizer) authorize(ctx context.Context, r request) (response, error) {
 	ctx, record := a.log.Begin(ctx, invocation.ID(ctx))
 	telemetry.Annotate(ctx, slog.String("route", r.RouteKey))
-	ctx, cancel := invocation.WithReserve(ctx)
+	ctx, cancel := deadline.WithReserve(ctx)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/apierror"
+	"membercard/shared/deadline"
 	"membercard/shared/env"
 	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
@@ -233,7 +234,7 @@ func (h Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if event.RouteKey == "" && event.RequestContext.HTTP.Method == "" {
 		return nil, errors.New("this function is for API Gateway HTTP API events of payload format 2.0")
 	}
-	ctx, cancel := invocation.WithReserve(ctx)
+	ctx, cancel := deadline.WithReserve(ctx)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, cmp.Or(h.Timeout, timeout))
 	defer cancel()

@@ -1,5 +1,5 @@
-// Package invocation has what the invocations of all Lambda functions share: an ID and a
-// deadline, and actions by name for events that are not HTTP requests.
+// Package invocation has what the invocations of all Lambda functions share: an ID, and
+// actions by name for events that are not HTTP requests.
 package invocation
 
 import (
@@ -9,27 +9,15 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"membercard/shared/apierror"
+	"membercard/shared/deadline"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
-
-// reserve is the part of an invocation's time that is kept for its answer.
-const reserve = 500 * time.Millisecond
-
-// WithReserve returns ctx with a deadline that is 500 ms earlier, so that the function can
-// still answer if a call to WeChat or AWS runs into the deadline.
-func WithReserve(ctx context.Context) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		return context.WithDeadline(ctx, deadline.Add(-reserve))
-	}
-	return context.WithCancel(ctx)
-}
 
 // ID returns Lambda's request ID, or "" outside of Lambda.
 func ID(ctx context.Context) string {
@@ -63,7 +51,7 @@ func (a Action) Invoke(ctx context.Context, event []byte) (answer []byte, err er
 		return nil, fmt.Errorf("there is no action %.32q", name)
 	}
 	ctx, record := a.Log.Begin(ctx, ID(ctx))
-	ctx, cancel := WithReserve(ctx)
+	ctx, cancel := deadline.WithReserve(ctx)
 	defer cancel()
 	panicked := RecordPanic(ctx, record, name, func() { answer, err = a.Do(ctx, record, event) })
 	if panicked != nil {

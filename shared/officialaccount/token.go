@@ -11,6 +11,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cached"
+	"membercard/shared/deadline"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 	"membercard/shared/wallclock"
@@ -70,11 +71,7 @@ func (c *Client) use(ctx context.Context) (string, error) {
 }
 
 func (c *Client) renew(ctx context.Context) error {
-	timeout := renewTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)/2)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := deadline.WithHalf(ctx, renewTimeout)
 	defer cancel()
 	return c.fetch(ctx, false)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"membercard/shared/cardplan"
+	"membercard/shared/deadline"
 	"membercard/shared/invocation"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
@@ -106,7 +107,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 			continue
 		}
 		done = report
-		if !job.InS3 || !TimeLeft(ctx, minTimePerCard+reserve) || !s.Plan.isChanged(ctx, tag) {
+		if !job.InS3 || !deadline.Leaves(ctx, minTimePerCard+deadline.Reserve) || !s.Plan.isChanged(ctx, tag) {
 			return done.end(ctx, record)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
+	"membercard/shared/deadline"
 )
 
 const (
@@ -18,9 +19,6 @@ const (
 	atOnce = 4
 	// minTimePerCard is the minimum time left for a card to be begun.
 	minTimePerCard = 1500 * time.Millisecond
-	// reserve is the part of the invocation's time that is kept for what follows a run,
-	// such as writing where it stopped.
-	reserve = 500 * time.Millisecond
 )
 
 // Run brings the cards of a job in line with its plan, four at a time: do does it for one card,
@@ -32,11 +30,8 @@ const (
 // cards that the next run should begin with: those that were begun and are still deferred,
 // or got such an error, and the first that was not begun.
 func Run(ctx context.Context, job Job, first []string, do func(context.Context, *cardplan.Card, *Card)) (r *Report, next []string) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-reserve))
-		defer cancel()
-	}
+	ctx, cancel := deadline.WithReserve(ctx) // for what follows, such as writing where it stopped
+	defer cancel()
 	p := job.Plan
 	r = newReport(p.Cards, job.DryRun)
 	order := inTurn(p.Cards, first)
@@ -48,7 +43,7 @@ func Run(ctx context.Context, job Job, first []string, do func(context.Context, 
 		if begun > 0 && order[begun] < order[begun-1] {
 			underWay.Wait() // no card is begun again before all others were reached
 		}
-		if slots.Acquire(ctx, 1) != nil || over.Load() || !TimeLeft(ctx, minTimePerCard) {
+		if slots.Acquire(ctx, 1) != nil || over.Load() || !deadline.Leaves(ctx, minTimePerCard) {
 			break
 		}
 		planned, report := &p.Cards[order[begun]], &r.Cards[order[begun]]
@@ -111,10 +106,4 @@ func EndsRun(e *apierror.Error) bool {
 	}
 	ofAccount := e.Errcode > 0 && e.Status == http.StatusBadGateway // −1, busy, is not
 	return e.Status == http.StatusTooManyRequests || e.Code == "SIGN_ERROR" || e.Code == "CONFIG_ERROR" || ofAccount
-}
-
-// TimeLeft reports whether ctx has more than min left.
-func TimeLeft(ctx context.Context, min time.Duration) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() == nil && (!ok || time.Until(deadline) > min)
 }

@@ -43,7 +43,7 @@ func TestRunsForALargePlan(t *testing.T) {
 				runs := 0
 				for ; took == 0; runs++ {
 					time.Sleep(time.Until(began.Add(time.Duration(runs) * rate)))
-					ctx, cancel := context.WithTimeout(t.Context(), timeout-500*time.Millisecond) // as invocation.WithReserve does
+					ctx, cancel := context.WithTimeout(t.Context(), timeout-500*time.Millisecond) // as deadline.WithReserve does
 					_, next = Run(ctx, Job{Plan: p}, next, func(_ context.Context, _ *cardplan.Card, c *Card) {
 						time.Sleep(time.Duration(row.calls) * call)
 						c.Status = Unchanged

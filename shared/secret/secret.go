@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 	"golang.org/x/sync/semaphore"
 
+	"membercard/shared/deadline"
 	"membercard/shared/telemetry"
 	"membercard/shared/wallclock"
 )
@@ -138,10 +139,7 @@ func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
 	if s.cached {
 		timeout = rereadTimeout
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)/2)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := deadline.WithHalf(ctx, timeout)
 	defer cancel()
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id})
 	if err != nil {

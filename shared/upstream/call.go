@@ -166,20 +166,6 @@ func (c *call) timeout(ctx context.Context) time.Duration {
 	return min(attemptTimeout, time.Until(deadline)/time.Duration(1+waiting))
 }
 
-// wait pauses before the next attempt. If that leaves no time for one, it returns
-// false at once.
-func wait(ctx context.Context, pause time.Duration) bool {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause+minAttempt {
-		return false
-	}
-	select {
-	case <-time.After(pause):
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // note keeps an outcome for the call's result and its log record, and has the client
 // learn from it. others are the attempts that are still under way.
 func (c *call) note(o outcome, others []*attempt) {

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"membercard/shared/apierror"
+	"membercard/shared/deadline"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 )
@@ -162,7 +163,7 @@ func (c *Client) Do(ctx context.Context, once bool, send func(ctx context.Contex
 		}
 		var pause time.Duration
 		var again bool
-		if endpoint, pause, again = call.next(last); !again || !wait(ctx, pause) {
+		if endpoint, pause, again = call.next(last); !again || !deadline.Leaves(ctx, pause+minAttempt) || !deadline.Sleep(ctx, pause) {
 			return call.end()
 		}
 	}
