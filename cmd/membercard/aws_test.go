@@ -19,7 +19,7 @@ import (
 // What AWS refuses has a cause that says what it is, and a cure that is about it.
 func TestRefusalsOfAWS(t *testing.T) {
 	refusal := func(code string) error { return &smithy.GenericAPIError{Code: code, Message: "as AWS says it"} }
-	place := &planPlace{uri: "s3://plans/plan.json", bucket: "plans", key: "plan.json", flags: " --at s3://plans/plan.json"}
+	place := &planPlace{uri: "s3://plans/plan.json", bucket: "plans", key: "plan.json", where: " --at s3://plans/plan.json"}
 	service := func(err error) *fault { return apiFault(err, "SQS", "sqs:GetQueueAttributes") }
 	secret := func(err error) *fault { return awsFault(err, "secretsmanager:GetSecretValue", "membercard/merchant") }
 	plan := func(err error) *fault { return s3Fault(err, place) }

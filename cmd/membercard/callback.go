@@ -23,7 +23,7 @@ const callbackPath = "/v3/marketing/membercard-open/callback"
 
 func (a *app) callbackGet() *cobra.Command {
 	var from source
-	cmd := a.reporting("get", "Show where WeChat Pay sends the events of merchant cards", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("get", a.text("Show where WeChat Pay sends the events of merchant cards", "查看微信支付把商家会员卡事件发送到哪里"), func(ctx context.Context, r *report) error {
 		return a.asMerchant(ctx, r, &from, func(client *signing.Client) {
 			const name = "callback URL"
 			current, err := a.callback(ctx, client)
@@ -42,12 +42,12 @@ func (a *app) callbackGet() *cobra.Command {
 			}
 		})
 	})
-	return from.flags(cmd)
+	return from.flags(a, cmd)
 }
 
 func (a *app) callbackSet() *cobra.Command {
 	var from source
-	cmd := a.withArgument("set [URL]", "Set where WeChat Pay sends the events of merchant cards", func(ctx context.Context, r *report, to string) error {
+	cmd := a.withArgument("set [URL]", a.text("Set where WeChat Pay sends the events of merchant cards", "设置微信支付把商家会员卡事件发送到哪里"), func(ctx context.Context, r *report, to string) error {
 		own := ""
 		if a.local != nil {
 			own = a.local.Outputs["NotificationUrl"] // which may be in the clear
@@ -89,7 +89,7 @@ func (a *app) callbackSet() *cobra.Command {
 	})
 	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
     --secret-id membercard/merchant`
-	return from.flags(cmd)
+	return from.flags(a, cmd)
 }
 
 // callback returns the callback URL, or "" if none is set.

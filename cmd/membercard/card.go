@@ -22,8 +22,10 @@ func (a *app) cardOpen(kind, short string) *cobra.Command {
 		a.openCard(ctx, r, kind)
 		return nil
 	})
-	cmd.Long = short + `, in the sandbox of the local stack: from the token to a card that is
-EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`
+	cmd.Long = a.text(short+`, in the sandbox of the local stack: from the token to a card that is
+EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`,
+		`在本机环境的沙箱中`+short+`：从获取 token 开始，经过堆栈中的函数，
+直到会员卡变为 EFFECTIVE。每一步都会显示，不显示个人信息。`)
 	cmd.Example = "  membercard card open " + kind + " --local"
 	return cmd
 }

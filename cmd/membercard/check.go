@@ -23,9 +23,9 @@ import (
 // source is where a secret is read from.
 type source struct{ id, file string }
 
-func (s *source) flags(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&s.id, "secret-id", "", "`NAME` or ARN of the secret in Secrets Manager")
-	cmd.Flags().StringVar(&s.file, "file", "", "`FILE` with the secret")
+func (s *source) flags(a *app, cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&s.id, "secret-id", "", a.text("`NAME` or ARN of the secret in Secrets Manager", "Secrets Manager 中凭据的名称（`NAME`）或 ARN"))
+	cmd.Flags().StringVar(&s.file, "file", "", a.text("`FILE` with the secret", "存放凭据的文件（`FILE`）"))
 	cmd.MarkFlagsMutuallyExclusive("secret-id", "file")
 	return cmd
 }
@@ -141,7 +141,7 @@ func (a *app) official() (*upstream.Client, error) {
 
 func (a *app) checkOfficialAccount() *cobra.Command {
 	var from source
-	cmd := a.reporting("official-account", "Check the official account's secret with WeChat", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("official-account", a.text("Check the official account's secret with WeChat", "向微信验证公众号凭据"), func(ctx context.Context, r *report) error {
 		text, err := a.secret(ctx, r, &from, ofAccount)
 		if err != nil {
 			return err
@@ -175,15 +175,18 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Check the official account's secret: offline, and then by getting an access token
+	cmd.Long = a.text(`Check the official account's secret: offline, and then by getting an access token
 (POST /cgi-bin/stable_token), which ends nobody else's. If WeChat does not allow this
-machine's address, the address to allow is named.`
-	return from.flags(cmd)
+machine's address, the address to allow is named.`,
+		`检查公众号凭据：先离线检查，再获取一次 access_token
+（POST /cgi-bin/stable_token），不会使其他系统的 access_token 失效。
+如果微信不允许本机的 IP 地址，会指出需要加入白名单的地址。`)
+	return from.flags(a, cmd)
 }
 
 func (a *app) checkLogin() *cobra.Command {
 	var from source
-	cmd := a.reporting("login", "Check the login secret with WeChat", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("login", a.text("Check the login secret with WeChat", "向微信验证登录凭据"), func(ctx context.Context, r *report) error {
 		text, err := a.secret(ctx, r, &from, ofLogin)
 		if err != nil {
 			return err
@@ -222,9 +225,11 @@ func (a *app) checkLogin() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Check the secret of the apps that users log in to: offline, and then by exchanging a
-login code that is nobody's, which WeChat refuses only after it accepted the AppSecret.`
-	return from.flags(cmd)
+	cmd.Long = a.text(`Check the secret of the apps that users log in to: offline, and then by exchanging a
+login code that is nobody's, which WeChat refuses only after it accepted the AppSecret.`,
+		`检查用户登录所用应用的凭据：先离线检查，再用一个不属于任何用户的登录 code 请求微信；
+微信先验证 AppSecret，通过后才会拒绝该 code。`)
+	return from.flags(a, cmd)
 }
 
 // checkAccount checks what an AppID and an AppSecret look like.

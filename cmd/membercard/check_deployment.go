@@ -30,7 +30,7 @@ const (
 func (a *app) checkDeployment() *cobra.Command {
 	var stack string
 	var notify bool
-	cmd := a.reporting("deployment", "Check a deployed stack", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("deployment", a.text("Check a deployed stack", "检查已部署的堆栈"), func(ctx context.Context, r *report) error {
 		d, err := a.deployed(ctx, r, stack)
 		if d == nil {
 			return err
@@ -44,7 +44,7 @@ func (a *app) checkDeployment() *cobra.Command {
 		a.checkAlarms(ctx, r, d)
 		return nil
 	})
-	cmd.Long = `Check a deployed stack: that its routes refuse requests without credentials, that the
+	cmd.Long = a.text(`Check a deployed stack: that its routes refuse requests without credentials, that the
 secrets can be read and used, by you and by its functions, that the card ticket is
 valid, that no alarm is on, and that no message was given up.
 
@@ -55,10 +55,20 @@ is changed.
 
 It needs permission for cloudformation:DescribeStacks, ListStackResources,
 secretsmanager:GetSecretValue, lambda:InvokeFunction, sqs:GetQueueAttributes and
-cloudwatch:DescribeAlarms; --notify needs those of membercard events tail too.`
+cloudwatch:DescribeAlarms; --notify needs those of membercard events tail too.`,
+		`检查已部署的堆栈：路由是否拒绝没有凭证的请求；你和函数能否读取和使用各项凭据；
+卡券 api_ticket 是否有效；是否有告警；是否有处理失败的消息。
+
+工具会调用 key-check，并以试运行方式调用各个同步函数，显示下一次同步将更改什么。
+加 --notify 时还会请求微信支付发送一次通知，并等到事件总线上收到为止：为此创建
+临时的规则和队列，结束时删除。不更改任何会员卡。
+
+所需权限：cloudformation:DescribeStacks、ListStackResources、
+secretsmanager:GetSecretValue、lambda:InvokeFunction、sqs:GetQueueAttributes 和
+cloudwatch:DescribeAlarms；--notify 还需要 membercard events tail 的权限。`)
 	cmd.Example = `  membercard check deployment --stack membercard-production --notify`
-	cmd.Flags().BoolVar(&notify, "notify", false, "have WeChat Pay send a notification, and wait for it on the event bus")
-	return stackFlag(cmd, &stack)
+	cmd.Flags().BoolVar(&notify, "notify", false, a.text("have WeChat Pay send a notification, and wait for it on the event bus", "请求微信支付发送一次通知，并等待事件总线上收到"))
+	return a.stackFlag(cmd, &stack)
 }
 
 // checkSecrets checks that the secrets of the stack are well-formed, and that there is a

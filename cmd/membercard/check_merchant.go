@@ -28,7 +28,7 @@ const (
 func (a *app) checkMerchant() *cobra.Command {
 	var from source
 	var cert string
-	cmd := a.reporting("merchant", "Check the merchant's secret with WeChat Pay's self-test", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("merchant", a.text("Check the merchant's secret with WeChat Pay's self-test", "用微信支付的自测接口验证商户凭据"), func(ctx context.Context, r *report) error {
 		client, secret, err := a.merchantOf(ctx, r, &from)
 		if client == nil {
 			return err
@@ -59,16 +59,20 @@ func (a *app) checkMerchant() *cobra.Command {
 		a.cure(r, &from, secret)
 		return nil
 	})
-	cmd.Long = `Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
+	cmd.Long = a.text(`Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
 (POST /v3/security/echo), which touches no card.
 
 If WeChat Pay refuses the signature, --cert says why: the secret is compared with the
-certificate that it was made from.`
+certificate that it was made from.`,
+		`检查商户凭据：先离线检查，再调用微信支付的自测接口
+（POST /v3/security/echo），不涉及任何会员卡。
+
+如果微信支付不接受签名，加上 --cert 可以查明原因：工具会把凭据与生成它的证书对比。`)
 	cmd.Example = `  membercard check merchant --secret-id membercard/merchant
   membercard check merchant --secret-id membercard/merchant --cert apiclient_cert.pem`
-	cmd.Flags().StringVar(&cert, "cert", "", "`FILE` with the merchant API certificate, to compare the secret with")
+	cmd.Flags().StringVar(&cert, "cert", "", a.text("`FILE` with the merchant API certificate, to compare the secret with", "商户API证书文件（`FILE`），用来与凭据对比"))
 	_ = cmd.MarkFlagFilename("cert", "pem") // there is such a flag
-	return from.flags(cmd)
+	return from.flags(a, cmd)
 }
 
 // belongs checks that a secret is that of a certificate. anew makes the secret again.

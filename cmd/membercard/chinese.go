@@ -3,6 +3,9 @@ package main
 // chinese is the catalogue: what the tool prints in English, and the same in Chinese. %s is a
 // value. WeChat's menus and terms are WeChat's own.
 var chinese = map[string]string{
+	"stack": "堆栈",
+	"card":  "会员卡",
+	"plan":  "计划",
 	"deploy the version of the template that this tool is from": "部署与本工具同版本的模板",
 	"the API answered something else than the documented JSON":  "API 的应答不是文档规定的 JSON",
 	"let whoever runs this do execute-api:Invoke on the API (see who that is: aws sts get-caller-identity), log in anew, and check this machine's clock: date -u": "给执行者 execute-api:Invoke 权限（查看当前身份：aws sts get-caller-identity），重新登录，并检查本机时钟：date -u",
@@ -49,12 +52,10 @@ var chinese = map[string]string{
 	"see which value is right, and run this again":     "确认应以哪个值为准，然后重试",
 	"somebody else changed the secret in the meantime": "凭据在此期间被他人更改",
 	"storing %s": "正在存入 %s",
-	"%s; --replace writes it without seeing what is there":     "%s；加 --replace 则不检查原有内容直接写入",
-	"give another name, or replace it with --replace":          "换一个名称，或加 --replace 替换原有内容",
-	"Show where WeChat Pay sends the events of merchant cards": "查看微信支付把商家会员卡事件发送到哪里",
+	"%s; --replace writes it without seeing what is there": "%s；加 --replace 则不检查原有内容直接写入",
+	"give another name, or replace it with --replace":      "换一个名称，或加 --replace 替换原有内容",
 	"callback URL": "回调地址",
-	"none is set: no event of a merchant card is sent":        "未设置：不会收到任何商家会员卡事件",
-	"Set where WeChat Pay sends the events of merchant cards": "设置微信支付把商家会员卡事件发送到哪里",
+	"none is set: no event of a merchant card is sent": "未设置：不会收到任何商家会员卡事件",
 	"callback URL read":                     "读取回调地址",
 	"%s (before: %s)":                       "%s（原为 %s）",
 	"asking WeChat Pay":                     "正在请求微信支付",
@@ -67,71 +68,33 @@ var chinese = map[string]string{
 	"the URL has %s characters; 256 are allowed":              "URL 有 %s 个字符，最多 256 个",
 	"WeChat Pay can't reach %s from the internet":             "微信支付无法从公网访问 %s",
 	"cards are opened in the sandbox only: --local is needed": "只能在沙箱中开卡：需要 --local",
-	`%s, in the sandbox of the local stack: from the token to a card that is
-EFFECTIVE, through the stack's own functions. Each step is shown, without personal data.`: `在本机环境的沙箱中%s：从获取 token 开始，经过堆栈中的函数，
-直到会员卡变为 EFFECTIVE。每一步都会显示，不显示个人信息。`,
-	"the customer opens the card":                            "用户正在开卡",
-	"start it anew: go run ./local":                          "重新启动：go run ./local",
-	"the local stack at %s does not open cards":              "%s 的本机环境不能开卡",
-	"%s since %s ms after the token":                         "%s，获取 token 后 %s 毫秒",
-	"after %s ms":                                            "%s 毫秒后",
-	"%s, answered %s":                                        "%s，返回 %s",
-	"nothing answered it":                                    "没有程序应答",
-	"read the log of go run ./local":                         "查看 go run ./local 的日志",
-	"the card is not EFFECTIVE: %s":                          "会员卡未变为 EFFECTIVE：%s",
-	"`NAME` or ARN of the secret in Secrets Manager":         "Secrets Manager 中凭据的名称（`NAME`）或 ARN",
-	"`FILE` with the secret":                                 "存放凭据的文件（`FILE`）",
-	"secret read":                                            "读取凭据",
-	"--secret-id or --file is needed":                        "需要 --secret-id 或 --file",
-	"make the secret first: membercard secret %s --help":     "先生成凭据：membercard secret %s --help",
-	"%s is %s; the finished secret is wanted, a JSON object": "%s 是%s；这里需要生成好的凭据，即一个 JSON 对象",
-	"secret is well-formed":                                  "凭据格式",
+	"the customer opens the card":                             "用户正在开卡",
+	"start it anew: go run ./local":                           "重新启动：go run ./local",
+	"the local stack at %s does not open cards":               "%s 的本机环境不能开卡",
+	"%s since %s ms after the token":                          "%s，获取 token 后 %s 毫秒",
+	"after %s ms":                                             "%s 毫秒后",
+	"%s, answered %s":                                         "%s，返回 %s",
+	"nothing answered it":                                     "没有程序应答",
+	"read the log of go run ./local":                          "查看 go run ./local 的日志",
+	"the card is not EFFECTIVE: %s":                           "会员卡未变为 EFFECTIVE：%s",
+	"secret read":                                             "读取凭据",
+	"--secret-id or --file is needed":                         "需要 --secret-id 或 --file",
+	"make the secret first: membercard secret %s --help":      "先生成凭据：membercard secret %s --help",
+	"%s is %s; the finished secret is wanted, a JSON object":  "%s 是%s；这里需要生成好的凭据，即一个 JSON 对象",
+	"secret is well-formed":                                   "凭据格式",
 	"name the one that is wanted with --secret-id or --file; this one is for: membercard check %s": "用 --secret-id 或 --file 指定正确的凭据；检查这份凭据用：membercard check %s",
 	"correct the key that the cause names":                                                         "更正原因中指出的字段",
 	"make it anew: %s":                                                                             "重新生成：%s",
-	"Check the official account's secret with WeChat":                                              "向微信验证公众号凭据",
-	"asking WeChat":                "正在请求微信",
-	"WeChat gives an access token": "获取 access_token",
+	"asking WeChat":                                                                                "正在请求微信",
+	"WeChat gives an access token":                                                                 "获取 access_token",
 	"%s; it is this machine's address; the functions call from that of their NAT gateway, which must be on the list too": "%s；这是本机的地址，函数使用的是 NAT 网关的地址，两者都要加入白名单",
-	`Check the official account's secret: offline, and then by getting an access token
-(POST /cgi-bin/stable_token), which ends nobody else's. If WeChat does not allow this
-machine's address, the address to allow is named.`: `检查公众号凭据：先离线检查，再获取一次 access_token
-（POST /cgi-bin/stable_token），不会使其他系统的 access_token 失效。
-如果微信不允许本机的 IP 地址，会指出需要加入白名单的地址。`,
-	"Check the login secret with WeChat": "向微信验证登录凭据",
-	"mini program":                       "小程序",
-	"official account":                   "公众号",
-	"%s: WeChat accepts the AppSecret":   "%s：微信接受 AppSecret",
-	`Check the secret of the apps that users log in to: offline, and then by exchanging a
-login code that is nobody's, which WeChat refuses only after it accepted the AppSecret.`: `检查用户登录所用应用的凭据：先离线检查，再用一个不属于任何用户的登录 code 请求微信；
-微信先验证 AppSecret，通过后才会拒绝该 code。`,
-	"%s looks right": "%s 格式",
+	"mini program":                     "小程序",
+	"official account":                 "公众号",
+	"%s: WeChat accepts the AppSecret": "%s：微信接受 AppSecret",
+	"%s looks right":                   "%s 格式",
 	"correct the proxy in HTTPS_PROXY, with its user and password if it answers 407; hosts in NO_PROXY are reached without it":                      "更正 HTTPS_PROXY 中的代理；如果代理返回 407，还要填写用户名和密码；NO_PROXY 中的主机不经过代理",
 	"see what answers in place of WeChat, maybe a proxy that opens TLS; or this machine has no root certificates (apt-get install ca-certificates)": "查看是什么代替微信应答，可能是会解密 TLS 的代理；也可能是本机没有根证书（apt-get install ca-certificates）",
 	"check that this machine has a way to the internet, and resolves WeChat's names":                                                                "检查本机能否访问互联网，能否解析微信的域名",
-	"Check a deployed stack": "检查已部署的堆栈",
-	`Check a deployed stack: that its routes refuse requests without credentials, that the
-secrets can be read and used, by you and by its functions, that the card ticket is
-valid, that no alarm is on, and that no message was given up.
-
-It invokes key-check, and the syncs as dry runs, which shows what the next ones will
-do. With --notify it also has WeChat Pay send a notification, and waits until that is on
-the event bus: with a rule and a queue of its own, which it deletes afterwards. No card
-is changed.
-
-It needs permission for cloudformation:DescribeStacks, ListStackResources,
-secretsmanager:GetSecretValue, lambda:InvokeFunction, sqs:GetQueueAttributes and
-cloudwatch:DescribeAlarms; --notify needs those of membercard events tail too.`: `检查已部署的堆栈：路由是否拒绝没有凭证的请求；你和函数能否读取和使用各项凭据；
-卡券 api_ticket 是否有效；是否有告警；是否有处理失败的消息。
-
-工具会调用 key-check，并以试运行方式调用各个同步函数，显示下一次同步将更改什么。
-加 --notify 时还会请求微信支付发送一次通知，并等到事件总线上收到为止：为此创建
-临时的规则和队列，结束时删除。不更改任何会员卡。
-
-所需权限：cloudformation:DescribeStacks、ListStackResources、
-secretsmanager:GetSecretValue、lambda:InvokeFunction、sqs:GetQueueAttributes 和
-cloudwatch:DescribeAlarms；--notify 还需要 membercard events tail 的权限。`,
-	"have WeChat Pay send a notification, and wait for it on the event bus": "请求微信支付发送一次通知，并等待事件总线上收到",
 	"merchant's secret":         "商户凭据",
 	"official account's secret": "公众号凭据",
 	"login secret":              "登录凭据",
@@ -187,34 +150,24 @@ cloudwatch:DescribeAlarms；--notify 还需要 membercard events tail 的权限�
 	"certificate":                            "商户API证书",
 	"secret and certificate belong together": "凭据与证书匹配",
 	"clock":                                  "时钟",
-	"Check the merchant's secret with WeChat Pay's self-test": "用微信支付的自测接口验证商户凭据",
-	"public-key ID": "微信支付公钥ID",
-	"APIv3 key":     "APIv3密钥",
+	"public-key ID":                          "微信支付公钥ID",
+	"APIv3 key":                              "APIv3密钥",
 	"not in the secret; notifications can't be read without it":                                                              "凭据中没有 APIv3密钥；没有它就无法解密通知",
 	"a notification proves it (membercard check deployment --notify); if it is another key, copy the APIv3 key again, or %s": "收到一次通知即可证明（membercard check deployment --notify）；如果不是正确的密钥，重新复制 APIv3密钥，或者%s",
-	`Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
-(POST /v3/security/echo), which touches no card.
-
-If WeChat Pay refuses the signature, --cert says why: the secret is compared with the
-certificate that it was made from.`: `检查商户凭据：先离线检查，再调用微信支付的自测接口
-（POST /v3/security/echo），不涉及任何会员卡。
-
-如果微信支付不接受签名，加上 --cert 可以查明原因：工具会把凭据与生成它的证书对比。`,
-	"`FILE` with the merchant API certificate, to compare the secret with":                           "商户API证书文件（`FILE`），用来与凭据对比",
-	"mchid is %s, and the certificate is merchant %s's":                                              "mchid 是 %s，而证书属于商户 %s",
-	"certificate_serial_no is not in capitals: %s":                                                   "certificate_serial_no 不是大写：%s",
-	"certificate_serial_no is %s, and the certificate's is %s":                                       "certificate_serial_no 是 %s，而证书的序列号是 %s",
-	"private_key is not the certificate's":                                                           "private_key 与证书不匹配",
-	"if %s is the certificate that is in force, make the secret anew: %s":                            "如果 %s 是有效的证书，重新生成凭据：%s",
-	"%s; then make the secret anew: %s":                                                              "%s；然后重新生成凭据：%s",
-	"%s has Windows line breaks (CRLF), which do no harm":                                            "%s 使用 Windows 换行（CRLF），不影响使用",
-	"openssl x509 -in apiclient_cert.pem -noout -serial   (hexadecimal digits only, without colons)": "openssl x509 -in apiclient_cert.pem -noout -serial   （只取十六进制数字，不含冒号）",
-	"it is not a serial number in hex":                                                               "这不是十六进制的证书序列号",
-	"%s in the secret: %s":                                                                           "凭据中的 %s：%s",
-	"it begins with a byte order mark (BOM), which an editor has put there":                          "开头有字节顺序标记（BOM），是编辑器加上的",
-	"it has \"\\n\" instead of line breaks":                                                          "其中是 \"\\n\"，而不是换行",
-	"it has Windows line breaks (CRLF)":                                                              "使用 Windows 换行（CRLF）",
-	"leave the files as they are, for membercard secret merchant mends that":                         "不要改动文件，membercard secret merchant 会自动处理",
+	"mchid is %s, and the certificate is merchant %s's":                                                                      "mchid 是 %s，而证书属于商户 %s",
+	"certificate_serial_no is not in capitals: %s":                                                                           "certificate_serial_no 不是大写：%s",
+	"certificate_serial_no is %s, and the certificate's is %s":                                                               "certificate_serial_no 是 %s，而证书的序列号是 %s",
+	"private_key is not the certificate's":                                                                                   "private_key 与证书不匹配",
+	"if %s is the certificate that is in force, make the secret anew: %s":                                                    "如果 %s 是有效的证书，重新生成凭据：%s",
+	"%s; then make the secret anew: %s":                                                                                      "%s；然后重新生成凭据：%s",
+	"%s has Windows line breaks (CRLF), which do no harm":                                                                    "%s 使用 Windows 换行（CRLF），不影响使用",
+	"openssl x509 -in apiclient_cert.pem -noout -serial   (hexadecimal digits only, without colons)":                         "openssl x509 -in apiclient_cert.pem -noout -serial   （只取十六进制数字，不含冒号）",
+	"it is not a serial number in hex":                                                                                       "这不是十六进制的证书序列号",
+	"%s in the secret: %s":                                                                                                   "凭据中的 %s：%s",
+	"it begins with a byte order mark (BOM), which an editor has put there":                                                  "开头有字节顺序标记（BOM），是编辑器加上的",
+	"it has \"\\n\" instead of line breaks":                                                                                  "其中是 \"\\n\"，而不是换行",
+	"it has Windows line breaks (CRLF)":                                                                                      "使用 Windows 换行（CRLF）",
+	"leave the files as they are, for membercard secret merchant mends that":                                                 "不要改动文件，membercard secret merchant 会自动处理",
 	"public key": "公钥",
 	"make the secret with the APIv3 key (账户中心 → API安全 → APIv3密钥) that the merchant was enrolled with, or enrol it with this one: %s": "用登记商户时的 APIv3密钥（账户中心 → API安全 → APIv3密钥）生成凭据，或用凭据中的 APIv3密钥重新登记：%s",
 	"%s; then: %s": "%s；然后执行：%s",
@@ -238,10 +191,9 @@ certificate that it was made from.`: `检查商户凭据：先离线检查，再
 	"%s … %s s":                                                             "%s … %s 秒",
 	"[%s] %s of %s":                                                         "[%s] %s/%s",
 	"%s, %s calls/s, %s left":                                               "%s，每秒 %s 次调用，还需 %s",
-	"`NAME` of the stack in CloudFormation, like membercard-production": "CloudFormation 中堆栈的名称（`NAME`），例如 membercard-production",
-	"--stack is needed: the stack's name in CloudFormation":             "需要 --stack：CloudFormation 中堆栈的名称",
-	"the local stack at %s": "%s 的本机环境",
-	"asking CloudFormation": "正在请求 CloudFormation",
+	"--stack is needed: the stack's name in CloudFormation":                 "需要 --stack：CloudFormation 中堆栈的名称",
+	"the local stack at %s":                                                 "%s 的本机环境",
+	"asking CloudFormation":                                                 "正在请求 CloudFormation",
 	"list them: aws cloudformation describe-stacks --query 'Stacks[].StackName'; the region is set with --region": "列出所有堆栈：aws cloudformation describe-stacks --query 'Stacks[].StackName'；区域用 --region 指定",
 	"there is no stack %s in region %s":                                              "区域 %[2]s 中没有堆栈 %[1]s",
 	"cloudformation:DescribeStacks and cloudformation:ListStackResources":            "cloudformation:DescribeStacks 和 cloudformation:ListStackResources",
@@ -268,39 +220,21 @@ certificate that it was made from.`: `检查商户凭据：先离线检查，再
 	"%s; cure: %s":                                             "%s；解决办法：%s",
 	"read its log: aws logs tail %s --since 10m":               "查看日志：aws logs tail %s --since 10m",
 	"the function failed: %s":                                  "函数执行失败：%s",
-	"Follow the notifications on the event bus":                "跟踪事件总线上的通知",
 	"--count must not be negative":                             "--count 不能是负数",
 	"following the bus %s; end with Ctrl-C":                    "正在跟踪事件总线 %s；按 Ctrl-C 结束",
-	`Follow the notifications of WeChat Pay on a stack's event bus, until Ctrl-C. What is or
-may be personal data is masked, unless --personal-data is given. With --json each event
-is a line.
-
-In AWS, this makes a rule on the bus and a queue, and deletes both at the end; a new rule
-may miss the events of the first seconds. It needs permission for events:PutRule,
-PutTargets, RemoveTargets and DeleteRule, and for sqs:CreateQueue, GetQueueAttributes,
-ReceiveMessage, DeleteMessage and DeleteQueue on membercard-tail-*.`: `跟踪堆栈事件总线上的微信支付通知，按 Ctrl-C 结束。个人信息（以及可能是个人信息的内容）
-会被遮盖，除非加上 --personal-data。加 --json 时每行输出一个事件。
-
-在 AWS 上会创建一条规则和一个队列，结束时都会删除；新规则可能收不到最初几秒的事件。
-所需权限：events:PutRule、PutTargets、RemoveTargets 和 DeleteRule，以及对
-membercard-tail-* 的 sqs:CreateQueue、GetQueueAttributes、ReceiveMessage、
-DeleteMessage 和 DeleteQueue。`,
-	"show openids, codes and what customers filled in":   "显示 openid、会员卡 code 和用户填写的内容",
-	"end after this `NUMBER` of events (default: never)": "收到指定数量（`NUMBER`）的事件后结束（默认不结束）",
-	"only events of this `DETAIL-TYPE`":                  "只显示指定类型（`DETAIL-TYPE`）的事件",
-	"a certificate":                                      "证书",
-	"a private key":                                      "私钥",
-	"a private key with a passphrase":                    "带密码的私钥",
-	"a public key":                                       "公钥",
-	"a certificate request":                              "证书请求文件（CSR）",
-	"a key of OpenSSH":                                   "OpenSSH 格式的私钥",
-	"a PKCS#12 archive (.p12)":                           "PKCS#12 文件（.p12）",
-	"binary (DER)":                                       "二进制文件（DER）",
-	"a damaged PEM file":                                 "损坏的 PEM 文件",
-	"a JSON object":                                      "JSON 对象",
-	"no PEM file":                                        "不是 PEM 文件",
-	"copy it anew from where it was saved first":         "从最初保存的位置重新复制",
-	"%s is empty":                                        "%s 是空文件",
+	"a certificate":                                            "证书",
+	"a private key":                                            "私钥",
+	"a private key with a passphrase":                          "带密码的私钥",
+	"a public key":                                             "公钥",
+	"a certificate request":                                    "证书请求文件（CSR）",
+	"a key of OpenSSH":                                         "OpenSSH 格式的私钥",
+	"a PKCS#12 archive (.p12)":                                 "PKCS#12 文件（.p12）",
+	"binary (DER)":                                             "二进制文件（DER）",
+	"a damaged PEM file":                                       "损坏的 PEM 文件",
+	"a JSON object":                                            "JSON 对象",
+	"no PEM file":                                              "不是 PEM 文件",
+	"copy it anew from where it was saved first":               "从最初保存的位置重新复制",
+	"%s is empty":                                              "%s 是空文件",
 	"save it in a file that only you can read, and give the file's name; it may be in your shell's history now": "把它存入只有你能读取的文件，并填写文件名；它可能已经留在命令历史中",
 	"a file is wanted, and there is none of this name; it looks like the content of one, so it is not shown":    "这里需要文件名，没有这个文件；看起来是文件的内容，因此不显示",
 	"check the path; in this folder: ls %s":                  "检查路径；该文件夹的内容：ls %s",
@@ -362,88 +296,38 @@ DeleteMessage 和 DeleteQueue。`,
 	"name a folder that you may write to":                                                                                 "指定你有写入权限的文件夹",
 	"%s can't be made":                                                                                                    "无法创建 %s",
 	"these are the sandbox's; with your own, leave out --local, or make them known to the sandbox first (membercard local enrol --help):": "这些是沙箱的文件；使用自己的文件时去掉 --local，或先在沙箱中登记（membercard local enrol --help）：",
-	"Make your own merchant known to the sandbox of WeChat Pay":                                                                           "在微信支付的沙箱中登记自己的商户",
 	"enrolled": "登记",
 	"--apiv3-key-file FILE; for the sandbox, any 32 letters and digits will do": "--apiv3-key-file FILE；在沙箱中，任意 32 个字母和数字都可以",
 	"the sandbox encrypts with the APIv3 key, and none was given":               "沙箱用 APIv3密钥加密，但没有提供",
 	"the sandbox knows merchant %s until it ends; its own public key is in %s":  "沙箱已登记商户 %s，结束前有效；沙箱的公钥在 %s",
-	`Make your own merchant known to the sandbox of WeChat Pay in the local stack, by its
-certificate and APIv3 key. Both stay on this machine; the private key is not asked for.
-
-As the merchant platform does, the sandbox hands out its public key and the key's ID:
-into %s and %s in this folder. They stand in for
-pub_key.pem, whose private key only WeChat Pay has. Enrol again if go run ./local was
-started anew.`: `把自己的商户登记到本机环境的微信支付沙箱，需要商户API证书和 APIv3密钥。
-两者都不离开本机，也不需要私钥。
-
-与商户平台一样，沙箱会提供公钥和公钥ID：写入当前文件夹的
-%s 和 %s，代替 pub_key.pem，因为它对应的私钥
-只有微信支付持有。go run ./local 重新启动后需要重新登记。`,
-	"`FILE` with the merchant API certificate, apiclient_cert.pem":  "商户API证书文件（`FILE`），即 apiclient_cert.pem",
-	"`FILE` with the APIv3 key; on a terminal it is asked for":      "APIv3密钥文件（`FILE`）；在终端上会提示输入",
-	"start it with: go run ./local":                                 "启动：go run ./local",
-	"the local stack does not answer any more":                      "本机环境不再应答",
-	"give the apiclient_cert.pem and the APIv3 key of one merchant": "提供同一商户的 apiclient_cert.pem 和 APIv3密钥",
-	"the sandbox refused it: %s":                                    "沙箱拒绝：%s",
-	"start it anew from this version: go run ./local":               "用这个版本重新启动：go run ./local",
-	"the local stack can't enrol merchants; it answered %s":         "本机环境不能登记商户；返回 %s",
-	"go to a folder that you may write to":                          "到你有写入权限的文件夹中执行",
-	"%s can't be written to this folder":                            "无法在该文件夹写入 %s",
-	"next:":                                                         "下一步：",
-	"the sandbox signs with this public key":                        "这是沙箱的公钥",
-	"enrol your merchant (%s), and give what that writes: %s":       "登记商户（%s），并使用写出的文件：%s",
+	"start it with: go run ./local":                                             "启动：go run ./local",
+	"the local stack does not answer any more":                                  "本机环境不再应答",
+	"give the apiclient_cert.pem and the APIv3 key of one merchant":             "提供同一商户的 apiclient_cert.pem 和 APIv3密钥",
+	"the sandbox refused it: %s":                                                "沙箱拒绝：%s",
+	"start it anew from this version: go run ./local":                           "用这个版本重新启动：go run ./local",
+	"the local stack can't enrol merchants; it answered %s":                     "本机环境不能登记商户；返回 %s",
+	"go to a folder that you may write to":                                      "到你有写入权限的文件夹中执行",
+	"%s can't be written to this folder":                                        "无法在该文件夹写入 %s",
+	"next:":                                                                     "下一步：",
+	"the sandbox signs with this public key":                                    "这是沙箱的公钥",
+	"enrol your merchant (%s), and give what that writes: %s":                   "登记商户（%s），并使用写出的文件：%s",
 	"it is another public key than the sandbox's: with --local the sandbox signs, and it has no private key but its own": "这不是沙箱的公钥：使用 --local 时由沙箱签名，而沙箱只有自己的私钥",
 	"the public key is the sandbox's, but the ID is another key's":                                                       "公钥是沙箱的，但 ID 是另一个公钥的",
-	"`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan":                                           "生效计划的 `URI`，s3://bucket/key：堆栈的输出 CardPlan",
 	"--stack or --at is needed: the stack's name, or its output CardPlan":                                                "需要 --stack 或 --at：堆栈的名称，或它的输出 CardPlan",
 	"%s; the plan can be reached without the stack: --at %s":                                                             "%s；不通过堆栈也可以访问计划：--at %s",
 	"card plan": "卡券计划",
-	"--at: %s is not of the form s3://bucket/key":       "--at：%s 不是 s3://bucket/key 的形式",
-	"Check a plan offline, with the rules of the syncs": "按同步函数的规则离线检查计划",
-	`Check a plan offline, with the rules of the syncs. Every fault is listed. For a valid
-plan its campaigns are shown on a time line.`: `按同步函数的规则离线检查计划，列出所有错误。
-计划正确时，用时间线显示其中的活动。`,
-	"also write the time line to this `FILE`, as SVG":          "同时把时间线写入文件（`FILE`），SVG 格式",
-	"Compare a plan with the one in force, and with the cards": "把计划与生效中的计划以及会员卡比较",
-	`Compare a plan with the one in force. With --stack, or the local stack, the syncs also
-compare it with the cards (dry runs): card-sync with the fields as WeChat has them,
-service-module-sync with what it has applied. What they would change now is listed:
-campaigns that are not active yet change nothing. Nothing is changed.`: `把计划与生效中的计划比较。加 --stack 或使用本机环境时，还由同步函数与会员卡比较（试运行）：
-card-sync 比较微信中的字段，service-module-sync 比较它已设置的服务项。列出现在会更改的
-内容：尚未开始的活动不产生更改。不更改任何内容。`,
-	"also write the time line of the campaigns to this `FILE`, as SVG": "同时把活动的时间线写入文件（`FILE`），SVG 格式",
+	"--at: %s is not of the form s3://bucket/key":                       "--at：%s 不是 s3://bucket/key 的形式",
 	"compared with the cards":                                           "与会员卡比较",
 	"compared with the service modules":                                 "与服务项比较",
 	"the syncs do that; name their stack with --stack, instead of --at": "由同步函数比较；用 --stack 指定它们的堆栈，而不是 --at",
 	"a sync is running now; run this again in a minute":                 "同步正在进行；一分钟后重试",
 	"%s refuses the plan: %s: %s":                                       "%s 不接受该计划：%s：%s",
 	"%s would change now:":                                              "%s 现在会更改：",
-	"Make a plan the one in force":                                      "使计划生效",
-	`Make a plan the one in force. It is checked and compared first; if it is the one in
-force already, nothing is written. The version before is kept (membercard plan
-rollback). The syncs apply the new plan as soon as S3 tells of it.
-
-It needs permission for %s.`: `使计划生效。先检查和比较；如果与生效中的计划相同，则不写入。
-上一个版本会保留（membercard plan rollback）。
-S3 发出通知后，同步函数立即执行新计划。
-
-所需权限：%s。`,
-	"List the versions of the plan, newest first":        "列出计划的版本，最新的在前",
-	"versions of the plan":                               "计划的版本",
-	"%s  in force":                                       "%s  生效中",
-	"%s  %s bytes  %s":                                   "%s  %s 字节  %s",
-	"Make an older version of the plan the one in force": "使计划的旧版本重新生效",
-	`Make an older version of the plan the one in force: by default the one before, or the
-last one if the plan was deleted. It is stored as a new version, so a rollback can be
-rolled back.
-
-It needs permission for %s.`: `使计划的旧版本重新生效：默认为上一个版本；如果计划已被删除，则为最后一个版本。
-旧版本会存为新版本，因此回滚也可以再回滚。
-
-所需权限：%s。`,
-	"`ID` of the version (default: the one before the one in force)": "版本 `ID`（默认为生效版本的上一个版本）",
-	"older version": "旧版本",
-	"there is no version before the one in force":                                                   "生效版本之前没有版本",
+	"versions of the plan":                                              "计划的版本",
+	"%s  in force":                                                      "%s  生效中",
+	"%s  %s bytes  %s":                                                  "%s  %s 字节  %s",
+	"older version":                                                     "旧版本",
+	"there is no version before the one in force":                       "生效版本之前没有版本",
 	"correct it there; the rules are in plan.schema.json, which an editor can check while you type": "按提示修改；规则见 plan.schema.json，编辑器可据此在输入时检查",
 	"plan is valid":            "计划正确",
 	"cards: %s, campaigns: %s": "会员卡：%s，活动：%s",
@@ -473,35 +357,18 @@ It needs permission for %s.`: `使计划的旧版本重新生效：默认为上�
 	"the rule":  "规则",
 	"the queue": "队列",
 	"%s and %s": "%s和%s",
-	"Find the cards that nobody confirmed, and confirm them": "查找未确认的会员卡，并确认",
-	`Find the cards of customers whose notifications were lost: of each openid in FILE or
-standard input, one a line, those that are UNACTIVATED (brand) or NOT_ACTIVATE (merchant).
-With --confirm, the brand cards are confirmed; the others wait for the customer, or for
-your page. There are at most 4 calls a second. A run that was ended goes on where it was
-when it is started again; FILE.reconcile.json has the place.
-
-It needs permission for execute-api:Invoke, cloudformation:DescribeStacks and
-cloudformation:ListStackResources.`: `查找因通知丢失而未确认的会员卡：对于 FILE（或标准输入）中每行一个的 openid，列出状态为
-UNACTIVATED（品牌）和 NOT_ACTIVATE（商家）的会员卡。加 --confirm 时确认品牌会员卡；
-其余的要由用户或你的页面激活。每秒最多调用 4 次。中断后再次执行会从中断处继续，
-进度保存在 FILE.reconcile.json。
-
-所需权限：execute-api:Invoke、cloudformation:DescribeStacks 和
-cloudformation:ListStackResources。`,
-	"the brand's `ID`; without it, only merchant cards are asked for":                 "品牌 `ID`；不填则只查询商家会员卡",
-	"confirm brand cards that are UNACTIVATED":                                        "确认状态为 UNACTIVATED 的品牌会员卡",
-	"name the file with them, an openid a line":                                       "指定存放 openid 的文件，每行一个",
-	"there are no openids on standard input":                                          "标准输入中没有 openid",
-	"standard input":                                                                  "标准输入",
-	"an openid has letters, digits, - and _, at most 128, and a line to itself":       "openid 由字母、数字、- 和 _ 组成，最多 128 个字符，每个占一行",
-	"line %s of %s is no openid":                                                      "%[2]s 的第 %[1]s 行不是 openid",
-	"give an openid a line":                                                           "每行填写一个 openid",
-	"%s has no openids":                                                               "%s 中没有 openid",
+	"name the file with them, an openid a line":                                 "指定存放 openid 的文件，每行一个",
+	"there are no openids on standard input":                                    "标准输入中没有 openid",
+	"standard input":                                                            "标准输入",
+	"an openid has letters, digits, - and _, at most 128, and a line to itself": "openid 由字母、数字、- 和 _ 组成，最多 128 个字符，每个占一行",
+	"line %s of %s is no openid":                                                "%[2]s 的第 %[1]s 行不是 openid",
+	"give an openid a line":                                                     "每行填写一个 openid",
+	"%s has no openids":                                                         "%s 中没有 openid",
 	"put the input into a folder that you may write to, or give it as standard input": "把输入文件放到你有写入权限的文件夹，或通过标准输入提供",
-	"%s can't be written":                                                             "无法写入 %s",
-	"at line %s: %s":                                                                  "在第 %s 行：%s",
-	"apply to WeChat Pay for it, or name another stack":                               "向微信支付申请该权限，或指定其他堆栈",
-	"WeChat Pay lets no cards be asked for: NO_AUTH":                                  "微信支付不允许查询会员卡：NO_AUTH",
+	"%s can't be written": "无法写入 %s",
+	"at line %s: %s":      "在第 %s 行：%s",
+	"apply to WeChat Pay for it, or name another stack": "向微信支付申请该权限，或指定其他堆栈",
+	"WeChat Pay lets no cards be asked for: NO_AUTH":    "微信支付不允许查询会员卡：NO_AUTH",
 	"found lost":            "未确认",
 	"%s, %s merchant cards": "%s，商家会员卡 %s 张",
 	"%s brand cards":        "品牌会员卡 %s 张",
@@ -515,119 +382,60 @@ cloudformation:ListStackResources。`,
 	"confirmed":                  "已确认",
 	"refused":                    "被拒绝",
 	"look the codes up: docs/runbook.md, section DeadLettersAlarm": "按错误码查找处理方法：docs/zh-CN/runbook.md 的 DeadLettersAlarm 一节",
-	"ended early":                                                          "提前结束",
-	"%s; run this again: it goes on there":                                 "%s；重试，会从该处继续",
-	"standard output can't be written: %s":                                 "无法写入标准输出：%s",
-	"%s --help lists what there is":                                        "%s --help 列出可用的命令和选项",
-	"%s takes flags only; secrets are read from files, or asked for":       "%s 只接受选项；凭据从文件读取，或在终端上提示输入",
-	"%s takes flags only":                                                  "%s 只接受选项",
-	"%s takes %s argument, and %s were given: %s":                          "%s 需要 %s 个参数，给出了 %s 个：%s",
-	"--local has its URL after an equals sign, without a blank":            "--local 的 URL 要写在等号后面，中间不能有空格",
-	"write --local=%s":                                                     "改为 --local=%s",
-	"name the one that runs: --local=%s":                                   "改用正在运行的本机环境：--local=%s",
-	"%s or --local=%s":                                                     "%s 或 --local=%s",
-	"the AWS configuration has no profile %s":                              "AWS 配置中没有 profile %s",
-	"save it with the encoding UTF-8, without a byte-order mark (BOM)":     "另存为 UTF-8 编码，不带字节顺序标记（BOM）",
-	"look its name up: docs/cards-and-plan.md, section Fields":             "查找字段名：docs/zh-CN/cards-and-plan.md 的“字段”一节",
-	"the sandbox can't reach it, so no merchant card can be opened in it":  "沙箱无法访问该地址，沙箱中的商家会员卡不能开通",
-	"WeChat Pay's notification %s was not accepted":                        "微信支付的通知 %s 未被接受",
-	"the bus has no event %s":                                              "事件总线上没有事件 %s",
-	"the card is %s":                                                       "会员卡的状态为 %s",
-	"%s needs a command: %s":                                               "%s 需要一个命令：%s",
-	"%s; did you mean %s?":                                                 "%s；是否想输入 %s？",
-	"%s has no command %s":                                                 "%s 没有命令 %s",
-	"Make and check what membercard needs from WeChat":                     "准备并检查 membercard 需要的微信凭据",
-	"Make a secret from WeChat's files, and name each mistake in them":     "用微信提供的文件生成凭据，并指出其中的每个错误",
-	"Check a secret, offline and then with WeChat, or a deployed stack":    "检查凭据（先离线，再向微信验证）或已部署的堆栈",
-	"Say where WeChat Pay sends the events of merchant cards":              "设置微信支付把商家会员卡事件发送到哪里",
-	"Get a token that opens a card":                                        "获取开卡 token",
-	"Try cards in the sandbox":                                             "在沙箱中试用会员卡",
-	"Have a customer open a card":                                          "模拟用户开卡",
-	"Have a customer open a brand card":                                    "模拟用户开品牌会员卡",
-	"Have a customer open a merchant card":                                 "模拟用户开商家会员卡",
-	"See the notifications of WeChat Pay":                                  "查看微信支付的通知",
-	"Replace the merchant's certificate without dropping a request":        "更换商户API证书，期间不丢失任何请求",
-	"Try the tool with the local stack":                                    "在本机环境中试用本工具",
-	"Write the files that WeChat Pay would give to the sandbox's merchant": "写出微信支付会提供给沙箱商户的文件",
-	"Check the card plan, and put it in force":                             "检查卡券计划，并使其生效",
-	`membercard makes secrets from WeChat's files and checks them, first offline and
-then with WeChat. Each mistake is named with its cure.
-
-AWS credentials and the region are read as the AWS CLI reads them. Exit codes: 0 if
-everything is in order, 1 if a check failed, 2 if the command line is wrong.`: `membercard 用微信提供的文件生成凭据并检查：先离线检查，再向微信验证。
-发现的每个错误都附有解决办法。
-
-AWS 凭证和区域的读取方式与 AWS CLI 相同。退出码：0 表示一切正常，1 表示有检查未通过，
-2 表示命令行有误。`,
-	"print one JSON object": "输出一个 JSON 对象（英文）",
-	"`LANGUAGE`, zh-CN or en (default that of LC_ALL, LC_MESSAGES or LANG)": "语言（`LANGUAGE`），zh-CN 或 en（默认按 LC_ALL、LC_MESSAGES 或 LANG）",
-	"profile of the AWS configuration (default AWS_PROFILE)":                "AWS 配置中的 profile（默认为 AWS_PROFILE）",
-	"AWS region (default AWS_REGION, then the profile's)":                   "AWS 区域（默认为 AWS_REGION，其次为 profile 的区域）",
-	"work against the local stack (go run ./local) at this `URL`":           "使用该地址（`URL`）的本机环境（go run ./local）",
-	"base `URL` of WeChat, for tests":                                       "微信的基础 `URL`，用于测试",
-	"--local= has no URL after it":                                          "--local= 后面没有 URL",
-	"5 minutes":                                                             "5 分钟",
-	"Put a new certificate into the secret, while the old one is in force":  "把新证书写入凭据，此时旧证书仍然有效",
-	`Put a new merchant API certificate into the merchant's secret. First it is checked, and
-WeChat Pay's self-test is run with it; only then is the secret changed. The old
-certificate must still be in force then, so that no request fails meanwhile. When all
-functions use the new one, revoke the old one and run: membercard rotate finish
-
-It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`: `把新的商户API证书写入商户凭据。先检查新证书，再用它调用微信支付的自测接口，
-通过后才更改凭据。此时旧证书必须仍然有效，期间才不会有请求失败。
-所有函数都使用新证书后，作废旧证书，然后执行：membercard rotate finish
-
-所需权限：secretsmanager:GetSecretValue 和 PutSecretValue。`,
-	"`NAME` or ARN of the merchant's secret":                                       "商户凭据的名称（`NAME`）或 ARN",
-	"`FILE` with the new certificate, apiclient_cert.pem":                          "新证书文件（`FILE`），apiclient_cert.pem",
-	"`FILE` with its private key, apiclient_key.pem":                               "该证书的私钥文件（`FILE`），apiclient_key.pem",
-	"--secret-id is needed":                                                        "需要 --secret-id",
-	"old certificate is in force":                                                  "旧证书有效",
-	"if the new one passes below, all is well then":                                "如果下面的新证书通过，则没有问题",
-	"the self-test fails with it already":                                          "用旧证书调用自测接口已经失败",
-	"new certificate":                                                              "新证书",
-	"give the certificate of merchant %s, or name another secret with --secret-id": "提供商户 %s 的证书，或用 --secret-id 指定其他凭据",
-	"it is the certificate of merchant %s; the secret is merchant %s's":            "这是商户 %s 的证书，而凭据属于商户 %s",
-	"have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书":                           "申请新证书：账户中心 → API安全 → 商户API证书 → 更换证书",
-	"it is the certificate that the secret has already":                            "这就是凭据中已有的证书",
+	"ended early":                                                         "提前结束",
+	"%s; run this again: it goes on there":                                "%s；重试，会从该处继续",
+	"standard output can't be written: %s":                                "无法写入标准输出：%s",
+	"%s --help lists what there is":                                       "%s --help 列出可用的命令和选项",
+	"%s takes flags only; secrets are read from files, or asked for":      "%s 只接受选项；凭据从文件读取，或在终端上提示输入",
+	"%s takes flags only":                                                 "%s 只接受选项",
+	"%s takes %s argument, and %s were given: %s":                         "%s 需要 %s 个参数，给出了 %s 个：%s",
+	"--local has its URL after an equals sign, without a blank":           "--local 的 URL 要写在等号后面，中间不能有空格",
+	"write --local=%s":                                                    "改为 --local=%s",
+	"name the one that runs: --local=%s":                                  "改用正在运行的本机环境：--local=%s",
+	"%s or --local=%s":                                                    "%s 或 --local=%s",
+	"the AWS configuration has no profile %s":                             "AWS 配置中没有 profile %s",
+	"save it with the encoding UTF-8, without a byte-order mark (BOM)":    "另存为 UTF-8 编码，不带字节顺序标记（BOM）",
+	"look its name up: docs/cards-and-plan.md, section Fields":            "查找字段名：docs/zh-CN/cards-and-plan.md 的“字段”一节",
+	"the sandbox can't reach it, so no merchant card can be opened in it": "沙箱无法访问该地址，沙箱中的商家会员卡不能开通",
+	"WeChat Pay's notification %s was not accepted":                       "微信支付的通知 %s 未被接受",
+	"the bus has no event %s":                                             "事件总线上没有事件 %s",
+	"the card is %s":                                                      "会员卡的状态为 %s",
+	"%s needs a command: %s":                                              "%s 需要一个命令：%s",
+	"%s; did you mean %s?":                                                "%s；是否想输入 %s？",
+	"%s has no command %s":                                                "%s 没有命令 %s",
+	"--local= has no URL after it":                                        "--local= 后面没有 URL",
+	"5 minutes":                                                           "5 分钟",
+	"--secret-id is needed":                                               "需要 --secret-id",
+	"old certificate is in force":                                         "旧证书有效",
+	"if the new one passes below, all is well then":                       "如果下面的新证书通过，则没有问题",
+	"the self-test fails with it already":                                 "用旧证书调用自测接口已经失败",
+	"new certificate":                                                     "新证书",
+	"give the certificate of merchant %s, or name another secret with --secret-id":                     "提供商户 %s 的证书，或用 --secret-id 指定其他凭据",
+	"it is the certificate of merchant %s; the secret is merchant %s's":                                "这是商户 %s 的证书，而凭据属于商户 %s",
+	"have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书":                                               "申请新证书：账户中心 → API安全 → 商户API证书 → 更换证书",
+	"it is the certificate that the secret has already":                                                "这就是凭据中已有的证书",
 	"see whether it is in force already, and not revoked: 账户中心 → API安全 → 商户API证书; then run this again": "查看它是否已生效且未作废：账户中心 → API安全 → 商户API证书；然后重试",
 	"nothing was written; the secret has the old certificate":                                          "没有写入任何内容；凭据中仍是旧证书",
 	"functions use the new certificate within %s; until then the old one must stay in force":           "函数在 %s内改用新证书，在此之前旧证书必须保持有效",
 	"then revoke %s (账户中心 → API安全 → 商户API证书), and run: membercard rotate finish --secret-id %s":        "然后作废 %s（账户中心 → API安全 → 商户API证书），并执行：membercard rotate finish --secret-id %s",
 	"until %s is revoked, this goes back to it: membercard rotate undo --secret-id %s":                 "在作废 %s 之前，可以这样恢复：membercard rotate undo --secret-id %s",
-	"Check that the new certificate is in force and the old one is not":                                "确认新证书有效、旧证书已失效",
 	"if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id %s":  "如果旧证书有效，可以这样恢复：membercard rotate undo --secret-id %s",
-	`Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
-the one in the version before (AWSPREVIOUS). It needs permission for
-secretsmanager:GetSecretValue.`: `确认微信支付接受商户凭据中的证书，且不再接受上一个版本（AWSPREVIOUS）的证书。
-所需权限：secretsmanager:GetSecretValue。`,
-	"old certificate is out of force":                                     "旧证书已失效",
-	"the secret has no version before, or that is no merchant's":          "凭据没有上一个版本，或上一个版本不是商户凭据",
-	"the version before has the same certificate":                         "上一个版本是同一张证书",
-	"revoke %s: 账户中心 → API安全 → 商户API证书; wait %s after rotate begin first": "作废 %s：账户中心 → API安全 → 商户API证书；执行 rotate begin 后先等待 %s",
-	"WeChat Pay still accepts %s":                                         "微信支付仍然接受 %s",
-	"it could not be tried: %s":                                           "无法验证：%s",
-	"Make the version before of the secret the current one again":         "使凭据的上一个版本重新成为当前版本",
-	"nothing was changed":                                                 "没有更改任何内容",
-	`Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
-First WeChat Pay's self-test is run with it; if it fails, because the old certificate is
-revoked for instance, nothing is changed. The version that is undone is AWSPREVIOUS then,
-so an undo can be undone.
-
-It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionStage.`: `使商户凭据的上一个版本（AWSPREVIOUS）重新成为当前版本。先用它调用微信支付的自测接口；
-如果失败，例如旧证书已作废，则不更改任何内容。被撤销的版本会成为 AWSPREVIOUS，
-因此撤销也可以再撤销。
-
-所需权限：secretsmanager:GetSecretValue 和 UpdateSecretVersionStage。`,
-	"version before":                                            "上一个版本",
-	"put a correct secret: %s":                                  "存入正确的凭据：%s",
-	"the secret has no version before (AWSPREVIOUS)":            "凭据没有上一个版本（AWSPREVIOUS）",
-	"it has the same value as the current one":                  "与当前版本的值相同",
-	"%s; if that merchant's is wanted, put it in the same way":  "%s；如果确实需要那个商户，用同样的方法存入",
-	"it is merchant %s's; the secret is merchant %s's":          "这是商户 %s 的，而凭据属于商户 %s",
-	"merchant %s, certificate %s":                               "商户 %s，证书 %s",
-	"undone":                                                    "撤销",
-	"AWSCURRENT is the version %s again; AWSPREVIOUS is now %s": "AWSCURRENT 恢复为版本 %s；AWSPREVIOUS 现在是 %s",
+	"old certificate is out of force":                                                                  "旧证书已失效",
+	"the secret has no version before, or that is no merchant's":                                       "凭据没有上一个版本，或上一个版本不是商户凭据",
+	"the version before has the same certificate":                                                      "上一个版本是同一张证书",
+	"revoke %s: 账户中心 → API安全 → 商户API证书; wait %s after rotate begin first":                              "作废 %s：账户中心 → API安全 → 商户API证书；执行 rotate begin 后先等待 %s",
+	"WeChat Pay still accepts %s":                                                                      "微信支付仍然接受 %s",
+	"it could not be tried: %s":                                                                        "无法验证：%s",
+	"nothing was changed":                                                                              "没有更改任何内容",
+	"version before":                                                                                   "上一个版本",
+	"put a correct secret: %s":                                                                         "存入正确的凭据：%s",
+	"the secret has no version before (AWSPREVIOUS)":                                                   "凭据没有上一个版本（AWSPREVIOUS）",
+	"it has the same value as the current one":                                                         "与当前版本的值相同",
+	"%s; if that merchant's is wanted, put it in the same way":                                         "%s；如果确实需要那个商户，用同样的方法存入",
+	"it is merchant %s's; the secret is merchant %s's":                                                 "这是商户 %s 的，而凭据属于商户 %s",
+	"merchant %s, certificate %s":                                                                      "商户 %s，证书 %s",
+	"undone":                                                                                           "撤销",
+	"AWSCURRENT is the version %s again; AWSPREVIOUS is now %s":                                        "AWSCURRENT 恢复为版本 %s；AWSPREVIOUS 现在是 %s",
 	"functions use it within %s, and at once where WeChat Pay refuses the one that they have; to go forth again, run this once more": "函数在 %s内改用该版本，如果微信支付拒绝正在使用的证书则立即改用；要恢复撤销前的版本，再执行一次",
 	"routes ask for credentials": "路由要求凭证",
 	"asking the API":             "正在请求 API",
@@ -645,15 +453,11 @@ It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionSta
 	"%s: API Gateway's throttling was at its limit":                                      "%s：已达到 API Gateway 的限流",
 	"read the function's log: docs/runbook.md, section ApiErrorsAlarm":                   "查看函数日志：docs/zh-CN/runbook.md 的 ApiErrorsAlarm 一节",
 	"close it: deploy the template again; FrontendAuth decides who may call":             "关闭它：重新部署模板；由 FrontendAuth 决定谁可以调用",
-	"%s: the route is open":              "%s：该路由对外开放",
-	"the API did not answer with a Date": "API 的应答没有 Date",
-	"store it in Secrets Manager under this `NAME` or ARN; the version before is kept as AWSPREVIOUS": "以该名称（`NAME`）或 ARN 存入 Secrets Manager；上一个版本保留为 AWSPREVIOUS",
-	"with --put: replace what is no secret of this kind, too":                                         "与 --put 一起使用：原有内容不是同类凭据时也替换",
-	"write it to a new `FILE` that only you can read":                                                 "写入只有你能读取的新文件（`FILE`）",
-	"print it, keys and all, even on a terminal":                                                      "输出凭据（含私钥），在终端上也输出",
-	"--print and --json both want standard output":                                                    "--print 和 --json 都使用标准输出",
-	"nothing was written": "没有写入任何内容",
-	"written":             "写入文件",
+	"%s: the route is open":                        "%s：该路由对外开放",
+	"the API did not answer with a Date":           "API 的应答没有 Date",
+	"--print and --json both want standard output": "--print 和 --json 都使用标准输出",
+	"nothing was written":                          "没有写入任何内容",
+	"written":                                      "写入文件",
 	"nothing was written: --put NAME stores the secret in Secrets Manager, --out FILE writes it to a file, --print prints it here": "没有写入任何内容：--put NAME 把凭据存入 Secrets Manager，--out FILE 写入文件，--print 输出到这里",
 	"name a new file":                                                "指定一个新文件",
 	"%s is there already, and is not replaced":                       "%s 已存在，不会替换",
@@ -662,24 +466,13 @@ It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionSta
 	"chmod 600 on it; --out FILE makes one that only you can read":   "对它执行 chmod 600；--out FILE 会生成只有你能读取的文件",
 	"stored": "存入",
 	"a new version of %s; the one before is kept as AWSPREVIOUS": "%s 的新版本；上一个版本保留为 AWSPREVIOUS",
-	"%s, a new secret":                       "%s，新凭据",
-	"%s has this value already":              "%s 已是这个值",
-	"give it in a file":                      "用文件提供",
-	"%s could not be read from the terminal": "无法从终端读取%s",
-	"Make the official account's secret":     "生成公众号凭据",
-	`Make the official account's secret. The AppSecret is read from a file, or asked for on
-a terminal.`: "生成公众号凭据。AppSecret 从文件读取，或在终端上提示输入。",
-	"the account's `AppID`, wx…":                            "公众号的 `AppID`，wx…",
-	"`FILE` with its AppSecret":                             "AppSecret 文件（`FILE`）",
-	"Make the secret of the apps that users log in to":      "生成用户登录所用应用的凭据",
+	"%s, a new secret":                                      "%s，新凭据",
+	"%s has this value already":                             "%s 已是这个值",
+	"give it in a file":                                     "用文件提供",
+	"%s could not be read from the terminal":                "无法从终端读取%s",
 	"--mini-program, --official-account or both are needed": "需要 --mini-program、--official-account 或两者",
-	`Make the secret of the apps that users log in to: a mini program, an official account,
-or both. AppSecrets are read from files, or asked for on a terminal.`: `生成用户登录所用应用的凭据：小程序、公众号或两者。
-AppSecret 从文件读取，或在终端上提示输入。`,
-	"the mini program's `AppID`, wx…":     "小程序的 `AppID`，wx…",
-	"the official account's `AppID`, wx…": "公众号的 `AppID`，wx…",
-	"%s: AppID":                           "%s：AppID",
-	"AppSecret of the %s":                 "%s的 AppSecret",
+	"%s: AppID":           "%s：AppID",
+	"AppSecret of the %s": "%s的 AppSecret",
 	"give it in a file, or run this on a terminal, where it is asked for": "用文件提供，或在终端上执行，按提示输入",
 	"the AppSecret was not given":                                         "没有提供 AppSecret",
 	"%s: AppSecret":                                                       "%s：AppSecret",
@@ -691,21 +484,8 @@ AppSecret 从文件读取，或在终端上提示输入。`,
 	"it is an AppID, not an AppSecret":                                                                     "这是 AppID，不是 AppSecret",
 	"it has %s characters; an AppSecret has 32":                                                            "有 %s 个字符；AppSecret 是 32 个",
 	"it has other characters than hex digits in lower case; maybe it is the APIv3 key":                     "含有小写十六进制数字以外的字符；可能是 APIv3密钥",
-	"Make the merchant's secret":                                                                           "生成商户凭据",
 	"next: %s proves what files can't: that the certificate is in force, and the keys are this merchant's": "下一步：%s 验证文件无法证明的内容：证书有效，私钥和 APIv3密钥属于该商户",
-	`Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
-merchant platform. The merchant number and the serial number are read from the
-certificate. Each mistake is named with its cure.
-
-The APIv3 key is read from a file, or asked for on a terminal. Notifications can't be
-read without it.`: `用微信支付证书工具和商户平台的文件生成商户凭据。商户号和证书序列号从证书中读取。
-发现的每个错误都附有解决办法。
-
-APIv3密钥从文件读取，或在终端上提示输入。没有它就无法解密通知。`,
-	"`FILE` with WeChat Pay's public key, pub_key.pem": "微信支付公钥文件（`FILE`），pub_key.pem",
-	"its `ID`, PUB_KEY_ID_…":                           "微信支付公钥 `ID`，PUB_KEY_ID_…",
-	"`FILE` with the APIv3 key":                        "APIv3密钥文件（`FILE`）",
-	"something to verify answers with":                 "验签所需的公钥或证书",
+	"something to verify answers with":                                                                     "验签所需的公钥或证书",
 	"--public-key pub_key.pem --public-key-id PUB_KEY_ID_… (账户中心 → API安全 → 微信支付公钥), or --apiv3-key-file FILE for a merchant with platform certificates": "--public-key pub_key.pem --public-key-id PUB_KEY_ID_…（账户中心 → API安全 → 微信支付公钥）；使用平台证书的商户用 --apiv3-key-file FILE",
 	"neither WeChat Pay's public key nor the APIv3 key was given": "既没有提供微信支付公钥，也没有提供 APIv3密钥",
 	"key and certificate belong together":                         "私钥与证书匹配",
@@ -764,21 +544,10 @@ APIv3密钥从文件读取，或在终端上提示输入。没有它就无法解
 	"name them in the plan if they shall change":                                                                                            "如果要更改，写入计划",
 	"time line written":                                                                                                                     "写出时间线",
 	"name a file that you may write to":                                                                                                     "指定你有写入权限的文件",
-	"Get a permission_token for a merchant card":                                                                                            "获取商家会员卡的 permission_token",
 	"correct it":                                                                                                                            "更正该文件",
 	"%s is not JSON":                                                                                                                        "%s 不是 JSON",
-	`Get a permission_token for a merchant card (商户预授权), signed on this machine. Only the
-token is printed, so that a script can use it.`: "获取商家会员卡的 permission_token（商户预授权），在本机签名。只输出 token，便于脚本使用。",
-	"the card's `ID`": "会员卡 `ID`",
-	"`FILE` with the request's JSON (default {\"activate_type\":\"AUTO_ACTIVATE\"})": "请求 JSON 文件（`FILE`，默认 {\"activate_type\":\"AUTO_ACTIVATE\"}）",
-	"Get a token for a brand card":                         "获取品牌会员卡的 token",
-	"--brand-id, --card-id and --openid must not be empty": "--brand-id、--card-id 和 --openid 不能为空",
-	`Get a token for a user of a brand card (入会组件预授权), signed on this machine. Only the
-token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `为用户获取品牌会员卡的 token（入会组件预授权），在本机签名。只输出 token，便于脚本使用。
-微信支付限制每秒 5 次。`,
-	"the brand's `ID`":                        "品牌 `ID`",
-	"the user's `OPENID`":                     "用户的 `OPENID`",
-	"the service is not configured correctly": "服务配置不正确",
+	"--brand-id, --card-id and --openid must not be empty":                                                                                  "--brand-id、--card-id 和 --openid 不能为空",
+	"the service is not configured correctly":                                                                                               "服务配置不正确",
 	"put a well-formed secret (membercard secret makes it) where the function's environment points, and let its role read it": "把格式正确的凭据（用 membercard secret 生成）放到函数环境变量所指的位置，并让函数的角色能读取它",
 	"WeChat did not answer in time": "微信没有及时应答",
 	"if it lasts, compare the latency of the configured endpoints and look at WeChat's service status": "如果持续出现，比较各个接入点的耗时，并查看微信的服务状态",
@@ -948,10 +717,6 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"%s must be UTF-8":                       "%s 应为 UTF-8",
 	"%s must be a JSON object, and is empty": "%s 应为 JSON 对象，现在是空的",
 	"%s must be one JSON object: %s":         "%s 应为一个 JSON 对象：%s",
-	"card":                                   "会员卡",
-	"plan":                                   "计划",
-	"help for %s":                            "显示 %s 的说明",
-	"version for %s":                         "显示 %s 的版本",
 	"unknown flag: %s":                       "没有选项 %s",
 	"unknown shorthand flag: %s in %s":       "没有选项 %s（%s）",
 	"flag needs an argument: %s":             "选项缺少值：%s",
@@ -1020,7 +785,6 @@ token is printed, so that a script can use it. WeChat Pay allows 5 a second.`: `
 	"membercard plan diff FILE%s, and then put it again":            "执行 membercard plan diff FILE%s，然后再次存入",
 	"callback set needs the URL; only a local stack has its own":    "callback set 需要 URL；只有本机环境有自己的地址",
 	"leave the URL out: this stack has its own":                     "省略 URL：该堆栈有自己的地址",
-	"stack":           "堆栈",
 	"token %s %s":     "获取 token %s %s",
 	"opened":          "用户开卡",
 	"notification %s": "通知 %s",

@@ -21,8 +21,8 @@ type deployment struct {
 }
 
 // stackFlag adds the flag --stack.
-func stackFlag(cmd *cobra.Command, name *string) *cobra.Command {
-	cmd.Flags().StringVar(name, "stack", "", "`NAME` of the stack in CloudFormation, like membercard-production")
+func (a *app) stackFlag(cmd *cobra.Command, name *string) *cobra.Command {
+	cmd.Flags().StringVar(name, "stack", "", a.text("`NAME` of the stack in CloudFormation, like membercard-production", "CloudFormation 中堆栈的名称（`NAME`），例如 membercard-production"))
 	return cmd
 }
 

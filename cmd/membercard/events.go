@@ -54,7 +54,7 @@ func (a *app) eventsTail() *cobra.Command {
 	var personal bool
 	var count int
 	var types []string
-	cmd := command("tail", "Follow the notifications on the event bus", func(ctx context.Context) error {
+	cmd := command("tail", a.text("Follow the notifications on the event bus", "跟踪事件总线上的通知"), func(ctx context.Context) error {
 		if count < 0 {
 			return usagef("--count must not be negative")
 		}
@@ -82,19 +82,26 @@ func (a *app) eventsTail() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Follow the notifications of WeChat Pay on a stack's event bus, until Ctrl-C. What is or
+	cmd.Long = a.text(`Follow the notifications of WeChat Pay on a stack's event bus, until Ctrl-C. What is or
 may be personal data is masked, unless --personal-data is given. With --json each event
 is a line.
 
 In AWS, this makes a rule on the bus and a queue, and deletes both at the end; a new rule
 may miss the events of the first seconds. It needs permission for events:PutRule,
 PutTargets, RemoveTargets and DeleteRule, and for sqs:CreateQueue, GetQueueAttributes,
-ReceiveMessage, DeleteMessage and DeleteQueue on membercard-tail-*.`
+ReceiveMessage, DeleteMessage and DeleteQueue on membercard-tail-*.`,
+		`跟踪堆栈事件总线上的微信支付通知，按 Ctrl-C 结束。个人信息（以及可能是个人信息的内容）
+会被遮盖，除非加上 --personal-data。加 --json 时每行输出一个事件。
+
+在 AWS 上会创建一条规则和一个队列，结束时都会删除；新规则可能收不到最初几秒的事件。
+所需权限：events:PutRule、PutTargets、RemoveTargets 和 DeleteRule，以及对
+membercard-tail-* 的 sqs:CreateQueue、GetQueueAttributes、ReceiveMessage、
+DeleteMessage 和 DeleteQueue。`)
 	cmd.Example = `  membercard events tail --stack membercard-production --type BRAND_MEMBER_CARD_SP.USER_CARD.CREATE`
-	cmd.Flags().BoolVar(&personal, "personal-data", false, "show openids, codes and what customers filled in")
-	cmd.Flags().IntVar(&count, "count", 0, "end after this `NUMBER` of events (default: never)")
-	cmd.Flags().StringSliceVar(&types, "type", nil, "only events of this `DETAIL-TYPE`")
-	return stackFlag(cmd, &stack)
+	cmd.Flags().BoolVar(&personal, "personal-data", false, a.text("show openids, codes and what customers filled in", "显示 openid、会员卡 code 和用户填写的内容"))
+	cmd.Flags().IntVar(&count, "count", 0, a.text("end after this `NUMBER` of events (default: never)", "收到指定数量（`NUMBER`）的事件后结束（默认不结束）"))
+	cmd.Flags().StringSliceVar(&types, "type", nil, a.text("only events of this `DETAIL-TYPE`", "只显示指定类型（`DETAIL-TYPE`）的事件"))
+	return a.stackFlag(cmd, &stack)
 }
 
 // tail prints events until there are count of them, or ctx ends.

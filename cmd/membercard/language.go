@@ -56,7 +56,15 @@ func (l *language) String() string { return string(*l) }
 // Type is what pflag calls the value.
 func (l *language) Type() string { return "language" }
 
-// tr translates a text. What the catalogue does not have stays.
+// text returns what the help says of a command or flag, in the reader's language.
+func (a *app) text(english, chinese string) string {
+	if a.lang == inChinese {
+		return chinese
+	}
+	return english
+}
+
+// tr translates a message, which may be put together. What the catalogue does not have stays.
 func (l language) tr(text string) string {
 	if l == inChinese {
 		return translator{}.translate(text).text
@@ -142,20 +150,12 @@ func valuesIn(text, entry string) (values []any) {
 	return nil
 }
 
-// help wraps cobra's function that shows the help of a command.
-func (a *app) help(show func(*cobra.Command, []string)) func(*cobra.Command, []string) {
-	return func(cmd *cobra.Command, args []string) {
-		if a.lang == inChinese {
-			cmd.SetUsageTemplate(headings.Replace(cmd.UsageTemplate()))
-		}
-		cmd.Short, cmd.Long, cmd.Example = a.say(cmd.Short), a.say(cmd.Long), a.say(cmd.Example)
-		for _, below := range cmd.Commands() {
-			below.Short = a.say(below.Short)
-		}
-		explain := func(f *pflag.Flag) { f.Usage = a.say(f.Usage) }
-		cmd.LocalFlags().VisitAll(explain)
-		cmd.InheritedFlags().VisitAll(explain)
-		show(cmd, args)
+// translate puts a command of cobra's own, and those below it, into the language.
+func (l language) translate(cmd *cobra.Command) {
+	cmd.Short, cmd.Long = l.tr(cmd.Short), l.tr(cmd.Long)
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { f.Usage = l.tr(f.Usage) })
+	for _, below := range cmd.Commands() {
+		l.translate(below)
 	}
 }
 

@@ -62,7 +62,7 @@ const (
 
 func (a *app) localEnrol() *cobra.Command {
 	var files merchantFiles
-	cmd := a.reporting("enrol", "Make your own merchant known to the sandbox of WeChat Pay", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("enrol", a.text("Make your own merchant known to the sandbox of WeChat Pay", "在微信支付的沙箱中登记自己的商户"), func(ctx context.Context, r *report) error {
 		if err := a.needLocal(ctx); err != nil {
 			return err
 		}
@@ -83,16 +83,22 @@ func (a *app) localEnrol() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Make your own merchant known to the sandbox of WeChat Pay in the local stack, by its
+	cmd.Long = a.text(`Make your own merchant known to the sandbox of WeChat Pay in the local stack, by its
 certificate and APIv3 key. Both stay on this machine; the private key is not asked for.
 
 As the merchant platform does, the sandbox hands out its public key and the key's ID:
-into ` + sandboxKey + ` and ` + sandboxKeyID + ` in this folder. They stand in for
+into `+sandboxKey+` and `+sandboxKeyID+` in this folder. They stand in for
 pub_key.pem, whose private key only WeChat Pay has. Enrol again if go run ./local was
-started anew.`
+started anew.`,
+		`把自己的商户登记到本机环境的微信支付沙箱，需要商户API证书和 APIv3密钥。
+两者都不离开本机，也不需要私钥。
+
+与商户平台一样，沙箱会提供公钥和公钥ID：写入当前文件夹的
+`+sandboxKey+` 和 `+sandboxKeyID+`，代替 pub_key.pem，因为它对应的私钥
+只有微信支付持有。go run ./local 重新启动后需要重新登记。`)
 	cmd.Example = "  membercard local enrol --cert apiclient_cert.pem --apiv3-key-file apiv3_key.txt --local"
-	cmd.Flags().StringVar(&files.cert, "cert", "", "`FILE` with the merchant API certificate, apiclient_cert.pem")
-	cmd.Flags().StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key; on a terminal it is asked for")
+	cmd.Flags().StringVar(&files.cert, "cert", "", a.text("`FILE` with the merchant API certificate, apiclient_cert.pem", "商户API证书文件（`FILE`），即 apiclient_cert.pem"))
+	cmd.Flags().StringVar(&files.apiv3Key, "apiv3-key-file", "", a.text("`FILE` with the APIv3 key; on a terminal it is asked for", "APIv3密钥文件（`FILE`）；在终端上会提示输入"))
 	require(cmd, "cert")
 	_ = cmd.MarkFlagFilename("cert", "pem") // there is such a flag
 	return cmd

@@ -28,12 +28,12 @@ type planPlace struct {
 	bucket, key string
 
 	deployment *deployment // nil with a URI
-	flags      string      // that lead to it
+	where      string      // the flags that lead to it
 }
 
-func (p *planPlace) addFlags(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&p.uri, "at", "", "`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan")
-	stackFlag(cmd, &p.stack)
+func (p *planPlace) flags(a *app, cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&p.uri, "at", "", a.text("`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan", "生效计划的 `URI`，s3://bucket/key：堆栈的输出 CardPlan"))
+	a.stackFlag(cmd, &p.stack)
 	cmd.MarkFlagsMutuallyExclusive("at", "stack")
 	return cmd
 }
@@ -63,8 +63,8 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	}
 	rest, ok := strings.CutPrefix(p.uri, "s3://")
 	p.bucket, p.key, _ = strings.Cut(rest, "/")
-	if p.flags = " --at " + quote(p.uri) + a.where(); p.deployment != nil && a.local == nil {
-		p.flags = " --stack " + quote(p.stack) + a.where()
+	if p.where = " --at " + quote(p.uri) + a.where(); p.deployment != nil && a.local == nil {
+		p.where = " --stack " + quote(p.stack) + a.where()
 	}
 	if !ok || p.bucket == "" || p.key == "" {
 		return usagef("--at: %q is not of the form s3://bucket/key", p.uri)
@@ -74,23 +74,25 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 
 func (a *app) planValidate() *cobra.Command {
 	var svg string
-	cmd := a.withArgument("validate FILE", "Check a plan offline, with the rules of the syncs", func(_ context.Context, r *report, path string) error {
+	cmd := a.withArgument("validate FILE", a.text("Check a plan offline, with the rules of the syncs", "按同步函数的规则离线检查计划"), func(_ context.Context, r *report, path string) error {
 		if _, p := r.plan(path); p != nil {
 			r.after = timeline(p, time.Now(), a.columns)
 			r.writeSVG(svg, p)
 		}
 		return nil
 	})
-	cmd.Long = `Check a plan offline, with the rules of the syncs. Every fault is listed. For a valid
-plan its campaigns are shown on a time line.`
-	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line to this `FILE`, as SVG")
+	cmd.Long = a.text(`Check a plan offline, with the rules of the syncs. Every fault is listed. For a valid
+plan its campaigns are shown on a time line.`,
+		`按同步函数的规则离线检查计划，列出所有错误。
+计划正确时，用时间线显示其中的活动。`)
+	cmd.Flags().StringVar(&svg, "svg", "", a.text("also write the time line to this `FILE`, as SVG", "同时把时间线写入文件（`FILE`），SVG 格式"))
 	return cmd
 }
 
 func (a *app) planDiff() *cobra.Command {
 	var at planPlace
 	var svg string
-	cmd := a.withArgument("diff FILE", "Compare a plan with the one in force, and with the cards", func(ctx context.Context, r *report, path string) error {
+	cmd := a.withArgument("diff FILE", a.text("Compare a plan with the one in force, and with the cards", "把计划与生效中的计划以及会员卡比较"), func(ctx context.Context, r *report, path string) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
@@ -104,13 +106,16 @@ func (a *app) planDiff() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Compare a plan with the one in force. With --stack, or the local stack, the syncs also
+	cmd.Long = a.text(`Compare a plan with the one in force. With --stack, or the local stack, the syncs also
 compare it with the cards (dry runs): card-sync with the fields as WeChat has them,
 service-module-sync with what it has applied. What they would change now is listed:
-campaigns that are not active yet change nothing. Nothing is changed.`
+campaigns that are not active yet change nothing. Nothing is changed.`,
+		`把计划与生效中的计划比较。加 --stack 或使用本机环境时，还由同步函数与会员卡比较（试运行）：
+card-sync 比较微信中的字段，service-module-sync 比较它已设置的服务项。列出现在会更改的
+内容：尚未开始的活动不产生更改。不更改任何内容。`)
 	cmd.Example = `  membercard plan diff plan.json --stack membercard-production --svg campaigns.svg`
-	cmd.Flags().StringVar(&svg, "svg", "", "also write the time line of the campaigns to this `FILE`, as SVG")
-	return at.addFlags(cmd)
+	cmd.Flags().StringVar(&svg, "svg", "", a.text("also write the time line of the campaigns to this `FILE`, as SVG", "同时把活动的时间线写入文件（`FILE`），SVG 格式"))
+	return at.flags(a, cmd)
 }
 
 // compareCards has the deployed syncs compare a plan with the cards, or with what they have
@@ -155,7 +160,7 @@ func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan [
 
 func (a *app) planPut() *cobra.Command {
 	var at planPlace
-	cmd := a.withArgument("put FILE", "Make a plan the one in force", func(ctx context.Context, r *report, path string) error {
+	cmd := a.withArgument("put FILE", a.text("Make a plan the one in force", "使计划生效"), func(ctx context.Context, r *report, path string) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
@@ -164,17 +169,22 @@ func (a *app) planPut() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Make a plan the one in force. It is checked and compared first; if it is the one in
+	cmd.Long = a.text(`Make a plan the one in force. It is checked and compared first; if it is the one in
 force already, nothing is written. The version before is kept (membercard plan
 rollback). The syncs apply the new plan as soon as S3 tells of it.
 
-It needs permission for ` + planActions + `.`
-	return at.addFlags(cmd)
+It needs permission for `+planActions+`.`,
+		`使计划生效。先检查和比较；如果与生效中的计划相同，则不写入。
+上一个版本会保留（membercard plan rollback）。
+S3 发出通知后，同步函数立即执行新计划。
+
+所需权限：`+inChinese.tr(planActions)+`。`)
+	return at.flags(a, cmd)
 }
 
 func (a *app) planHistory() *cobra.Command {
 	var at planPlace
-	cmd := a.reporting("history", "List the versions of the plan, newest first", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("history", a.text("List the versions of the plan, newest first", "列出计划的版本，最新的在前"), func(ctx context.Context, r *report) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
@@ -194,26 +204,30 @@ func (a *app) planHistory() *cobra.Command {
 		}
 		return nil
 	})
-	return at.addFlags(cmd)
+	return at.flags(a, cmd)
 }
 
 func (a *app) planRollback() *cobra.Command {
 	var at planPlace
 	var id string
-	cmd := a.reporting("rollback", "Make an older version of the plan the one in force", func(ctx context.Context, r *report) error {
+	cmd := a.reporting("rollback", a.text("Make an older version of the plan the one in force", "使计划的旧版本重新生效"), func(ctx context.Context, r *report) error {
 		if err := a.find(ctx, r, &at); err != nil {
 			return err
 		}
 		a.rollback(ctx, r, &at, id)
 		return nil
 	})
-	cmd.Long = `Make an older version of the plan the one in force: by default the one before, or the
+	cmd.Long = a.text(`Make an older version of the plan the one in force: by default the one before, or the
 last one if the plan was deleted. It is stored as a new version, so a rollback can be
 rolled back.
 
-It needs permission for ` + planActions + `.`
-	cmd.Flags().StringVar(&id, "version", "", "`ID` of the version (default: the one before the one in force)")
-	return at.addFlags(cmd)
+It needs permission for `+planActions+`.`,
+		`使计划的旧版本重新生效：默认为上一个版本；如果计划已被删除，则为最后一个版本。
+旧版本会存为新版本，因此回滚也可以再回滚。
+
+所需权限：`+inChinese.tr(planActions)+`。`)
+	cmd.Flags().StringVar(&id, "version", "", a.text("`ID` of the version (default: the one before the one in force)", "版本 `ID`（默认为生效版本的上一个版本）"))
+	return at.flags(a, cmd)
 }
 
 func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string) {
@@ -229,7 +243,7 @@ func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string)
 		case !versions[0].Current: // it was deleted
 			id = versions[0].ID
 		case len(versions) < 2:
-			bad = faultf("membercard plan history"+at.flags, "there is no version before the one in force")
+			bad = faultf("membercard plan history"+at.where, "there is no version before the one in force")
 		default:
 			id = versions[1].ID
 		}
@@ -478,7 +492,7 @@ func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (v
 		return nil, s3Fault(err, at)
 	}
 	if len(versions) == 0 {
-		return nil, faultf("membercard plan put FILE"+at.flags, "there is no plan at %s yet", at.uri)
+		return nil, faultf("membercard plan put FILE"+at.where, "there is no plan at %s yet", at.uri)
 	}
 	return versions, nil
 }
@@ -487,13 +501,13 @@ func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (v
 func s3Fault(err error, at *planPlace) *fault {
 	switch codeOf(err) {
 	case "NoSuchKey":
-		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE" + at.flags, missing: true}
+		return &fault{cause: "there is no plan at " + at.uri, cure: "membercard plan put FILE" + at.where, missing: true}
 	case "NoSuchBucket":
 		return faultf("copy the stack's output CardPlan: aws cloudformation describe-stacks --query 'Stacks[].Outputs'", "there is no bucket %s", at.bucket)
 	case "NoSuchVersion", "InvalidArgument":
-		return faultf("membercard plan history"+at.flags, "there is no such version of the plan")
+		return faultf("membercard plan history"+at.where, "there is no such version of the plan")
 	case "PreconditionFailed", "ConditionalRequestConflict":
-		return faultf("membercard plan diff FILE"+at.flags+", and then put it again", "somebody else put another plan in the meantime")
+		return faultf("membercard plan diff FILE"+at.where+", and then put it again", "somebody else put another plan in the meantime")
 	case "PermanentRedirect", "AuthorizationHeaderMalformed":
 		return faultf("name its region with --region", "the bucket %s is in another region", at.bucket)
 	}

@@ -75,7 +75,7 @@ type reconciliation struct {
 func (a *app) reconcile() *cobra.Command {
 	var stack string
 	rc := reconciliation{app: a}
-	cmd := a.withArgument("reconcile [FILE]", "Find the cards that nobody confirmed, and confirm them", func(ctx context.Context, r *report, path string) error {
+	cmd := a.withArgument("reconcile [FILE]", a.text("Find the cards that nobody confirmed, and confirm them", "查找未确认的会员卡，并确认"), func(ctx context.Context, r *report, path string) error {
 		if bad := rc.read(path); bad != nil {
 			return bad
 		}
@@ -90,18 +90,25 @@ func (a *app) reconcile() *cobra.Command {
 		}
 		return nil
 	})
-	cmd.Long = `Find the cards of customers whose notifications were lost: of each openid in FILE or
+	cmd.Long = a.text(`Find the cards of customers whose notifications were lost: of each openid in FILE or
 standard input, one a line, those that are UNACTIVATED (brand) or NOT_ACTIVATE (merchant).
 With --confirm, the brand cards are confirmed; the others wait for the customer, or for
 your page. There are at most 4 calls a second. A run that was ended goes on where it was
 when it is started again; FILE.reconcile.json has the place.
 
 It needs permission for execute-api:Invoke, cloudformation:DescribeStacks and
-cloudformation:ListStackResources.`
+cloudformation:ListStackResources.`,
+		`查找因通知丢失而未确认的会员卡：对于 FILE（或标准输入）中每行一个的 openid，列出状态为
+UNACTIVATED（品牌）和 NOT_ACTIVATE（商家）的会员卡。加 --confirm 时确认品牌会员卡；
+其余的要由用户或你的页面激活。每秒最多调用 4 次。中断后再次执行会从中断处继续，
+进度保存在 FILE.reconcile.json。
+
+所需权限：execute-api:Invoke、cloudformation:DescribeStacks 和
+cloudformation:ListStackResources。`)
 	cmd.Example = "  membercard reconcile openids.txt --brand-id 1004 --stack membercard-production --confirm"
-	cmd.Flags().StringVar(&rc.brandID, "brand-id", "", "the brand's `ID`; without it, only merchant cards are asked for")
-	cmd.Flags().BoolVar(&rc.confirm, "confirm", false, "confirm brand cards that are UNACTIVATED")
-	return stackFlag(cmd, &stack)
+	cmd.Flags().StringVar(&rc.brandID, "brand-id", "", a.text("the brand's `ID`; without it, only merchant cards are asked for", "品牌 `ID`；不填则只查询商家会员卡"))
+	cmd.Flags().BoolVar(&rc.confirm, "confirm", false, a.text("confirm brand cards that are UNACTIVATED", "确认状态为 UNACTIVATED 的品牌会员卡"))
+	return a.stackFlag(cmd, &stack)
 }
 
 var openID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)

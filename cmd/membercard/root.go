@@ -57,12 +57,9 @@ func run(ctx context.Context, args []string, c *console) int {
 
 // execute runs the command that args name, and returns the exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
-	root := a.root()
 	a.lang.find(args)
+	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
 	var ended *ended
 	switch cmd, err := root.ExecuteContextC(ctx); {
 	case err == nil:
@@ -211,58 +208,62 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 }
 
 func (a *app) root() *cobra.Command {
-	root := group("membercard", "Make and check what membercard needs from WeChat",
-		group("secret", "Make a secret from WeChat's files, and name each mistake in them",
+	root := group("membercard", a.text("Make and check what membercard needs from WeChat", "准备并检查 membercard 需要的微信凭据"),
+		group("secret", a.text("Make a secret from WeChat's files, and name each mistake in them", "用微信提供的文件生成凭据，并指出其中的每个错误"),
 			a.secretMerchant(), a.secretOfficialAccount(), a.secretLogin()),
-		group("check", "Check a secret, offline and then with WeChat, or a deployed stack",
+		group("check", a.text("Check a secret, offline and then with WeChat, or a deployed stack", "检查凭据（先离线，再向微信验证）或已部署的堆栈"),
 			a.checkMerchant(), a.checkOfficialAccount(), a.checkLogin(), a.checkDeployment()),
-		group("callback", "Say where WeChat Pay sends the events of merchant cards",
+		group("callback", a.text("Say where WeChat Pay sends the events of merchant cards", "设置微信支付把商家会员卡事件发送到哪里"),
 			a.callbackGet(), a.callbackSet()),
-		group("token", "Get a token that opens a card",
+		group("token", a.text("Get a token that opens a card", "获取开卡 token"),
 			a.tokenMerchant(), a.tokenBrand()),
-		group("card", "Try cards in the sandbox", group("open", "Have a customer open a card",
-			a.cardOpen("brand", "Have a customer open a brand card"), a.cardOpen("merchant", "Have a customer open a merchant card"))),
-		group("events", "See the notifications of WeChat Pay", a.eventsTail()),
-		group("rotate", "Replace the merchant's certificate without dropping a request",
+		group("card", a.text("Try cards in the sandbox", "在沙箱中试用会员卡"), group("open", a.text("Have a customer open a card", "模拟用户开卡"),
+			a.cardOpen("brand", a.text("Have a customer open a brand card", "模拟用户开品牌会员卡")), a.cardOpen("merchant", a.text("Have a customer open a merchant card", "模拟用户开商家会员卡")))),
+		group("events", a.text("See the notifications of WeChat Pay", "查看微信支付的通知"), a.eventsTail()),
+		group("rotate", a.text("Replace the merchant's certificate without dropping a request", "更换商户API证书，期间不丢失任何请求"),
 			a.rotateBegin(), a.rotateFinish(), a.rotateUndo()),
-		group("local", "Try the tool with the local stack", a.localEnrol(),
-			a.withArgument("files DIR", "Write the files that WeChat Pay would give to the sandbox's merchant", a.localFiles)),
-		group("plan", "Check the card plan, and put it in force",
+		group("local", a.text("Try the tool with the local stack", "在本机环境中试用本工具"), a.localEnrol(),
+			a.withArgument("files DIR", a.text("Write the files that WeChat Pay would give to the sandbox's merchant", "写出微信支付会提供给沙箱商户的文件"), a.localFiles)),
+		group("plan", a.text("Check the card plan, and put it in force", "检查卡券计划，并使其生效"),
 			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),
 		a.reconcile(),
 	)
-	root.Long = `membercard makes secrets from WeChat's files and checks them, first offline and
+	root.Long = a.text(`membercard makes secrets from WeChat's files and checks them, first offline and
 then with WeChat. Each mistake is named with its cure.
 
 AWS credentials and the region are read as the AWS CLI reads them. Exit codes: 0 if
-everything is in order, 1 if a check failed, 2 if the command line is wrong.`
+everything is in order, 1 if a check failed, 2 if the command line is wrong.`,
+		`membercard 用微信提供的文件生成凭据并检查：先离线检查，再向微信验证。
+发现的每个错误都附有解决办法。
+
+AWS 凭证和区域的读取方式与 AWS CLI 相同。退出码：0 表示一切正常，1 表示有检查未通过，
+2 表示命令行有误。`)
 	root.Version = version()
 	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.Flags().BoolP("version", "v", false, a.text("print the version", "显示版本"))
 	flags := root.PersistentFlags()
-	flags.BoolVar(&a.json, "json", false, "print one JSON object")
-	flags.Var(&a.lang, "lang", "`LANGUAGE`, zh-CN or en (default that of LC_ALL, LC_MESSAGES or LANG)")
+	flags.BoolP("help", "h", false, a.text("say what a command does, and how", "显示命令的说明"))
+	flags.BoolVar(&a.json, "json", false, a.text("print one JSON object", "输出一个 JSON 对象（英文）"))
+	flags.Var(&a.lang, "lang", a.text("`LANGUAGE`, zh-CN or en (default that of LC_ALL, LC_MESSAGES or LANG)", "语言（`LANGUAGE`），zh-CN 或 en（默认按 LC_ALL、LC_MESSAGES 或 LANG）"))
 	flags.Lookup("lang").DefValue = "" // the usage has it
-	flags.StringVar(&a.profile, "profile", "", "profile of the AWS configuration (default AWS_PROFILE)")
-	flags.StringVar(&a.region, "region", "", "AWS region (default AWS_REGION, then the profile's)")
-	flags.StringVar(&a.localURL, "local", "", "work against the local stack (go run ./local) at this `URL`")
+	flags.StringVar(&a.profile, "profile", "", a.text("`NAME` of a profile of the AWS configuration (default AWS_PROFILE)", "AWS 配置中 profile 的名称（`NAME`，默认为 AWS_PROFILE）"))
+	flags.StringVar(&a.region, "region", "", a.text("AWS `REGION` (default AWS_REGION, then the profile's)", "AWS 区域（`REGION`，默认为 AWS_REGION，其次为 profile 的区域）"))
+	flags.StringVar(&a.localURL, "local", "", a.text("work against the local stack (go run ./local) at this `URL`", "使用该地址（`URL`）的本机环境（go run ./local）"))
 	flags.Lookup("local").NoOptDefVal = defaultLocal
-	flags.StringSliceVar(&a.endpoints, "endpoint", nil, "base `URL` of WeChat, for tests")
+	flags.StringSliceVar(&a.endpoints, "endpoint", nil, a.text("base `URL` of WeChat, for tests", "微信的基础 `URL`，用于测试"))
 	_ = flags.MarkHidden("endpoint") // there is such a flag
 	if a.self != "" {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: a.self}
 	}
-	root.SetHelpFunc(a.help(root.HelpFunc()))
-	root.InitDefaultHelpCmd()
-	if help, _, err := root.Find([]string{"help"}); err == nil && help != root {
-		show := help.Run
-		help.Run, help.RunE = nil, func(cmd *cobra.Command, args []string) error {
-			if topic, rest, err := root.Find(args); err == nil && len(rest) > 0 {
-				return fmt.Errorf("%s has no command %q", topic.CommandPath(), rest[0])
-			}
-			show(cmd, args)
-			return nil
-		}
-	}
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		cmd.Long, cmd.Example = a.typed(cmd.Long), a.typed(cmd.Example)
+		show(cmd, args)
+	})
+	a.addCobras(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if a.localURL == "" {
 			if cmd.Flags().Changed("local") { // by a variable that is not set: the real WeChat is not meant
@@ -276,4 +277,29 @@ everything is in order, 1 if a check failed, 2 if the command line is wrong.`
 		return nil
 	}
 	return root
+}
+
+// addCobras adds the commands that cobra has itself, in the reader's language.
+func (a *app) addCobras(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			a.lang.translate(cmd)
+		case "help":
+			a.lang.translate(cmd)
+			show := cmd.Run
+			cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
+				if topic, rest, err := root.Find(args); err == nil && len(rest) > 0 {
+					return fmt.Errorf("%s has no command %q", topic.CommandPath(), rest[0])
+				}
+				show(cmd, args)
+				return nil
+			}
+		}
+	}
+	if a.lang == inChinese {
+		root.SetUsageTemplate(headings.Replace(root.UsageTemplate()))
+	}
 }

@@ -21,16 +21,21 @@ const secretTTL = "5 minutes"
 func (a *app) rotateBegin() *cobra.Command {
 	var id string
 	var files merchantFiles
-	cmd := a.rotation(&id, "begin", "Put a new certificate into the secret, while the old one is in force", func(ctx context.Context, r *report) error {
+	cmd := a.rotation(&id, "begin", a.text("Put a new certificate into the secret, while the old one is in force", "把新证书写入凭据，此时旧证书仍然有效"), func(ctx context.Context, r *report) error {
 		return a.beginRotation(ctx, r, id, &files)
 	})
-	cmd.Long = `Put a new merchant API certificate into the merchant's secret. First it is checked, and
+	cmd.Long = a.text(`Put a new merchant API certificate into the merchant's secret. First it is checked, and
 WeChat Pay's self-test is run with it; only then is the secret changed. The old
 certificate must still be in force then, so that no request fails meanwhile. When all
 functions use the new one, revoke the old one and run: membercard rotate finish
 
-It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`
-	files.pairFlags(cmd, "`FILE` with the new certificate, apiclient_cert.pem")
+It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`,
+		`把新的商户API证书写入商户凭据。先检查新证书，再用它调用微信支付的自测接口，
+通过后才更改凭据。此时旧证书必须仍然有效，期间才不会有请求失败。
+所有函数都使用新证书后，作废旧证书，然后执行：membercard rotate finish
+
+所需权限：secretsmanager:GetSecretValue 和 PutSecretValue。`)
+	files.pairFlags(a, cmd, a.text("`FILE` with the new certificate, apiclient_cert.pem", "新证书文件（`FILE`），apiclient_cert.pem"))
 	return cmd
 }
 
@@ -46,7 +51,7 @@ func (a *app) rotation(id *string, use, short string, f func(ctx context.Context
 		}
 		return f(ctx, r)
 	})
-	cmd.Flags().StringVar(id, "secret-id", "", "`NAME` or ARN of the merchant's secret")
+	cmd.Flags().StringVar(id, "secret-id", "", a.text("`NAME` or ARN of the merchant's secret", "商户凭据的名称（`NAME`）或 ARN"))
 	return cmd
 }
 
@@ -109,7 +114,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 
 func (a *app) rotateFinish() *cobra.Command {
 	var id string
-	cmd := a.rotation(&id, "finish", "Check that the new certificate is in force and the old one is not", func(ctx context.Context, r *report) error {
+	cmd := a.rotation(&id, "finish", a.text("Check that the new certificate is in force and the old one is not", "确认新证书有效、旧证书已失效"), func(ctx context.Context, r *report) error {
 		client, secret, err := a.merchantOf(ctx, r, &source{id: id})
 		if client == nil {
 			return err
@@ -120,9 +125,11 @@ func (a *app) rotateFinish() *cobra.Command {
 		}
 		return a.finishRotation(ctx, r, id, secret)
 	})
-	cmd.Long = `Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
+	cmd.Long = a.text(`Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
 the one in the version before (AWSPREVIOUS). It needs permission for
-secretsmanager:GetSecretValue.`
+secretsmanager:GetSecretValue.`,
+		`确认微信支付接受商户凭据中的证书，且不再接受上一个版本（AWSPREVIOUS）的证书。
+所需权限：secretsmanager:GetSecretValue。`)
 	return cmd
 }
 
@@ -165,19 +172,24 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, now *mer
 
 func (a *app) rotateUndo() *cobra.Command {
 	var id string
-	cmd := a.rotation(&id, "undo", "Make the version before of the secret the current one again", func(ctx context.Context, r *report) error {
+	cmd := a.rotation(&id, "undo", a.text("Make the version before of the secret the current one again", "使凭据的上一个版本重新成为当前版本"), func(ctx context.Context, r *report) error {
 		err := a.undoRotation(ctx, r, id)
 		if r.failed() > 0 {
 			r.after = append(r.after, "nothing was changed")
 		}
 		return err
 	})
-	cmd.Long = `Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
+	cmd.Long = a.text(`Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
 First WeChat Pay's self-test is run with it; if it fails, because the old certificate is
 revoked for instance, nothing is changed. The version that is undone is AWSPREVIOUS then,
 so an undo can be undone.
 
-It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionStage.`
+It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionStage.`,
+		`使商户凭据的上一个版本（AWSPREVIOUS）重新成为当前版本。先用它调用微信支付的自测接口；
+如果失败，例如旧证书已作废，则不更改任何内容。被撤销的版本会成为 AWSPREVIOUS，
+因此撤销也可以再撤销。
+
+所需权限：secretsmanager:GetSecretValue 和 UpdateSecretVersionStage。`)
 	return cmd
 }
 

@@ -24,11 +24,11 @@ type destination struct {
 	next    string // line for a reader once it is written
 }
 
-func (d *destination) flags(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&d.name, "put", "", "store it in Secrets Manager under this `NAME` or ARN; the version before is kept as AWSPREVIOUS")
-	cmd.Flags().BoolVar(&d.replace, "replace", false, "with --put: replace what is no secret of this kind, too")
-	cmd.Flags().StringVar(&d.file, "out", "", "write it to a new `FILE` that only you can read")
-	cmd.Flags().BoolVar(&d.print, "print", false, "print it, keys and all, even on a terminal")
+func (d *destination) flags(a *app, cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().StringVar(&d.name, "put", "", a.text("store it in Secrets Manager under this `NAME` or ARN; the version before is kept as AWSPREVIOUS", "以该名称（`NAME`）或 ARN 存入 Secrets Manager；上一个版本保留为 AWSPREVIOUS"))
+	cmd.Flags().BoolVar(&d.replace, "replace", false, a.text("with --put: replace what is no secret of this kind, too", "与 --put 一起使用：原有内容不是同类凭据时也替换"))
+	cmd.Flags().StringVar(&d.file, "out", "", a.text("write it to a new `FILE` that only you can read", "写入只有你能读取的新文件（`FILE`）"))
+	cmd.Flags().BoolVar(&d.print, "print", false, a.text("print it, keys and all, even on a terminal", "输出凭据（含私钥），在终端上也输出"))
 	cmd.MarkFlagsMutuallyExclusive("put", "out", "print")
 	_ = cmd.MarkFlagFilename("out", "json") // there is such a flag
 	return cmd

@@ -15,7 +15,7 @@ type appFlags struct{ appID, secretFile string }
 func (a *app) secretOfficialAccount() *cobra.Command {
 	var given appFlags
 	var to destination
-	cmd := command("official-account", "Make the official account's secret", func(ctx context.Context) error {
+	cmd := command("official-account", a.text("Make the official account's secret", "生成公众号凭据"), func(ctx context.Context) error {
 		r := &report{}
 		if appID(given.appID) == nil {
 			r.AppID = given.appID
@@ -23,18 +23,19 @@ func (a *app) secretOfficialAccount() *cobra.Command {
 		secret := a.account(ctx, r, given, "official account")
 		return a.finish(ctx, r, &to, ofAccount, secret)
 	})
-	cmd.Long = `Make the official account's secret. The AppSecret is read from a file, or asked for on
-a terminal.`
-	cmd.Flags().StringVar(&given.appID, "appid", "", "the account's `AppID`, wx…")
-	cmd.Flags().StringVar(&given.secretFile, "secret-file", "", "`FILE` with its AppSecret")
+	cmd.Long = a.text(`Make the official account's secret. The AppSecret is read from a file, or asked for on
+a terminal.`,
+		"生成公众号凭据。AppSecret 从文件读取，或在终端上提示输入。")
+	cmd.Flags().StringVar(&given.appID, "appid", "", a.text("the account's `AppID`, wx…", "公众号的 `AppID`，wx…"))
+	cmd.Flags().StringVar(&given.secretFile, "secret-file", "", a.text("`FILE` with its AppSecret", "AppSecret 文件（`FILE`）"))
 	require(cmd, "appid")
-	return to.flags(cmd)
+	return to.flags(a, cmd)
 }
 
 func (a *app) secretLogin() *cobra.Command {
 	var program, account appFlags
 	var to destination
-	cmd := command("login", "Make the secret of the apps that users log in to", func(ctx context.Context) error {
+	cmd := command("login", a.text("Make the secret of the apps that users log in to", "生成用户登录所用应用的凭据"), func(ctx context.Context) error {
 		if program.appID == "" && account.appID == "" {
 			return usagef("--mini-program, --official-account or both are needed")
 		}
@@ -47,14 +48,16 @@ func (a *app) secretLogin() *cobra.Command {
 		}
 		return a.finish(ctx, r, &to, ofLogin, secret)
 	})
-	cmd.Long = `Make the secret of the apps that users log in to: a mini program, an official account,
-or both. AppSecrets are read from files, or asked for on a terminal.`
+	cmd.Long = a.text(`Make the secret of the apps that users log in to: a mini program, an official account,
+or both. AppSecrets are read from files, or asked for on a terminal.`,
+		`生成用户登录所用应用的凭据：小程序、公众号或两者。
+AppSecret 从文件读取，或在终端上提示输入。`)
 	flags := cmd.Flags()
-	flags.StringVar(&program.appID, "mini-program", "", "the mini program's `AppID`, wx…")
-	flags.StringVar(&program.secretFile, "mini-program-secret-file", "", "`FILE` with its AppSecret")
-	flags.StringVar(&account.appID, "official-account", "", "the official account's `AppID`, wx…")
-	flags.StringVar(&account.secretFile, "official-account-secret-file", "", "`FILE` with its AppSecret")
-	return to.flags(cmd)
+	flags.StringVar(&program.appID, "mini-program", "", a.text("the mini program's `AppID`, wx…", "小程序的 `AppID`，wx…"))
+	flags.StringVar(&program.secretFile, "mini-program-secret-file", "", a.text("`FILE` with its AppSecret", "AppSecret 文件（`FILE`）"))
+	flags.StringVar(&account.appID, "official-account", "", a.text("the official account's `AppID`, wx…", "公众号的 `AppID`，wx…"))
+	flags.StringVar(&account.secretFile, "official-account-secret-file", "", a.text("`FILE` with its AppSecret", "AppSecret 文件（`FILE`）"))
+	return to.flags(a, cmd)
 }
 
 // account checks an AppID and its AppSecret.

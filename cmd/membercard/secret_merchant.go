@@ -39,33 +39,37 @@ type merchantFiles struct {
 func (a *app) secretMerchant() *cobra.Command {
 	var files merchantFiles
 	var to destination
-	cmd := command("merchant", "Make the merchant's secret", func(ctx context.Context) error {
+	cmd := command("merchant", a.text("Make the merchant's secret", "生成商户凭据"), func(ctx context.Context) error {
 		r, secret := a.merchant(ctx, &files, time.Now())
 		to.next = "next: " + a.proof(&to) + " proves what files can't: that the certificate is in force, and the keys are this merchant's"
 		return a.finish(ctx, r, &to, ofMerchant, secret)
 	})
-	cmd.Long = `Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
+	cmd.Long = a.text(`Make the merchant's secret from the files of WeChat Pay's certificate tool and of the
 merchant platform. The merchant number and the serial number are read from the
 certificate. Each mistake is named with its cure.
 
 The APIv3 key is read from a file, or asked for on a terminal. Notifications can't be
-read without it.`
+read without it.`,
+		`用微信支付证书工具和商户平台的文件生成商户凭据。商户号和证书序列号从证书中读取。
+发现的每个错误都附有解决办法。
+
+APIv3密钥从文件读取，或在终端上提示输入。没有它就无法解密通知。`)
 	cmd.Example = `  membercard secret merchant --cert apiclient_cert.pem --key apiclient_key.pem \
     --public-key pub_key.pem --public-key-id PUB_KEY_ID_… --put membercard/merchant`
-	files.pairFlags(cmd, "`FILE` with the merchant API certificate, apiclient_cert.pem")
+	files.pairFlags(a, cmd, a.text("`FILE` with the merchant API certificate, apiclient_cert.pem", "商户API证书文件（`FILE`），即 apiclient_cert.pem"))
 	flags := cmd.Flags()
-	flags.StringVar(&files.publicKey, "public-key", "", "`FILE` with WeChat Pay's public key, pub_key.pem")
-	flags.StringVar(&files.publicKeyID, "public-key-id", "", "its `ID`, PUB_KEY_ID_…")
-	flags.StringVar(&files.apiv3Key, "apiv3-key-file", "", "`FILE` with the APIv3 key")
+	flags.StringVar(&files.publicKey, "public-key", "", a.text("`FILE` with WeChat Pay's public key, pub_key.pem", "微信支付公钥文件（`FILE`），pub_key.pem"))
+	flags.StringVar(&files.publicKeyID, "public-key-id", "", a.text("its `ID`, PUB_KEY_ID_…", "微信支付公钥 `ID`，PUB_KEY_ID_…"))
+	flags.StringVar(&files.apiv3Key, "apiv3-key-file", "", a.text("`FILE` with the APIv3 key", "APIv3密钥文件（`FILE`）"))
 	_ = cmd.MarkFlagFilename("public-key", "pem") // there is such a flag
-	return to.flags(cmd)
+	return to.flags(a, cmd)
 }
 
 // pairFlags adds the flags for a certificate, with a usage of its own, and its private key.
 // They are required.
-func (files *merchantFiles) pairFlags(cmd *cobra.Command, usage string) {
+func (files *merchantFiles) pairFlags(a *app, cmd *cobra.Command, usage string) {
 	cmd.Flags().StringVar(&files.cert, "cert", "", usage)
-	cmd.Flags().StringVar(&files.key, "key", "", "`FILE` with its private key, apiclient_key.pem")
+	cmd.Flags().StringVar(&files.key, "key", "", a.text("`FILE` with its private key, apiclient_key.pem", "该证书的私钥文件（`FILE`），apiclient_key.pem"))
 	require(cmd, "cert", "key")
 	_ = cmd.MarkFlagFilename("cert", "pem") // there is such a flag
 	_ = cmd.MarkFlagFilename("key", "pem")

@@ -15,7 +15,7 @@ import (
 func (a *app) tokenMerchant() *cobra.Command {
 	var from source
 	var cardID, bodyFile string
-	cmd := command("merchant", "Get a permission_token for a merchant card", func(ctx context.Context) error {
+	cmd := command("merchant", a.text("Get a permission_token for a merchant card", "获取商家会员卡的 permission_token"), func(ctx context.Context) error {
 		if issue := validation.CardID(cardID); issue != "" {
 			return usagef("--card-id %s", issue)
 		}
@@ -31,12 +31,13 @@ func (a *app) tokenMerchant() *cobra.Command {
 		}
 		return a.token(ctx, &from, "/v3/marketing/membercard-open/cards/"+cardID+"/permission-tokens", body, "permission_token")
 	})
-	cmd.Long = `Get a permission_token for a merchant card (商户预授权), signed on this machine. Only the
-token is printed, so that a script can use it.`
-	cmd.Flags().StringVar(&cardID, "card-id", "", "the card's `ID`")
-	cmd.Flags().StringVar(&bodyFile, "body", "", "`FILE` with the request's JSON (default {\"activate_type\":\"AUTO_ACTIVATE\"})")
+	cmd.Long = a.text(`Get a permission_token for a merchant card (商户预授权), signed on this machine. Only the
+token is printed, so that a script can use it.`,
+		"获取商家会员卡的 permission_token（商户预授权），在本机签名。只输出 token，便于脚本使用。")
+	cmd.Flags().StringVar(&cardID, "card-id", "", a.text("the card's `ID`", "会员卡 `ID`"))
+	cmd.Flags().StringVar(&bodyFile, "body", "", a.text("`FILE` with the request's JSON (default {\"activate_type\":\"AUTO_ACTIVATE\"})", "请求 JSON 文件（`FILE`，默认 {\"activate_type\":\"AUTO_ACTIVATE\"}）"))
 	require(cmd, "card-id")
-	return from.flags(cmd)
+	return from.flags(a, cmd)
 }
 
 func (a *app) tokenBrand() *cobra.Command {
@@ -46,7 +47,7 @@ func (a *app) tokenBrand() *cobra.Command {
 		CardID  string `json:"card_id"`
 		OpenID  string `json:"openid"`
 	}
-	cmd := command("brand", "Get a token for a brand card", func(ctx context.Context) error {
+	cmd := command("brand", a.text("Get a token for a brand card", "获取品牌会员卡的 token"), func(ctx context.Context) error {
 		if asked.BrandID == "" || asked.OpenID == "" {
 			return usagef("--brand-id, --card-id and --openid must not be empty")
 		}
@@ -55,13 +56,15 @@ func (a *app) tokenBrand() *cobra.Command {
 		}
 		return a.token(ctx, &from, "/v3/brand/partner/card-member/pre-auth-tokens", strictjson.Encode(asked), "token")
 	})
-	cmd.Long = `Get a token for a user of a brand card (入会组件预授权), signed on this machine. Only the
-token is printed, so that a script can use it. WeChat Pay allows 5 a second.`
-	cmd.Flags().StringVar(&asked.BrandID, "brand-id", "", "the brand's `ID`")
-	cmd.Flags().StringVar(&asked.CardID, "card-id", "", "the card's `ID`")
-	cmd.Flags().StringVar(&asked.OpenID, "openid", "", "the user's `OPENID`")
+	cmd.Long = a.text(`Get a token for a user of a brand card (入会组件预授权), signed on this machine. Only the
+token is printed, so that a script can use it. WeChat Pay allows 5 a second.`,
+		`为用户获取品牌会员卡的 token（入会组件预授权），在本机签名。只输出 token，便于脚本使用。
+微信支付限制每秒 5 次。`)
+	cmd.Flags().StringVar(&asked.BrandID, "brand-id", "", a.text("the brand's `ID`", "品牌 `ID`"))
+	cmd.Flags().StringVar(&asked.CardID, "card-id", "", a.text("the card's `ID`", "会员卡 `ID`"))
+	cmd.Flags().StringVar(&asked.OpenID, "openid", "", a.text("the user's `OPENID`", "用户的 `OPENID`"))
 	require(cmd, "brand-id", "card-id", "openid")
-	return from.flags(cmd)
+	return from.flags(a, cmd)
 }
 
 // token makes a signed call and prints the token in the answer, or as JSON the whole
