@@ -12,6 +12,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/gateway"
 	"membercard/shared/telemetry"
+	"membercard/shared/validation"
 )
 
 // jump has the targets that a page may send its customers to. WeChat appends encrypt_code
@@ -63,9 +64,8 @@ func (j jump) allow(r *gateway.Request, body *request) error {
 // isOrigin reports whether a URL is an origin (RFC 6454) and nothing else. The name of the
 // host must be ASCII, because browsers send others as Punycode, and must not be a pattern.
 func isOrigin(u *url.URL) bool {
-	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._"
 	host := u.Hostname()
-	isHost := host != "" && (strings.Trim(host, letters) == "" || net.ParseIP(host) != nil)
+	isHost := host != "" && (validation.Alphanumeric(len(host), "-._")(host) == "" || net.ParseIP(host) != nil)
 	return (u.Scheme == "http" || u.Scheme == "https") && isHost && *u == url.URL{Scheme: u.Scheme, Host: u.Host}
 }
 

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 
 	"github.com/aws/smithy-go"
+
+	"membercard/shared/validation"
 )
 
 // Failure returns a short error for the log instead of an error of the SDK. If the
@@ -30,10 +31,7 @@ func Failure(service string, err error) error {
 // Refused returns the error for a request that a service refused with an error code. It
 // omits a code that is not 1 to 64 letters, digits, dots and underscores.
 func Refused(service, code string) error {
-	foreign := func(c rune) bool {
-		return !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '_')
-	}
-	if code == "" || len(code) > 64 || strings.ContainsFunc(code, foreign) {
+	if code == "" || validation.Alphanumeric(64, "._")(code) != "" {
 		return fmt.Errorf("%s answered with an error", service)
 	}
 	return fmt.Errorf("%s answered %s", service, code)

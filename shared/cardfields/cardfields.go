@@ -114,10 +114,9 @@ func (f Fields) Check(pointer func(name string) string) (faults strictjson.Fault
 
 // userName is the rule for *_app_brand_user_name: a mini program's original ID and @app.
 func userName(value string) string {
-	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-"
 	id, hasSuffix := strings.CutSuffix(value, "@app")
 	id, hasPrefix := strings.CutPrefix(id, "gh_")
-	if value != "" && (!hasSuffix || !hasPrefix || id == "" || strings.Trim(id, letters) != "") {
+	if value != "" && (!hasSuffix || !hasPrefix || id == "" || validation.Alphanumeric(len(id), "_-")(id) != "") {
 		return "must be a mini program's original ID followed by @app, like gh_86a091e50ad4@app"
 	}
 	return ""

@@ -142,7 +142,7 @@ func CheckHeaders(header http.Header) error {
 // nonce could contain a line break, a part of the body could pass for the nonce, because
 // line breaks separate the two in the signed message.
 func isVisible(text string, max int) bool {
-	return 0 < len(text) && len(text) <= max && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+	return 0 < len(text) && len(text) <= max && validation.HalfWidth(text) == ""
 }
 
 // isKeySerial reports whether a text looks like the ID of a public key or the serial

@@ -27,13 +27,13 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"membercard/shared/apierror"
 	"membercard/shared/deadline"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
+	"membercard/shared/validation"
 )
 
 // ErrNoTime is the cause of a timeout if there was no time for a single attempt, so
@@ -62,7 +62,7 @@ type Answer struct {
 // part of answers and log records.
 func (a *Answer) RequestID() string {
 	id := a.Header.Get("Request-ID")
-	if len(id) > 128 || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+	if len(id) > 128 || validation.HalfWidth(id) != "" {
 		return ""
 	}
 	return id
