@@ -347,14 +347,14 @@ func leftBehind(p *cardplan.Plan) (places []string) {
 			if until.IsZero() {
 				continue
 			}
-			fields, modules := card.FieldsAt(until), card.ModulesAt(until)
+			then := card.At(until)
 			for name := range over.Fields {
-				if _, has := fields[name]; !has {
+				if _, has := then.Fields[name]; !has {
 					left["fields/"+name] = true
 				}
 			}
 			for id := range over.ServiceModules {
-				if _, has := modules[id]; !has {
+				if _, has := then.ServiceModules[id]; !has {
 					left["service_modules/"+id] = true
 				}
 			}

@@ -210,7 +210,7 @@ func droppedFrom(before, after *cardplan.Plan) (places []string) {
 	named := map[string]map[string]bool{}
 	names := func(card *cardplan.Card) map[string]bool {
 		all := map[string]bool{}
-		for _, values := range append(slices.Collect(maps.Values(campaignsOf(card))), valuesOf(card.Fields, card.ServiceModules)) {
+		for _, values := range append(slices.Collect(maps.Values(campaignsOf(card))), valuesOf(card.Links)) {
 			for name := range values {
 				all[name] = true
 			}
@@ -241,7 +241,7 @@ func (r *report) compareCard(id string, before, after *cardplan.Card) {
 		r.Changes = append(r.Changes, planChange{CardID: id, Kind: "removed"})
 		after = none
 	}
-	r.compareValues(id, "", valuesOf(before.Fields, before.ServiceModules), valuesOf(after.Fields, after.ServiceModules))
+	r.compareValues(id, "", valuesOf(before.Links), valuesOf(after.Links))
 	old := campaignsOf(before)
 	now := campaignsOf(after)
 	for _, key := range slices.Sorted(maps.Keys(old)) {
@@ -265,7 +265,7 @@ func campaignsOf(card *cardplan.Card) map[string]map[string]string {
 	campaigns := map[string]map[string]string{}
 	for i := range card.Campaigns {
 		c := &card.Campaigns[i]
-		campaigns[keyOf(c)] = valuesOf(c.Fields, c.ServiceModules)
+		campaigns[keyOf(c)] = valuesOf(c.Links)
 	}
 	return campaigns
 }
@@ -273,12 +273,12 @@ func campaignsOf(card *cardplan.Card) map[string]map[string]string {
 const modulePrefix = "service_modules."
 
 // valuesOf returns fields and service modules by name, in one map.
-func valuesOf(fields cardfields.Fields, modules cardplan.Modules) map[string]string {
-	values := maps.Clone(map[string]string(fields))
+func valuesOf(links cardplan.Links) map[string]string {
+	values := maps.Clone(map[string]string(links.Fields))
 	if values == nil {
 		values = map[string]string{}
 	}
-	for id, module := range modules {
+	for id, module := range links.ServiceModules {
 		values[modulePrefix+id] = "null"
 		if module != nil {
 			values[modulePrefix+id] = module.AppID + " " + module.Path

@@ -89,7 +89,7 @@ func TestTheContractsPlan(t *testing.T) {
 		{"exactly at until, as Kathmandu has it", "2027-01-03T21:45:00+05:45", always},
 		{"long after", "2028-01-01T00:00:00+08:00", always},
 	} {
-		if got := p.Cards[0].FieldsAt(at(t, row.now)); !maps.Equal(got, row.want) {
+		if got := p.Cards[0].At(at(t, row.now)).Fields; !maps.Equal(got, row.want) {
 			t.Errorf("%s: %v, want %v", row.when, got, row.want)
 		}
 	}
@@ -125,7 +125,7 @@ func TestCampaignsOverlay(t *testing.T) {
 		{"no fields but a campaign's", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan1, "a", "-"},
 		{"no fields but a campaign's, that is over", planOf(`,"campaigns":[` + during(jan1, jan2, a) + `]`), jan2, "-", "-"},
 	} {
-		f := mustParse(t, row.plan).Cards[0].FieldsAt(at(t, row.now))
+		f := mustParse(t, row.plan).Cards[0].At(at(t, row.now)).Fields
 		for name, want := range map[string]string{"center_title": row.title, "center_sub_title": row.subTitle} {
 			got, ok := f[name]
 			if !ok {
@@ -403,8 +403,8 @@ func FuzzPlan(f *testing.F) {
 		}
 		for i := range p.Cards {
 			for _, now := range turnsOf(&p.Cards[i]) {
-				f := p.Cards[i].FieldsAt(now)
-				if f2 := p2.Cards[i].FieldsAt(now); !maps.Equal(f, f2) {
+				f := p.Cards[i].At(now).Fields
+				if f2 := p2.Cards[i].At(now).Fields; !maps.Equal(f, f2) {
 					t.Fatalf("%q: at %v %v, after re-encoding %v", document, now, f, f2)
 				}
 				for _, entry := range []string{"custom", "center", "promotion", "activate"} {

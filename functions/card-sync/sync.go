@@ -67,7 +67,7 @@ func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 
 // card brings one card in line with the plan. r is its report, whose status is deferred.
 func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time, dryRun bool, r *plansync.Card) {
-	wanted := planned.FieldsAt(now)
+	wanted := planned.At(now).Fields
 	if len(wanted) == 0 {
 		r.Status = plansync.Unchanged
 		return

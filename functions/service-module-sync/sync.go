@@ -76,7 +76,7 @@ func (r *run) order() (first []string) {
 	for i := range r.Plan.Cards {
 		card := &r.Plan.Cards[i]
 		before := changes
-		for id, wanted := range card.ModulesAt(r.Now) {
+		for id, wanted := range card.At(r.Now).ServiceModules {
 			known, at := r.memory.has(moduleKey{card.CardID, id}, wanted)
 			if !known {
 				changes++
@@ -109,7 +109,7 @@ func (r *run) order() (first []string) {
 // card brings one card in line with the plan. report is deferred. A module that fails does
 // not stop the others, unless every call would fail.
 func (r *run) card(ctx context.Context, planned *cardplan.Card, report *plansync.Card) {
-	wanted := planned.ModulesAt(r.Now)
+	wanted := planned.At(r.Now).ServiceModules
 	var first error
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {
 		at := moduleKey{planned.CardID, id}

@@ -23,20 +23,23 @@ type Plan struct {
 
 // Card is the plan of one card.
 type Card struct {
-	CardID         string            `json:"card_id"`
-	Fields         cardfields.Fields `json:"fields"`          // used unless a campaign overrides them
-	ServiceModules Modules           `json:"service_modules"` // the same
-	Campaigns      []Campaign        `json:"campaigns"`       // if active ones have the same field or module, the last one wins
+	CardID    string     `json:"card_id"`
+	Links                // used unless a campaign overrides them
+	Campaigns []Campaign `json:"campaigns"` // if active ones have the same field or module, the last one wins
 }
 
-// Campaign overrides fields and service modules of a card while From ≤ now < Until. Both
-// times are optional.
-type Campaign struct {
-	Name           string            `json:"name"`
-	From           string            `json:"from"`  // RFC 3339, with an offset
-	Until          string            `json:"until"` // RFC 3339, with an offset
+// Links are fields and service modules of a card.
+type Links struct {
 	Fields         cardfields.Fields `json:"fields"`
 	ServiceModules Modules           `json:"service_modules"`
+}
+
+// Campaign overrides links of a card while From ≤ now < Until. Both times are optional.
+type Campaign struct {
+	Name  string `json:"name"`
+	From  string `json:"from"`  // RFC 3339, with an offset
+	Until string `json:"until"` // RFC 3339, with an offset
+	Links
 
 	from, until time.Time
 }
@@ -49,18 +52,21 @@ func (c *Campaign) ActiveAt(now time.Time) bool {
 	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
 }
 
-// FieldsAt returns the fields that the card should have at a time.
-func (c *Card) FieldsAt(now time.Time) cardfields.Fields {
-	f := maps.Clone(c.Fields)
-	if f == nil {
-		f = cardfields.Fields{}
-	}
+// At returns the links that the card should have at a time.
+func (c *Card) At(now time.Time) Links {
+	at := Links{cardfields.Fields{}, Modules{}}
+	at.add(c.Links)
 	for i := range c.Campaigns {
 		if c.Campaigns[i].ActiveAt(now) {
-			maps.Copy(f, c.Campaigns[i].Fields)
+			at.add(c.Campaigns[i].Links)
 		}
 	}
-	return f
+	return at
+}
+
+func (l Links) add(more Links) {
+	maps.Copy(l.Fields, more.Fields)
+	maps.Copy(l.ServiceModules, more.ServiceModules)
 }
 
 // Parse parses a plan, which is a JSON document, or returns all its faults, at most
@@ -175,24 +181,20 @@ func (c *checker) card(at string, encoded []byte, card *Card) {
 // check returns the faults of a card at a place, except those that decoding it found, whose
 // places are seen.
 func (c *Card) check(at string, seen map[string]bool) (faults strictjson.Faults) {
-	in := func(place string) func(string) string {
-		return func(name string) string { return place + "/fields/" + name }
-	}
-	faults = append(c.Fields.Check(in(at)), c.ServiceModules.check(at, seen)...)
-	if len(c.Campaigns) == 0 && isEmpty(at, c.Fields, c.ServiceModules, seen) {
+	faults = c.Links.check(at, seen)
+	if len(c.Campaigns) == 0 && c.isEmpty(at, seen) {
 		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules, its own or a campaign's"})
 	}
 	changes := []time.Time{{}} // the zero time, and all times at which the fields may change
 	for i := range c.Campaigns {
 		place := fmt.Sprintf("%s/campaigns/%d", at, i)
 		faults = append(faults, c.Campaigns[i].check(place, seen)...)
-		faults = append(faults, c.Campaigns[i].Fields.Check(in(place))...)
 		changes = append(changes, c.Campaigns[i].from, c.Campaigns[i].until)
 	}
 	slices.SortFunc(changes, time.Time.Compare)
 	for _, change := range slices.CompactFunc(changes, time.Time.Equal) {
-		faults = append(faults, c.FieldsAt(change).CheckPairs(func(name string) string {
-			return in(c.origin(at, name, change))(name)
+		faults = append(faults, c.At(change).Fields.CheckPairs(func(name string) string {
+			return c.origin(at, name, change) + "/fields/" + name
 		})...)
 	}
 	return faults
@@ -211,8 +213,7 @@ func (c *Card) origin(at, name string, now time.Time) string {
 	return origin
 }
 
-// check parses the campaign's times, and returns the faults of the campaign except those of
-// single fields.
+// check parses the campaign's times, and returns the faults of the campaign.
 func (c *Campaign) check(at string, seen map[string]bool) (faults strictjson.Faults) {
 	read := func(name, value string) (t time.Time) {
 		if value == "" {
@@ -228,14 +229,20 @@ func (c *Campaign) check(at string, seen map[string]bool) (faults strictjson.Fau
 	if c.From != "" && c.Until != "" && len(faults) == 0 && !c.from.Before(c.until) {
 		faults = append(faults, strictjson.Fault{Path: at + "/until", Value: c.Until, Issue: "must be after from"})
 	}
-	if isEmpty(at, c.Fields, c.ServiceModules, seen) {
+	if c.isEmpty(at, seen) {
 		faults = append(faults, strictjson.Fault{Path: at, Issue: "must have fields or service_modules"})
 	}
-	return append(faults, c.ServiceModules.check(at, seen)...)
+	return append(faults, c.Links.check(at, seen)...)
 }
 
-// isEmpty reports whether a card or campaign at a place has neither fields nor service
-// modules. What has a fault of its own is not missing.
-func isEmpty(at string, fields cardfields.Fields, modules Modules, seen map[string]bool) bool {
-	return fields == nil && modules == nil && !seen[at+"/fields"] && !seen[at+"/service_modules"] && !seen[at+"/campaigns"]
+// check returns the faults of single links of the card or campaign at a place.
+func (l Links) check(at string, seen map[string]bool) strictjson.Faults {
+	faults := l.Fields.Check(func(name string) string { return at + "/fields/" + name })
+	return append(faults, l.ServiceModules.check(at, seen)...)
+}
+
+// isEmpty reports whether the card or campaign at a place has no links. What has a fault of its
+// own is not missing.
+func (l Links) isEmpty(at string, seen map[string]bool) bool {
+	return l.Fields == nil && l.ServiceModules == nil && !seen[at+"/fields"] && !seen[at+"/service_modules"] && !seen[at+"/campaigns"]
 }

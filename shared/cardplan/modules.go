@@ -3,7 +3,6 @@ package cardplan
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"membercard/shared/strictjson"
 	"membercard/shared/validation"
@@ -17,20 +16,6 @@ type Modules map[string]*Module
 type Module struct {
 	AppID string `json:"appid"`
 	Path  string `json:"path"`
-}
-
-// ModulesAt returns the service modules that the card should have at a time.
-func (c *Card) ModulesAt(now time.Time) Modules {
-	m := maps.Clone(c.ServiceModules)
-	if m == nil {
-		m = Modules{}
-	}
-	for i := range c.Campaigns {
-		if c.Campaigns[i].ActiveAt(now) {
-			maps.Copy(m, c.Campaigns[i].ServiceModules)
-		}
-	}
-	return m
 }
 
 // HasFields reports whether the card or one of its campaigns has fields.
