@@ -162,8 +162,8 @@ func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecret
 	if err != nil {
 		return nil, err
 	}
-	var out *secretsmanager.GetSecretValueOutput
-	a.during("reading "+*in.SecretId, func() { out, err = client.GetSecretValue(ctx, in) })
+	defer a.during("reading " + *in.SecretId)()
+	out, err := client.GetSecretValue(ctx, in)
 	if err != nil {
 		bad := awsFault(err, "secretsmanager:GetSecretValue", *in.SecretId)
 		if bad.missing && a.local != nil {
@@ -182,10 +182,9 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 	if err != nil {
 		return err
 	}
-	a.during("changing "+id, func() {
-		_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-			SecretId: &id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: to.VersionId, RemoveFromVersionId: from.VersionId,
-		})
+	defer a.during("changing " + id)()
+	_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: to.VersionId, RemoveFromVersionId: from.VersionId,
 	})
 	switch {
 	case isCode(err, "InvalidParameterException"):
@@ -200,7 +199,7 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 // none. The version before is kept as AWSPREVIOUS. If the secret has this text already,
 // nothing is written. What is of another kind, or can't be read, is replaced only if replace
 // is set.
-func (a *app) putSecret(ctx context.Context, name string, text []byte, kind string, replace bool) (*stored, error) {
+func (a *app) putSecret(ctx context.Context, name, text, kind string, replace bool) (*stored, error) {
 	if bad := secretName(name); bad != nil {
 		return nil, bad
 	}
@@ -208,13 +207,7 @@ func (a *app) putSecret(ctx context.Context, name string, text []byte, kind stri
 	if err != nil {
 		return nil, err
 	}
-	var s *stored
-	a.during("storing "+name, func() { s, err = putSecret(ctx, client, name, text, kind, replace) })
-	return s, err
-}
-
-func putSecret(ctx context.Context, client *secretsmanager.Client, name string, secret []byte, kind string, replace bool) (*stored, error) {
-	text := string(secret)
+	defer a.during("storing " + name)()
 	now, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	switch {
 	case err == nil && aws.ToString(now.SecretString) == text:

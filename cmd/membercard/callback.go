@@ -14,7 +14,6 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/signing"
-	"membercard/shared/upstream"
 )
 
 // callbackPath is where WeChat Pay keeps the URL that events of merchant cards are
@@ -73,8 +72,9 @@ func (a *app) callbackSet() *cobra.Command {
 				detail += " (before: " + before + ")"
 			}
 			if before != to {
-				a.during("asking WeChat Pay", func() { _, err = client.Patch(ctx, callbackPath, map[string]string{"notify_url": to}) })
-				if err != nil {
+				end := a.during("asking WeChat Pay")
+				_, err = client.Patch(ctx, callbackPath, map[string]string{"notify_url": to})
+				if end(); err != nil {
 					r.add(failedCall("callback URL set", err))
 					return
 				}
@@ -94,8 +94,8 @@ func (a *app) callbackSet() *cobra.Command {
 
 // callback returns the callback URL, or "" if none is set.
 func (a *app) callback(ctx context.Context, client *signing.Client) (current string, err error) {
-	var found *upstream.Answer
-	a.during("asking WeChat Pay", func() { found, err = client.Get(ctx, callbackPath) })
+	defer a.during("asking WeChat Pay")()
+	found, err := client.Get(ctx, callbackPath)
 	if e, ok := errors.AsType[*apierror.Error](err); ok && e.Status == http.StatusNotFound {
 		return "", nil
 	}

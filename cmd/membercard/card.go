@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -33,21 +32,9 @@ EFFECTIVE, through the stack's own functions. Each step is shown, without person
 // openCard has the sandbox's customer open a card.
 func (a *app) openCard(ctx context.Context, r *report, kind string) {
 	const name = "card"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.local.API+discovery.OpenPath+"?card="+kind, nil)
-	if err != nil {
-		r.fail(name, asFault(err))
-		return
-	}
-	var body []byte
-	status := 0
-	a.during("the customer opens the card", func() {
-		var response *http.Response
-		if response, err = discovery.Client().Do(request); err == nil {
-			defer response.Body.Close()
-			status = response.StatusCode
-			body, err = io.ReadAll(io.LimitReader(response.Body, 4<<20))
-		}
-	})
+	end := a.during("the customer opens the card")
+	status, body, err := a.postLocal(ctx, discovery.OpenPath+"?card="+kind, nil)
+	end()
 	var story struct {
 		State, Missing string
 		Steps          []struct {

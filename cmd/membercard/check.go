@@ -158,9 +158,8 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 			return err
 		}
 		body := strictjson.Encode(map[string]any{"grant_type": "client_credential", "appid": account.AppID, "secret": account.Secret})
-		a.during("asking WeChat", func() {
-			_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body)
-		})
+		defer a.during("asking WeChat")()
+		_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body)
 		const name = "WeChat gives an access token"
 		switch {
 		case err == nil:
@@ -210,11 +209,11 @@ func (a *app) checkLogin() *cobra.Command {
 				continue
 			}
 			r.checkAccount(app.name+": ", app.account)
-			a.during("asking WeChat", func() {
-				_, err = officialaccount.Call(ctx, wechat, http.MethodGet, app.path, url.Values{
-					"appid": {app.account.AppID}, "secret": {app.account.Secret}, app.query: {"membercard-check"}, "grant_type": {"authorization_code"},
-				}, nil)
-			})
+			end := a.during("asking WeChat")
+			_, err = officialaccount.Call(ctx, wechat, http.MethodGet, app.path, url.Values{
+				"appid": {app.account.AppID}, "secret": {app.account.Secret}, app.query: {"membercard-check"}, "grant_type": {"authorization_code"},
+			}, nil)
+			end()
 			name := app.name + ": WeChat accepts the AppSecret"
 			// Refusing the code, which is no user's, WeChat has accepted the rest.
 			if err == nil || officialaccount.IsErrcode(err, 40029) {

@@ -184,28 +184,27 @@ func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, k
 		}
 	}()
 	begun := time.Now()
-	a.during("waiting for the notification", func() {
-		for requests := 1; ; requests++ {
-			// A rule that is new may miss the first one.
-			if _, busy, failed := a.invoke(ctx, d, keyCheck, map[string]any{"action": "check", "notify": true}); failed != nil && !busy {
-				r.fail(name, failed)
-				return
-			}
-			select {
-			case bad := <-arrived:
-				if bad == nil {
-					r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("after %s; requested: %d", time.Since(begun).Round(time.Millisecond), requests)})
-				} else if ctx.Err() == nil {
-					r.fail(name, bad)
-				} else {
-					r.fail(name, faultf("see whether it came: docs/runbook.md, section “Notifications don't reach the bus”; the log has the cause if card-events refused it",
-						"WeChat Pay was asked for it, and it has not come within %s", time.Since(begun).Round(time.Second)))
-				}
-				return
-			case <-time.After(notificationAgain):
-			}
+	defer a.during("waiting for the notification")()
+	for requests := 1; ; requests++ {
+		// A rule that is new may miss the first one.
+		if _, busy, failed := a.invoke(ctx, d, keyCheck, map[string]any{"action": "check", "notify": true}); failed != nil && !busy {
+			r.fail(name, failed)
+			return
 		}
-	})
+		select {
+		case bad := <-arrived:
+			if bad == nil {
+				r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("after %s; requested: %d", time.Since(begun).Round(time.Millisecond), requests)})
+			} else if ctx.Err() == nil {
+				r.fail(name, bad)
+			} else {
+				r.fail(name, faultf("see whether it came: docs/runbook.md, section “Notifications don't reach the bus”; the log has the cause if card-events refused it",
+					"WeChat Pay was asked for it, and it has not come within %s", time.Since(begun).Round(time.Second)))
+			}
+			return
+		case <-time.After(notificationAgain):
+		}
+	}
 }
 
 // A syncedCard is a card in the report of a sync.
@@ -328,13 +327,11 @@ func (a *app) checkQueues(ctx context.Context, r *report, d *deployment) {
 		if queue.url == "" {
 			continue
 		}
-		var out *sqs.GetQueueAttributesOutput
-		var err error
-		a.during("asking SQS", func() {
-			out, err = client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &queue.url, AttributeNames: []sqstypes.QueueAttributeName{
-				sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
-			}})
-		})
+		end := a.during("asking SQS")
+		out, err := client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &queue.url, AttributeNames: []sqstypes.QueueAttributeName{
+			sqstypes.QueueAttributeNameApproximateNumberOfMessages, sqstypes.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+		}})
+		end()
 		if isCode(err, "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue") {
 			r.fail(queue.name, faultf("deploy the template again", "the queue is gone: %s", queue.url))
 			continue
@@ -388,27 +385,22 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 		return
 	}
 	var on []cloudwatchtypes.MetricAlarm
-	var err error
-	a.during("asking CloudWatch", func() {
-		pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.aws), &cloudwatch.DescribeAlarmsInput{
-			AlarmNames: slices.Sorted(maps.Keys(sections)),
-			AlarmTypes: []cloudwatchtypes.AlarmType{cloudwatchtypes.AlarmTypeMetricAlarm}, // the composite ones only repeat these
-		})
-		for pages.HasMorePages() {
-			var page *cloudwatch.DescribeAlarmsOutput
-			if page, err = pages.NextPage(ctx); err != nil {
-				return
-			}
-			for _, alarm := range page.MetricAlarms {
-				if isOn(alarm, sections[aws.ToString(alarm.AlarmName)]) {
-					on = append(on, alarm)
-				}
+	defer a.during("asking CloudWatch")()
+	pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.aws), &cloudwatch.DescribeAlarmsInput{
+		AlarmNames: slices.Sorted(maps.Keys(sections)),
+		AlarmTypes: []cloudwatchtypes.AlarmType{cloudwatchtypes.AlarmTypeMetricAlarm}, // the composite ones only repeat these
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			r.fail(name, apiFault(err, "CloudWatch", "cloudwatch:DescribeAlarms"))
+			return
+		}
+		for _, alarm := range page.MetricAlarms {
+			if isOn(alarm, sections[aws.ToString(alarm.AlarmName)]) {
+				on = append(on, alarm)
 			}
 		}
-	})
-	if err != nil {
-		r.fail(name, apiFault(err, "CloudWatch", "cloudwatch:DescribeAlarms"))
-		return
 	}
 	slices.SortFunc(on, func(a, b cloudwatchtypes.MetricAlarm) int {
 		return strings.Compare(sections[aws.ToString(a.AlarmName)], sections[aws.ToString(b.AlarmName)])

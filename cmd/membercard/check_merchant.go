@@ -262,34 +262,32 @@ func (a *app) clock(ctx context.Context, r *report) error {
 	if err != nil {
 		return err
 	}
-	var answer *upstream.Answer
-	a.during("asking WeChat Pay", func() {
-		answer, err = wechat.Do(ctx, false, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/", nil)
-			if err != nil {
-				return nil, err
-			}
-			return wechat.Send(request)
-		})
+	defer a.during("asking WeChat Pay")()
+	answer, err := wechat.Do(ctx, false, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/", nil)
+		if err != nil {
+			return nil, err
+		}
+		return wechat.Send(request)
 	})
 	if err != nil {
 		r.add(step{Name: stepClock, Skipped: "WeChat Pay did not answer"})
 		return nil
 	}
-	r.compareClock(stepClock, "WeChat Pay", answer.Header.Get("Date"), "WeChat Pay's answer has no Date")
+	r.compareClock("WeChat Pay", answer.Header.Get("Date"))
 	return nil
 }
 
-// compareClock compares this machine's clock with the Date that a server answered, and
-// is skipped for a reason if there was none.
-func (r *report) compareClock(name, server, date, none string) {
+// compareClock compares this machine's clock with the Date of a server's answer. Without
+// one, the step is skipped.
+func (r *report) compareClock(server, date string) {
 	now, err := http.ParseTime(date)
 	switch skew := time.Since(now).Round(time.Second); {
 	case err != nil:
-		r.add(step{Name: name, Skipped: none})
+		r.add(step{Name: stepClock, Skipped: server + " gave no Date"})
 	case skew.Abs() >= maxSkew:
-		r.fail(name, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from %s's by %s; less than %s is allowed", server, skew.Abs(), maxSkew))
+		r.fail(stepClock, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from %s's by %s; less than %s is allowed", server, skew.Abs(), maxSkew))
 	default:
-		r.add(step{Name: name, OK: true})
+		r.add(step{Name: stepClock, OK: true})
 	}
 }

@@ -349,22 +349,19 @@ func (c *console) ask(ctx context.Context, prompt string) ([]byte, error) {
 	return bytes.TrimSpace(line), err
 }
 
-// during runs f. On a terminal, if it takes longer than a second, it shows what is
-// waited for.
-func (c *console) during(what string, f func()) {
+// during shows what is waited for until end is called: on a terminal, after a second.
+func (c *console) during(what string) (end func()) {
 	if !c.watched() {
-		f()
-		return
+		return func() {}
 	}
-	ctx, done := context.WithCancel(context.Background())
-	ended := make(chan struct{})
+	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for seconds := 1; ; seconds++ {
 			select {
 			case <-time.After(time.Second):
 				c.show(fmt.Sprintf("%s … %d s", what, seconds))
-			case <-ctx.Done():
+			case <-over:
 				if seconds > 1 {
 					c.show("")
 				}
@@ -372,9 +369,10 @@ func (c *console) during(what string, f func()) {
 			}
 		}
 	}()
-	f()
-	done()
-	<-ended
+	return func() {
+		close(over)
+		<-ended
+	}
 }
 
 // watched reports whether somebody sees how far a command is.

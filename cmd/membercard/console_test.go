@@ -343,13 +343,15 @@ func TestProgressIsShownAfterASecond(t *testing.T) {
 	var shown strings.Builder
 	c := &console{err: &shown, errIsTerminal: true}
 	synctest.Test(t, func(*testing.T) {
-		c.during("asking", func() { time.Sleep(999 * time.Millisecond) })
+		defer c.during("asking")()
+		time.Sleep(999 * time.Millisecond)
 	})
 	if shown.Len() > 0 {
 		t.Errorf("%q", shown.String())
 	}
 	synctest.Test(t, func(*testing.T) {
-		c.during("asking", func() { time.Sleep(1999 * time.Millisecond) })
+		defer c.during("asking")()
+		time.Sleep(1999 * time.Millisecond)
 	})
 	if !strings.HasSuffix(strings.TrimRight(shown.String(), "\r "), "\rasking … 1 s") || !strings.HasSuffix(shown.String(), "\r") {
 		t.Errorf("%q", shown.String())

@@ -43,8 +43,8 @@ func (a *app) deployed(ctx context.Context, r *report, stack string) (*deploymen
 		return &deployment{c, a.local.Outputs, a.local.Parameters, a.local.Resources}, nil
 	}
 	d := &deployment{c, map[string]string{}, map[string]string{}, map[string]string{}}
-	var status string
-	a.during("asking CloudFormation", func() { status, err = d.describe(ctx, stack) })
+	defer a.during("asking CloudFormation")()
+	status, err := d.describe(ctx, stack)
 	switch {
 	case isCode(err, "ValidationError"):
 		r.fail(name, faultf("list them: aws cloudformation describe-stacks --query 'Stacks[].StackName'; the region is set with --region", "there is no stack %s in region %s", stack, c.Region))
@@ -129,8 +129,8 @@ func (a *app) invoke(ctx context.Context, d *deployment, function string, event 
 		return nil, false, asFault(err)
 	}
 	client := lambda.NewFromConfig(d.aws, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // a repeated sync or check would be another one
-	var out *lambda.InvokeOutput
-	a.during("invoking "+function, func() { out, err = client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload}) })
+	defer a.during("invoking " + function)()
+	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload})
 	switch {
 	case isCode(err, "TooManyRequestsException"):
 		return nil, true, faultf("run this again in a minute", "it runs already, or the account's concurrency is used up")

@@ -228,7 +228,7 @@ func TestAnswersOfRoutes(t *testing.T) {
 		{"", true, true},
 	} {
 		r := &report{}
-		r.clockOf(row.date)
+		r.compareClock("AWS", row.date)
 		if s := r.Steps[0]; s.OK != row.ok || (s.Skipped != "") != row.skip {
 			t.Errorf("%q: %+v", row.date, s)
 		}

@@ -36,10 +36,8 @@ func (a *app) follow(ctx context.Context, d *deployment, detailTypes ...string) 
 	if a.local != nil {
 		return a.followLocal(ctx, detailTypes)
 	}
-	var f *follower
-	var bad *fault
-	a.during("making a temporary rule and queue", func() { f, bad = followBus(ctx, d.aws, d.outputs["EventBusName"], detailTypes) })
-	return f, bad
+	defer a.during("making a temporary rule and queue")()
+	return followBus(ctx, d.aws, d.outputs["EventBusName"], detailTypes)
 }
 
 // followLocal follows the bus of the local stack.

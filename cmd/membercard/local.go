@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -58,6 +61,22 @@ func (a *app) trust(authorities string) error {
 		return faultf(cure, "a temporary file can't be written: %v", err)
 	}
 	return os.Setenv("SSL_CERT_FILE", file.Name())
+}
+
+// postLocal makes a request to the local stack, at a path of package discovery.
+func (a *app) postLocal(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.local.API+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := discovery.Client().Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(io.LimitReader(response.Body, 4<<20))
+	return response.StatusCode, answer, err
 }
 
 // wechat returns a client for the endpoints of an API of WeChat.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"membercard/local/discovery"
+	"membercard/shared/strictjson"
 )
 
 // defaultLocal is where go run ./local listens.
@@ -109,27 +109,16 @@ started anew.`,
 func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	body, err := json.Marshal(merchant)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.local.API+discovery.EnrolPath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := discovery.Client().Do(request)
+	status, text, err := a.postLocal(ctx, discovery.EnrolPath, strictjson.Encode(merchant))
 	if err != nil {
 		return faultf("start it with: go run ./local", "the local stack does not answer any more")
 	}
-	defer response.Body.Close()
 	var answer discovery.Enrolled
-	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&answer)
-	switch {
+	switch err := json.Unmarshal(text, &answer); {
 	case answer.Error != "":
 		return faultf("give the apiclient_cert.pem and the APIv3 key of one merchant", "the sandbox refused it: %s", answer.Error)
-	case err != nil || response.StatusCode != http.StatusOK || answer.PublicKey == "":
-		return faultf("start it anew from this version: go run ./local", "the local stack can't enrol merchants; it answered %d", response.StatusCode)
+	case err != nil || status != http.StatusOK || answer.PublicKey == "":
+		return faultf("start it anew from this version: go run ./local", "the local stack can't enrol merchants; it answered %d", status)
 	}
 	for name, content := range map[string]string{sandboxKey: answer.PublicKey, sandboxKeyID: answer.PublicKeyID + "\n"} {
 		if err := overwrite(name, content); err != nil {

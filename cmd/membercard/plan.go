@@ -420,14 +420,12 @@ func (a *app) planText(ctx context.Context, client *s3.Client, at *planPlace, ve
 	if version != "" {
 		input.VersionId = &version
 	}
-	var out *s3.GetObjectOutput
-	var err error
-	a.during("reading "+at.uri, func() {
-		if out, err = client.GetObject(ctx, input); err == nil {
-			defer out.Body.Close()
-			text, err = io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
-		}
-	})
+	defer a.during("reading " + at.uri)()
+	out, err := client.GetObject(ctx, input)
+	if err == nil {
+		defer out.Body.Close()
+		text, err = io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
+	}
 	if err != nil {
 		return nil, "", s3Fault(err, at)
 	}
@@ -452,9 +450,8 @@ func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte
 	} else {
 		input.IfMatch = &current.tag // what was compared is what is replaced
 	}
-	var out *s3.PutObjectOutput
-	var err error
-	a.during("writing "+at.uri, func() { out, err = client.PutObject(ctx, input) })
+	defer a.during("writing " + at.uri)()
+	out, err := client.PutObject(ctx, input)
 	if err != nil {
 		r.fail(name, s3Fault(err, at))
 		return
@@ -474,22 +471,17 @@ type planVersion struct {
 // versions returns the versions of the plan, newest first.
 func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (versions []planVersion, bad *fault) {
 	pages := s3.NewListObjectVersionsPaginator(client, &s3.ListObjectVersionsInput{Bucket: &at.bucket, Prefix: &at.key})
-	var err error
-	a.during("listing "+at.uri, func() {
-		for pages.HasMorePages() {
-			var page *s3.ListObjectVersionsOutput
-			if page, err = pages.NextPage(ctx); err != nil {
-				return
-			}
-			for _, v := range page.Versions {
-				if aws.ToString(v.Key) == at.key {
-					versions = append(versions, planVersion{aws.ToString(v.VersionId), aws.ToTime(v.LastModified).UTC().Format(time.RFC3339), aws.ToInt64(v.Size), aws.ToBool(v.IsLatest)})
-				}
+	defer a.during("listing " + at.uri)()
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, s3Fault(err, at)
+		}
+		for _, v := range page.Versions {
+			if aws.ToString(v.Key) == at.key {
+				versions = append(versions, planVersion{aws.ToString(v.VersionId), aws.ToTime(v.LastModified).UTC().Format(time.RFC3339), aws.ToInt64(v.Size), aws.ToBool(v.IsLatest)})
 			}
 		}
-	})
-	if err != nil {
-		return nil, s3Fault(err, at)
 	}
 	if len(versions) == 0 {
 		return nil, faultf("membercard plan put FILE"+at.where, "there is no plan at %s yet", at.uri)

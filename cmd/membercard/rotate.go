@@ -102,7 +102,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 		r.after = append(r.after, "nothing was written; the secret has the old certificate")
 		return nil
 	}
-	if !r.store(a.putSecret(ctx, id, renewed, ofMerchant, false)) {
+	if !r.store(a.putSecret(ctx, id, string(renewed), ofMerchant, false)) {
 		return nil
 	}
 	r.after = append(r.after,
@@ -267,7 +267,8 @@ func (a *app) pay() (*upstream.Client, error) {
 }
 
 // echo runs WeChat Pay's self-test.
-func (a *app) echo(ctx context.Context, client *signing.Client) (echo *signing.SelfTest) {
-	a.during("asking WeChat Pay", func() { echo, _ = client.SelfTest(ctx, "") }) // the failed step has the error
+func (a *app) echo(ctx context.Context, client *signing.Client) *signing.SelfTest {
+	defer a.during("asking WeChat Pay")()
+	echo, _ := client.SelfTest(ctx, "") // the failed step has the error
 	return echo
 }

@@ -47,55 +47,58 @@ func (d *deployment) notifications() route {
 }
 
 // checkRoutes checks that no route answers a request without credentials, that
-// notifications that are not signed are refused, and the clock.
+// notifications that are not signed are refused, and this machine's clock: AWS refuses a
+// signature whose time is wrong.
 func (a *app) checkRoutes(ctx context.Context, r *report, d *deployment) {
+	r.compareClock("AWS", a.askRoutes(ctx, r, d))
+}
+
+// askRoutes checks the routes, and returns the Date of the last answer.
+func (a *app) askRoutes(ctx context.Context, r *report, d *deployment) (date string) {
 	const name = "routes ask for credentials"
 	api := strings.TrimSuffix(d.outputs["ApiUrl"], "/")
 	open := a.local != nil && a.local.Auth == "none"
-	var date string
-	a.during("asking the API", func() {
-		asked, refused := 0, 0
-		for _, route := range routes {
-			if d.resources[route.function] == "" || open {
-				continue
-			}
-			asked++
-			answer, err := route.ask(ctx, api)
-			if err != nil {
-				r.fail(name, faultf("check this machine's network, and that the output ApiUrl is the stack's", "%s could not be reached", api))
-				return
-			}
-			date = answer.date
-			if bad := answer.wrong(http.StatusUnauthorized, http.StatusForbidden); bad != nil {
-				r.fail("route "+route.method+" "+strings.ReplaceAll(route.path, "!", "…"), bad)
-				continue
-			}
-			refused++
+	defer a.during("asking the API")()
+	asked, refused := 0, 0
+	for _, route := range routes {
+		if d.resources[route.function] == "" || open {
+			continue
 		}
-		switch {
-		case open:
-			r.add(step{Name: name, Skipped: "the local stack is open to everybody; start it with -auth iam to check them"})
-		case refused == asked && asked > 0:
-			r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("%d of %d", refused, asked)})
-		}
-		notifications := d.notifications()
-		if d.resources[notifications.function] == "" {
-			return
-		}
-		const unsigned = "a notification without WeChat Pay's signature is refused"
-		answer, err := notifications.ask(ctx, api)
+		asked++
+		answer, err := route.ask(ctx, api)
 		if err != nil {
-			r.fail(unsigned, faultf("run this again", "%s could not be reached", api))
-			return
+			r.fail(name, faultf("check this machine's network, and that the output ApiUrl is the stack's", "%s could not be reached", api))
+			return date
 		}
 		date = answer.date
-		bad := answer.wrong(http.StatusUnauthorized)
-		if bad == nil && answer.code != "FAIL" {
-			bad = faultf("let nothing stand between the API and its functions, and deploy the template again", "the answer 401 is not the function's: its code is not FAIL")
+		if bad := answer.wrong(http.StatusUnauthorized, http.StatusForbidden); bad != nil {
+			r.fail("route "+route.method+" "+strings.ReplaceAll(route.path, "!", "…"), bad)
+			continue
 		}
-		r.check(step{Name: unsigned}, bad)
-	})
-	r.clockOf(date)
+		refused++
+	}
+	switch {
+	case open:
+		r.add(step{Name: name, Skipped: "the local stack is open to everybody; start it with -auth iam to check them"})
+	case refused == asked && asked > 0:
+		r.add(step{Name: name, OK: true, Detail: fmt.Sprintf("%d of %d", refused, asked)})
+	}
+	notifications := d.notifications()
+	if d.resources[notifications.function] == "" {
+		return date
+	}
+	const unsigned = "a notification without WeChat Pay's signature is refused"
+	answer, err := notifications.ask(ctx, api)
+	if err != nil {
+		r.fail(unsigned, faultf("run this again", "%s could not be reached", api))
+		return date
+	}
+	bad := answer.wrong(http.StatusUnauthorized)
+	if bad == nil && answer.code != "FAIL" {
+		bad = faultf("let nothing stand between the API and its functions, and deploy the template again", "the answer 401 is not the function's: its code is not FAIL")
+	}
+	r.check(step{Name: unsigned}, bad)
+	return answer.date
 }
 
 // routeAnswer is how a route answered a request without credentials.
@@ -152,10 +155,4 @@ func (answer *routeAnswer) wrong(want ...int) *fault {
 		return faultf("read the function's log: docs/runbook.md, section ApiErrorsAlarm", "%s", cause)
 	}
 	return faultf("close it: deploy the template again; FrontendAuth decides who may call", "%s: the route is open", cause)
-}
-
-// clockOf compares this machine's clock with AWS's. AWS refuses a signature whose time
-// is wrong.
-func (r *report) clockOf(date string) {
-	r.compareClock("clock", "AWS", date, "the API did not answer with a Date")
 }

@@ -50,7 +50,7 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, kind string
 	case r.failed() > 0:
 		r.after, written = append(r.after, "nothing was written"), false
 	case d.name != "":
-		written = r.store(a.putSecret(ctx, d.name, text, kind, d.replace))
+		written = r.store(a.putSecret(ctx, d.name, string(text), kind, d.replace))
 	case d.file != "":
 		written = r.create("written", d.file, string(text)+"\n")
 	case a.json, a.outIsTerminal && !d.print:

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"membercard/shared/strictjson"
-	"membercard/shared/upstream"
 	"membercard/shared/validation"
 )
 
@@ -78,13 +77,12 @@ func (a *app) token(ctx context.Context, from *source, path string, body []byte,
 	if client == nil {
 		return a.print(a.out, r)
 	}
-	var answer *upstream.Answer
 	var token string
-	a.during("asking WeChat Pay", func() {
-		if answer, err = client.Post(ctx, path, body); err == nil {
-			token, err = answer.Text(member)
-		}
-	})
+	end := a.during("asking WeChat Pay")
+	answer, err := client.Post(ctx, path, body)
+	if end(); err == nil {
+		token, err = answer.Text(member)
+	}
 	if err != nil {
 		r.add(failedCall("token", err))
 		a.cure(r, from, secret)
