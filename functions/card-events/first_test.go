@@ -21,8 +21,8 @@ func TestInitIsDeductedFromTheFirstTimeout(t *testing.T) {
 		first, then time.Duration
 	}{
 		{"init takes no time", 0, timeout, timeout},
-		{"Secrets Manager hung", 1500 * time.Millisecond, 2800 * time.Millisecond, timeout},
-		{"WeChat hung as well", 3 * time.Second, 1300 * time.Millisecond, timeout},
+		{"Secrets Manager was slow", 1500 * time.Millisecond, 2800 * time.Millisecond, timeout},
+		{"Secrets Manager hung", 3 * time.Second, 1300 * time.Millisecond, timeout},
 		{"everything took too long", 10 * time.Second, minTimeout, timeout},
 		{"started ahead", time.Hour, minTimeout, timeout},
 	} {

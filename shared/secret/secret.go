@@ -26,9 +26,9 @@ const (
 	// nothing new, because the secret was unchanged or could not be read.
 	minRefreshInterval = time.Minute
 	// readTimeout limits a read with its retries. rereadTimeout does so if there is a
-	// cached value to fall back on. A read also takes at most half of the time left,
-	// because the caller needs the rest to use the value.
-	readTimeout   = 3 * time.Second
+	// cached value to fall back on. Such a read also takes at most half of the time left,
+	// because the caller needs the rest to use that value.
+	readTimeout   = 4 * time.Second
 	rereadTimeout = time.Second
 )
 
@@ -135,11 +135,11 @@ func (s *Secret[T]) read(ctx context.Context) (changed bool, err error) {
 
 // text returns the text of the current version (GetSecretValue).
 func (s *Secret[T]) text(ctx context.Context) ([]byte, error) {
-	timeout := readTimeout
+	limit, timeout := context.WithTimeout, readTimeout
 	if s.cached {
-		timeout = rereadTimeout
+		limit, timeout = deadline.WithHalf, rereadTimeout
 	}
-	ctx, cancel := deadline.WithHalf(ctx, timeout)
+	ctx, cancel := limit(ctx, timeout)
 	defer cancel()
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.id})
 	if err != nil {

@@ -11,7 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"membercard/shared/awsconfig"
 	"membercard/shared/telemetry/telemetrytest"
@@ -379,23 +383,44 @@ func TestAReadEndsBeforeTheRequest(t *testing.T) {
 	}
 }
 
-func TestAReadTakesAtMostThreeSeconds(t *testing.T) {
-	m, s := start(t), newSubject()
-	s.gets(t, "parsed one")
-	m.mu.Lock()
-	m.hangs = make(chan struct{})
-	m.mu.Unlock()
-	s.later(cacheTTL + time.Second)
-	s.gets(t, "parsed one") // without a deadline
-	s.failures(t, 1, "Secrets Manager did not answer in time")
+// hanging is an HTTP client of the AWS SDK whose requests are never answered.
+type hanging struct{}
+
+func (hanging) Do(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }
 
-func TestAReadLeavesHalfOfTheTime(t *testing.T) {
-	m, s := start(t), newSubject()
-	m.hangs = make(chan struct{})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if value, err := s.Get(ctx); err == nil || ctx.Err() != nil {
-		t.Errorf("%q, %v; for the caller, %v", value, err, ctx.Err())
+func TestTheTimeOfARead(t *testing.T) {
+	for _, row := range []struct {
+		what       string
+		cached     bool
+		left, want time.Duration // left is what the caller has, or 0 for no limit
+	}{
+		{"without a value", false, 0, 4 * time.Second},
+		{"without a value, all of the caller's time", false, 2 * time.Second, 2 * time.Second},
+		{"with a value", true, 0, time.Second},
+		{"with a value, which the caller needs time to use", true, time.Second, 500 * time.Millisecond},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSubject()
+				s.client = secretsmanager.NewFromConfig(aws.Config{Region: "eu-central-1", HTTPClient: hanging{}, Credentials: aws.AnonymousCredentials{}})
+				if s.cached = row.cached; s.cached {
+					s.value = "parsed one"
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				if row.left > 0 {
+					ctx, cancel = context.WithTimeout(ctx, row.left)
+				}
+				defer cancel()
+				begun := time.Now()
+				value, err := s.Get(ctx)
+				if took := time.Since(begun); took != row.want || value != s.value || (err == nil) != row.cached {
+					t.Errorf("%q, %v after %v, want %v", value, err, took, row.want)
+				}
+				s.failures(t, 1, "Secrets Manager did not answer in time")
+			})
+		})
 	}
 }
