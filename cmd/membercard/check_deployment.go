@@ -17,6 +17,8 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/spf13/cobra"
 
+	"membercard/shared/apierror"
+	"membercard/shared/plansync"
 	"membercard/shared/signing"
 )
 
@@ -207,35 +209,10 @@ func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, k
 	}
 }
 
-// A syncedCard is a card in the report of a sync.
-type syncedCard struct {
-	CardID     string   `json:"card_id"`
-	Status     string   `json:"status"`
-	Changed    []string `json:"changed,omitempty"`     // fields, or IDs of service modules
-	CardStatus string   `json:"card_status,omitempty"` // with not_applied
-	Error      *struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"error,omitempty"`
-}
-
-// syncReport is the report of a sync.
+// syncReport is what a sync returns: an error if the plan can't be used.
 type syncReport struct {
-	Cards []syncedCard `json:"cards"`
-	Error *struct {
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	} `json:"error"`
-}
-
-// count counts the cards with a status.
-func (s *syncReport) count(status string) (n int) {
-	for i := range s.Cards {
-		if s.Cards[i].Status == status {
-			n++
-		}
-	}
-	return n
+	plansync.Report
+	Error *apierror.Error `json:"error"`
 }
 
 // syncs are the functions that carry out the card plan.
@@ -286,7 +263,7 @@ func (a *app) checkSyncs(ctx context.Context, r *report, d *deployment) {
 			r.addDryRun(sync.name, s)
 			// A card that differs is no fault: it did not have a sync yet, or a campaign has
 			// begun since the last one. If syncs fail or don't run, an alarm is on.
-			if last := &r.Steps[len(r.Steps)-1]; last.OK && s.count("updated") > 0 {
+			if last := &r.Steps[len(r.Steps)-1]; last.OK && s.Updated > 0 {
 				last.Detail += "; the next sync does that"
 			}
 		}
@@ -296,11 +273,14 @@ func (a *app) checkSyncs(ctx context.Context, r *report, d *deployment) {
 // addDryRun adds a step for the report of a dry run.
 func (r *report) addDryRun(name string, s *syncReport) {
 	var counts []string
-	for _, status := range []struct{ status, text string }{
-		{"unchanged", "up to date"}, {"updated", "to be changed"}, {"not_applied", "in review at WeChat"}, {"deferred", "not compared for lack of time or quota"}, {"failed", "failed"},
+	for _, cards := range []struct {
+		n    int
+		text string
+	}{
+		{s.Unchanged, "up to date"}, {s.Updated, "to be changed"}, {s.NotApplied, "in review at WeChat"}, {s.Deferred, "not compared for lack of time or quota"}, {s.Failed, "failed"},
 	} {
-		if n := s.count(status.status); n > 0 {
-			counts = append(counts, fmt.Sprintf("%d %s", n, status.text))
+		if cards.n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", cards.n, cards.text))
 		}
 	}
 	detail := "cards: " + strings.Join(counts, ", ")

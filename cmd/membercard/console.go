@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"membercard/shared/plansync"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 )
@@ -137,9 +138,9 @@ type report struct {
 	NotifyURL           string  `json:"notify_url,omitempty"`
 	Stored              *stored `json:"stored,omitempty"`
 
-	Changes  []planChange  `json:"changes,omitempty"`
-	Versions []planVersion `json:"versions,omitempty"` // of the plan, newest first
-	Cards    []syncedCard  `json:"cards,omitempty"`    // what the syncs would do
+	Changes  []planChange    `json:"changes,omitempty"`
+	Versions []planVersion   `json:"versions,omitempty"` // of the plan, newest first
+	Cards    []plansync.Card `json:"cards,omitempty"`    // what the syncs would do
 
 	Outputs map[string]string `json:"outputs,omitempty"` // of the stack
 

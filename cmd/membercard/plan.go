@@ -16,6 +16,7 @@ import (
 
 	"membercard/shared/cardfields"
 	"membercard/shared/cardplan"
+	"membercard/shared/plansync"
 )
 
 // maxPlan is the maximum size of a plan: 4 MiB.
@@ -146,11 +147,11 @@ func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan [
 		default:
 			r.Cards = append(r.Cards, s.Cards...)
 			r.addDryRun(name, s)
-			if s.count("updated") > 0 {
+			if s.Updated > 0 {
 				r.after = append(r.after, "", sync.name+" would change now:")
 			}
 			for i := range s.Cards {
-				if c := &s.Cards[i]; c.Status == "updated" {
+				if c := &s.Cards[i]; c.Status == plansync.Updated {
 					r.after = append(r.after, "  "+printable(c.CardID)+": "+strings.Join(c.Changed, ", "))
 				}
 			}
