@@ -215,7 +215,7 @@ func TestAStackThroughCloudFormation(t *testing.T) {
 		t.Helper()
 		client := s3.NewFromConfig(must(config.LoadDefaultConfig(t.Context())), func(o *s3.Options) { o.UsePathStyle = true })
 		bucket, key, _ := strings.Cut(strings.TrimPrefix(said.Outputs["CardPlan"], "s3://"), "/")
-		text, _, bad := (&app{console: &console{}}).planText(t.Context(), client, &planPlace{uri: said.Outputs["CardPlan"], bucket: bucket, key: key}, "")
+		text, _, bad := (&app{console: &console{}}).planText(t.Context(), &planPlace{uri: said.Outputs["CardPlan"], bucket: bucket, key: key, client: client}, "")
 		if bad != nil {
 			t.Fatal(bad)
 		}

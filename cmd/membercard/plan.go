@@ -30,17 +30,28 @@ type planPlace struct {
 
 	deployment *deployment // nil with a URI
 	where      string      // the flags that lead to it
+	client     *s3.Client
 }
 
-func (p *planPlace) flags(a *app, cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVar(&p.uri, "at", "", a.text("`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan", "生效计划的 `URI`，s3://bucket/key：堆栈的输出 CardPlan"))
-	a.stackFlag(cmd, &p.stack)
+// onPlan makes a command on the plan in force, which --at or --stack names; use names its
+// argument, if it has one.
+func (a *app) onPlan(use, short string, f func(ctx context.Context, r *report, at *planPlace, argument string)) *cobra.Command {
+	var at planPlace
+	cmd := a.withArgument(use, short, func(ctx context.Context, r *report, argument string) error {
+		if err := a.find(ctx, r, &at); err != nil || r.failed() > 0 {
+			return err
+		}
+		f(ctx, r, &at, argument)
+		return nil
+	})
+	cmd.Flags().StringVar(&at.uri, "at", "", a.text("`URI` of the plan in force, s3://bucket/key: the stack's output CardPlan", "生效计划的 `URI`，s3://bucket/key：堆栈的输出 CardPlan"))
+	a.stackFlag(cmd, &at.stack)
 	cmd.MarkFlagsMutuallyExclusive("at", "stack")
 	return cmd
 }
 
 // find finds the plan of --at or --stack. The local stack's is the default if there is
-// one. If the report says why there is none, it returns errFailed.
+// one. If it can't be found, the report says why.
 func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	switch {
 	case p.uri != "":
@@ -48,18 +59,18 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 		return usagef("--stack or --at is needed: the stack's name, or its output CardPlan")
 	default:
 		d, err := a.deployed(ctx, r, p.stack)
-		if err != nil {
+		if err != nil || d == nil {
 			return err
 		}
-		if d == nil || r.failed() > 0 {
-			if d != nil && d.outputs["CardPlan"] != "" { // it does not need the stack
-				r.Steps[len(r.Steps)-1].Cure += "; the plan can be reached without the stack: --at " + d.outputs["CardPlan"]
+		if p.deployment, p.uri = d, d.outputs["CardPlan"]; r.failed() > 0 {
+			if p.uri != "" { // it does not need the stack
+				r.Steps[len(r.Steps)-1].Cure += "; the plan can be reached without the stack: --at " + p.uri
 			}
-			return a.print(a.out, r)
+			return nil
 		}
-		if p.deployment, p.uri = d, d.outputs["CardPlan"]; p.uri == "" {
+		if p.uri == "" {
 			r.fail("card plan", faultf("deploy the version of the template that this tool is from", "the stack has none"))
-			return a.print(a.out, r)
+			return nil
 		}
 	}
 	rest, ok := strings.CutPrefix(p.uri, "s3://")
@@ -70,6 +81,16 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	if !ok || p.bucket == "" || p.key == "" {
 		return usagef("--at: %q is not of the form s3://bucket/key", p.uri)
 	}
+	c, err := a.aws(ctx)
+	if err != nil {
+		r.fail("AWS", asFault(err))
+		return nil
+	}
+	// S3 behind another endpoint has no hostname for each bucket.
+	p.client = s3.NewFromConfig(c, func(o *s3.Options) {
+		o.UsePathStyle = o.BaseEndpoint != nil
+		o.DisableLogOutputChecksumValidationSkipped = true // S3 has no checksum of objects that older tools put
+	})
 	return nil
 }
 
@@ -91,21 +112,16 @@ plan its campaigns are shown on a time line.`,
 }
 
 func (a *app) planDiff() *cobra.Command {
-	var at planPlace
 	var svg string
-	cmd := a.withArgument("diff FILE", a.text("Compare a plan with the one in force, and with the cards", "把计划与生效中的计划以及会员卡比较"), func(ctx context.Context, r *report, path string) error {
-		if err := a.find(ctx, r, &at); err != nil {
-			return err
-		}
+	cmd := a.onPlan("diff FILE", a.text("Compare a plan with the one in force, and with the cards", "把计划与生效中的计划以及会员卡比较"), func(ctx context.Context, r *report, at *planPlace, path string) {
 		if text, p := r.plan(path); p != nil {
-			if _, current := a.current(ctx, r, &at); current != nil {
+			if current := a.current(ctx, r, at); current != nil {
 				r.compare(current.plan, p)
-				a.compareCards(ctx, r, &at, text)
+				a.compareCards(ctx, r, at, text)
 				r.after = append(r.after, timeline(p, time.Now(), a.columns)...)
 			}
 			r.writeSVG(svg, p)
 		}
-		return nil
 	})
 	cmd.Long = a.text(`Compare a plan with the one in force. With --stack, or the local stack, the syncs also
 compare it with the cards (dry runs): card-sync with the fields as WeChat has them,
@@ -116,7 +132,7 @@ card-sync 比较微信中的字段，service-module-sync 比较它已设置的�
 内容：尚未开始的活动不产生更改。不更改任何内容。`)
 	cmd.Example = `  membercard plan diff plan.json --stack membercard-production --svg campaigns.svg`
 	cmd.Flags().StringVar(&svg, "svg", "", a.text("also write the time line of the campaigns to this `FILE`, as SVG", "同时把活动的时间线写入文件（`FILE`），SVG 格式"))
-	return at.flags(a, cmd)
+	return cmd
 }
 
 // compareCards has the deployed syncs compare a plan with the cards, or with what they have
@@ -160,15 +176,10 @@ func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan [
 }
 
 func (a *app) planPut() *cobra.Command {
-	var at planPlace
-	cmd := a.withArgument("put FILE", a.text("Make a plan the one in force", "使计划生效"), func(ctx context.Context, r *report, path string) error {
-		if err := a.find(ctx, r, &at); err != nil {
-			return err
-		}
+	cmd := a.onPlan("put FILE", a.text("Make a plan the one in force", "使计划生效"), func(ctx context.Context, r *report, at *planPlace, path string) {
 		if text, p := r.plan(path); p != nil {
-			a.putPlan(ctx, r, &at, text, p)
+			a.putPlan(ctx, r, at, text, p)
 		}
-		return nil
 	})
 	cmd.Long = a.text(`Make a plan the one in force. It is checked and compared first; if it is the one in
 force already, nothing is written. The version before is kept (membercard plan
@@ -180,21 +191,13 @@ It needs permission for `+planActions+`.`,
 S3 发出通知后，同步函数立即执行新计划。
 
 所需权限：`+inChinese.tr(planActions)+`。`)
-	return at.flags(a, cmd)
+	return cmd
 }
 
 func (a *app) planHistory() *cobra.Command {
-	var at planPlace
-	cmd := a.reporting("history", a.text("List the versions of the plan, newest first", "列出计划的版本，最新的在前"), func(ctx context.Context, r *report) error {
-		if err := a.find(ctx, r, &at); err != nil {
-			return err
-		}
-		client := a.s3(ctx, r)
-		if client == nil {
-			return nil
-		}
+	return a.onPlan("history", a.text("List the versions of the plan, newest first", "列出计划的版本，最新的在前"), func(ctx context.Context, r *report, at *planPlace, _ string) {
 		var bad *fault
-		r.Versions, bad = a.versions(ctx, client, &at)
+		r.Versions, bad = a.versions(ctx, at)
 		r.check(step{Name: "versions of the plan", Detail: fmt.Sprint(len(r.Versions))}, bad)
 		for _, v := range r.Versions {
 			mark := ""
@@ -203,20 +206,13 @@ func (a *app) planHistory() *cobra.Command {
 			}
 			r.after = append(r.after, fmt.Sprintf("%s  %6d bytes  %s%s", v.Modified, v.Size, v.ID, mark))
 		}
-		return nil
 	})
-	return at.flags(a, cmd)
 }
 
 func (a *app) planRollback() *cobra.Command {
-	var at planPlace
 	var id string
-	cmd := a.reporting("rollback", a.text("Make an older version of the plan the one in force", "使计划的旧版本重新生效"), func(ctx context.Context, r *report) error {
-		if err := a.find(ctx, r, &at); err != nil {
-			return err
-		}
-		a.rollback(ctx, r, &at, id)
-		return nil
+	cmd := a.onPlan("rollback", a.text("Make an older version of the plan the one in force", "使计划的旧版本重新生效"), func(ctx context.Context, r *report, at *planPlace, _ string) {
+		a.rollback(ctx, r, at, id)
 	})
 	cmd.Long = a.text(`Make an older version of the plan the one in force: by default the one before, or the
 last one if the plan was deleted. It is stored as a new version, so a rollback can be
@@ -228,17 +224,13 @@ It needs permission for `+planActions+`.`,
 
 所需权限：`+inChinese.tr(planActions)+`。`)
 	cmd.Flags().StringVar(&id, "version", "", a.text("`ID` of the version (default: the one before the one in force)", "版本 `ID`（默认为生效版本的上一个版本）"))
-	return at.flags(a, cmd)
+	return cmd
 }
 
 func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string) {
 	const name = "older version"
-	client := a.s3(ctx, r)
-	if client == nil {
-		return
-	}
 	if id == "" {
-		versions, bad := a.versions(ctx, client, at)
+		versions, bad := a.versions(ctx, at)
 		switch {
 		case bad != nil:
 		case !versions[0].Current: // it was deleted
@@ -253,7 +245,7 @@ func (a *app) rollback(ctx context.Context, r *report, at *planPlace, id string)
 			return
 		}
 	}
-	text, _, bad := a.planText(ctx, client, at, id)
+	text, _, bad := a.planText(ctx, at, id)
 	if bad != nil {
 		r.fail(name, bad)
 		return
@@ -367,44 +359,26 @@ func leftBehind(p *cardplan.Plan) (places []string) {
 	return places
 }
 
-// s3 returns a client of S3, or nil if the report says why not.
-func (a *app) s3(ctx context.Context, r *report) *s3.Client {
-	c, err := a.aws(ctx)
-	if err != nil {
-		r.fail("AWS", asFault(err))
-		return nil
-	}
-	// S3 behind another endpoint has no hostname for each bucket.
-	return s3.NewFromConfig(c, func(o *s3.Options) {
-		o.UsePathStyle = o.BaseEndpoint != nil
-		o.DisableLogOutputChecksumValidationSkipped = true // S3 has no checksum of objects that older tools put
-	})
-}
-
-// deployed is the plan in force. Without one, tag is empty and the plan has no cards.
-type deployed struct {
+// planInForce is the plan in force. Without one, tag is empty and the plan has no cards.
+type planInForce struct {
 	plan *cardplan.Plan
 	text []byte
 	tag  string
 }
 
 // current reads the plan in force, or returns nil if the report says why not.
-func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client, *deployed) {
+func (a *app) current(ctx context.Context, r *report, at *planPlace) *planInForce {
 	const name = "plan in force"
-	client := a.s3(ctx, r)
-	if client == nil {
-		return nil, nil
-	}
-	text, tag, bad := a.planText(ctx, client, at, "")
+	text, tag, bad := a.planText(ctx, at, "")
 	if bad != nil && bad.missing {
 		r.add(step{Name: name, OK: true, Detail: "there is none yet"})
-		return client, &deployed{plan: &cardplan.Plan{}}
+		return &planInForce{plan: &cardplan.Plan{}}
 	}
 	if bad != nil {
 		r.fail(name, bad)
-		return nil, nil
+		return nil
 	}
-	found := &deployed{plan: &cardplan.Plan{}, text: text, tag: tag}
+	found := &planInForce{plan: &cardplan.Plan{}, text: text, tag: tag}
 	s := step{Name: name, OK: true, Detail: at.uri}
 	if p, faults := cardplan.Parse(text); len(faults) == 0 {
 		found.plan = p
@@ -412,17 +386,17 @@ func (a *app) current(ctx context.Context, r *report, at *planPlace) (*s3.Client
 		s.Warning, s.Cure = "it is not valid, so the syncs do nothing", "membercard plan put FILE replaces it, and membercard plan rollback goes back to the one before"
 	}
 	r.add(s)
-	return client, found
+	return found
 }
 
 // planText reads a version of the plan, by default the current one.
-func (a *app) planText(ctx context.Context, client *s3.Client, at *planPlace, version string) (text []byte, tag string, bad *fault) {
+func (a *app) planText(ctx context.Context, at *planPlace, version string) (text []byte, tag string, bad *fault) {
 	input := &s3.GetObjectInput{Bucket: &at.bucket, Key: &at.key}
 	if version != "" {
 		input.VersionId = &version
 	}
 	defer a.during("reading " + at.uri)()
-	out, err := client.GetObject(ctx, input)
+	out, err := at.client.GetObject(ctx, input)
 	if err == nil {
 		defer out.Body.Close()
 		text, err = io.ReadAll(io.LimitReader(out.Body, maxPlan+1))
@@ -436,7 +410,7 @@ func (a *app) planText(ctx context.Context, client *s3.Client, at *planPlace, ve
 // putPlan makes a plan the one in force, unless it is already.
 func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte, p *cardplan.Plan) {
 	const name = "plan put"
-	client, current := a.current(ctx, r, at)
+	current := a.current(ctx, r, at)
 	if current == nil {
 		return
 	}
@@ -452,7 +426,7 @@ func (a *app) putPlan(ctx context.Context, r *report, at *planPlace, text []byte
 		input.IfMatch = &current.tag // what was compared is what is replaced
 	}
 	defer a.during("writing " + at.uri)()
-	out, err := client.PutObject(ctx, input)
+	out, err := at.client.PutObject(ctx, input)
 	if err != nil {
 		r.fail(name, s3Fault(err, at))
 		return
@@ -470,8 +444,8 @@ type planVersion struct {
 }
 
 // versions returns the versions of the plan, newest first.
-func (a *app) versions(ctx context.Context, client *s3.Client, at *planPlace) (versions []planVersion, bad *fault) {
-	pages := s3.NewListObjectVersionsPaginator(client, &s3.ListObjectVersionsInput{Bucket: &at.bucket, Prefix: &at.key})
+func (a *app) versions(ctx context.Context, at *planPlace) (versions []planVersion, bad *fault) {
+	pages := s3.NewListObjectVersionsPaginator(at.client, &s3.ListObjectVersionsInput{Bucket: &at.bucket, Prefix: &at.key})
 	defer a.during("listing " + at.uri)()
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)

@@ -229,7 +229,7 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	makeBucket(bucket)
 	inForce := func() string {
 		t.Helper()
-		p, _, bad := (&app{console: &console{}}).planText(t.Context(), client, &planPlace{uri: at, bucket: bucket, key: "plan.json"}, "")
+		p, _, bad := (&app{console: &console{}}).planText(t.Context(), &planPlace{uri: at, bucket: bucket, key: "plan.json", client: client}, "")
 		if bad != nil {
 			t.Fatal(bad)
 		}
@@ -302,12 +302,12 @@ func testPlans(t *testing.T, client *s3.Client, makeBucket func(name string), mo
 	}
 
 	// Another plan is put between the comparison and the put.
-	place := &planPlace{uri: at, bucket: bucket, key: "plan.json"}
+	place := &planPlace{uri: at, bucket: bucket, key: "plan.json", client: client}
 	put := func(body string, match *string) error {
 		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &place.key, Body: strings.NewReader(body), IfMatch: match})
 		return err
 	}
-	_, tag, bad := (&app{console: &console{}}).planText(t.Context(), client, place, "")
+	_, tag, bad := (&app{console: &console{}}).planText(t.Context(), place, "")
 	if bad != nil {
 		t.Fatal(bad)
 	}

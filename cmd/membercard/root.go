@@ -126,15 +126,12 @@ func (a *app) reporting(use, short string, f func(ctx context.Context, r *report
 	})
 }
 
-// withArgument makes a reporting command with an argument, which use names. One in brackets
+// withArgument makes a reporting command with an argument, if use names one. One in brackets
 // may be left out, and is empty then.
 func (a *app) withArgument(use, short string, f func(ctx context.Context, r *report, argument string) error) *cobra.Command {
-	least, argument := 1, ""
-	if strings.Contains(use, "[") {
-		least = 0
-	}
+	most, argument := strings.Count(use, " "), ""
 	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error { return f(ctx, r, argument) })
-	cmd.Args = arguments(least, 1)
+	cmd.Args = arguments(most-strings.Count(use, "["), most)
 	cmd.PreRun = func(_ *cobra.Command, args []string) { argument = strings.Join(args, "") }
 	return cmd
 }
