@@ -19,7 +19,7 @@ import (
 )
 
 // aws returns the configuration for AWS, or for the local stack's.
-func (a *app) aws(ctx context.Context) (aws.Config, error) {
+func (a *app) aws(ctx context.Context) (aws.Config, *fault) {
 	if a.local != nil {
 		l := a.local.AWS
 		return aws.Config{
@@ -55,10 +55,10 @@ func (a *app) aws(ctx context.Context) (aws.Config, error) {
 }
 
 // secrets returns a client of Secrets Manager.
-func (a *app) secrets(ctx context.Context) (*secretsmanager.Client, error) {
-	c, err := a.aws(ctx)
-	if err != nil {
-		return nil, err
+func (a *app) secrets(ctx context.Context) (*secretsmanager.Client, *fault) {
+	c, bad := a.aws(ctx)
+	if bad != nil {
+		return nil, bad
 	}
 	return secretsmanager.NewFromConfig(c), nil
 }
@@ -133,10 +133,10 @@ func codeOf(err error) string {
 func isCode(err error, codes ...string) bool { return slices.Contains(codes, codeOf(err)) }
 
 // getSecret returns the text of a secret's current version.
-func (a *app) getSecret(ctx context.Context, id string) ([]byte, error) {
-	out, err := a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
-	if err != nil {
-		return nil, err
+func (a *app) getSecret(ctx context.Context, id string) ([]byte, *fault) {
+	out, bad := a.getSecretVersion(ctx, id, stageCurrent)
+	if bad != nil {
+		return nil, bad
 	}
 	if out.SecretString != nil {
 		return []byte(*out.SecretString), nil
@@ -153,22 +153,28 @@ func secretName(name string) *fault {
 	return nil
 }
 
-// getSecretVersion reads a version of a secret. A refusal of AWS is a fault.
-func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecretValueInput) (*secretsmanager.GetSecretValueOutput, error) {
-	if bad := secretName(*in.SecretId); bad != nil {
+// The staging labels of a secret's versions.
+const (
+	stageCurrent  = "AWSCURRENT"
+	stagePrevious = "AWSPREVIOUS"
+)
+
+// getSecretVersion reads the version of a secret with a staging label.
+func (a *app) getSecretVersion(ctx context.Context, id, stage string) (*secretsmanager.GetSecretValueOutput, *fault) {
+	if bad := secretName(id); bad != nil {
 		return nil, bad
 	}
-	client, err := a.secrets(ctx)
-	if err != nil {
-		return nil, err
+	client, bad := a.secrets(ctx)
+	if bad != nil {
+		return nil, bad
 	}
-	defer a.during("reading " + *in.SecretId)()
-	out, err := client.GetSecretValue(ctx, in)
+	defer a.during("reading " + id)()
+	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &stage})
 	if err != nil {
-		bad := awsFault(err, "secretsmanager:GetSecretValue", *in.SecretId)
+		bad := awsFault(err, "secretsmanager:GetSecretValue", id)
 		if bad.missing && a.local != nil {
-			bad.cause = "the local stack has no secret " + *in.SecretId + "; it forgets them when it ends"
-			bad.cure = "put it there: membercard secret … --put " + quote(*in.SecretId) + a.where()
+			bad.cause = "the local stack has no secret " + id + "; it forgets them when it ends"
+			bad.cure = "put it there: membercard secret … --put " + quote(id) + a.where()
 		}
 		return nil, bad
 	}
@@ -177,14 +183,14 @@ func (a *app) getSecretVersion(ctx context.Context, in *secretsmanager.GetSecret
 
 // moveCurrent makes another version of a secret the current one. Secrets Manager makes
 // the current one AWSPREVIOUS.
-func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanager.GetSecretValueOutput) error {
-	client, err := a.secrets(ctx)
-	if err != nil {
-		return err
+func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanager.GetSecretValueOutput) *fault {
+	client, bad := a.secrets(ctx)
+	if bad != nil {
+		return bad
 	}
 	defer a.during("changing " + id)()
-	_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: &id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: to.VersionId, RemoveFromVersionId: from.VersionId,
+	_, err := client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &id, VersionStage: aws.String(stageCurrent), MoveToVersionId: to.VersionId, RemoveFromVersionId: from.VersionId,
 	})
 	switch {
 	case isCode(err, "InvalidParameterException"):
@@ -199,13 +205,13 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 // none. The version before is kept as AWSPREVIOUS. If the secret has this text already,
 // nothing is written. What is of another kind, or can't be read, is replaced only if replace
 // is set.
-func (a *app) putSecret(ctx context.Context, name, text, kind string, replace bool) (*stored, error) {
+func (a *app) putSecret(ctx context.Context, name, text, kind string, replace bool) (*stored, *fault) {
 	if bad := secretName(name); bad != nil {
 		return nil, bad
 	}
-	client, err := a.secrets(ctx)
-	if err != nil {
-		return nil, err
+	client, bad := a.secrets(ctx)
+	if bad != nil {
+		return nil, bad
 	}
 	defer a.during("storing " + name)()
 	now, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
@@ -214,11 +220,11 @@ func (a *app) putSecret(ctx context.Context, name, text, kind string, replace bo
 		return &stored{ARN: aws.ToString(now.ARN), VersionID: aws.ToString(now.VersionId), Unchanged: true}, nil
 	case replace, isCode(err, "ResourceNotFoundException"):
 	case err != nil:
-		bad := asFault(awsFault(err, "secretsmanager:GetSecretValue", name))
+		bad := awsFault(err, "secretsmanager:GetSecretValue", name)
 		bad.cure += "; --replace writes it without seeing what is there"
 		return nil, bad
 	case !mayBe(kind, append([]byte(aws.ToString(now.SecretString)), now.SecretBinary...)):
-		return nil, faultf("give another name, or replace it with --replace", "%s has something else than a %s", name, whose[kind])
+		return nil, faultf("give another name, or replace it with --replace", "%s has something else than a %s", name, kinds[kind].whose)
 	}
 	put, err := client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &text})
 	if err == nil {

@@ -4,20 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"membercard/local/discovery"
 	"membercard/shared/apierror"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
-	"membercard/shared/upstream"
 )
 
 // source is where a secret is read from.
@@ -37,42 +33,43 @@ const (
 	ofLogin    = "login"
 )
 
-// whose are the kinds, for a reader.
-var whose = map[string]string{ofMerchant: "merchant's secret", ofAccount: "official account's secret", ofLogin: "login secret"}
+// kinds say of each kind what it is called, how the functions parse it, and which members a
+// malformed one has too.
+var kinds = map[string]struct {
+	whose   string
+	parse   func([]byte) (any, error)
+	members []string
+}{
+	ofMerchant: {"merchant's secret", func(text []byte) (any, error) { return signing.ParseMerchant(text) }, []string{"mchid", "private_key", "certificate_serial_no", "apiv3_key"}},
+	ofAccount:  {"official account's secret", func(text []byte) (any, error) { return officialaccount.ParseAccount(text) }, []string{"appid"}},
+	ofLogin:    {"login secret", func(text []byte) (any, error) { return officialaccount.ParseLogin(text) }, []string{"mini_program", "official_account"}},
+}
 
 // secret reads a secret of a kind and adds a step. The local stack's is the default if
 // there is one. On failure it returns nil, and the report says why.
 func (a *app) secret(ctx context.Context, r *report, from *source, kind string) ([]byte, error) {
-	const name = "secret read"
 	if from.id == "" && from.file == "" {
 		if a.local == nil {
 			return nil, usagef("--secret-id or --file is needed")
 		}
 		from.id = map[string]string{ofMerchant: a.local.Secrets.Merchant, ofAccount: a.local.Secrets.OfficialAccount, ofLogin: a.local.Secrets.Login}[kind]
 	}
-	found := step{Name: name, OK: true, Detail: from.id}
+	found := step{Name: "secret read", Detail: from.id}
 	var text []byte
-	var err error
+	var bad *fault
 	if from.file != "" {
-		raw, bad := readUpTo(from.file, maxFile)
-		if bad == nil {
-			if f := inspect(from.file, raw); f.kind != aSecret && f.kind != aText {
+		found.Detail = from.file
+		if text, bad = readUpTo(from.file, maxFile); bad == nil { // not mended: the functions do not mend it
+			if f := inspect(from.file, text); f.kind != aSecret && f.kind != aText {
 				bad = faultf("make the secret first: membercard secret "+kind+" --help", "%s is %s; the finished secret is wanted, a JSON object", from.file, f.kind)
 			}
 		}
-		if bad != nil {
-			r.fail(name, bad)
-			return nil, nil
-		}
-		text, found.Detail = raw, from.file // not mended: the functions do not mend it
-	} else if text, err = a.getSecret(ctx, from.id); err != nil {
-		if bad, ok := err.(*fault); ok {
-			r.fail(name, bad)
-			return nil, nil
-		}
-		return nil, err
+	} else {
+		text, bad = a.getSecret(ctx, from.id)
 	}
-	r.add(found)
+	if !r.check(found, bad) {
+		return nil, nil
+	}
 	return text, nil
 }
 
@@ -88,7 +85,7 @@ func parse[T any](a *app, r *report, text []byte, parser func([]byte) (T, error)
 		return value
 	}
 	if other := kindOf(text); other != "" {
-		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s; the %s is wanted", whose[other], whose[kind]))
+		r.fail(name, faultf("name the one that is wanted with --secret-id or --file; this one is for: membercard check "+other, "it is the %s; the %s is wanted", kinds[other].whose, kinds[kind].whose))
 		return value
 	}
 	cure := "correct the key that the cause names"
@@ -99,18 +96,11 @@ func parse[T any](a *app, r *report, text []byte, parser func([]byte) (T, error)
 	return value
 }
 
-// parsers are the functions' parsers of secrets.
-var parsers = map[string]func([]byte) (any, error){
-	ofMerchant: func(text []byte) (any, error) { return signing.ParseMerchant(text) },
-	ofAccount:  func(text []byte) (any, error) { return officialaccount.ParseAccount(text) },
-	ofLogin:    func(text []byte) (any, error) { return officialaccount.ParseLogin(text) },
-}
-
 // kindOf returns the kind that a secret is of, or "".
 func kindOf(text []byte) string {
-	for kind, parse := range parsers {
-		if _, err := parse(text); err == nil {
-			return kind
+	for name, kind := range kinds {
+		if _, err := kind.parse(text); err == nil {
+			return name
 		}
 	}
 	return ""
@@ -123,20 +113,7 @@ func mayBe(kind string, text []byte) bool {
 	if json.Unmarshal(text, &members) != nil {
 		return len(bytes.TrimSpace(text)) == 0
 	}
-	names := map[string][]string{ofMerchant: {"mchid", "private_key", "certificate_serial_no", "apiv3_key"}, ofAccount: {"appid"}, ofLogin: {"mini_program", "official_account"}}[kind]
-	return len(members) == 0 || slices.ContainsFunc(names, func(name string) bool { return members[name] != nil })
-}
-
-// fixed is a secret that does not change. It is a [signing.Source] and an
-// [officialaccount.Source].
-type fixed[T any] struct{ value *T }
-
-func (f fixed[T]) Get(context.Context) (*T, error)         { return f.value, nil }
-func (f fixed[T]) Refresh(context.Context, *T) (*T, error) { return f.value, nil }
-
-// official returns a client of the official-account API.
-func (a *app) official() (*upstream.Client, error) {
-	return a.wechat(func(s *discovery.Stack) []string { return s.WeChat }, officialaccount.Endpoints)
+	return len(members) == 0 || slices.ContainsFunc(kinds[kind].members, func(name string) bool { return members[name] != nil })
 }
 
 func (a *app) checkOfficialAccount() *cobra.Command {
@@ -153,13 +130,9 @@ func (a *app) checkOfficialAccount() *cobra.Command {
 		if r.checkAccount("", account); appID(account.AppID) == nil {
 			r.AppID = account.AppID // or it may be the AppSecret
 		}
-		wechat, err := a.official()
-		if err != nil {
-			return err
-		}
 		body := strictjson.Encode(map[string]any{"grant_type": "client_credential", "appid": account.AppID, "secret": account.Secret})
 		defer a.during("asking WeChat")()
-		_, err = officialaccount.Call(ctx, wechat, http.MethodPost, "/cgi-bin/stable_token", nil, body)
+		_, err = officialaccount.Call(ctx, a.official(), http.MethodPost, "/cgi-bin/stable_token", nil, body)
 		const name = "WeChat gives an access token"
 		switch {
 		case err == nil:
@@ -194,10 +167,7 @@ func (a *app) checkLogin() *cobra.Command {
 		if login == nil {
 			return nil
 		}
-		wechat, err := a.official()
-		if err != nil {
-			return err
-		}
+		wechat := a.official()
 		for _, app := range []struct {
 			name, path, query string
 			account           *officialaccount.Account
@@ -236,38 +206,4 @@ func (r *report) checkAccount(prefix string, account *officialaccount.Account) {
 	looksRight := func(name string, bad *fault) { r.check(step{Name: prefix + name + " looks right"}, bad) }
 	looksRight("AppID", appID(account.AppID))
 	looksRight("AppSecret", appSecret(account.Secret))
-}
-
-// proxyCure is the cure of a proxy that can't be reached, or lets nothing through.
-const proxyCure = "correct the proxy in HTTPS_PROXY, with its user and password if it answers 407; hosts in NO_PROXY are reached without it"
-
-// failedCall is the step of a call to WeChat that failed.
-func failedCall(name string, err error) step {
-	s := step{Name: name, Cause: err.Error()}
-	if e, ok := errors.AsType[*apierror.Error](err); ok {
-		s.Cause, s.Cure, s.RequestID = e.Message, e.Cure, e.RequestID
-		if e.Cause != nil {
-			s.Cause = e.Cause.Error()
-		}
-		if e.Cause != nil && e.Status < http.StatusInternalServerError { // WeChat's own message
-			s.Cause += ": " + e.Message
-		}
-	}
-	s.fromHere()
-	return s
-}
-
-// fromHere replaces what the error of a call says of functions.
-func (s *step) fromHere() {
-	switch {
-	case strings.Contains(s.Cause, " signal received"): // the cause of signal.NotifyContext
-		bad := interrupted()
-		s.Cause, s.Cure = bad.cause, bad.cure
-	case s.Cure == apierror.Unreachable(nil).Cure && strings.Contains(s.Cause, "proxyconnect "):
-		s.Cure = proxyCure
-	case s.Cure == apierror.Unreachable(nil).Cure && strings.Contains(s.Cause, "x509: "):
-		s.Cure = "see what answers in place of WeChat, maybe a proxy that opens TLS; or this machine has no root certificates (apt-get install ca-certificates)"
-	case s.Cure == apierror.Unreachable(nil).Cure:
-		s.Cure = "check that this machine has a way to the internet, and resolves WeChat's names"
-	}
 }

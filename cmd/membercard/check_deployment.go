@@ -80,17 +80,16 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		name, id, kind string
 		parse          func([]byte) (any, error)
 	}{
-		{whose[ofMerchant], d.parameters["MerchantSecretArn"], ofMerchant, parsers[ofMerchant]},
-		{whose[ofAccount], d.parameters["OfficialAccountSecretArn"], ofAccount, parsers[ofAccount]},
-		{whose[ofLogin], d.parameters["LoginSecretArn"], ofLogin, parsers[ofLogin]},
+		{kinds[ofMerchant].whose, d.parameters["MerchantSecretArn"], ofMerchant, kinds[ofMerchant].parse},
+		{kinds[ofAccount].whose, d.parameters["OfficialAccountSecretArn"], ofAccount, kinds[ofAccount].parse},
+		{kinds[ofLogin].whose, d.parameters["LoginSecretArn"], ofLogin, kinds[ofLogin].parse},
 		{"card ticket", d.resources["CardTicket"], "", func(text []byte) (any, error) { return nil, ticketFault(text, d, time.Now()) }},
 	} {
 		if secret.id == "" {
 			continue
 		}
-		text, err := a.getSecret(ctx, secret.id)
-		if err != nil {
-			bad := asFault(err)
+		text, bad := a.getSecret(ctx, secret.id)
+		if bad != nil {
 			if bad.denied {
 				r.add(step{Name: secret.name, Skipped: "whoever runs this may not read it; the functions' own checks follow"})
 			} else {
@@ -104,7 +103,7 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		case secret.kind == "":
 			r.fail(secret.name, asFault(err))
 		case kindOf(text) != "":
-			r.fail(secret.name, faultf("give the parameter the ARN of the "+whose[secret.kind]+", and deploy", "it is the %s", whose[kindOf(text)]))
+			r.fail(secret.name, faultf("give the parameter the ARN of the "+secret.name+", and deploy", "it is the %s", kinds[kindOf(text)].whose))
 		default:
 			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: secret.id}, text), "%v", err))
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
-	"membercard/shared/upstream"
 )
 
 // The steps of check merchant that say which causes a refusal can't have.
@@ -49,10 +47,8 @@ func (a *app) checkMerchant() *cobra.Command {
 				r.belongs(certificate, cert, secret, a.makeMerchant(&from, secret))
 			}
 		}
-		if err := a.clock(ctx, r); err != nil {
-			return err
-		}
-		r.addEcho(a.echo(ctx, client).Steps[1:]) // without its reading of the secret
+		a.clock(ctx, r)
+		a.selfTest(ctx, r, client)
 		if i := slices.IndexFunc(r.Steps, func(s step) bool { return s.Warning == hexWarning }); i >= 0 && r.passed(signing.StepCertificates) {
 			r.Steps[i].Warning, r.Steps[i].Cure = "", "" // it is the right one
 		}
@@ -121,8 +117,7 @@ func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing
 			last.Notes = append(last.Notes, part.key+" has Windows line breaks (CRLF), which do no harm")
 		}
 	}
-	client, err := a.signingAs(merchant)
-	return client, secret, err
+	return a.signingAs(merchant), secret, nil
 }
 
 // mistakeIn names what is wrong with a merchant's secret that was written by hand, in
@@ -250,44 +245,4 @@ func (a *app) cureForeignKey(cure string, from *source, secret *merchantSecret) 
 		give = cure + "; " + give
 	}
 	return give + a.makeMerchant(from, &anew)
-}
-
-// maxSkew is how much a signature's time may differ from WeChat Pay's clock.
-const maxSkew = 5 * time.Minute
-
-// clock compares this machine's clock with WeChat Pay's, whose answers have a Date.
-// WeChat Pay refuses a signature whose time is wrong like any other wrong signature.
-func (a *app) clock(ctx context.Context, r *report) error {
-	wechat, err := a.pay()
-	if err != nil {
-		return err
-	}
-	defer a.during("asking WeChat Pay")()
-	answer, err := wechat.Do(ctx, false, func(ctx context.Context, endpoint string) (*upstream.Answer, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/", nil)
-		if err != nil {
-			return nil, err
-		}
-		return wechat.Send(request)
-	})
-	if err != nil {
-		r.add(step{Name: stepClock, Skipped: "WeChat Pay did not answer"})
-		return nil
-	}
-	r.compareClock("WeChat Pay", answer.Header.Get("Date"))
-	return nil
-}
-
-// compareClock compares this machine's clock with the Date of a server's answer. Without
-// one, the step is skipped.
-func (r *report) compareClock(server, date string) {
-	now, err := http.ParseTime(date)
-	switch skew := time.Since(now).Round(time.Second); {
-	case err != nil:
-		r.add(step{Name: stepClock, Skipped: server + " gave no Date"})
-	case skew.Abs() >= maxSkew:
-		r.fail(stepClock, faultf("set the clock: sudo timedatectl set-ntp true", "this machine's clock differs from %s's by %s; less than %s is allowed", server, skew.Abs(), maxSkew))
-	default:
-		r.add(step{Name: stepClock, OK: true})
-	}
 }

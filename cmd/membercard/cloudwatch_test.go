@@ -75,7 +75,7 @@ func TestAlarms(t *testing.T) {
 				t.Setenv(variable, value)
 			}
 			a := &app{console: &console{}}
-			d := &deployment{aws: must(a.aws(t.Context())), resources: map[string]string{"CardEventsFunction": "f"}, parameters: map[string]string{"AlarmTopicArn": row.topic}}
+			d := &deployment{aws: awsConfig(t, a), resources: map[string]string{"CardEventsFunction": "f"}, parameters: map[string]string{"AlarmTopicArn": row.topic}}
 			for _, id := range row.alarms {
 				d.resources[id] = fmt.Sprintf(name, id)
 			}

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/term"
 
 	"membercard/shared/plansync"
-	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 )
 
@@ -207,23 +206,6 @@ func asFault(err error) *fault {
 		return f
 	}
 	return &fault{cause: err.Error()}
-}
-
-// addEcho adds the steps of WeChat Pay's self-test. A reason that a step was skipped for
-// is not repeated where the self-test fails for it later.
-func (r *report) addEcho(steps []signing.Step) {
-	reason := ""
-	for _, s := range steps {
-		if _, why, ok := strings.Cut(s.Skipped, ": "); ok {
-			reason = ": " + why
-		}
-		if reason != "" {
-			s.Cause = strings.ReplaceAll(s.Cause, reason, " (see above)")
-		}
-		failed := step{Name: s.Name, OK: s.OK, Skipped: s.Skipped, Cause: s.Cause, Cure: s.Cure, RequestID: s.RequestID}
-		failed.fromHere()
-		r.add(failed)
-	}
 }
 
 // fault is a mistake: what was found, what was expected, and what mends it.

@@ -33,9 +33,9 @@ func (a *app) deployed(ctx context.Context, r *report, stack string) (*deploymen
 	if stack == "" && a.local == nil {
 		return nil, usagef("--stack is needed: the stack's name in CloudFormation")
 	}
-	c, err := a.aws(ctx)
-	if err != nil {
-		r.fail("AWS", asFault(err))
+	c, bad := a.aws(ctx)
+	if bad != nil {
+		r.fail("AWS", bad)
 		return nil, nil
 	}
 	if a.local != nil {

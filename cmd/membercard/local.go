@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"membercard/local/discovery"
-	"membercard/shared/upstream"
 )
 
 // discover asks the local stack where its parts are, and trusts the authorities of
@@ -77,20 +76,4 @@ func (a *app) postLocal(ctx context.Context, path string, body []byte) (status i
 	defer response.Body.Close()
 	answer, err = io.ReadAll(io.LimitReader(response.Body, 4<<20))
 	return response.StatusCode, answer, err
-}
-
-// wechat returns a client for the endpoints of an API of WeChat.
-func (a *app) wechat(ofLocal func(*discovery.Stack) []string, defaults string) (*upstream.Client, error) {
-	list := defaults
-	switch {
-	case len(a.endpoints) > 0:
-		list = strings.Join(a.endpoints, ",")
-	case a.local != nil:
-		list = strings.Join(ofLocal(a.local), ",")
-	}
-	endpoints, err := upstream.Endpoints(list)
-	if err != nil {
-		return nil, usagef("--endpoint: %v", err)
-	}
-	return upstream.New(endpoints), nil
 }

@@ -113,7 +113,16 @@ const deployedInMoto = `{"Parameters": {"MerchantSecretArn": {"Type": "String"},
 func motoConfig(t *testing.T) aws.Config {
 	t.Helper()
 	mototest.Use(t, "AWS_ENDPOINT_URL")
-	return must((&app{console: &console{}}).aws(t.Context()))
+	return awsConfig(t, &app{console: &console{}})
+}
+
+func awsConfig(t *testing.T, a *app) aws.Config {
+	t.Helper()
+	c, bad := a.aws(t.Context())
+	if bad != nil {
+		t.Fatal(bad)
+	}
+	return c
 }
 
 // deploy deploys deployedInMoto and returns the stack's name and outputs.

@@ -81,9 +81,9 @@ func (a *app) find(ctx context.Context, r *report, p *planPlace) error {
 	if !ok || p.bucket == "" || p.key == "" {
 		return usagef("--at: %q is not of the form s3://bucket/key", p.uri)
 	}
-	c, err := a.aws(ctx)
-	if err != nil {
-		r.fail("AWS", asFault(err))
+	c, bad := a.aws(ctx)
+	if bad != nil {
+		r.fail("AWS", bad)
 		return nil
 	}
 	// S3 behind another endpoint has no hostname for each bucket.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"membercard/local/discovery"
+	"membercard/shared/upstream"
 )
 
 // The exit codes.
@@ -261,7 +262,12 @@ AWS 凭证和区域的读取方式与 AWS CLI 相同。退出码：0 表示一�
 		show(cmd, args)
 	})
 	a.addCobras(root)
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if len(a.endpoints) > 0 {
+			if a.endpoints, err = upstream.Endpoints(strings.Join(a.endpoints, ",")); err != nil {
+				return fmt.Errorf("--endpoint: %w", err)
+			}
+		}
 		if a.localURL == "" {
 			if cmd.Flags().Changed("local") { // by a variable that is not set: the real WeChat is not meant
 				return errors.New("--local= has no URL after it")

@@ -6,22 +6,35 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
-	"membercard/local/discovery"
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
-	"membercard/shared/upstream"
 )
 
 // secretTTL is how long functions use a secret before they read it again.
 const secretTTL = "5 minutes"
 
-func (a *app) rotateBegin() *cobra.Command {
+// rotation makes a command on the secret of --secret-id, by default the local stack's.
+func (a *app) rotation(use, short string, f func(ctx context.Context, r *report, id string) error) *cobra.Command {
 	var id string
+	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error {
+		switch {
+		case id != "":
+		case a.local == nil:
+			return usagef("--secret-id is needed")
+		default:
+			id = a.local.Secrets.Merchant
+		}
+		return f(ctx, r, id)
+	})
+	cmd.Flags().StringVar(&id, "secret-id", "", a.text("`NAME` or ARN of the merchant's secret", "商户凭据的名称（`NAME`）或 ARN"))
+	return cmd
+}
+
+func (a *app) rotateBegin() *cobra.Command {
 	var files merchantFiles
-	cmd := a.rotation(&id, "begin", a.text("Put a new certificate into the secret, while the old one is in force", "把新证书写入凭据，此时旧证书仍然有效"), func(ctx context.Context, r *report) error {
+	cmd := a.rotation("begin", a.text("Put a new certificate into the secret, while the old one is in force", "把新证书写入凭据，此时旧证书仍然有效"), func(ctx context.Context, r *report, id string) error {
 		return a.beginRotation(ctx, r, id, &files)
 	})
 	cmd.Long = a.text(`Put a new merchant API certificate into the merchant's secret. First it is checked, and
@@ -36,22 +49,6 @@ It needs permission for secretsmanager:GetSecretValue and PutSecretValue.`,
 
 所需权限：secretsmanager:GetSecretValue 和 PutSecretValue。`)
 	files.pairFlags(a, cmd, a.text("`FILE` with the new certificate, apiclient_cert.pem", "新证书文件（`FILE`），apiclient_cert.pem"))
-	return cmd
-}
-
-// rotation makes a command on the secret of --secret-id, by default the local stack's.
-func (a *app) rotation(id *string, use, short string, f func(ctx context.Context, r *report) error) *cobra.Command {
-	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error {
-		switch {
-		case *id != "":
-		case a.local == nil:
-			return usagef("--secret-id is needed")
-		default:
-			*id = a.local.Secrets.Merchant
-		}
-		return f(ctx, r)
-	})
-	cmd.Flags().StringVar(id, "secret-id", "", a.text("`NAME` or ARN of the merchant's secret", "商户凭据的名称（`NAME`）或 ARN"))
 	return cmd
 }
 
@@ -91,10 +88,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 	if merchant == nil {
 		return nil
 	}
-	if client, err = a.signingAs(merchant); err != nil {
-		return err
-	}
-	r.addEcho(a.echo(ctx, client).Steps[1:])
+	a.selfTest(ctx, r, a.signingAs(merchant))
 	if s := &r.Steps[len(r.Steps)-1]; s.Cure == refusedCure {
 		s.Cure = "see whether it is in force already, and not revoked: 账户中心 → API安全 → 商户API证书; then run this again"
 	}
@@ -113,18 +107,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 }
 
 func (a *app) rotateFinish() *cobra.Command {
-	var id string
-	cmd := a.rotation(&id, "finish", a.text("Check that the new certificate is in force and the old one is not", "确认新证书有效、旧证书已失效"), func(ctx context.Context, r *report) error {
-		client, secret, err := a.merchantOf(ctx, r, &source{id: id})
-		if client == nil {
-			return err
-		}
-		r.addEcho(a.echo(ctx, client).Steps[1:])
-		if a.cure(r, &source{id: id}, secret); r.failed() > 0 {
-			r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
-		}
-		return a.finishRotation(ctx, r, id, secret)
-	})
+	cmd := a.rotation("finish", a.text("Check that the new certificate is in force and the old one is not", "确认新证书有效、旧证书已失效"), a.finishRotation)
 	cmd.Long = a.text(`Check that WeChat Pay accepts the certificate in the merchant's secret, and no longer
 the one in the version before (AWSPREVIOUS). It needs permission for
 secretsmanager:GetSecretValue.`,
@@ -133,15 +116,21 @@ secretsmanager:GetSecretValue.`,
 	return cmd
 }
 
-func (a *app) finishRotation(ctx context.Context, r *report, id string, now *merchantSecret) error {
+func (a *app) finishRotation(ctx context.Context, r *report, id string) error {
 	const name = "old certificate is out of force"
-	previous, err := a.version(ctx, id, "AWSPREVIOUS")
-	if err != nil && !asFault(err).missing {
+	client, now, err := a.merchantOf(ctx, r, &source{id: id})
+	if client == nil {
 		return err
 	}
+	a.selfTest(ctx, r, client)
+	if a.cure(r, &source{id: id}, now); r.failed() > 0 {
+		r.after = append(r.after, "if the old certificate is in force, this goes back to it: membercard rotate undo --secret-id "+quote(id)+a.where())
+	}
 	var text []byte
-	if previous != nil {
+	if previous, bad := a.getSecretVersion(ctx, id, stagePrevious); bad == nil {
 		text = []byte(aws.ToString(previous.SecretString))
+	} else if !bad.missing {
+		return bad
 	}
 	merchant, err := signing.ParseMerchant(text)
 	if err != nil {
@@ -154,11 +143,7 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, now *mer
 		r.add(step{Name: name, Skipped: "the version before has the same certificate"})
 		return nil
 	}
-	client, err := a.signingAs(merchant)
-	if err != nil {
-		return err
-	}
-	echo := a.echo(ctx, client)
+	echo := a.echo(ctx, a.signingAs(merchant))
 	switch failed := echo.Failed(); {
 	case echo.OK:
 		r.fail(name, faultf("revoke "+old.CertificateSerialNo+": 账户中心 → API安全 → 商户API证书; wait "+secretTTL+" after rotate begin first", "WeChat Pay still accepts %s", old.CertificateSerialNo))
@@ -171,13 +156,11 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string, now *mer
 }
 
 func (a *app) rotateUndo() *cobra.Command {
-	var id string
-	cmd := a.rotation(&id, "undo", a.text("Make the version before of the secret the current one again", "使凭据的上一个版本重新成为当前版本"), func(ctx context.Context, r *report) error {
-		err := a.undoRotation(ctx, r, id)
-		if r.failed() > 0 {
+	cmd := a.rotation("undo", a.text("Make the version before of the secret the current one again", "使凭据的上一个版本重新成为当前版本"), func(ctx context.Context, r *report, id string) error {
+		if a.undoRotation(ctx, r, id); r.failed() > 0 {
 			r.after = append(r.after, "nothing was changed")
 		}
-		return err
+		return nil
 	})
 	cmd.Long = a.text(`Make the version before (AWSPREVIOUS) of the merchant's secret the current one again.
 First WeChat Pay's self-test is run with it; if it fails, because the old certificate is
@@ -193,82 +176,49 @@ It needs permission for secretsmanager:GetSecretValue and UpdateSecretVersionSta
 	return cmd
 }
 
-func (a *app) undoRotation(ctx context.Context, r *report, id string) error {
+func (a *app) undoRotation(ctx context.Context, r *report, id string) {
 	const name = "version before"
-	current, err := a.version(ctx, id, "AWSCURRENT")
-	if err != nil {
-		r.fail("secret read", asFault(err))
-		return nil
+	current, bad := a.getSecretVersion(ctx, id, stageCurrent)
+	if bad != nil {
+		r.fail("secret read", bad)
+		return
 	}
-	another := "put a correct secret: " + a.makeAnew(ofMerchant, &source{id: id}, []byte(aws.ToString(current.SecretString)))
-	previous, err := a.version(ctx, id, "AWSPREVIOUS")
-	if err != nil && asFault(err).missing {
-		err = faultf(another, "the secret has no version before (AWSPREVIOUS)")
+	text := aws.ToString(current.SecretString)
+	another := "put a correct secret: " + a.makeAnew(ofMerchant, &source{id: id}, []byte(text))
+	previous, bad := a.getSecretVersion(ctx, id, stagePrevious)
+	if bad != nil {
+		if bad.missing {
+			bad = faultf(another, "the secret has no version before (AWSPREVIOUS)")
+		}
+		r.fail(name, bad)
+		return
 	}
-	if err != nil {
-		r.fail(name, asFault(err))
-		return nil
-	}
-	text := aws.ToString(previous.SecretString)
-	merchant, err := signing.ParseMerchant([]byte(text))
+	before := aws.ToString(previous.SecretString)
+	merchant, err := signing.ParseMerchant([]byte(before))
 	var now, old merchantSecret
-	_, malformed := signing.ParseMerchant([]byte(aws.ToString(current.SecretString))) // and to be undone for that
-	_ = strictjson.Decode([]byte(aws.ToString(current.SecretString)), &now)
-	_ = strictjson.Decode([]byte(text), &old)
+	_, malformed := signing.ParseMerchant([]byte(text)) // and to be undone for that
+	_ = strictjson.Decode([]byte(text), &now)
+	_ = strictjson.Decode([]byte(before), &old)
 	switch {
 	case err != nil:
-		err = faultf(another, "%v", err)
-	case text == aws.ToString(current.SecretString):
-		err = faultf(another, "it has the same value as the current one")
+		bad = faultf(another, "%v", err)
+	case before == text:
+		bad = faultf(another, "it has the same value as the current one")
 	case malformed == nil && now.MchID != old.MchID:
-		err = faultf(another+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, now.MchID)
+		bad = faultf(another+"; if that merchant's is wanted, put it in the same way", "it is merchant %s's; the secret is merchant %s's", old.MchID, now.MchID)
 	}
-	if err != nil {
-		r.fail(name, asFault(err))
-		return nil
+	if !r.check(step{Name: name, Detail: "merchant " + old.MchID + ", certificate " + old.CertificateSerialNo}, bad) {
+		return
 	}
 	r.MchID, r.CertificateSerialNo = old.MchID, old.CertificateSerialNo
-	r.add(step{Name: name, OK: true, Detail: "merchant " + old.MchID + ", certificate " + old.CertificateSerialNo})
-	client, err := a.signingAs(merchant)
-	if err != nil {
-		return err
+	if a.selfTest(ctx, r, a.signingAs(merchant)); r.failed() > 0 {
+		return
 	}
-	r.addEcho(a.echo(ctx, client).Steps[1:])
-	if r.failed() > 0 {
-		return nil
-	}
-	if err := a.moveCurrent(ctx, id, current, previous); err != nil {
-		r.fail("undone", asFault(err))
-		return nil
+	if bad := a.moveCurrent(ctx, id, current, previous); bad != nil {
+		r.fail("undone", bad)
+		return
 	}
 	r.Stored = &stored{ARN: aws.ToString(previous.ARN), VersionID: aws.ToString(previous.VersionId)}
 	r.add(step{Name: "undone", OK: true, Detail: "AWSCURRENT is the version " + r.Stored.VersionID + " again; AWSPREVIOUS is now " + aws.ToString(current.VersionId)})
 	r.after = append(r.after, "functions use it within "+secretTTL+", and at once where WeChat Pay refuses the one that they have; to go forth again, run this once more")
-	return nil
-}
-
-// version reads the version of a secret with a staging label.
-func (a *app) version(ctx context.Context, id, stage string) (*secretsmanager.GetSecretValueOutput, error) {
-	return a.getSecretVersion(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id, VersionStage: &stage})
-}
-
-// signingAs returns a client that signs as a merchant.
-func (a *app) signingAs(merchant *signing.Merchant) (*signing.Client, error) {
-	wechat, err := a.pay()
-	if err != nil {
-		return nil, err
-	}
-	return signing.NewClient(fixed[signing.Merchant]{merchant}, wechat), nil
-}
-
-// pay returns a client of WeChat Pay that does not sign.
-func (a *app) pay() (*upstream.Client, error) {
-	return a.wechat(func(s *discovery.Stack) []string { return s.WeChatPay }, signing.Endpoints)
-}
-
-// echo runs WeChat Pay's self-test.
-func (a *app) echo(ctx context.Context, client *signing.Client) *signing.SelfTest {
-	defer a.during("asking WeChat Pay")()
-	echo, _ := client.SelfTest(ctx, "") // the failed step has the error
-	return echo
 }

@@ -43,8 +43,10 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, kind string
 	}
 	text := strictjson.Encode(secret)
 	if r.failed() == 0 {
-		parse(a, r, text, parsers[kind], kind, nil)
+		parse(a, r, text, kinds[kind].parse, kind, nil)
 	}
+	// Standard output is for the secret if there is no other place for it.
+	printed := d.name == "" && d.file == "" && !a.json && (d.print || !a.outIsTerminal)
 	written := true
 	switch {
 	case r.failed() > 0:
@@ -53,23 +55,22 @@ func (a *app) finish(ctx context.Context, r *report, d *destination, kind string
 		written = r.store(a.putSecret(ctx, d.name, string(text), kind, d.replace))
 	case d.file != "":
 		written = r.create("written", d.file, string(text)+"\n")
-	case a.json, a.outIsTerminal && !d.print:
-		r.after, written = append(r.after, "nothing was written: --put NAME stores the secret in Secrets Manager, --out FILE writes it to a file, --print prints it here"), false
-	default:
+	case printed:
 		r.readable(a.stdout.Writer)
-		if d.next != "" {
-			r.after = append(r.after, d.next)
-		}
-		if err := a.print(a.reportTo(d), r); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(a.out, "%s\n", text)
-		return err
+	default:
+		r.after, written = append(r.after, "nothing was written: --put NAME stores the secret in Secrets Manager, --out FILE writes it to a file, --print prints it here"), false
 	}
 	if written && d.next != "" {
 		r.after = append(r.after, d.next)
 	}
-	return a.print(a.reportTo(d), r)
+	if !printed {
+		return a.print(a.out, r)
+	}
+	if err := a.print(a.err, r); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(a.out, "%s\n", text)
+	return err
 }
 
 // create writes a new file that only its user can read, and adds a step. What is there,
@@ -106,9 +107,9 @@ func (r *report) readable(out io.Writer) {
 
 // store adds what became of a secret in Secrets Manager, and reports whether it is
 // there.
-func (r *report) store(put *stored, err error) bool {
-	if err != nil {
-		r.fail("stored", asFault(err))
+func (r *report) store(put *stored, bad *fault) bool {
+	if bad != nil {
+		r.fail("stored", bad)
 		return false
 	}
 	detail := "a new version of " + put.ARN + "; the one before is kept as AWSPREVIOUS"
@@ -121,14 +122,6 @@ func (r *report) store(put *stored, err error) bool {
 	r.Stored = put
 	r.add(step{Name: "stored", OK: true, Detail: detail})
 	return true
-}
-
-// reportTo is where the report goes if standard output is for the secret.
-func (a *app) reportTo(d *destination) io.Writer {
-	if d.name == "" && d.file == "" && !a.json && (d.print || !a.outIsTerminal) {
-		return a.err
-	}
-	return a.out
 }
 
 // secretValue returns a secret from a file, or asks for it on the terminal.
