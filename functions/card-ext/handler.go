@@ -37,18 +37,17 @@ type card struct {
 	FixedBeginTimestamp *int64 `json:"fixed_begintimestamp"` // Unix time in seconds
 }
 
-// cards returns the cards of the request, and a function that returns the JSON pointer of
-// the ith card.
-func (r *request) cards() (cards []card, at func(i int) string, err error) {
+// cards returns the cards of the request.
+func (r *request) cards() ([]card, error) {
 	switch {
 	case r.CardList == nil:
-		return []card{r.card}, func(int) string { return "/body" }, nil
+		return []card{r.card}, nil
 	case r.card != card{}:
-		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
+		return nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: "must not be sent beside the fields of a card"})
 	case len(r.CardList) == 0 || len(r.CardList) > maxCards:
-		return nil, nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
+		return nil, gateway.Fault(strictjson.Fault{Path: "/cardList", Issue: fmt.Sprintf("must have 1 to %d cards", maxCards)})
 	}
-	return r.CardList, func(i int) string { return "/body/cardList/" + strconv.Itoa(i) }, nil
+	return r.CardList, nil
 }
 
 func (c *card) validate(at string) error {
@@ -102,15 +101,19 @@ func sign(ctx context.Context, tickets tickets, r *gateway.Request) (*gateway.Re
 	if err := r.Decode(&body); err != nil {
 		return nil, err
 	}
-	cards, at, err := body.cards()
+	cards, err := body.cards()
 	if err != nil {
 		return nil, err
 	}
 	for i := range cards {
-		if err := cards[i].validate(at(i)); err != nil {
+		at := "/body"
+		if body.CardList != nil {
+			at = "/body/cardList/" + strconv.Itoa(i)
+		}
+		if err := cards[i].validate(at); err != nil {
 			return nil, err
 		}
-		if err := cards[i].allow(r, at(i)); err != nil {
+		if err := cards[i].allow(r, at); err != nil {
 			return nil, err
 		}
 	}

@@ -33,9 +33,7 @@ type syncer struct {
 	wechat     *officialaccount.Client
 	checkpoint plansync.Object
 	log        *telemetry.Log
-
-	mu   sync.Mutex
-	sent map[string]change // by card_id
+	sent       sync.Map // of changes, by card_id
 }
 
 // change is an update that WeChat accepted but /card/get does not show.
@@ -82,7 +80,7 @@ func (s *syncer) card(ctx context.Context, planned *cardplan.Card, now time.Time
 	}
 	changes := shown.differing(wanted)
 	if len(changes) == 0 {
-		s.forget(planned.CardID)
+		s.sent.Delete(planned.CardID)
 		r.Status = plansync.Unchanged
 		return
 	}
@@ -125,34 +123,16 @@ func (s *syncer) update(ctx context.Context, cardID string, body []byte, wanted 
 		return // WeChat accepted the update; the next sync reads the card again
 	}
 	if missing := shown.differing(wanted); len(missing) > 0 {
-		s.remember(cardID, shown, wanted)
+		// So that this execution environment does not send it again soon. A new one has only
+		// the card's status to go by.
+		s.sent.Store(cardID, change{string(shown.update(cardID, wanted)), wallclock.Now()})
 		r.Status, r.Changed, r.CardStatus = plansync.NotApplied, missing.Sorted(), shown.status
 	}
 }
 
-// remember stores an update that WeChat accepted but does not show, so that this execution
-// environment does not send it again soon. A new environment has only the card's status
-// to go by.
-func (s *syncer) remember(cardID string, shown *shownCard, wanted cardfields.Fields) {
-	body := shown.update(cardID, wanted)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sent == nil {
-		s.sent = map[string]change{}
-	}
-	s.sent[cardID] = change{string(body), wallclock.Now()}
-}
-
-func (s *syncer) forget(cardID string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.sent, cardID)
-}
-
 func (s *syncer) isSent(cardID string, body []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, ok := s.sent[cardID]
+	held, _ := s.sent.Load(cardID)
+	c, ok := held.(change)
 	return ok && c.body == string(body) && wallclock.Since(c.at) < resendInterval
 }
 

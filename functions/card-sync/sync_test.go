@@ -213,9 +213,10 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 		}
 	}
 	later := func(d time.Duration) {
-		for id, c := range s.sent {
+		for id, held := range s.sent.Range {
+			c := held.(change)
 			c.at = c.at.Add(-d)
-			s.sent[id] = c
+			s.sent.Store(id, c)
 		}
 	}
 	synced("x", plansync.NotApplied, 1)
@@ -227,8 +228,8 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 	synced("y", plansync.NotApplied, 3) // another change
 	synced("y", plansync.NotApplied, 3)
 	synced("", plansync.Unchanged, 3) // it shows, so nothing is left to remember
-	if len(s.sent) != 0 {
-		t.Errorf("%v is remembered since %v", s.sent, wallclock.Now())
+	for id, c := range s.sent.Range {
+		t.Errorf("%v of %v is remembered since %v", c, id, wallclock.Now())
 	}
 }
 
@@ -250,8 +251,11 @@ func TestADryRunRemembersNothing(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if len(w.Received("/card/update")) != 0 || len(s.sent) != 0 {
-		t.Errorf("%d updates, %v remembered", len(w.Received("/card/update")), s.sent)
+	for id, c := range s.sent.Range {
+		t.Errorf("%v of %v is remembered", c, id)
+	}
+	if len(w.Received("/card/update")) != 0 {
+		t.Errorf("%d updates", len(w.Received("/card/update")))
 	}
 }
 

@@ -111,8 +111,6 @@ func (a *authorizer) exchange(ctx context.Context, apps *officialaccount.Login, 
 	return user{openid, l.app.AppID}, err
 }
 
-var errNoApp = errors.New("there is no app for this kind of login")
-
 // login is a login code and the operation that exchanges it for an openid.
 type login struct {
 	app   *officialaccount.Account
@@ -135,7 +133,7 @@ func readLogin(apps *officialaccount.Login, header string) (login, error) {
 		l.app, l.path, l.param = apps.OfficialAccount, "/sns/oauth2/access_token", "code"
 	}
 	if l.app == nil {
-		return login{}, errNoApp
+		return login{}, errors.New("there is no app for this kind of login")
 	}
 	if l.code == "" || validation.Alphanumeric(128, "_-")(l.code) != "" { // it becomes part of a URL
 		return login{}, errors.New("the login code is malformed")

@@ -248,12 +248,14 @@ func (f Fields) UpdateRequest(cardID, cardType string, shown map[string]json.Raw
 		object := Object(name)
 		switch {
 		case object != "":
-			members, _ := card[object].(map[string]any)
+			members, _ := card[object].(map[string]json.RawMessage) // so that numbers stay as they are
 			if members == nil {
-				members = membersOf(shown[object])
+				if _ = json.Unmarshal(shown[object], &members); members == nil {
+					members = map[string]json.RawMessage{} // it is no object
+				}
 				card[object] = members
 			}
-			members[name[len(object)+1:]] = value
+			members[name[len(object)+1:]] = strictjson.Encode(value)
 		case OfMemberCard(name):
 			card[name] = value
 		default:
@@ -264,15 +266,4 @@ func (f Fields) UpdateRequest(cardID, cardType string, shown map[string]json.Raw
 		card["base_info"] = baseInfo
 	}
 	return strictjson.Encode(map[string]any{"card_id": cardID, cardType: card})
-}
-
-// membersOf returns the members of an object, or none if it is no object.
-func membersOf(object json.RawMessage) map[string]any {
-	var members map[string]json.RawMessage // so that numbers stay as they are
-	_ = json.Unmarshal(object, &members)
-	all := make(map[string]any, len(members))
-	for name, value := range members {
-		all[name] = value
-	}
-	return all
 }
