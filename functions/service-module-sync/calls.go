@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"membercard/shared/apierror"
 	"membercard/shared/cardplan"
 	"membercard/shared/deadline"
@@ -39,7 +37,7 @@ func isRefusal(err error, words string) bool {
 
 // newCalls returns the calls of a run. Their further attempts keep to its rate too.
 func newCalls(wechatpay *signing.Client) *calls {
-	c := &calls{turn: semaphore.NewWeighted(1)}
+	c := &calls{}
 	c.wechatpay = wechatpay.Paced(c.pace)
 	return c
 }
@@ -48,7 +46,6 @@ func newCalls(wechatpay *signing.Client) *calls {
 type calls struct {
 	wechatpay *signing.Client
 
-	turn    *semaphore.Weighted // of the call that begins next
 	mu      sync.Mutex
 	next    time.Time   // when an attempt may begin; guarded by mu
 	limited atomic.Bool // WeChat Pay has answered 429
@@ -115,10 +112,6 @@ func (c *calls) call(ctx context.Context, f func() error) error {
 // wait waits until the next call may begin. The error is [upstream.ErrNoTime] if there is no
 // time for it, or if the run is over.
 func (c *calls) wait(ctx context.Context) error {
-	if c.turn.Acquire(ctx, 1) != nil {
-		return apierror.Timeout(upstream.ErrNoTime)
-	}
-	defer c.turn.Release(1)
 	for !c.over.Load() && deadline.Leaves(ctx, minTimeToCall) {
 		left := c.begin()
 		if left == 0 {

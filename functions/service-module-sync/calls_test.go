@@ -10,8 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"membercard/shared/apierror"
 	"membercard/shared/plansync"
 	"membercard/shared/plansync/plansynctest"
@@ -40,7 +38,7 @@ func TestTheRateOfCalls(t *testing.T) {
 	} {
 		t.Run(answer.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &calls{turn: semaphore.NewWeighted(1)}
+				c := &calls{}
 				b := &begun{from: time.Now()}
 				var cards sync.WaitGroup
 				for range 4 {
@@ -100,7 +98,7 @@ func TestLimitedCalls(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				c := &calls{turn: semaphore.NewWeighted(1)}
+				c := &calls{}
 				b := &begun{from: time.Now()}
 				var failed []string
 				for range 3 {
