@@ -26,9 +26,12 @@ var chinese = map[string]string{
 	"local: unexpected argument %q; -h lists the flags":                                                                        "local: 多余的参数 %q；用 -h 查看所有参数",
 	"%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port": "%s：其他机器也能访问本机环境，而使用 -live 或 -live-account 时其中有真实的凭据；请改为 127.0.0.1 加端口",
 	"%s; another stack may run there. A free port is taken with %s":                                                            "%s；该地址可能已有本机环境在运行。换用空闲端口：%s",
+	"-auth: %q is neither none nor iam, jwt or wechat":                                                                         "-auth：%q 不是 none、iam、jwt 或 wechat",
+	"-auth wechat: users log in to the sandbox's official account, so it does not go with -live-account":                       "-auth wechat：用户登录的是沙箱公众号，不能与 -live-account 一起使用",
+	"-plan: %s is not a plan: %s; all its faults: go run ./cmd/membercard plan validate %s":                                    "-plan：%s 不是有效的计划：%s；查看所有错误：go run ./cmd/membercard plan validate %s",
 	"-origins: %q is not an origin like http://localhost:5173":                                                                 "-origins：%q 不是 http://localhost:5173 这样的源（origin）",
 	"local: membercard --local does not work with this stack: %v":                                                              "local: membercard --local 无法用于本机环境：%v",
-	"local: no card ticket: %v":                                                                                                "local: 没有得到卡券 ticket：%v",
+	"local: no card ticket: %v": "local: 没有得到卡券 ticket：%v",
 	"WARNING: %s: everybody on your network can reach this stack, call it and read the sandboxes' keys and events. 127.0.0.1 keeps it on this machine.": "警告：%s：同一网络中的任何人都能访问并调用本机环境，读取沙箱的凭据和事件。改为 127.0.0.1 则仅限本机。",
 
 	"LIVE: it calls the real WeChat with your keys. Put your own cards, brand and openid into the lines below.":                "真实环境：使用你的凭据调用真实的微信。请把下面命令中的卡、品牌和 openid 换成自己的。",

@@ -15,6 +15,9 @@ import (
 	"membercard/local/stack"
 )
 
+// projectPlan is the plan that the project has.
+const projectPlan = "local/plan.json"
+
 // options are the command line's flags.
 type options struct {
 	address  string
@@ -35,7 +38,7 @@ func main() {
 	flag.StringVar(&o.origins, "origins", "", "comma-separated `origins` of your own pages that may call the API, as AllowedOrigins of the template")
 	flag.StringVar(&o.merchant, "live", "", "call the real WeChat Pay with the merchant's secret in this `file`")
 	flag.StringVar(&o.account, "live-account", "", "call the real WeChat with the official account's secret in this `file`")
-	flag.StringVar(&o.plan, "plan", "local/plan.json", "`file` with the card plan")
+	flag.StringVar(&o.plan, "plan", projectPlan, "`file` with the card plan")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, o.say("local: unexpected argument %q; -h lists the flags")+"\n", flag.Arg(0))

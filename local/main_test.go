@@ -220,6 +220,8 @@ func TestStartErrors(t *testing.T) {
 		}
 	}
 	const function = "Parameters: {MerchantSecretArn: {Type: String}, OfficialAccountSecretArn: {Type: String}, WechatPayEndpoints: {Type: String}, WechatEndpoints: {Type: String}, FrontendAuth: {Type: String}, AllowedOrigins: {Type: String}}\nResources:\n  XFunction:\n    Type: AWS::Serverless::Function\n    Properties: {CodeUri: .}\n"
+	write("plan.json", `{"cards": []}`)
+	write("other.json", `{"mchid": "1900000109"}`)
 	const free = "127.0.0.1:0"
 	for _, row := range []struct {
 		name, template, source string
@@ -227,12 +229,23 @@ func TestStartErrors(t *testing.T) {
 		want                   string
 	}{
 		{"no template", "", "", options{address: free}, "template.yaml"},
+		{"not in the project's folder", "", "", options{address: free, plan: projectPlan}, "is this the project's root?"},
 		{"bad template", "Resources: [", "", options{address: free}, "template.yaml"},
 		{"build error", function, "package main\nfunc main() { oops }\n", options{address: free}, "undefined: oops"},
 		{"port in use", "", "", options{address: taken.Addr().String()}, "address already in use; another stack may run there. A free port is taken with -addr 127.0.0.1:0"},
 		{"the playground's port in use", "", "", options{address: free, page: taken.Addr().String()}, "with -page 127.0.0.1:0"},
 		{"both ports in use", "", "", options{address: taken.Addr().String(), page: taken.Addr().String()}, "with -addr 127.0.0.1:0 -page 127.0.0.1:0"},
 		{"in Chinese", "", "", options{address: taken.Addr().String(), chinese: true}, "换用空闲端口：-addr 127.0.0.1:0"},
+		{"no port", "", "", options{address: "127.0.0.1"}, "-addr: listen tcp: address 127.0.0.1: missing port"},
+		{"another auth", "", "", options{address: free, auth: "IAM"}, `-auth: "IAM" is neither none nor iam, jwt or wechat`},
+		{"logins to a real account", "", "", options{address: free, auth: "wechat", account: "account.json"}, "does not go with -live-account"},
+		{"another origin", "", "", options{address: free, origins: "localhost"}, `-origins: "localhost"`},
+		{"no file with a secret", "", "", options{address: free, merchant: "merchant.json"}, "-live: open merchant.json: "},
+		{"a folder in place of a secret", "", "", options{address: free, account: "."}, "-live-account: read .: "},
+		{"another file in place of a secret", "", "", options{address: free, merchant: "plan.json"}, "-live: plan.json: the merchant's secret: cards is not"},
+		{"no file with a plan", "", "", options{address: free, plan: "missing.json"}, "-plan: open missing.json: "},
+		{"a folder in place of a plan", "", "", options{address: free, plan: "."}, "-plan: read .: "},
+		{"another file in place of a plan", "", "", options{address: free, plan: "other.json"}, "-plan: other.json is not a plan: /mchid is not a field of this document; all its faults: go run ./cmd/membercard plan validate other.json"},
 		{"a merchant's keys on the network", "", "", options{address: "0.0.0.0:0", merchant: "merchant.json"}, "-addr 0.0.0.0:0: other machines could reach the stack"},
 		{"an account's keys on the network", "", "", options{address: free, page: ":0", account: "account.json"}, "-page :0: other machines could reach the stack"},
 	} {
@@ -243,7 +256,7 @@ func TestStartErrors(t *testing.T) {
 				write("functions/x/main.go", row.source)
 			}
 			t.Chdir(project)
-			row.options.plan, row.options.page = "plan.json", cmp.Or(row.options.page, free)
+			row.options.plan, row.options.page = cmp.Or(row.options.plan, "plan.json"), cmp.Or(row.options.page, free)
 			err := serve(t.Context(), io.Discard, io.Discard, row.options)
 			if err == nil || !strings.Contains(err.Error(), row.want) {
 				t.Errorf("the error is %v", err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 	"membercard/local/playground"
 	"membercard/local/stack"
 	"membercard/local/tools"
+	"membercard/shared/cardplan"
 	"membercard/shared/officialaccount"
 	"membercard/shared/signing"
 	"membercard/wechat/wechatpay"
@@ -34,18 +36,12 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	if len(open) > 0 && (o.merchant != "" || o.account != "") {
 		return fmt.Errorf(o.say("%s: other machines could reach the stack, and with -live or -live-account it has real keys; give it 127.0.0.1 and a port"), strings.Join(open, ", "))
 	}
-	if err := inUse(o); err != nil {
+	config, err := o.config()
+	if err != nil {
 		return err
 	}
 	log := &heldLog{to: says}
-	config := stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed, Log: log}
-	var err error
-	if config.Merchant, err = readSecret(o.merchant, signing.ParseMerchant); err != nil {
-		return err
-	}
-	if config.Account, err = readSecret(o.account, officialaccount.ParseAccount); err != nil {
-		return err
-	}
+	config.Log = log
 	project, err := stack.Build(ctx, ".")
 	if err != nil {
 		return err
@@ -57,9 +53,6 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	}
 	defer page.Close()
 	origin := stack.URL(page.Addr())
-	if config.Origins, err = allowedOrigins(o); err != nil {
-		return err
-	}
 	config.Origins = append(config.Origins, origin)
 	s, err := project.Start(config)
 	if err != nil {
@@ -85,6 +78,31 @@ func serve(ctx context.Context, out, says io.Writer, o options) error {
 	go renewTickets(ctx, s)
 	<-ctx.Done()
 	return nil
+}
+
+// config returns the configuration that the flags make, or what is wrong with them. It comes
+// before the build, which may take a minute.
+func (o options) config() (c stack.Config, err error) {
+	c = stack.Config{Address: o.address, Plan: o.plan, Auth: o.auth, QueueSpeed: queueSpeed}
+	switch {
+	case !slices.Contains([]string{"", stack.NoAuth, stack.AuthIAM, stack.AuthJWT, stack.AuthWechat}, o.auth):
+		return c, fmt.Errorf(o.say("-auth: %q is neither none nor iam, jwt or wechat"), o.auth)
+	case o.auth == stack.AuthWechat && o.account != "":
+		return c, errors.New(o.say("-auth wechat: users log in to the sandbox's official account, so it does not go with -live-account"))
+	}
+	if c.Origins, err = allowedOrigins(o); err != nil {
+		return c, err
+	}
+	if c.Merchant, err = readSecret("-live", o.merchant, signing.ParseMerchant); err != nil {
+		return c, err
+	}
+	if c.Account, err = readSecret("-live-account", o.account, officialaccount.ParseAccount); err != nil {
+		return c, err
+	}
+	if err := o.checkPlan(); err != nil {
+		return c, err
+	}
+	return c, canListen(o)
 }
 
 // heldLog is a log that is kept until the greeting is written, so that it stands below it.
@@ -148,16 +166,19 @@ func (o options) warn(w io.Writer, flags []string) {
 	}
 }
 
-// inUse returns an error that names the addresses that are in use, if any are. It comes
-// before the build, which may take a minute.
-func inUse(o options) error {
+// canListen returns an error that names the addresses that are in use or can't be listened
+// on, if any.
+func canListen(o options) error {
 	var causes, cures []string
 	for _, f := range o.addresses() {
 		listener, err := net.Listen("tcp", f[1])
-		if err == nil {
+		switch {
+		case err == nil:
 			defer listener.Close() // after the other one's turn: they may be the same
-		} else if errors.Is(err, syscall.EADDRINUSE) {
+		case errors.Is(err, syscall.EADDRINUSE):
 			causes, cures = append(causes, err.Error()), append(cures, f[0]+" 127.0.0.1:0")
+		default:
+			return fmt.Errorf("%s: %w", f[0], err)
 		}
 	}
 	if len(causes) == 0 {
@@ -166,18 +187,37 @@ func inUse(o options) error {
 	return fmt.Errorf(o.say("%s; another stack may run there. A free port is taken with %s"), strings.Join(causes, "; "), strings.Join(cures, " "))
 }
 
-// readSecret returns the content of a file with a secret, or "" if path is empty. It
+// checkPlan returns an error if the file of -plan can't be read or is not a valid plan. That
+// the project's own is missing says stack.Build, for then this is not the project.
+func (o options) checkPlan() error {
+	if o.plan == "" {
+		return nil // no plan in the bucket
+	}
+	content, err := os.ReadFile(o.plan)
+	if o.plan == projectPlan && errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("-plan: %w", err)
+	}
+	if _, faults := cardplan.Parse(content); len(faults) > 0 {
+		return fmt.Errorf(o.say("-plan: %s is not a plan: %s; all its faults: go run ./cmd/membercard plan validate %s"), o.plan, strings.TrimSpace(faults[:1].String()), o.plan)
+	}
+	return nil
+}
+
+// readSecret returns the content of a flag's file with a secret, or "" if path is empty. It
 // fails if parse does.
-func readSecret[T any](path string, parse func([]byte) (T, error)) (string, error) {
+func readSecret[T any](flag, path string, parse func([]byte) (T, error)) (string, error) {
 	if path == "" {
 		return "", nil
 	}
 	content, err := os.ReadFile(path)
-	if err == nil {
-		_, err = parse(content)
-	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
+		return "", fmt.Errorf("%s: %w", flag, err)
+	}
+	if _, err := parse(content); err != nil {
+		return "", fmt.Errorf("%s: %s: %w", flag, path, err)
 	}
 	return string(content), nil
 }

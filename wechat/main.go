@@ -13,6 +13,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,17 +30,31 @@ var modes = map[string]wechatpay.Mode{"public": wechatpay.PublicKey, "certificat
 func main() {
 	log.SetFlags(0)
 	dir := flag.String("dir", "", "write the merchant's files and sandbox.json into this `directory`")
-	notify := flag.String("notify", "", "send notifications to this `URL`")
-	keys := flag.String("keys", "both", "which keys of WeChat Pay the merchant has: public, certificates or both")
+	var notify string
+	flag.Func("notify", "send notifications to this `URL`", func(value string) error {
+		notify = value
+		u, err := url.Parse(value)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.ForceQuery || u.RawQuery != "" {
+			return errors.New("want an http or https URL without a query")
+		}
+		return nil
+	})
+	mode := wechatpay.Both
+	flag.Func("keys", "which `keys` of WeChat Pay the merchant has: public, certificates or both (default both)", func(value string) (err error) {
+		var ok bool
+		if mode, ok = modes[value]; !ok {
+			err = errors.New("want public, certificates or both")
+		}
+		return err
+	})
 	flag.Parse()
-	mode, ok := modes[*keys]
-	if !ok || flag.NArg() > 0 {
-		flag.Usage()
+	if flag.NArg() > 0 {
+		log.Printf("wechat: unexpected argument %q; -h lists the flags", flag.Arg(0))
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *dir, *notify, mode); err != nil {
+	if err := run(ctx, os.Stdout, *dir, notify, mode); err != nil {
 		log.Fatal("wechat: ", err)
 	}
 }

@@ -247,3 +247,29 @@ func TestSafety(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 }
+
+// A command line that can't be meant says what is wrong, and starts nothing.
+func TestRefusedCommandLines(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of one that starts
+	defer cancel()
+	for _, row := range []struct{ flag, value, says string }{
+		{"-notify", "127.0.0.1:9000", "flag -notify: want an http or https URL"},
+		{"-notify", "ftp://127.0.0.1/", "flag -notify: want an http or https URL"},
+		{"-notify", "http://127.0.0.1/?a=b", "without a query"},
+		{"-keys", "none", "flag -keys: want public, certificates or both"},
+		{"-dir", file, "wechat: mkdir " + file},
+		{"-keys=both", "sandbox", `unexpected argument "sandbox"`},
+	} {
+		c := exec.CommandContext(ctx, os.Args[0], row.flag, row.value)
+		c.Env = append(os.Environ(), "WECHAT_SANDBOX=1")
+		var out, says strings.Builder
+		c.Stdout, c.Stderr = &out, &says
+		if err := c.Run(); err == nil || out.Len() > 0 || !strings.Contains(says.String(), row.says) {
+			t.Errorf("%s %s: %v\n%s%s", row.flag, row.value, err, &out, &says)
+		}
+	}
+}

@@ -183,7 +183,7 @@ type Config struct {
 	Merchant string         // a real merchant's secret, to call the real WeChat Pay
 	Account  string         // a real official account's secret, to call the real WeChat
 	Plan     string         // file with the card plan; read for each sync
-	Auth     string         // who may call; empty is NoAuth
+	Auth     string         // who may call; empty is NoAuth. AuthWechat goes with no Account
 	Origins  []string       // of the pages that may call the API; others are refused
 
 	// QueueSpeed divides the queues' visibility timeouts and delays. In AWS the next
@@ -259,9 +259,7 @@ func (p *Project) start(s *Stack, cfg Config) error {
 	if err := s.startAWS(cfg); err != nil {
 		return err
 	}
-	if err := s.setParameters(cfg); err != nil {
-		return err
-	}
+	s.setParameters(cfg)
 	if s.Deployed, err = template.Read(filepath.Join(p.root, "template.yaml"), s.parameters); err != nil {
 		return err
 	}
@@ -329,7 +327,7 @@ func (s *Stack) startAWS(cfg Config) (err error) {
 }
 
 // setParameters sets the template's parameters, and stores the secrets that they name.
-func (s *Stack) setParameters(cfg Config) error {
+func (s *Stack) setParameters(cfg Config) {
 	s.parameters = map[string]string{
 		"AWS::Region":              Region, // as in a deployment
 		"MerchantSecretArn":        s.Secrets.Put(MerchantSecret, cfg.Merchant),
@@ -350,19 +348,12 @@ func (s *Stack) setParameters(cfg Config) error {
 		s.JWT = apigateway.NewIssuer(jwtIssuer)
 		s.parameters["JwtIssuer"], s.parameters["JwtAudience"] = jwtIssuer, jwtAudience
 	case AuthWechat:
-		if s.OfficialAccount == nil {
-			return errors.New("auth wechat needs the sandbox of the official account, so it does not go with a real account")
-		}
 		s.parameters["LoginSecretArn"] = s.Secrets.Put(LoginSecret, s.OfficialAccount.LoginSecret())
-	case NoAuth, AuthIAM:
-	default:
-		return fmt.Errorf("unknown auth %q, want none, iam, jwt or wechat", s.Auth)
 	}
 	if s.Auth != NoAuth {
 		s.parameters["FrontendAuth"] = strings.ToUpper(s.Auth)
 	}
 	maps.Copy(s.parameters, cfg.Parameters)
-	return nil
 }
 
 // environment returns the variables of all functions that are not set in AWS.
