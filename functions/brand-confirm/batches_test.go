@@ -24,7 +24,6 @@ import (
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/telemetry/telemetrytest"
 	"membercard/shared/tlsdial/tlsdialtest"
-	"membercard/shared/upstream"
 )
 
 const (
@@ -197,7 +196,7 @@ type result struct {
 func invoke(t *testing.T, ctx context.Context, endpoint string, merchant *signing.Merchant, q *queue, interval time.Duration, payload []byte) (r result) {
 	t.Helper()
 	log, records := telemetrytest.New()
-	client := signing.NewClient(&signingtest.Source{Merchant: merchant}, upstream.New([]string{endpoint}))
+	client := signingtest.Client(&gatewaytest.Source[signing.Merchant]{Secret: merchant}, endpoint)
 	f := newFunction(log, client, q)
 	f.batches.interval = interval
 	raw, err := f.Invoke(ctx, payload)
@@ -565,7 +564,7 @@ func TestACardIsNotAskedForWithoutTime(t *testing.T) {
 func TestTheFunctionHandlesRequestsAndBatches(t *testing.T) {
 	w := startWeChatPay(t, success)
 	log, records := telemetrytest.New()
-	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.URL}))
+	client := signingtest.Client(signingtest.Source(t), w.URL)
 	f := newFunction(log, client, newQueue(aws.Config{}, "", ""))
 	if o := gatewaytest.Invoke(t, f, records, post(userCardCode, example)); o.Status != 200 || o.Body != card {
 		t.Errorf("%d %s", o.Status, o.Body)

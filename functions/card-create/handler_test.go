@@ -23,7 +23,7 @@ func post(body string) gatewaytest.Event { return gatewaytest.Request("POST /car
 func invoke(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 	t.Helper()
 	log, records := telemetrytest.New()
-	h := newHandler(log, officialaccounttest.Client(&officialaccounttest.Source{}, endpoint))
+	h := newHandler(log, officialaccounttest.Client(officialaccounttest.Source(), endpoint))
 	return gatewaytest.Invoke(t, h, records, event)
 }
 

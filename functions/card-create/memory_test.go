@@ -51,7 +51,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			log, records := telemetrytest.New()
-			function := newHandler(log, officialaccounttest.Client(&officialaccounttest.Source{Missing: true}, gatewaytest.Nowhere))
+			from := officialaccounttest.Source()
+			from.Secret = nil
+			function := newHandler(log, officialaccounttest.Client(from, gatewaytest.Nowhere))
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			code := gatewaytest.Invoke(t, function, records, post(row.body)).Error.Code

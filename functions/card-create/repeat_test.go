@@ -69,7 +69,7 @@ func answers(status int, body string) func(int, http.ResponseWriter) {
 
 // client returns a client that may live on between requests, as a function's does.
 func client(endpoints ...string) *officialaccount.Client {
-	return officialaccount.NewClient(&officialaccounttest.Source{}, upstream.New(endpoints))
+	return officialaccount.NewClient(officialaccounttest.Source(), upstream.New(endpoints))
 }
 
 // send sends the example to the function, which has so much time.

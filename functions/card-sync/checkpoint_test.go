@@ -92,7 +92,7 @@ func TestEveryCardGetsItsTurn(t *testing.T) {
 		var read []string
 		for len(read) < rounds*cards {
 			q.reads(perRun)
-			f, _ := newFunction(&wechattest.Source{}, q.URL, at)
+			f, _ := newFunction(wechattest.Source(), q.URL, at)
 			a := plansynctest.Invoke(t.Context(), t, f, event)
 			if a.Unchanged != perRun || a.Failed == 0 || a.Failed > 4 || a.Deferred == 0 {
 				t.Fatalf("%s", statuses(&a.Report))
@@ -157,7 +157,7 @@ func TestWhereARunBegins(t *testing.T) {
 				b.Put(plansync.CardSync, row.kept)
 			}
 			q.reads(row.reads)
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			f, records := newFunction(wechattest.Source(), q.URL, b.Start(t))
 			a := plansynctest.Invoke(t.Context(), t, f, row.event)
 			if a.Unchanged != row.reads {
 				t.Errorf("%s", statuses(&a.Report))
@@ -187,7 +187,7 @@ func TestAPlaceThatCannotBeKept(t *testing.T) {
 		return 0, ""
 	}
 	q.reads(5)
-	f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+	f, records := newFunction(wechattest.Source(), q.URL, b.Start(t))
 	if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 5 {
 		t.Errorf("%s", statuses(&a.Report))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"membercard/shared/gateway/gatewaytest"
+	"membercard/shared/officialaccount"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/plansync"
 	"membercard/shared/plansync/plansynctest"
@@ -63,7 +64,7 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(row.kind, func(t *testing.T) {
 			w := emptyCard(t)
-			f, _ := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket(plan).Start(t))
+			f, _ := newFunction(wechattest.Source(), w.URL, plansynctest.NewBucket(plan).Start(t))
 			raw, err := f.Invoke(t.Context(), []byte(row.event))
 			if n := len(w.Received("/card/update")); n != row.updates {
 				t.Errorf("%d updates, want %d", n, row.updates)
@@ -94,7 +95,7 @@ func TestTheReport(t *testing.T) {
 		}
 		return shown(`"center_title":"old"`)
 	})
-	f, records := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket("").Start(t))
+	f, records := newFunction(wechattest.Source(), w.URL, plansynctest.NewBucket("").Start(t))
 	raw, err := f.Invoke(t.Context(), []byte(`{"action":"sync","dry_run":true,"plan":{"cards":[
 		{"card_id":"other","fields":{"center_title":"x"}},{"card_id":"same","fields":{"center_title":"x"}},{"card_id":"gone","fields":{"center_title":"x"}},{"card_id":"none","fields":{}},{"card_id":"new","service_modules":{"666":null}}]}}`))
 	const want = `{"updated":1,"unchanged":2,"not_applied":0,"failed":1,"deferred":0,"dry_run":true,"cards":[` +
@@ -126,7 +127,7 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		{"the event", `{"action":"sync","plan":` + bad + `}`, plansynctest.NewBucket("").Start(t)},
 		{"S3", `{"action":"sync"}`, plansynctest.NewBucket(bad).Start(t)},
 	} {
-		from := &wechattest.Source{}
+		from := wechattest.Source()
 		f, records := newFunction(from, gatewaytest.Nowhere, row.plan)
 		raw, err := f.Invoke(t.Context(), []byte(row.event))
 		var a plansynctest.Answer
@@ -180,7 +181,7 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 		{"of an S3 that is not there", plansynctest.At(nowhere.URL), "reached"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			f, records := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, row.plan)
+			f, records := newFunction(wechattest.Source(), gatewaytest.Nowhere, row.plan)
 			a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`)
 			if row.tells == "" {
 				if a.Error != nil || a.Cards == nil {
@@ -201,7 +202,7 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 // Before the first plan there is nothing to do, which is no failure.
 func TestNoPlanYet(t *testing.T) {
 	for event, dryRun := range map[string]string{`{"action":"sync"}`: "false", `{"action":"sync","dry_run":true}`: "true"} {
-		b, from := plansynctest.NewBucket(""), &wechattest.Source{}
+		b, from := plansynctest.NewBucket(""), wechattest.Source()
 		f, records := newFunction(from, gatewaytest.Nowhere, b.Start(t))
 		raw, err := f.Invoke(t.Context(), []byte(event))
 		if want := `{"updated":0,"unchanged":0,"not_applied":0,"failed":0,"deferred":0,"dry_run":` + dryRun + `,"cards":[]}`; err != nil || string(raw) != want {
@@ -220,7 +221,7 @@ func TestAPlanThatBreaksOff(t *testing.T) {
 		_, _ = w.Write([]byte(`{"cards":[]}`))
 	}))
 	t.Cleanup(s.Close)
-	f, _ := newFunction(&wechattest.Source{}, gatewaytest.Nowhere, plansynctest.At(s.URL))
+	f, _ := newFunction(wechattest.Source(), gatewaytest.Nowhere, plansynctest.At(s.URL))
 	if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Error == nil || a.Error.Code != "PLAN_UNREADABLE" {
 		t.Errorf("%+v", a)
 	}
@@ -233,16 +234,17 @@ func (panics) Do(*http.Request) (*http.Response, error) { panic("a defect") }
 
 // The runtime would end the process for a panic that reaches it.
 func TestAPanicDoesNotEndTheProcess(t *testing.T) {
-	defect := func(context.Context, int) { panic("a defect") }
+	defect := wechattest.Source()
+	defect.OnGet = func(context.Context, int) { panic("a defect") }
 	broken := plansynctest.At(gatewaytest.Nowhere)
 	broken.Client = s3.New(broken.Client.Options(), func(o *s3.Options) { o.HTTPClient = panics{} })
 	for _, row := range []struct {
 		in, event string
-		from      *wechattest.Source
+		from      officialaccount.Source
 		plan      plansync.Object
 	}{
-		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, &wechattest.Source{OnGet: defect}, plansynctest.NewBucket("").Start(t)},
-		{"reading the plan", `{"action":"sync"}`, &wechattest.Source{}, broken},
+		{"a card", `{"action":"sync","plan":` + examplePlan + `}`, defect, plansynctest.NewBucket("").Start(t)},
+		{"reading the plan", `{"action":"sync"}`, wechattest.Source(), broken},
 	} {
 		t.Run(row.in, func(t *testing.T) {
 			f, records := newFunction(row.from, gatewaytest.Nowhere, row.plan)
@@ -273,7 +275,7 @@ func TestActiveCampaignsAreApplied(t *testing.T) {
 		{"on", stamp(-time.Hour), stamp(time.Hour), "campaign"},
 	} {
 		w := emptyCard(t)
-		f, _ := newFunction(&wechattest.Source{}, w.URL, plansynctest.NewBucket("").Start(t))
+		f, _ := newFunction(wechattest.Source(), w.URL, plansynctest.NewBucket("").Start(t))
 		plansynctest.Invoke(t.Context(), t, f, `{"action":"sync","plan":`+campaigns(`"center_title":"always"`, during(row.from, row.until, `"center_title":"campaign"`))+`}`)
 		if came := w.Received("/card/update"); len(came) != 1 || !strings.Contains(came[0], `"center_title":"`+row.want+`"`) {
 			t.Errorf("%s: WeChat got %q", row.what, came)

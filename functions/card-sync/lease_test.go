@@ -60,7 +60,7 @@ func TestTheLease(t *testing.T) {
 				}
 				return 0, ""
 			}
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			f, records := newFunction(wechattest.Source(), q.URL, b.Start(t))
 			a := plansynctest.Invoke(ctx, t, f, row.event)
 			reads := len(q.Received("/card/get"))
 			if row.held != (a.Error != nil && a.Error.Code == "SYNC_RUNNING") || row.held != (reads == 0) {
@@ -96,7 +96,7 @@ func TestALeaseThatCannotBeTaken(t *testing.T) {
 				return 0, ""
 			}
 			q.reads(3)
-			f, records := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			f, records := newFunction(wechattest.Source(), q.URL, b.Start(t))
 			if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 3 {
 				t.Errorf("%+v", a)
 			}
@@ -115,7 +115,7 @@ func TestAPlanWithoutConditions(t *testing.T) {
 			q, b := startQuota(t), plansynctest.NewBucket(plan(3))
 			b.Get = get
 			q.reads(3)
-			f, _ := newFunction(&wechattest.Source{}, q.URL, b.Start(t))
+			f, _ := newFunction(wechattest.Source(), q.URL, b.Start(t))
 			if a := plansynctest.Invoke(t.Context(), t, f, `{"action":"sync"}`); a.Unchanged != 3 || len(q.Received("/card/get")) != 3 {
 				t.Errorf("%+v", a)
 			}
@@ -159,7 +159,7 @@ func TestAPlanThatIsPutMeanwhile(t *testing.T) {
 				}
 				return 0, ""
 			}
-			f, _ := newFunction(&wechattest.Source{}, w.URL, b.Start(t))
+			f, _ := newFunction(wechattest.Source(), w.URL, b.Start(t))
 			a := plansynctest.Invoke(t.Context(), t, f, row.event)
 			if got := strings.Join(updates, " "); got != row.want || a.Updated != 1 || b.Content(plansync.CardSyncLease) != "{}" {
 				t.Errorf("the updates are %s, want %s; %+v; the lease is %s", got, row.want, a, b.Content(plansync.CardSyncLease))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"membercard/shared/cardplan"
+	"membercard/shared/officialaccount"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
 	"membercard/shared/plansync"
 	"membercard/shared/plansync/plansynctest"
@@ -41,7 +42,7 @@ func statuses(r *plansync.Report) string {
 	return strings.Join(list, " ")
 }
 
-func newSyncer(t *testing.T, from *wechattest.Source, w *wechattest.WeChat) *syncer {
+func newSyncer(t *testing.T, from officialaccount.Source, w *wechattest.WeChat) *syncer {
 	log, _ := telemetrytest.New()
 	return &syncer{wechat: wechattest.Client(from, w.URL), checkpoint: plansynctest.NewBucket("").Start(t).Beside(plansync.CardSync), log: log}
 }
@@ -81,7 +82,7 @@ func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
 				return row.update
 			})
 			const n = 60 // so many that the run could not end unnoticed
-			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, n, `"activate_url":"http://www.qq.com"`), false))
+			r := newSyncer(t, wechattest.Source(), w).sync(t.Context(), job(planFor(t, n, `"activate_url":"http://www.qq.com"`), false))
 			if r.Cards[1].Status != plansync.Failed || r.Failed != 1 || r.Unchanged != n-1 {
 				t.Fatalf("%s", statuses(r))
 			}
@@ -123,7 +124,7 @@ func TestErrorsThatEndTheRun(t *testing.T) {
 				})
 				const n = 300
 				b := plansynctest.NewBucket("")
-				s := newSyncer(t, &wechattest.Source{}, w)
+				s := newSyncer(t, wechattest.Source(), w)
 				s.checkpoint = b.Start(t).Beside(plansync.CardSync)
 				r := s.sync(t.Context(), job(planFor(t, n, `"center_title":"x"`), false))
 				if r.Cards[2].Status != plansync.Failed || r.Failed != 1 || r.Deferred < n/2 || r.Updated != n-1-r.Deferred {
@@ -161,7 +162,7 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		w := emptyCard(t)
-		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, wechattest.Source(), w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -169,7 +170,7 @@ func TestNoTimeLeft(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		w := emptyCard(t)
-		if r := newSyncer(t, &wechattest.Source{}, w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
+		if r := newSyncer(t, wechattest.Source(), w).sync(ctx, job(planFor(t, 5, `"center_title":"x"`), false)); r.Deferred != 5 || len(w.Received("/card/get")) != 0 {
 			t.Errorf("%s", statuses(r))
 		}
 	})
@@ -179,13 +180,14 @@ func TestNoTimeLeft(t *testing.T) {
 		w := emptyCard(t)
 		// The account is asked for before each call. The second time, no time is left
 		// for a call.
-		from := &wechattest.Source{OnGet: func(ctx context.Context, n int) {
+		from := wechattest.Source()
+		from.OnGet = func(ctx context.Context, n int) {
 			if deadline, _ := ctx.Deadline(); n == 2 {
 				late, cancel := context.WithDeadline(ctx, deadline.Add(-10*time.Millisecond))
 				defer cancel()
 				<-late.Done()
 			}
-		}}
+		}
 		s := newSyncer(t, from, w)
 		r := s.sync(ctx, job(planFor(t, 1, `"center_title":"x"`), false))
 		if len(w.Received("/card/update")) != 0 {
@@ -201,7 +203,7 @@ func TestNoTimeLeft(t *testing.T) {
 // has another value.
 func TestAChangeThatDoesNotShow(t *testing.T) {
 	w := emptyCard(t)
-	s := newSyncer(t, &wechattest.Source{}, w)
+	s := newSyncer(t, wechattest.Source(), w)
 	synced := func(value, status string, updates int) {
 		t.Helper()
 		r := s.sync(t.Context(), job(planFor(t, 1, `"center_title":"`+value+`"`), false))
@@ -236,7 +238,7 @@ func TestAChangeThatDoesNotShow(t *testing.T) {
 // Another instance has only the card's status to go by.
 func TestACardInReviewIsNotUpdated(t *testing.T) {
 	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"status":"CARD_STATUS_NOT_VERIFY"`) })
-	r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
+	r := newSyncer(t, wechattest.Source(), w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
 	if r.NotApplied != 1 || r.Cards[0].CardStatus != inReview || len(w.Received("/card/update")) != 0 {
 		t.Errorf("%+v", r.Cards[0])
 	}
@@ -245,7 +247,7 @@ func TestACardInReviewIsNotUpdated(t *testing.T) {
 // A dry run does not count as sending.
 func TestADryRunRemembersNothing(t *testing.T) {
 	w := emptyCard(t)
-	s := newSyncer(t, &wechattest.Source{}, w)
+	s := newSyncer(t, wechattest.Source(), w)
 	for range 2 {
 		if r := s.sync(t.Context(), job(planFor(t, 3, `"center_title":"x"`), true)); r.Updated != 3 || !r.DryRun || r.Cards[0].SendCheck != nil {
 			t.Errorf("%+v", r)
@@ -273,7 +275,7 @@ func TestSendCheckIsWeChatsWord(t *testing.T) {
 			}
 			return shown(`"center_title":"old"`)
 		})
-		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
+		r := newSyncer(t, wechattest.Source(), w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
 		if c := r.Cards[0]; c.Status != plansync.Updated || c.SendCheck == nil || *c.SendCheck != want || !slices.Equal(c.Changed, []string{"center_title"}) {
 			t.Errorf("%s: %+v", answer, c)
 		}
@@ -314,7 +316,7 @@ func TestAnObjectIsSentWhole(t *testing.T) {
 				text, _ := json.Marshal(card)
 				return `{"errcode":0,"errmsg":"ok","card":{"card_type":"MEMBER_CARD","member_card":` + string(text) + `}}`
 			})
-			r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, row.fields), false))
+			r := newSyncer(t, wechattest.Source(), w).sync(t.Context(), job(planFor(t, 1, row.fields), false))
 			var want []string
 			if row.update != "" {
 				want = []string{`{"card_id":"p0","member_card":{` + row.update + `}}`}
@@ -337,7 +339,7 @@ func TestACardWithTextsThatPeopleTyped(t *testing.T) {
 			}
 			return shown("\"get_limit\":1e999,\"title\":\"\x14\xff\n\",\"center_title\":\"" + title + `"`)
 		})
-		r := newSyncer(t, &wechattest.Source{}, w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
+		r := newSyncer(t, wechattest.Source(), w).sync(t.Context(), job(planFor(t, 1, `"center_title":"x"`), false))
 		if n := len(w.Received("/card/update")); n != wantUpdates || r.Failed != 0 || r.Updated != wantUpdates {
 			t.Errorf("%q: %d updates, %+v", title, n, r)
 		}
@@ -347,11 +349,12 @@ func TestACardWithTextsThatPeopleTyped(t *testing.T) {
 // A panic is the failure of one card.
 func TestAPanicFailsOneCard(t *testing.T) {
 	w := wechattest.Start(t, func(wechattest.Call) string { return shown(`"center_title":"x"`) })
-	from := &wechattest.Source{OnGet: func(_ context.Context, n int) {
+	from := wechattest.Source()
+	from.OnGet = func(_ context.Context, n int) {
 		if n == 2 {
 			panic(wechattest.AppSecret)
 		}
-	}}
+	}
 	s := newSyncer(t, from, w)
 	r := s.sync(t.Context(), job(planFor(t, 5, `"center_title":"x"`), false))
 	if r.Failed != 1 || r.Unchanged != 4 {

@@ -13,12 +13,10 @@ import (
 
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/invocation"
-	"membercard/shared/signing"
 	"membercard/shared/signing/signingtest"
 	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/telemetry"
 	"membercard/shared/tlsdial/tlsdialtest"
-	"membercard/shared/upstream"
 )
 
 func TestMain(m *testing.M) { tlsdialtest.Main(m) }
@@ -35,7 +33,7 @@ func invokeWithin(t *testing.T, left time.Duration, endpoint, notifyURL, event s
 	t.Helper()
 	var written bytes.Buffer
 	l := telemetry.New(&written, "MemberCard", "key-check")
-	client := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{endpoint}))
+	client := signingtest.Client(signingtest.Source(t), endpoint)
 	h := handler{wechatpay: client, notifyURL: notifyURL}
 	ctx, cancel := context.WithTimeout(t.Context(), left)
 	defer cancel()

@@ -32,7 +32,7 @@ const (
 // newFunction returns the function that main starts, and its log.
 func newFunction(t *testing.T, w *weChatPay, plan plansync.Object) (invocation.Action, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
-	wechatpay := signing.NewClient(&signingtest.Source{Merchant: signingtest.Merchant(t)}, upstream.New([]string{w.endpoint, w.endpoint}))
+	wechatpay := signing.NewClient(signingtest.Source(t), upstream.New([]string{w.endpoint, w.endpoint}))
 	s := syncer{wechatpay: wechatpay, memory: plan.Beside(plansync.ServiceModules), log: log}
 	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: (*cardplan.Card).HasModules, Apply: s.sync}
 	return invocation.Action{Log: log, Name: "sync", Do: sync.Invoke}, records

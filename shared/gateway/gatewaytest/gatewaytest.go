@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/apierror"
+	"membercard/shared/cached"
 	"membercard/shared/gateway"
 	"membercard/shared/telemetry/telemetrytest"
 )
@@ -133,9 +136,54 @@ func Call[Client any](t testing.TB, client Client, operation func(context.Contex
 	return Invoke(t, gateway.NewHandler(log, client, operation), records, event)
 }
 
+// Source is a [cached.Source] of a secret that does not change. It counts how often it was
+// asked for it, which functions do after validation.
+type Source[T any] struct {
+	Secret *T                               // nil: it can't be read
+	OnGet  func(ctx context.Context, n int) // called by the nth Get, from 1
+
+	asked atomic.Int64
+}
+
+// Get implements [cached.Source].
+func (s *Source[T]) Get(ctx context.Context) (*T, error) {
+	n := s.asked.Add(1)
+	if s.OnGet != nil {
+		s.OnGet(ctx, int(n))
+	}
+	if s.Secret == nil {
+		return nil, errors.New("this source has no secret")
+	}
+	return s.Secret, nil
+}
+
+// Refresh implements [cached.Source].
+func (s *Source[T]) Refresh(context.Context, *T) (*T, error) { return s.Secret, nil }
+
+// Asked returns how often the secret was asked for.
+func (s *Source[T]) Asked() int { return int(s.asked.Load()) }
+
 // Operation sends a request to an operation under test, which calls WeChat at endpoint. If
 // endpoint is "", the operation's secret can't be read.
 type Operation func(t testing.TB, event Event, endpoint string) Outcome
+
+// Of returns an operation that [gateway.Start] takes, with the client that connect returns. The
+// operation fails a test if it refuses a request as bad input, but asked for the secret before:
+// so the request may have reached WeChat.
+func Of[T, Client any](source func(testing.TB) *Source[T], connect func(from cached.Source[*T], endpoint string) Client, operation func(context.Context, Client, *gateway.Request) (*gateway.Response, error)) Operation {
+	return func(t testing.TB, event Event, endpoint string) Outcome {
+		t.Helper()
+		from := &Source[T]{}
+		if endpoint != "" {
+			from = source(t)
+		}
+		o := Call(t, connect(from, endpoint), operation, event)
+		if n := from.Asked(); endpoint == "" && n > 0 && o.Error.Code == "PARAM_ERROR" {
+			t.Errorf("the secret was asked for %d times before the refusal %s", n, o.Body)
+		}
+		return o
+	}
+}
 
 // Invoke sends a request to the operation.
 func (f Operation) Invoke(t testing.TB, event Event, endpoint string) Outcome {
@@ -234,15 +282,6 @@ func (o Outcome) RequireNotRepeated(t testing.TB, values ...string) {
 		}
 	}
 	o.RequireNotLogged(t, values...)
-}
-
-// RequireNotAsked fails the test if a request was refused as bad input although the secret
-// was asked for before. So it may have reached WeChat.
-func (o Outcome) RequireNotAsked(t testing.TB, times int) {
-	t.Helper()
-	if times > 0 && o.Error.Code == "PARAM_ERROR" {
-		t.Errorf("the secret was asked for %d times before the refusal %s", times, o.Body)
-	}
 }
 
 // RequireParamError fails the test unless the request was refused at a field, a

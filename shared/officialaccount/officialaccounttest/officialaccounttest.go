@@ -3,8 +3,6 @@
 package officialaccounttest
 
 import (
-	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/officialaccount"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
@@ -26,43 +25,9 @@ const (
 	RequestID = "08F78BB5AF0610D302"
 )
 
-var account = &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: AppSecret}
-
-// Source returns the account, and counts how often it was asked for it. Functions ask after
-// validation.
-type Source struct {
-	Missing bool                             // return an error instead
-	OnGet   func(ctx context.Context, n int) // called by the nth Get, from 1
-
-	mu    sync.Mutex
-	asked int
-}
-
-// Get implements [officialaccount.Source].
-func (s *Source) Get(ctx context.Context) (*officialaccount.Account, error) {
-	s.mu.Lock()
-	s.asked++
-	n := s.asked
-	s.mu.Unlock()
-	if s.OnGet != nil {
-		s.OnGet(ctx, n)
-	}
-	if s.Missing {
-		return nil, errors.New("this source has no account")
-	}
-	return account, nil
-}
-
-// Refresh implements [officialaccount.Source].
-func (s *Source) Refresh(context.Context, *officialaccount.Account) (*officialaccount.Account, error) {
-	return account, nil
-}
-
-// Asked returns how often the account was asked for.
-func (s *Source) Asked() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asked
+// Source returns a source of an account.
+func Source() *gatewaytest.Source[officialaccount.Account] {
+	return &gatewaytest.Source[officialaccount.Account]{Secret: &officialaccount.Account{AppID: "wx5f0c2b8e7d4a9361", Secret: AppSecret}}
 }
 
 // Client returns a client that calls WeChat at endpoint.

@@ -31,13 +31,11 @@ type Operation struct{ gatewaytest.Operation }
 // Of returns an operation that [gateway.Start] takes. It fails a test if an answer or the
 // log contains the account's secret or the access token.
 func Of(operation func(context.Context, *officialaccount.Client, *gateway.Request) (*gateway.Response, error)) Operation {
+	source := func(testing.TB) *gatewaytest.Source[officialaccount.Account] { return Source() }
+	of := gatewaytest.Of(source, Client, operation)
 	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
 		t.Helper()
-		from := &Source{Missing: endpoint == ""}
-		o := gatewaytest.Call(t, Client(from, endpoint), operation, event)
-		if endpoint == "" {
-			o.RequireNotAsked(t, from.Asked())
-		}
+		o := of(t, event, endpoint)
 		o.RequireNotRepeated(t, AppSecret, AccessToken)
 		return o
 	}}

@@ -12,7 +12,6 @@ import (
 	"membercard/shared/gateway"
 	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
-	"membercard/shared/upstream"
 )
 
 // Operation is a signed operation under test. Its methods check the rules of all signed
@@ -21,18 +20,7 @@ type Operation struct{ gatewaytest.Operation }
 
 // Of returns an operation that [gateway.Start] takes.
 func Of(operation func(context.Context, *signing.Client, *gateway.Request) (*gateway.Response, error)) Operation {
-	return Operation{func(t testing.TB, event gatewaytest.Event, endpoint string) gatewaytest.Outcome {
-		t.Helper()
-		var from Source
-		if endpoint != "" {
-			from.Merchant = Merchant(t)
-		}
-		o := gatewaytest.Call(t, signing.NewClient(&from, upstream.New([]string{endpoint})), operation, event)
-		if endpoint == "" {
-			o.RequireNotAsked(t, int(from.asked.Load()))
-		}
-		return o
-	}}
+	return Operation{gatewaytest.Of(Source, Client, operation)}
 }
 
 // Sends checks that a request leads to one call of WeChat Pay, such as "POST /path body"

@@ -14,40 +14,19 @@
 package signingtest
 
 import (
-	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"membercard/shared/gateway/gatewaytest"
 	"membercard/shared/signing"
 	"membercard/shared/signing/wechatpaytest"
 	"membercard/shared/tlsdial/tlsdialtest"
+	"membercard/shared/upstream"
 )
-
-// Source returns the merchant, and counts how often it was asked for it.
-type Source struct {
-	Merchant *signing.Merchant
-	asked    atomic.Int32
-}
-
-// Get implements [signing.Source].
-func (s *Source) Get(context.Context) (*signing.Merchant, error) {
-	s.asked.Add(1)
-	if s.Merchant == nil {
-		return nil, errors.New("this source has no merchant")
-	}
-	return s.Merchant, nil
-}
-
-// Refresh implements [signing.Source].
-func (s *Source) Refresh(context.Context, *signing.Merchant) (*signing.Merchant, error) {
-	return s.Merchant, nil
-}
 
 // Merchant returns a merchant who has the key with which [WeChatPay] signs.
 func Merchant(t testing.TB) *signing.Merchant {
@@ -57,6 +36,17 @@ func Merchant(t testing.TB) *signing.Merchant {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// Source returns a source of the merchant.
+func Source(t testing.TB) *gatewaytest.Source[signing.Merchant] {
+	t.Helper()
+	return &gatewaytest.Source[signing.Merchant]{Secret: Merchant(t)}
+}
+
+// Client returns a client that calls WeChat Pay at endpoint.
+func Client(from signing.Source, endpoint string) *signing.Client {
+	return signing.NewClient(from, upstream.New([]string{endpoint}))
 }
 
 // RequestID is the Request-ID of every answer of [WeChatPay].
