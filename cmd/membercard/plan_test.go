@@ -173,6 +173,55 @@ func TestTimelineOfAnyTimes(t *testing.T) {
 	}
 }
 
+// What differs between two plans is shown by card and campaign: what is new or changed, then
+// what is gone; and what stays on the cards because the new plan names it nowhere.
+func TestCompare(t *testing.T) {
+	parse := func(text string) *cardplan.Plan {
+		p, faults := cardplan.Parse([]byte(text))
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		return p
+	}
+	before := parse(`{"cards":[
+		{"card_id":"gone","fields":{"custom_url":"https://a.example/"},"campaigns":[{"name":"sale","fields":{"center_title":"x"}}]},
+		{"card_id":"same","fields":{"custom_url":"https://a.example/"}},
+		{"card_id":"kept","fields":{"custom_url":"https://a.example/","center_title":"x","custom_url_name":""},"service_modules":{"7":null,"666":{"appid":"wx1","path":"p"}},
+			"campaigns":[{"name":"sale","fields":{"center_title":"y","center_sub_title":"s"}},{"name":"over","fields":{"promotion_url_name":"z"}}]}]}`)
+	after := parse(`{"cards":[
+		{"card_id":"new","fields":{"custom_url":"https://b.example/"}},
+		{"card_id":"kept","fields":{"custom_url":"https://b.example/","custom_url_name":""},"service_modules":{"7":{"appid":"wx2","path":"p"},"9":null},
+			"campaigns":[{"name":"sale","fields":{"center_title":"x"}},{"name":"sale","from":"2027-01-01T00:00:00Z","fields":{"center_title":"z"}}]},
+		{"card_id":"same","fields":{"custom_url":"https://a.example/"}}]}`)
+	const want = `+ new
++ new custom_url: "https://b.example/"
+~ kept custom_url: "https://a.example/" → "https://b.example/"
+~ kept service_modules.7: "null" → "wx2 p"
++ kept service_modules.9: "null"
+- kept center_title: "x"
+- kept service_modules.666: "wx1 p"
+~ kept [sale, always] center_title: "y" → "x"
+- kept [sale, always] center_sub_title: "s"
++ kept [sale, from 2027-01-01T00:00:00Z]
++ kept [sale, from 2027-01-01T00:00:00Z] center_title: "z"
+- kept [over, always]
+- gone
+- gone custom_url: "https://a.example/"
+- gone [sale, always]`
+	r := &report{}
+	if r.compare(before, after); strings.Join(r.after, "\n") != want || r.Steps[0].Detail != "15" {
+		t.Errorf("%s changes\n%s\nwant\n%s", r.Steps[0].Detail, strings.Join(r.after, "\n"), want)
+	}
+	const dropped = "stay on the cards as they are: gone custom_url, gone center_title, kept service_modules.666, kept center_sub_title, kept promotion_url_name"
+	if len(r.Steps) != 2 || r.Steps[1].Warning != dropped {
+		t.Errorf("%+v", r.Steps)
+	}
+	r = &report{}
+	if r.compare(after, after); len(r.Changes) != 0 || len(r.Steps) != 1 {
+		t.Errorf("the same plan: %+v", r)
+	}
+}
+
 func TestPlansInTheLocalS3(t *testing.T) {
 	client := s3.New(s3.Options{
 		BaseEndpoint: &manager.URL, UsePathStyle: true, Region: region,
