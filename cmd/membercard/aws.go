@@ -54,8 +54,12 @@ func (a *app) aws(ctx context.Context) (aws.Config, *fault) {
 	return c, nil
 }
 
-// secrets returns a client of Secrets Manager.
-func (a *app) secrets(ctx context.Context) (*secretsmanager.Client, *fault) {
+// secrets returns a client of Secrets Manager for the secret of a name or ARN. What is none,
+// and may be the secret itself, is refused and not quoted.
+func (a *app) secrets(ctx context.Context, name string) (*secretsmanager.Client, *fault) {
+	if len(name) > 512 || strings.ContainsAny(name, "\n{") {
+		return nil, faultf("give its name, as in membercard/merchant; a secret in a file is checked with --file FILE", "that is no name and no ARN of a secret; it looks like the secret itself, so it is not shown")
+	}
 	c, bad := a.aws(ctx)
 	if bad != nil {
 		return nil, bad
@@ -144,15 +148,6 @@ func (a *app) getSecret(ctx context.Context, id string) ([]byte, *fault) {
 	return out.SecretBinary, nil
 }
 
-// secretName refuses what is no name of a secret and may be the secret itself. It does
-// not quote it.
-func secretName(name string) *fault {
-	if len(name) > 512 || strings.ContainsAny(name, "\n{") {
-		return faultf("give its name, as in membercard/merchant; a secret in a file is checked with --file FILE", "that is no name and no ARN of a secret; it looks like the secret itself, so it is not shown")
-	}
-	return nil
-}
-
 // The staging labels of a secret's versions.
 const (
 	stageCurrent  = "AWSCURRENT"
@@ -161,10 +156,7 @@ const (
 
 // getSecretVersion reads the version of a secret with a staging label.
 func (a *app) getSecretVersion(ctx context.Context, id, stage string) (*secretsmanager.GetSecretValueOutput, *fault) {
-	if bad := secretName(id); bad != nil {
-		return nil, bad
-	}
-	client, bad := a.secrets(ctx)
+	client, bad := a.secrets(ctx, id)
 	if bad != nil {
 		return nil, bad
 	}
@@ -184,7 +176,7 @@ func (a *app) getSecretVersion(ctx context.Context, id, stage string) (*secretsm
 // moveCurrent makes another version of a secret the current one. Secrets Manager makes
 // the current one AWSPREVIOUS.
 func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanager.GetSecretValueOutput) *fault {
-	client, bad := a.secrets(ctx)
+	client, bad := a.secrets(ctx, id)
 	if bad != nil {
 		return bad
 	}
@@ -206,10 +198,7 @@ func (a *app) moveCurrent(ctx context.Context, id string, from, to *secretsmanag
 // nothing is written. What is of another kind, or can't be read, is replaced only if replace
 // is set.
 func (a *app) putSecret(ctx context.Context, name, text, kind string, replace bool) (*stored, *fault) {
-	if bad := secretName(name); bad != nil {
-		return nil, bad
-	}
-	client, bad := a.secrets(ctx)
+	client, bad := a.secrets(ctx, name)
 	if bad != nil {
 		return nil, bad
 	}

@@ -248,7 +248,7 @@ func (a *app) checkSyncs(ctx context.Context, r *report, d *deployment) {
 		s, busy, bad := a.dryRun(ctx, d, sync.name, sync.output, nil)
 		switch {
 		case busy:
-			r.add(step{Name: sync.name, Skipped: "a sync is running now, so the cards were not compared; run this again in a minute"})
+			r.add(step{Name: sync.name, Skipped: "a sync is running now; run this again in a minute"})
 		case bad != nil:
 			r.fail(sync.name, bad)
 		case s.Error != nil:
@@ -288,7 +288,7 @@ func (r *report) addDryRun(name string, s *syncReport) {
 	}
 	for i := range s.Cards {
 		if e := s.Cards[i].Error; e != nil {
-			r.fail(name, faultf("look the code up in docs/runbook.md, section Codes", "%s; the first that failed is %s: %s %s", detail, s.Cards[i].CardID, e.Code, e.Message))
+			r.fail(name, faultf("look the code up: docs/runbook.md, section Codes", "%s; the first that failed is %s: %s %s", detail, s.Cards[i].CardID, e.Code, e.Message))
 			return
 		}
 	}

@@ -48,7 +48,7 @@ func (a *app) followLocal(ctx context.Context, detailTypes []string) (*follower,
 	}
 	response, err := discovery.Client().Do(request)
 	if err != nil || response.StatusCode != http.StatusOK {
-		return nil, faultf("start the local stack anew: go run ./local", "the local stack at %s does not tell of its events", a.localURL)
+		return nil, faultf("start it anew: go run ./local", "the local stack at %s does not tell of its events", a.localURL)
 	}
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 1<<20) // an event has at most 256 KiB

@@ -111,7 +111,7 @@ func (a *app) enrol(ctx context.Context, merchant discovery.Merchant) error {
 	defer cancel()
 	status, text, err := a.postLocal(ctx, discovery.EnrolPath, strictjson.Encode(merchant))
 	if err != nil {
-		return faultf("start it with: go run ./local", "the local stack does not answer any more")
+		return faultf("start it anew: go run ./local", "the local stack does not answer any more")
 	}
 	var answer discovery.Enrolled
 	switch err := json.Unmarshal(text, &answer); {
