@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -40,31 +41,53 @@ func runLocally() {
 	flag.Parse()
 	log.SetFlags(0)
 	log.SetPrefix("shop: ")
-	stack, err := discovery.Find(context.Background(), *api)
-	if err != nil {
-		log.Fatalf("%s: %v; start it first, in another terminal: go run ./local", *api, err)
+	if flag.NArg() > 0 {
+		log.Printf(say("unexpected argument %q; -h lists the flags", "多余的参数 %q；用 -h 查看所有参数"), flag.Arg(0))
+		os.Exit(2)
 	}
-	listener, err := net.Listen("tcp", *address)
+	log.Fatal(run(*api, *address))
+}
+
+// run runs the shop until the local stack ends.
+func run(api, address string) error {
+	stack, err := discovery.Find(context.Background(), api)
+	switch {
+	case errors.Is(err, discovery.ErrNoAnswer):
+		return fmt.Errorf(say("there is no local stack at %s; start it first, in another terminal: go run ./local", "%s 没有本机环境；请先在另一个终端启动：go run ./local"), api)
+	case errors.Is(err, discovery.ErrNotLoopback):
+		return fmt.Errorf(say("-local %s is not on this machine; name the address that the local stack prints", "-local %s 不在本机；请用本机环境打印出的地址"), api)
+	case err != nil:
+		return fmt.Errorf(say("-local %s: another user's stack, or one with real keys, or none: %w", "-local %s：是其他用户的或使用真实凭据的本机环境，或者不是本机环境：%w"), api, err)
+	}
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		log.Fatalf("%v; -addr 127.0.0.1:0 takes a free port", err)
+		return fmt.Errorf(say("-addr: %w; 127.0.0.1:0 takes a free port", "-addr：%w；用 127.0.0.1:0 取一个空闲端口"), err)
 	}
 	handler, events, err := beside(stack, "http://"+listener.Addr().String())
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	fmt.Printf("shop: http://%s\n", listener.Addr())
 	go http.Serve(listener, handler)
-	log.Fatal(events())
+	return events()
+}
+
+// say returns the text in the language of the environment.
+func say(english, chinese string) string {
+	if strings.HasPrefix(cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG")), "zh") {
+		return chinese
+	}
+	return english
 }
 
 // beside makes the shop that has the URL origin for a local stack. events follows the bus,
 // until the stack ends.
 func beside(stack *discovery.Stack, origin string) (handler http.Handler, events func() error, err error) {
 	if u, _ := url.Parse(origin); !net.ParseIP(u.Hostname()).IsLoopback() {
-		return nil, nil, errors.New("the shop plays WeChat's login, so only this machine may reach it: -addr 127.0.0.1:8090")
+		return nil, nil, errors.New(say("the shop plays WeChat's login, so only this machine may reach it: -addr 127.0.0.1:8090", "示例商城模拟微信登录，只能由本机访问：-addr 127.0.0.1:8090"))
 	}
 	if stack.Auth != "none" && stack.Auth != "iam" {
-		return nil, nil, fmt.Errorf("the stack runs with -auth %s; the shop calls it from its backend: start the stack with -auth iam, or none", stack.Auth)
+		return nil, nil, fmt.Errorf(say("the stack runs with -auth %s; the shop calls it from its backend: start the stack with -auth iam, or none", "本机环境以 -auth %s 启动，而商城由后端调用它；请以 -auth iam 或 none 启动"), stack.Auth)
 	}
 	ctx := context.Background()
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -124,7 +147,7 @@ func beside(stack *discovery.Stack, origin string) (handler http.Handler, events
 				log.Print(err)
 			}
 		}
-		return errors.New("the local stack has ended")
+		return errors.New(say("the local stack has ended", "本机环境已结束"))
 	}, nil
 }
 

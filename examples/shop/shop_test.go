@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"membercard/local/discovery"
 	"membercard/local/stack"
 	"membercard/local/stack/stacktest"
 	"membercard/local/tools"
@@ -186,6 +187,31 @@ func newTable(t *testing.T) members {
 		t.Fatal(err)
 	}
 	return &table{client, name}
+}
+
+// An error at the start is one line, in the reader's language.
+func TestStartErrors(t *testing.T) {
+	start := func(stack discovery.Stack, origin string) error {
+		_, _, err := beside(&stack, origin)
+		return err
+	}
+	for _, row := range []struct {
+		what             string
+		err              func() error
+		english, chinese string
+	}{
+		{"no stack", func() error { return run("http://127.0.0.1:1", "") }, "there is no local stack at http://127.0.0.1:1; start it first", "http://127.0.0.1:1 没有本机环境"},
+		{"a stack elsewhere", func() error { return run("https://example.com", "") }, "-local https://example.com is not on this machine", "不在本机"},
+		{"pages call the stack", func() error { return start(discovery.Stack{Auth: "jwt"}, "http://127.0.0.1:1") }, "the stack runs with -auth jwt", "以 -auth jwt 启动"},
+		{"other machines reach the shop", func() error { return start(discovery.Stack{Auth: "none"}, "http://0.0.0.0:1") }, "only this machine may reach it", "只能由本机访问"},
+	} {
+		for locale, want := range map[string]string{"C.UTF-8": row.english, "zh_CN.UTF-8": row.chinese} {
+			t.Setenv("LC_ALL", locale)
+			if err := row.err(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", row.what, err, want)
+			}
+		}
+	}
 }
 
 // Without the shop's own session, nothing is told and nothing is called.
