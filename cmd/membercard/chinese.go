@@ -385,8 +385,6 @@ var chinese = map[string]string{
 	"%s takes flags only; secrets are read from files, or asked for":      "%s 只接受选项；凭据从文件读取，或在终端上提示输入",
 	"%s takes flags only":                                                 "%s 只接受选项",
 	"%s takes %s argument, and %s were given: %s":                         "%s 需要 %s 个参数，给出了 %s 个：%s",
-	"--local has its URL after an equals sign, without a blank":           "--local 的 URL 要写在等号后面，中间不能有空格",
-	"write --local=%s":                                                    "改为 --local=%s",
 	"name the one that runs: --local=%s":                                  "改用正在运行的本机环境：--local=%s",
 	"%s or --local=%s":                                                    "%s 或 --local=%s",
 	"the AWS configuration has no profile %s":                             "AWS 配置中没有 profile %s",

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -60,7 +59,7 @@ func run(ctx context.Context, args []string, c *console) int {
 func (a *app) execute(ctx context.Context, args []string) int {
 	a.lang.find(args)
 	root := a.root()
-	root.SetArgs(args)
+	root.SetArgs(joinLocal(args))
 	var ended *ended
 	switch cmd, err := root.ExecuteContextC(ctx); {
 	case err == nil:
@@ -81,19 +80,31 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	}
 }
 
+// address is the address of a local stack, with or without http://.
+var address = regexp.MustCompile(`^(http://)?(localhost|[0-9.]+|\[[0-9a-f:]+\]):[0-9]+/?$`)
+
+// joinLocal joins --local and an address after a blank. pflag takes a value that may be left
+// out only after an equals sign.
+func joinLocal(args []string) (joined []string) {
+	for i, arg := range args {
+		if i > 0 && args[i-1] == "--local" && address.MatchString(arg) {
+			joined[len(joined)-1] += "=" + arg
+		} else {
+			joined = append(joined, arg)
+		}
+	}
+	return joined
+}
+
 func (a *app) usage(cmd *cobra.Command, err error) int {
 	cause, _, _ := strings.Cut(err.Error(), ": strconv.") // which is Go's business
 	if cmd.Name() == "help" {
 		cmd = cmd.Root()
 	}
-	cure := cmd.CommandPath() + " --help lists what there is"
 	if strings.HasPrefix(cause, "required flag") {
 		cause = quotedFlag.ReplaceAllString(cause, "--$1")
 	}
-	if local, ok := errors.AsType[localURLError](err); ok {
-		cure = "write --local=" + string(local)
-	}
-	a.printError(&fault{cause: cause, cure: cure})
+	a.printError(&fault{cause: cause, cure: cmd.CommandPath() + " --help lists what there is"})
 	return exitUsage
 }
 
@@ -148,10 +159,7 @@ func require(cmd *cobra.Command, flags ...string) {
 // secret.
 func arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		i := slices.IndexFunc(args, func(arg string) bool { return isAddress(cmd, arg) })
 		switch {
-		case i >= 0:
-			return localURLError(args[i])
 		case least <= len(args) && len(args) <= most:
 			return nil
 		case most == 0 && cmd.Parent().Name() == "secret":
@@ -161,23 +169,6 @@ func arguments(least, most int) cobra.PositionalArgs {
 		}
 		return fmt.Errorf("%s takes %d argument, and %d were given: %s", cmd.CommandPath(), most, len(args), cmd.UseLine())
 	}
-}
-
-// localURLError is a command line with --local and then this URL. A flag with an optional
-// value has it after an equals sign.
-type localURLError string
-
-func (e localURLError) Error() string {
-	return "--local has its URL after an equals sign, without a blank"
-}
-
-// address is the address of a local stack, with or without http://.
-var address = regexp.MustCompile(`^(http://)?(localhost|[0-9.]+|\[[0-9a-f:]+\]):[0-9]+/?$`)
-
-// isAddress reports whether an argument is the URL that is meant for --local.
-func isAddress(cmd *cobra.Command, arg string) bool {
-	f := cmd.Flag("local")
-	return f != nil && f.Value.String() == f.NoOptDefVal && address.MatchString(arg)
 }
 
 // group makes a command that only has others.
@@ -190,9 +181,6 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 				names = append(names, c.Name())
 			}
 			return fmt.Errorf("%s needs a command: %s", cmd.CommandPath(), strings.Join(names, ", "))
-		}
-		if isAddress(cmd, args[0]) {
-			return localURLError(args[0])
 		}
 		meant := ""
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
