@@ -430,7 +430,7 @@ func TestWithoutTheBusWeChatPaySendsItAgain(t *testing.T) {
 	t.Run("the bus can't be reached", func(t *testing.T) {
 		t.Parallel()
 		i := start(t, nil, wechatpaytest.Secret("apiv3_key", apiv3Key))
-		i.bus.Close()
+		i.bus.URL = gatewaytest.Nowhere
 		i.fails(t, signed(good()), 500, "ERROR", "EVENT_BUS_UNAVAILABLE", "could not be reached")
 	})
 }

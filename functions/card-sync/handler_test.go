@@ -163,8 +163,6 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 	}
 	deleted := plansynctest.NewBucket("")
 	deleted.Deleted = true
-	nowhere := httptest.NewServer(nil)
-	nowhere.Close()
 	for _, row := range []struct {
 		what  string
 		plan  plansync.Object
@@ -178,7 +176,7 @@ func TestAPlanThatCannotBeRead(t *testing.T) {
 		{"of an S3 that is slow", answers(503, "SlowDown"), "SlowDown"},
 		{"of an S3 that fails", answers(500, ""), "S3"},
 		{"of an S3 that breaks off", answers(-1, ""), "reached"},
-		{"of an S3 that is not there", plansynctest.At(nowhere.URL), "reached"},
+		{"of an S3 that is not there", plansynctest.At(gatewaytest.Nowhere), "reached"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			f, records := newFunction(wechattest.Source(), gatewaytest.Nowhere, row.plan)

@@ -289,6 +289,7 @@ func TestATokenIsKeptForItsLife(t *testing.T) {
 // While the token in hand is valid, a renewal that fails fails no call and is not tried
 // again for 30 s.
 func TestATokenThatCannotBeRenewedServesUntilItExpires(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		what   string
 		fault  reply
@@ -554,6 +555,7 @@ func TestBusyIsTriedAgain(t *testing.T) {
 
 // If WeChat gives out no token, the caller gets the reason.
 func TestErrorsOfTheTokenOperation(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		errcode, status int
 		code            string
@@ -577,6 +579,7 @@ func TestErrorsOfTheTokenOperation(t *testing.T) {
 // An answer of another shape is never a success and is not tried again. Failures of
 // the network are tried again.
 func TestUndocumentedAnswersAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		what     string
 		answer   reply
@@ -797,7 +800,7 @@ func TestOnce(t *testing.T) {
 	})
 	t.Run("no connection", func(t *testing.T) {
 		down, up := start(t), start(t)
-		down.Close()
+		down.URL = tlsdialtest.Nowhere
 		if _, err := newClient(newSource(), down, up).PostOnce(t.Context(), operation, []byte(example)); err != nil {
 			t.Error(err)
 		}
@@ -850,13 +853,14 @@ func TestALoginCodeThatWasUsed(t *testing.T) {
 // Neither the caller nor the log gets a secret, even if WeChat repeats what it was
 // sent.
 func TestSecretsAreNeverRepeated(t *testing.T) {
+	t.Parallel()
 	const token = tokenStem + "1"
 	repeats := func(code int) reply {
 		return says(fmt.Sprintf(`{"errcode":%d,"errmsg":"invalid secret=%s"}`, code, appSecret))
 	}
 	url := "https://127.0.0.1:1" + operation + "?access_token=" + token
 	down := start(t)
-	down.Close()
+	down.URL = tlsdialtest.Nowhere
 	for _, row := range []struct {
 		what   string
 		token  reply

@@ -19,6 +19,7 @@ import (
 
 	"membercard/shared/awsconfig"
 	"membercard/shared/telemetry/telemetrytest"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 const arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:merchant-AbCdEf"
@@ -255,9 +256,11 @@ func TestWithoutAValueEachGetReads(t *testing.T) {
 }
 
 func TestAnUnreachableSecretsManagerIsAFailure(t *testing.T) {
-	m, s := start(t), newSubject()
+	start(t)
+	s := newSubject()
 	s.gets(t, "parsed one")
-	m.Close()
+	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", tlsdialtest.Nowhere)
+	s.client = newSubject().client
 	s.later(cacheTTL + time.Second)
 	s.gets(t, "parsed one")
 	s.failures(t, 1, "Secrets Manager")

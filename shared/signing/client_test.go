@@ -373,10 +373,12 @@ func wrongSignatures() map[string]signature {
 // TestAnAnswerThatIsNotTrustedIsAskedForOnceMore, at the same endpoint. Nothing of it is
 // used.
 func TestAnAnswerThatIsNotTrustedIsAskedForOnceMore(t *testing.T) {
+	t.Parallel()
 	good := signature{serial: publicKeyID}
 	for what, wrong := range wrongSignatures() {
 		for _, status := range []int{200, 204, 400, 404} {
 			t.Run(fmt.Sprint(what, " ", status), func(t *testing.T) {
+				t.Parallel()
 				body := map[int]string{200: token, 204: ""}[status]
 				if status >= 400 {
 					body = `{"code":"PARAM_ERROR","message":"d2df23f2f4fasf3gws"}`
@@ -806,6 +808,7 @@ func inside(plaintext string) reply {
 }
 
 func TestAnUnusableListOfCertificatesIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, row := range unusable {
 		t.Run(row.fault, func(t *testing.T) {
 			w := start(t, always(ok(certA)))
@@ -997,7 +1000,7 @@ func TestOnce(t *testing.T) {
 	}
 	t.Run("no connection", func(t *testing.T) {
 		down, up := start(t, nil), start(t, always(ok(publicKeyID)))
-		down.Close()
+		down.URL = tlsdialtest.Nowhere
 		if _, err := client(&versions{merchants: []*Merchant{secret().merchant(t)}}, down, up).Once().Post(t.Context(), operation, []byte(example)); err != nil {
 			t.Error(err)
 		}

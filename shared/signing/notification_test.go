@@ -12,6 +12,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/signing/wechatpaytest"
+	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/shared/upstream"
 )
 
@@ -393,6 +394,7 @@ func TestANotificationAfterARotationIsReadAtOnce(t *testing.T) {
 }
 
 func TestAFloodOfUnknownSerialsDownloadsOnce(t *testing.T) {
+	t.Parallel()
 	serial := func(i int) string { return fmt.Sprintf("%040X", i+1) }
 	for _, row := range []struct {
 		rule      string
@@ -441,7 +443,7 @@ func TestAFloodOfUnknownSerialsDownloadsOnce(t *testing.T) {
 
 func TestWithoutCertificatesANotificationIsNotVerified(t *testing.T) {
 	t.Parallel()
-	c := NewClient(&versions{merchants: []*Merchant{modes["certificates"]().merchant(t)}}, upstream.New([]string{"https://127.0.0.1:1"}))
+	c := NewClient(&versions{merchants: []*Merchant{modes["certificates"]().merchant(t)}}, upstream.New([]string{tlsdialtest.Nowhere}))
 	got, err := signed(certA, good()).to(t, c)
 	notAccepted(t, got, err, 500, "UPSTREAM_UNREACHABLE", "")
 }

@@ -14,6 +14,7 @@ import (
 
 	"membercard/shared/apierror"
 	"membercard/shared/strictjson"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 const notifyURL = "https://api.example.com/wechatpay/notifications"
@@ -261,7 +262,7 @@ func TestSelfTestWithoutASecretOrANetwork(t *testing.T) {
 	if want := []string{"!" + StepSecret}; !slices.Equal(names(e), want) {
 		t.Errorf("%q", names(e))
 	}
-	w.Close()
+	w.URL = tlsdialtest.Nowhere
 	e, err = client(&versions{merchants: []*Merchant{modes["public key"]().merchant(t)}}, w).SelfTest(t.Context(), "")
 	requireFailed(t, e, err, "UPSTREAM_UNREACHABLE", "refused", "internet")
 	if want := upTo(StepSecret, "!"+StepAnswered); !slices.Equal(names(e), want) {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 // rawServer is an endpoint that does with its connections as a test says.
@@ -81,6 +83,7 @@ var bigBody = strings.Repeat("x", 8<<20)
 // breaks all its connections in this way; another one would answer. The call is
 // tried again if, and only if, the request was surely not read.
 func TestOnce(t *testing.T) {
+	t.Parallel()
 	write := func(answer string) func(*net.TCPConn, *tls.Conn) {
 		return func(_ *net.TCPConn, secure *tls.Conn) { _, _ = io.WriteString(secure, answer) }
 	}
@@ -127,7 +130,7 @@ func TestOnce(t *testing.T) {
 	} {
 		t.Run(row.how, func(t *testing.T) {
 			t.Parallel()
-			first, second := &rawServer{URL: refused(t)}, serve(t, succeed)
+			first, second := &rawServer{URL: tlsdialtest.Nowhere}, serve(t, succeed)
 			if row.handle != nil {
 				first = serveRaw(t, row.handle)
 			}
@@ -183,7 +186,7 @@ func TestOnceHasItsOwnConnection(t *testing.T) {
 	} {
 		for _, dead := range []bool{false, true} {
 			s := serve(t, succeed)
-			c := client(t, s.URL, refused(t))
+			c := client(t, s.URL, tlsdialtest.Nowhere)
 			row.before(t, c)
 			if dead {
 				s.CloseClientConnections()

@@ -12,11 +12,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
 func TestTheFirstRequestUsesTheConnectionOpenedAhead(t *testing.T) {
 	s := serve(t, succeed)
-	c := client(t, s.URL, refused(t))
+	c := client(t, s.URL, tlsdialtest.Nowhere)
 	c.Open(t.Context())
 	if n := s.connections.Load(); n != 1 {
 		t.Fatalf("%d connections are open, want 1", n)

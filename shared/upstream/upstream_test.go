@@ -109,16 +109,6 @@ func breakOffChunks(w http.ResponseWriter, r *http.Request, n int) {
 	reset(w, r, n)
 }
 
-// refused returns an endpoint that refuses connections.
-func refused(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "https://" + l.Addr().String()
-}
-
 // mute returns an endpoint that accepts connections and never answers.
 func mute(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -198,7 +188,7 @@ var transient = []struct {
 	endpoint func(t *testing.T) string
 	alone    string // the code, or the answer's body
 }{
-	{"refused", refused, "UPSTREAM_UNREACHABLE"},
+	{"refused", func(*testing.T) string { return tlsdialtest.Nowhere }, "UPSTREAM_UNREACHABLE"},
 	{"reset", func(t *testing.T) string { return serve(t, reset).URL }, "UPSTREAM_UNREACHABLE"},
 	{"truncated", func(t *testing.T) string { return serve(t, truncate).URL }, "UPSTREAM_UNREACHABLE"},
 	{"broken off between chunks", func(t *testing.T) string { return serve(t, breakOffChunks).URL }, "UPSTREAM_UNREACHABLE"},

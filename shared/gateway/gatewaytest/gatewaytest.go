@@ -23,10 +23,11 @@ import (
 	"membercard/shared/cached"
 	"membercard/shared/gateway"
 	"membercard/shared/telemetry/telemetrytest"
+	"membercard/shared/tlsdial/tlsdialtest"
 )
 
-// Nowhere is an endpoint that no test may call.
-const Nowhere = "https://127.0.0.1:1"
+// Nowhere is an endpoint that nobody serves.
+const Nowhere = tlsdialtest.Nowhere
 
 // Event is a request in payload format 2.0.
 type Event = events.APIGatewayV2HTTPRequest

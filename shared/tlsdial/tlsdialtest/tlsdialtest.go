@@ -14,6 +14,10 @@ import (
 	"testing"
 )
 
+// Nowhere is an endpoint that refuses connections. The port of a server that was closed would
+// not always do so: the next server of any process may get it.
+const Nowhere = "https://127.0.0.1:1"
+
 // Main is for TestMain: it runs the tests in a process that trusts the servers of
 // httptest. The variables are read at the first handshake.
 func Main(m *testing.M) {
