@@ -338,7 +338,14 @@ func TestMain(m *testing.M) { stacktest.Main(m, "..", &project) }
 
 func deploy(t *testing.T) *deployed {
 	t.Helper()
-	d := &deployed{Stack: stacktest.Start(t, project, stack.Config{Unthrottled: true}), t: t, contract: load(t)}
+	return &deployed{Stack: stacktest.Start(t, project, stack.Config{Unthrottled: true}), t: t, contract: load(t)}
+}
+
+// Each rule of the contract is the functions', and each of the functions' rules is in the
+// contract.
+func TestTheFunctionsAgree(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
 	d.WeChatPay.LimitBrandTokens(0)
 	d.WeChatPay.LimitConfirmations(0)
 	d.WeChatPay.LimitQueries(0)
@@ -350,15 +357,6 @@ func deploy(t *testing.T) *deployed {
 			d.try(r.method, target(r, "", nil), encode(documents[0]))
 		}
 	}
-	return d
-}
-
-// Each rule of the contract is the functions', and each of the functions' rules is in the
-// contract.
-func TestTheFunctionsAgree(t *testing.T) {
-	d := deploy(t)
-	t.Run("notifications", d.tryNotifications)
-	t.Run("plan", d.tryPlans)
 	patterns := map[string]bool{}
 	for _, r := range d.contract.routes {
 		if r.path == "/wechatpay/notifications" {
@@ -411,9 +409,11 @@ func TestTheFunctionsAgree(t *testing.T) {
 	}
 }
 
-// tryNotifications walks the notifications of WeChat Pay, signed by the merchant's own
+// TestNotificationsAgree walks the notifications of WeChat Pay, signed by the merchant's own
 // WeChat Pay, which the binary of card-events gets without API Gateway.
-func (d *deployed) tryNotifications(t *testing.T) {
+func TestNotificationsAgree(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
 	const secretName, apiv3Key = "test/merchant", "Kq7vXw2Zr9Tb4Nc6Ym1Lp8Hd3Jf5Gs0A"
 	_, wechatpay := wechatpaytest.Keys()
 	d.Secrets.Put(secretName, wechatpaytest.Secret("apiv3_key", apiv3Key))
@@ -477,8 +477,10 @@ func (d *deployed) tryNotifications(t *testing.T) {
 // unstatedInPlans are rules of plans that a schema cannot express.
 var unstatedInPlans = []string{"is required together with", "must not be empty unless", "is already planned at", "must be after from", "must not be given twice", "must be valid Unicode"}
 
-// tryPlans walks the schema of card plans, with dry runs of card-sync.
-func (d *deployed) tryPlans(t *testing.T) {
+// TestPlansAgree walks the schema of card plans, with dry runs of card-sync.
+func TestPlansAgree(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
 	contract, schema := planContract(t)
 	try := func(plan string) (allowed bool) {
 		var text []byte

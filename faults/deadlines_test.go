@@ -56,7 +56,7 @@ func (r *rig) invocations() (all []invocation) {
 		})
 	}
 	messages, _ := json.Marshal(batch) // strings always marshal
-	cards := 5
+	cards := 1
 	if *long {
 		cards = 400 // more than there is time for
 	}

@@ -66,7 +66,7 @@ var scenarios = []scenario{
 	// From the token to a member. It takes longest, so it begins first.
 	{
 		name:  "token to member: the event bus down, then WeChat, then SQS",
-		setup: (*rig).disturbMembers, load: members, calls: 3, rate: 4, lasts: forAWhile, shows: 10 * time.Second,
+		setup: (*rig).disturbMembers, load: members, calls: 3, rate: 3, lasts: forAWhile, shows: 10 * time.Second,
 		codes: failing, confirms: true, recovers: time.Minute, finally: (*rig).allAreMembers,
 		fault: func(r *rig) {
 			r.Events.Fail(internal)

@@ -303,6 +303,7 @@ var refusals = []refusal{
 }
 
 func TestARefusedMessageIsDelayedOrDeadLettered(t *testing.T) {
+	t.Parallel()
 	for _, row := range refusals {
 		for _, queues := range []struct{ name, url, deadLetters string }{
 			{"with both queues", queueURL, deadLetters}, {"without queues", "", ""},
@@ -382,6 +383,7 @@ func TestTheAgeOfACard(t *testing.T) {
 }
 
 func TestAMessageIsKeptWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		rule     string
 		merchant *signing.Merchant
@@ -550,6 +552,7 @@ func TestMessagesAreDeferredWithoutTime(t *testing.T) {
 }
 
 func TestACardIsNotAskedForWithoutTime(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), answerTime+callInterval+queueTimeout+minCallTime+callInterval/2)
 	defer cancel()
 	s := startSQS(t)

@@ -84,6 +84,7 @@ func TestTheCodeIsNotLogged(t *testing.T) {
 }
 
 func TestWeChatsErrors(t *testing.T) {
+	t.Parallel()
 	operation.PassesErrorsOn(t, post(with(encrypted)), officialaccounttest.Errors{
 		{"a wrong code", `{"errcode":40056,"errmsg":"invalid serial code"}`, 400, "WECHAT_40056", ""},
 		{"no code", `{"errcode":0,"errmsg":"ok"}`, 502, "INVALID_RESPONSE", ""},

@@ -49,6 +49,7 @@ func newSyncer(t *testing.T, from officialaccount.Source, w *wechattest.WeChat) 
 
 // Whatever fails for one card, the others are updated.
 func TestOneCardsFailureDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		what, get, update string // WeChat's answers for the card at fault
 		code              string

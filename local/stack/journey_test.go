@@ -13,6 +13,7 @@ import (
 // A brand card goes from its token to a member by itself, whichever keys the merchant
 // has and whatever happens to the notifications. A forged one has no effect.
 func TestBrandCardBecomesEffective(t *testing.T) {
+	t.Parallel()
 	for name, keys := range map[string]wechatpay.Mode{"public key": wechatpay.PublicKey, "certificates": wechatpay.Certificates} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

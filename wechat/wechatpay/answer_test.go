@@ -71,6 +71,7 @@ func seen(s *Sandbox, resp *http.Response, body []byte, err error) string {
 }
 
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	s := newSandbox(t)
 	const busy = `{"code":"SYSTEM_ERROR","message":"系统异常,请稍后重试"}`
 	for _, tt := range []struct {

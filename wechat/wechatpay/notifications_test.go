@@ -201,6 +201,7 @@ func TestJourneys(t *testing.T) {
 
 // TestDelivery delivers a notification on ways that have troubles.
 func TestDelivery(t *testing.T) {
+	t.Parallel()
 	status := func(codes ...int) func(http.ResponseWriter, *http.Request, int) {
 		return func(w http.ResponseWriter, _ *http.Request, n int) { w.WriteHeader(codes[min(n, len(codes))-1]) }
 	}

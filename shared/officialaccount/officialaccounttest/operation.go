@@ -3,6 +3,7 @@ package officialaccounttest
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,7 @@ func (f Operation) PassesErrorsOn(t *testing.T, event gatewaytest.Event, documen
 	t.Helper()
 	for _, row := range slices.Concat(documented, commonErrors) {
 		t.Run(row.Cause, func(t *testing.T) {
+			t.Parallel()
 			w := Start(t, func(Call) string { return row.Answer })
 			o := f.Invoke(t, event, w.URL)
 			if o.Status != row.Status || o.Error.Code != row.Code || !strings.Contains(o.Error.Solution, row.Solution) {
@@ -104,15 +106,18 @@ func (f Operation) LogsNoQuotes(t *testing.T, event gatewaytest.Event, values ..
 	for _, value := range values {
 		for _, quote := range gatewaytest.Quotes(value) {
 			for _, errcode := range []int{40056, -1} { // the record of -1 names the failed attempts, too
-				answer, err := json.Marshal(map[string]any{"errcode": errcode, "errmsg": "invalid " + quote})
-				if err != nil {
-					t.Fatal(err)
-				}
-				o := f.Invoke(t, event, Start(t, func(Call) string { return string(answer) }).URL)
-				if o.Error.Message != "invalid "+quote {
-					t.Errorf("%d %s, want WeChat's words", o.Status, o.Body)
-				}
-				o.RequireNotLogged(t, quote, "invalid")
+				t.Run(fmt.Sprint(errcode, " ", quote), func(t *testing.T) {
+					t.Parallel()
+					answer, err := json.Marshal(map[string]any{"errcode": errcode, "errmsg": "invalid " + quote})
+					if err != nil {
+						t.Fatal(err)
+					}
+					o := f.Invoke(t, event, Start(t, func(Call) string { return string(answer) }).URL)
+					if o.Error.Message != "invalid "+quote {
+						t.Errorf("%d %s, want WeChat's words", o.Status, o.Body)
+					}
+					o.RequireNotLogged(t, quote, "invalid")
+				})
 			}
 		}
 	}
