@@ -57,16 +57,11 @@ type event struct {
 // planError is the report of a sync whose plan can't be read or is not valid. Such a sync
 // changes nothing.
 type planError struct {
-	Code    string      `json:"code"`
-	Message string      `json:"message"`
-	Faults  []planFault `json:"faults,omitempty"`
+	Code    string            `json:"code"`
+	Message string            `json:"message"`
+	Faults  strictjson.Faults `json:"faults,omitempty"` // places in the plan
 
 	cure string
-}
-
-type planFault struct {
-	Path  string `json:"path"` // JSON pointer into the plan
-	Issue string `json:"issue"`
 }
 
 // Invoke is the Do of an [invocation.Action].
@@ -149,12 +144,10 @@ func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, 
 }
 
 func invalidPlan(faults strictjson.Faults) *planError {
-	e := &planError{cure: "correct the plan at the places named, or restore its last good version", Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults))}
+	e := &planError{Code: "INVALID_PLAN", Message: fmt.Sprintf("nothing was changed; faults in the plan: %d", len(faults)), Faults: faults,
+		cure: "correct the plan at the places named, or restore its last good version"}
 	if len(faults) == strictjson.MaxFaults {
 		e.Message += " or more"
-	}
-	for _, fault := range faults {
-		e.Faults = append(e.Faults, planFault{fault.Path, fault.Issue})
 	}
 	return e
 }

@@ -14,15 +14,15 @@ import (
 	"unicode/utf8"
 )
 
-// A Fault is one violation of a rule.
+// A Fault is one violation of a rule. Its JSON, which reports of syncs have, is without Value.
 type Fault struct {
-	Path  string // JSON pointer into the document; "" is the whole document
-	Value any    // the value at Path, or nil
-	Issue string // what is wrong, as the predicate of a sentence about the field
+	Path  string `json:"path"`  // JSON pointer into the document; "" is the whole document
+	Value any    `json:"-"`     // the value at Path, or nil
+	Issue string `json:"issue"` // what is wrong, as the predicate of a sentence about the field
 
 	// Undocumented is the number of names at the end of Path that the sender chose. They
 	// may be anything, such as an openid, and must not be logged.
-	Undocumented int
+	Undocumented int `json:"-"`
 }
 
 // Faults are faults of a document, in document order.
