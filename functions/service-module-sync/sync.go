@@ -67,11 +67,7 @@ func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 
 // order chooses what is sent again, and returns the cards that have to be called for.
 func (r *run) order() (first []string) {
-	type applied struct {
-		moduleKey
-		at time.Time
-	}
-	var old []applied
+	old := map[moduleKey]time.Time{} // when what was applied long ago was applied
 	changes := 0
 	for i := range r.Plan.Cards {
 		card := &r.Plan.Cards[i]
@@ -81,7 +77,7 @@ func (r *run) order() (first []string) {
 			if !known {
 				changes++
 			} else if age := r.Now.Sub(at); age > resendAge || age < -resendAge {
-				old = append(old, applied{moduleKey{card.CardID, id}, at})
+				old[moduleKey{card.CardID, id}] = at
 			}
 		}
 		if changes > before {
@@ -92,11 +88,11 @@ func (r *run) order() (first []string) {
 		at := rand.IntN(len(first))
 		first = slices.Concat(first[at:], first[:at])
 	}
-	slices.SortStableFunc(old, func(a, b applied) int { return a.at.Compare(b.at) })
+	oldest := slices.SortedFunc(maps.Keys(old), func(a, b moduleKey) int { return old[a].Compare(old[b]) })
 	r.resend = map[moduleKey]bool{}
 	again := map[string]bool{}
-	for _, o := range old[:min(len(old), maxResent)] {
-		r.resend[o.moduleKey], again[o.cardID] = true, true
+	for _, module := range oldest[:min(len(oldest), maxResent)] {
+		r.resend[module], again[module.cardID] = true, true
 	}
 	for i := range r.Plan.Cards {
 		if id := r.Plan.Cards[i].CardID; again[id] {
