@@ -119,9 +119,9 @@ func TestUserCardRefusals(t *testing.T) {
 		}
 		return c
 	}
-	gone := jump()
+	jumped, gone := jump(), jump()
 	s.DeleteCard(gone.Code)
-	escaped := url.QueryEscape(merchant.ActivateTicket)
+	escaped := url.QueryEscape(jumped.ActivateTicket)
 	checkAnswers(t, s, []row{
 		// 同步会员开通结果.
 		{"confirm", confirm(confirmed, confirmBody(confirmed, "CREATE_CARD_SUCCESS", "")), 200, "", "", ""},
@@ -162,20 +162,20 @@ func TestUserCardRefusals(t *testing.T) {
 
 		// 查询用户填写的激活信息.
 		{"information", ticket(escaped), 200, "", "", ""},
-		{"ticket not escaped", ticket(merchant.ActivateTicket), 404, "NOT_FOUND", "", ""},
-		{"ticket half escaped", ticket(url.PathEscape(merchant.ActivateTicket)), 200, "", "", ""},
+		{"ticket not escaped", ticket(jumped.ActivateTicket), 404, "NOT_FOUND", "", ""},
+		{"ticket half escaped", ticket(url.PathEscape(jumped.ActivateTicket)), 200, "", "", ""},
 		{"ticket escaped twice", ticket(url.QueryEscape(escaped)), 404, "RESOURCE_NOT_EXISTS", "", ""},
 		{"unknown ticket", ticket("x"), 404, "RESOURCE_NOT_EXISTS", "", ""},
 		{"ticket of a deleted card", ticket(url.QueryEscape(gone.ActivateTicket)), 404, "RESOURCE_NOT_EXISTS", "", ""},
 
 		// 解密code.
-		{"decrypt", decrypt("?encrypt_code=" + merchant.EncryptCode), 200, merchant.Code, "", ""},
-		{"decrypt, escaped", decrypt("?encrypt_code=" + url.QueryEscape(merchant.EncryptCode)), 200, merchant.Code, "", ""},
-		{"decrypt, a space for +", decrypt("?encrypt_code=" + strings.ReplaceAll(merchant.EncryptCode, "+", "%20")), 400, "PARAM_ERROR", "无效", "query encrypt_code"},
-		{"decrypt, more parameters", decrypt("?encrypt_code=" + merchant.EncryptCode + "&a=b"), 200, merchant.Code, "", ""},
+		{"decrypt", decrypt("?encrypt_code=" + jumped.EncryptCode), 200, jumped.Code, "", ""},
+		{"decrypt, escaped", decrypt("?encrypt_code=" + url.QueryEscape(jumped.EncryptCode)), 200, jumped.Code, "", ""},
+		{"decrypt, a space for +", decrypt("?encrypt_code=" + strings.ReplaceAll(jumped.EncryptCode, "+", "%20")), 400, "PARAM_ERROR", "无效", "query encrypt_code"},
+		{"decrypt, more parameters", decrypt("?encrypt_code=" + jumped.EncryptCode + "&a=b"), 200, jumped.Code, "", ""},
 		{"decrypt nothing", decrypt(""), 400, "PARAM_ERROR", "必填", "query encrypt_code"},
 		{"decrypt 129", decrypt("?encrypt_code=" + strings.Repeat("a", 129)), 400, "PARAM_ERROR", "大于最大值 128", "query encrypt_code"},
-		{"decrypt for another card", get(cardsPath + "p/decrypt-code?encrypt_code=" + merchant.EncryptCode), 400, "PARAM_ERROR", "无效", "query encrypt_code"},
+		{"decrypt for another card", get(cardsPath + "p/decrypt-code?encrypt_code=" + jumped.EncryptCode), 400, "PARAM_ERROR", "无效", "query encrypt_code"},
 		{"decrypt for a deleted card", decrypt("?encrypt_code=" + gone.EncryptCode), 400, "PARAM_ERROR", "无效", "query encrypt_code"},
 
 		// 激活会员卡.
