@@ -119,10 +119,11 @@ func unreachable(err error, service string) *fault {
 	if network, ok := errors.AsType[*url.Error](err); ok {
 		reason = network.Err.Error()
 	}
+	cure := "check the network, the region and AWS_ENDPOINT_URL"
 	if strings.Contains(reason, "proxyconnect ") {
-		return faultf(proxyCure, "%s could not be reached: %s", service, reason)
+		cure = proxyCure
 	}
-	return faultf("check the network, the region and AWS_ENDPOINT_URL", "%s could not be reached: %s", service, reason)
+	return faultf(cure, "%s could not be reached: %s", service, reason)
 }
 
 // codeOf returns the code of an error of AWS, or "".

@@ -76,42 +76,45 @@ cloudwatch:DescribeAlarms；--notify 还需要 membercard events tail 的权限�
 // checkSecrets checks that the secrets of the stack are well-formed, and that there is a
 // card ticket.
 func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
-	for _, secret := range []struct {
-		name, id, kind string
-		parse          func([]byte) (any, error)
-	}{
-		{kinds[ofMerchant].whose, d.parameters["MerchantSecretArn"], ofMerchant, kinds[ofMerchant].parse},
-		{kinds[ofAccount].whose, d.parameters["OfficialAccountSecretArn"], ofAccount, kinds[ofAccount].parse},
-		{kinds[ofLogin].whose, d.parameters["LoginSecretArn"], ofLogin, kinds[ofLogin].parse},
-		{"card ticket", d.resources["CardTicket"], "", func(text []byte) (any, error) { return nil, ticketFault(text, d, time.Now()) }},
-	} {
-		if secret.id == "" {
-			continue
+	read := func(name, id string) (text []byte, ok bool) {
+		if id == "" {
+			return nil, false
 		}
-		text, bad := a.getSecret(ctx, secret.id)
-		if bad != nil {
-			if bad.denied {
-				r.add(step{Name: secret.name, Skipped: "whoever runs this may not read it; the functions' own checks follow"})
-			} else {
-				r.fail(secret.name, bad)
-			}
-			continue
-		}
-		switch _, err := secret.parse(text); {
-		case err == nil:
-			r.add(step{Name: secret.name, OK: true, Detail: "well-formed"})
-		case secret.kind == "":
-			r.fail(secret.name, asFault(err))
-		case kindOf(text) != "":
-			r.fail(secret.name, faultf("give the parameter the ARN of the "+secret.name+", and deploy", "it is the %s", kinds[kindOf(text)].whose))
+		text, bad := a.getSecret(ctx, id)
+		switch {
+		case bad == nil:
+			return text, true
+		case bad.denied:
+			r.add(step{Name: name, Skipped: "whoever runs this may not read it; the functions' own checks follow"})
 		default:
-			r.fail(secret.name, faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: secret.id}, text), "%v", err))
+			r.fail(name, bad)
 		}
+		return nil, false
+	}
+	for _, secret := range []struct{ kind, parameter string }{
+		{ofMerchant, "MerchantSecretArn"}, {ofAccount, "OfficialAccountSecretArn"}, {ofLogin, "LoginSecretArn"},
+	} {
+		wanted, id := kinds[secret.kind], d.parameters[secret.parameter]
+		text, ok := read(wanted.whose, id)
+		if !ok {
+			continue
+		}
+		var bad *fault
+		if _, err := wanted.parse(text); err != nil {
+			bad = faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: id}, text), "%v", err)
+			if other := kindOf(text); other != "" {
+				bad = faultf("give the parameter the ARN of the "+wanted.whose+", and deploy", "it is the %s", kinds[other].whose)
+			}
+		}
+		r.check(step{Name: wanted.whose, Detail: "well-formed"}, bad)
+	}
+	if text, ok := read("card ticket", d.resources["CardTicket"]); ok {
+		r.check(step{Name: "card ticket", Detail: "well-formed"}, ticketFault(text, d, time.Now()))
 	}
 }
 
 // ticketFault is what is wrong with the card ticket that card-ext stored.
-func ticketFault(text []byte, d *deployment, now time.Time) error {
+func ticketFault(text []byte, d *deployment, now time.Time) *fault {
 	var ticket struct {
 		Ticket    string `json:"ticket"`
 		ExpiresAt string `json:"expires_at"`
@@ -138,17 +141,11 @@ func (a *app) checkKeys(ctx context.Context, r *report, d *deployment, notify bo
 	if function == "" {
 		return
 	}
-	answer, busy, bad := a.invoke(ctx, d, function, map[string]any{"action": "check"})
-	switch {
-	case busy:
-		r.add(step{Name: name, Skipped: bad.cause + "; " + bad.cure})
-		return
-	case bad != nil:
-		r.fail(name, bad)
+	var result signing.SelfTest
+	if !a.invokeFor(ctx, r, name, d, function, map[string]any{"action": "check"}, &result) {
 		return
 	}
-	var result signing.SelfTest
-	if json.Unmarshal(answer, &result) != nil || !result.OK {
+	if !result.OK {
 		r.fail(name, faultf("deploy the template again", "its answer is not the documented one"))
 		return
 	}
@@ -188,8 +185,8 @@ func (a *app) checkNotification(ctx context.Context, r *report, d *deployment, k
 	defer a.during("waiting for the notification")()
 	for requests := 1; ; requests++ {
 		// A rule that is new may miss the first one.
-		if _, busy, failed := a.invoke(ctx, d, keyCheck, map[string]any{"action": "check", "notify": true}); failed != nil && !busy {
-			r.fail(name, failed)
+		if _, bad := a.invoke(ctx, d, keyCheck, map[string]any{"action": "check", "notify": true}); bad != nil && !bad.busy {
+			r.fail(name, bad)
 			return
 		}
 		select {
@@ -214,50 +211,43 @@ type syncReport struct {
 	Error *apierror.Error `json:"error"`
 }
 
-// syncs are the functions that carry out the card plan.
-var syncs = []struct{ name, output string }{
-	{"card-sync", "CardSyncFunctionName"},
-	{"service-module-sync", "ServiceModuleSyncFunctionName"},
+// syncs are the functions that carry out the card plan, and what they compare it with.
+var syncs = []struct{ name, output, compared string }{
+	{"card-sync", "CardSyncFunctionName", "compared with the cards"},
+	{"service-module-sync", "ServiceModuleSyncFunctionName", "compared with the service modules"},
 }
 
-// dryRun has a sync compare the cards with a plan, by default the one in force.
-func (a *app) dryRun(ctx context.Context, d *deployment, name, output string, plan []byte) (s *syncReport, busy bool, bad *fault) {
+// dryRun has a sync compare the cards with a plan, by default the one in force, for a step of
+// the report. If it can't, it returns nil and the report says why.
+func (a *app) dryRun(ctx context.Context, r *report, name string, d *deployment, output string, plan []byte) *syncReport {
 	event := map[string]any{"action": "sync", "dry_run": true}
 	if plan != nil {
 		event["plan"] = json.RawMessage(plan)
 	}
-	answer, busy, bad := a.invoke(ctx, d, d.outputs[output], event)
-	if bad != nil {
-		return nil, busy, bad
+	s := &syncReport{}
+	if !a.invokeFor(ctx, r, name, d, d.outputs[output], event, s) {
+		return nil
 	}
-	s = &syncReport{}
-	if json.Unmarshal(answer, s) != nil {
-		return nil, false, faultf("deploy the template again", "%s's answer is not the documented report", name)
-	}
-	return s, false, nil
+	return s
 }
 
 // checkSyncs has the syncs compare the cards with the plan, which proves the official
 // account's secret, the allow-list and the plan, and shows what the next syncs will do.
 func (a *app) checkSyncs(ctx context.Context, r *report, d *deployment) {
-	badPlan := false // which each sync reports
 	for _, sync := range syncs {
-		if d.outputs[sync.output] == "" || badPlan {
+		if d.outputs[sync.output] == "" {
 			continue
 		}
-		s, busy, bad := a.dryRun(ctx, d, sync.name, sync.output, nil)
+		s := a.dryRun(ctx, r, sync.name, d, sync.output, nil)
 		switch {
-		case busy:
-			r.add(step{Name: sync.name, Skipped: "a sync is running now; run this again in a minute"})
-		case bad != nil:
-			r.fail(sync.name, bad)
+		case s == nil:
 		case s.Error != nil:
-			badPlan = true
 			cure, cause := "membercard plan validate FILE; the version before: membercard plan rollback --at "+d.outputs["CardPlan"]+a.where(), s.Error.Code+": "+s.Error.Message
 			if s.Error.Code == "PLAN_UNREADABLE" {
 				cure, cause = "membercard plan put FILE --at "+d.outputs["CardPlan"]+a.where()+" puts one, also after the plan was deleted; see docs/runbook.md, section SyncFailuresAlarm", s.Error.Message
 			}
 			r.fail(sync.name, faultf(cure, "%s", cause))
+			return // the other sync would report the same plan
 		default:
 			r.addDryRun(sync.name, s)
 			// A card that differs is no fault: it did not have a sync yet, or a campaign has
@@ -363,7 +353,7 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 		r.add(step{Name: name, Skipped: "the stack has none"})
 		return
 	}
-	var on []cloudwatchtypes.MetricAlarm
+	on := map[string]string{} // descriptions of alarms that are on, by section
 	defer a.during("asking CloudWatch")()
 	pages := cloudwatch.NewDescribeAlarmsPaginator(cloudwatch.NewFromConfig(d.aws), &cloudwatch.DescribeAlarmsInput{
 		AlarmNames: slices.Sorted(maps.Keys(sections)),
@@ -376,17 +366,13 @@ func (a *app) checkAlarms(ctx context.Context, r *report, d *deployment) {
 			return
 		}
 		for _, alarm := range page.MetricAlarms {
-			if isOn(alarm, sections[aws.ToString(alarm.AlarmName)]) {
-				on = append(on, alarm)
+			if section := sections[aws.ToString(alarm.AlarmName)]; isOn(alarm, section) {
+				on[section] = aws.ToString(alarm.AlarmDescription)
 			}
 		}
 	}
-	slices.SortFunc(on, func(a, b cloudwatchtypes.MetricAlarm) int {
-		return strings.Compare(sections[aws.ToString(a.AlarmName)], sections[aws.ToString(b.AlarmName)])
-	})
-	for i := range on {
-		section := sections[aws.ToString(on[i].AlarmName)]
-		r.fail("alarm "+section, faultf("docs/runbook.md, section "+section, "it is on: %s", aws.ToString(on[i].AlarmDescription)))
+	for _, section := range slices.Sorted(maps.Keys(on)) {
+		r.fail("alarm "+section, faultf("docs/runbook.md, section "+section, "it is on: %s", on[section]))
 	}
 	if len(on) > 0 {
 		return

@@ -214,6 +214,7 @@ type fault struct {
 	requestID   string // WeChat's
 	missing     bool   // there is no such thing yet
 	denied      bool   // IAM does not allow it
+	busy        bool   // it may work in a minute
 }
 
 func (f *fault) Error() string {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"strings"
 )
 
@@ -106,10 +104,6 @@ func (a *app) isSandboxes(secret *merchantSecret) bool {
 	if a.local == nil {
 		return false
 	}
-	block, _ := pem.Decode([]byte(a.local.Files["apiclient_cert.pem"]))
-	if block == nil {
-		return false
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	return err == nil && certificate.Subject.CommonName == secret.MchID
+	certificates := inspect("apiclient_cert.pem", []byte(a.local.Files["apiclient_cert.pem"])).certificates
+	return len(certificates) > 0 && certificates[0].Subject.CommonName == secret.MchID
 }

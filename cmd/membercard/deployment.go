@@ -121,23 +121,40 @@ func (d *deployment) describe(ctx context.Context, name string) (status string, 
 	return status, nil
 }
 
-// invoke invokes a function and waits for its answer. busy means that its reserved
-// concurrency is in use.
-func (a *app) invoke(ctx context.Context, d *deployment, function string, event any) (answer []byte, busy bool, bad *fault) {
+// invokeFor invokes a function for a step of the report, and decodes its answer. If there is
+// none, the report says why.
+func (a *app) invokeFor(ctx context.Context, r *report, name string, d *deployment, function string, event, answer any) bool {
+	text, bad := a.invoke(ctx, d, function, event)
+	switch {
+	case bad != nil && bad.busy:
+		r.add(step{Name: name, Skipped: bad.cause + "; " + bad.cure})
+	case bad != nil:
+		r.fail(name, bad)
+	case json.Unmarshal(text, answer) != nil:
+		r.fail(name, faultf("deploy the template again", "its answer is not the documented one"))
+	default:
+		return true
+	}
+	return false
+}
+
+// invoke invokes a function and waits for its answer. The fault is busy if the function's
+// reserved concurrency is in use.
+func (a *app) invoke(ctx context.Context, d *deployment, function string, event any) (answer []byte, bad *fault) {
 	payload, err := json.Marshal(event)
 	if err != nil {
-		return nil, false, asFault(err)
+		return nil, asFault(err)
 	}
 	client := lambda.NewFromConfig(d.aws, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // a repeated sync or check would be another one
 	defer a.during("invoking " + function)()
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload})
 	switch {
 	case isCode(err, "TooManyRequestsException"):
-		return nil, true, faultf("run this again in a minute", "it runs already, or the account's concurrency is used up")
+		return nil, &fault{cause: "it runs already, or the account's concurrency is used up", cure: "run this again in a minute", busy: true}
 	case isCode(err, "ResourceNotFoundException"):
-		return nil, false, faultf("deploy the template again", "Lambda has no function %s", function)
+		return nil, faultf("deploy the template again", "Lambda has no function %s", function)
 	case err != nil:
-		return nil, false, apiFault(err, "Lambda", "lambda:InvokeFunction")
+		return nil, apiFault(err, "Lambda", "lambda:InvokeFunction")
 	case out.FunctionError != nil:
 		var e struct {
 			Message string `json:"errorMessage"`
@@ -150,7 +167,7 @@ func (a *app) invoke(ctx context.Context, d *deployment, function string, event 
 				cure = "read the log of go run ./local"
 			}
 		}
-		return nil, false, &fault{cause: fmt.Sprintf("the function failed: %s", cause), cure: cure}
+		return nil, &fault{cause: fmt.Sprintf("the function failed: %s", cause), cure: cure}
 	}
-	return out.Payload, false, nil
+	return out.Payload, nil
 }

@@ -154,7 +154,7 @@ func (t *temporary) receive(ctx context.Context) (events []json.RawMessage, bad 
 func (t *temporary) delete(ctx context.Context) *fault {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	_, removed := t.events.RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: &t.name, EventBusName: &t.bus, Ids: []string{t.name}})
+	_, _ = t.events.RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: &t.name, EventBusName: &t.bus, Ids: []string{t.name}}) // without it the rule is not deleted, which is reported
 	_, rule := t.events.DeleteRule(ctx, &eventbridge.DeleteRuleInput{Name: &t.name, EventBusName: &t.bus})
 	var left, commands []string
 	if rule != nil && !isCode(rule, "ResourceNotFoundException") {
@@ -162,7 +162,6 @@ func (t *temporary) delete(ctx context.Context) *fault {
 		commands = append(commands, "aws events remove-targets --event-bus-name "+t.bus+" --rule "+t.name+" --ids "+t.name,
 			"aws events delete-rule --event-bus-name "+t.bus+" --name "+t.name)
 	}
-	_ = removed // without it the rule is not deleted, which is reported
 	if t.queue != "" {
 		if _, err := t.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &t.queue}); err != nil {
 			left = append(left, "the queue")

@@ -54,7 +54,7 @@ func (a *app) trust(authorities string) error {
 	if err != nil {
 		return faultf(cure, "no temporary file can be made: %v", err)
 	}
-	a.cleanup = append(a.cleanup, func() { os.Remove(file.Name()) })
+	a.authorities = file.Name()
 	defer file.Close()
 	if _, err := file.WriteString(authorities); err != nil {
 		return faultf(cure, "a temporary file can't be written: %v", err)

@@ -138,31 +138,23 @@ card-sync 比较微信中的字段，service-module-sync 比较它已设置的�
 // compareCards has the deployed syncs compare a plan with the cards, or with what they have
 // applied to them.
 func (a *app) compareCards(ctx context.Context, r *report, at *planPlace, plan []byte) {
-	const name = "compared with the cards"
 	if at.deployment == nil {
-		r.add(step{Name: name, Skipped: "the syncs do that; name their stack with --stack, instead of --at"})
+		r.add(step{Name: syncs[0].compared, Skipped: "the syncs do that; name their stack with --stack, instead of --at"})
 		return
 	}
 	for i, sync := range syncs {
-		name := name
-		if i > 0 {
-			name = "compared with the service modules"
-		}
 		if at.deployment.outputs[sync.output] == "" {
 			continue
 		}
-		s, busy, bad := a.dryRun(ctx, at.deployment, sync.name, sync.output, plan)
+		s := a.dryRun(ctx, r, sync.compared, at.deployment, sync.output, plan)
 		switch {
-		case busy:
-			r.add(step{Name: name, Skipped: "a sync is running now; run this again in a minute"})
-		case bad != nil:
-			r.fail(name, bad)
+		case s == nil:
 		case s.Error != nil:
-			r.fail(name, faultf("deploy the version of the template that this tool is from", "%s refuses the plan: %s: %s", sync.name, s.Error.Code, s.Error.Message))
+			r.fail(sync.compared, faultf("deploy the version of the template that this tool is from", "%s refuses the plan: %s: %s", sync.name, s.Error.Code, s.Error.Message))
 		case i > 0 && len(s.Cards) == 0: // the plan has no service modules
 		default:
 			r.Cards = append(r.Cards, s.Cards...)
-			r.addDryRun(name, s)
+			r.addDryRun(sync.compared, s)
 			if s.Updated > 0 {
 				r.after = append(r.after, "", sync.name+" would change now:")
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"syscall"
@@ -30,18 +31,14 @@ type app struct {
 	localURL        string   // of a local stack; empty: AWS and the real WeChat
 	endpoints       []string // instead of WeChat's
 
-	local   *discovery.Stack // if localURL is set
-	cleanup []func()
+	local       *discovery.Stack // if localURL is set
+	authorities string           // temporary file with those of its sandboxes
 }
 
 // run runs the tool and returns its exit code.
 func run(ctx context.Context, args []string, c *console) int {
 	a := &app{console: c}
-	defer func() {
-		for _, f := range a.cleanup {
-			f()
-		}
-	}()
+	defer func() { _ = os.Remove(a.authorities) }() // there may be none
 	a.stdout = &output{Writer: c.out}
 	c.out = a.stdout
 	code := a.execute(ctx, args)
