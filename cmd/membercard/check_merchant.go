@@ -72,7 +72,7 @@ certificate that it was made from.`,
 }
 
 // belongs checks that a secret is that of a certificate. anew makes the secret again.
-func (r *report) belongs(c *x509.Certificate, path string, secret *merchantSecret, anew string) {
+func (r *report) belongs(c *x509.Certificate, path string, secret *signing.MerchantSecret, anew string) {
 	var differs []string
 	serial := serialOf(c)
 	if c.Subject.CommonName != secret.MchID {
@@ -97,12 +97,12 @@ func (r *report) belongs(c *x509.Certificate, path string, secret *merchantSecre
 
 // merchantOf returns a client that signs as the merchant of a secret, and the secret;
 // or no client if the report says why not.
-func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing.Client, *merchantSecret, error) {
+func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing.Client, *signing.MerchantSecret, error) {
 	text, err := a.secret(ctx, r, from, ofMerchant)
 	if err != nil || text == nil {
 		return nil, nil, err
 	}
-	secret := &merchantSecret{}
+	secret := &signing.MerchantSecret{}
 	unreadable := strictjson.Decode(text, secret)
 	merchant := parse(a, r, text, signing.ParseMerchant, ofMerchant, from)
 	last := &r.Steps[len(r.Steps)-1]
@@ -122,7 +122,7 @@ func (a *app) merchantOf(ctx context.Context, r *report, from *source) (*signing
 
 // mistakeIn names what is wrong with a merchant's secret that was written by hand, in
 // the words of secret merchant. It returns nil if the parser's say enough.
-func mistakeIn(secret *merchantSecret) *fault {
+func mistakeIn(secret *signing.MerchantSecret) *fault {
 	var own *rsa.PrivateKey
 	for _, part := range []struct {
 		key, value, name string // the name is that of WeChat's file, which the cures have
@@ -187,7 +187,7 @@ var refusedCure = apierror.SignatureRefused(nil).Cure
 
 // cure completes the cure of the last step, which WeChat Pay refused: by the causes that
 // the steps before leave, and the command that mends it.
-func (a *app) cure(r *report, from *source, secret *merchantSecret) {
+func (a *app) cure(r *report, from *source, secret *signing.MerchantSecret) {
 	s := &r.Steps[len(r.Steps)-1]
 	switch {
 	case s.OK || s.Cure == "":
@@ -208,7 +208,7 @@ func (a *app) cure(r *report, from *source, secret *merchantSecret) {
 
 // cureRefusal is the cure of a refused signature: the causes that are left, and how to
 // tell them apart.
-func (a *app) cureRefusal(r *report, from *source, secret *merchantSecret) string {
+func (a *app) cureRefusal(r *report, from *source, secret *signing.MerchantSecret) string {
 	ofSandbox := a.isSandboxes(secret)
 	switch {
 	case r.failedAt(stepCertificate, stepBelongs, stepClock):
@@ -231,7 +231,7 @@ func (a *app) cureRefusal(r *report, from *source, secret *merchantSecret) strin
 }
 
 // cureForeignKey is the cure where the secret has not the key that WeChat Pay signs with.
-func (a *app) cureForeignKey(cure string, from *source, secret *merchantSecret) string {
+func (a *app) cureForeignKey(cure string, from *source, secret *signing.MerchantSecret) string {
 	anew := *secret
 	anew.PublicKeyID = "" // it may be wrong too
 	if a.local == nil {

@@ -165,7 +165,7 @@ func TestASecretIsNotPrintedOnATerminalUnasked(t *testing.T) {
 	}
 	o.requireNo(t, private(f)...)
 	o = on.run(t, f.args(t, "--print")...)
-	var secret merchantSecret
+	var secret signing.MerchantSecret
 	if want, _ := merchantNow(wechatpay.Both); json.Unmarshal([]byte(o.out), &secret) != nil || secret != want {
 		t.Errorf("%s", o.out)
 	}

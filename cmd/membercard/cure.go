@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"strings"
+
+	"membercard/shared/signing"
 )
 
 // The commands that cures name are those that this operator would type: for this secret,
@@ -59,7 +61,7 @@ func (a *app) put(kind string, from *source) string {
 func (a *app) makeAnew(kind string, from *source, text []byte) string {
 	switch kind {
 	case ofMerchant:
-		var secret *merchantSecret
+		var secret *signing.MerchantSecret
 		_ = json.Unmarshal(text, &secret) // as far as it goes
 		return a.makeMerchant(from, secret)
 	case ofAccount:
@@ -70,11 +72,11 @@ func (a *app) makeAnew(kind string, from *source, text []byte) string {
 
 // makeMerchant is the command that makes the merchant's secret again, with a public key
 // and an APIv3 key if it has them. Without a secret, it has both.
-func (a *app) makeMerchant(from *source, secret *merchantSecret) string {
+func (a *app) makeMerchant(from *source, secret *signing.MerchantSecret) string {
 	var before, dir, public string
 	switch {
-	case secret == nil, *secret == (merchantSecret{}):
-		secret = &merchantSecret{PublicKey: "unknown", APIv3Key: "unknown"}
+	case secret == nil, *secret == (signing.MerchantSecret{}):
+		secret = &signing.MerchantSecret{PublicKey: "unknown", APIv3Key: "unknown"}
 	case a.isSandboxes(secret):
 		dir = "sandbox/"
 		before = "membercard local files " + dir + a.where() + " && "
@@ -100,7 +102,7 @@ func (a *app) makeMerchant(from *source, secret *merchantSecret) string {
 }
 
 // isSandboxes reports whether a secret is that of the sandbox's own merchant.
-func (a *app) isSandboxes(secret *merchantSecret) bool {
+func (a *app) isSandboxes(secret *signing.MerchantSecret) bool {
 	if a.local == nil {
 		return false
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"membercard/local/discovery"
+	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 )
 
@@ -163,7 +164,7 @@ func (a *app) tokenCommands(name, cert, key, publicKey, apiv3Key string) []strin
 }
 
 // sandboxSigns checks that a secret for the local stack has the sandbox's public key.
-func (a *app) sandboxSigns(r *report, secret *merchantSecret) {
+func (a *app) sandboxSigns(r *report, secret *signing.MerchantSecret) {
 	const name = "the sandbox signs with this public key"
 	files := a.local.Files
 	id := strings.TrimSpace(files["pub_key_id.txt"])

@@ -137,7 +137,7 @@ func (a *app) finishRotation(ctx context.Context, r *report, id string) error {
 		r.add(step{Name: name, Skipped: "the secret has no version before, or that is no merchant's"})
 		return nil
 	}
-	var old merchantSecret
+	var old signing.MerchantSecret
 	_ = strictjson.Decode(text, &old) // ParseMerchant took it
 	if strings.EqualFold(now.CertificateSerialNo, old.CertificateSerialNo) {
 		r.add(step{Name: name, Skipped: "the version before has the same certificate"})
@@ -195,7 +195,7 @@ func (a *app) undoRotation(ctx context.Context, r *report, id string) {
 	}
 	before := aws.ToString(previous.SecretString)
 	merchant, err := signing.ParseMerchant([]byte(before))
-	var now, old merchantSecret
+	var now, old signing.MerchantSecret
 	_, malformed := signing.ParseMerchant([]byte(text)) // and to be undone for that
 	_ = strictjson.Decode([]byte(text), &now)
 	_ = strictjson.Decode([]byte(before), &old)

@@ -19,16 +19,6 @@ import (
 // expiresSoon is how long before its end a certificate is warned of.
 const expiresSoon = 30 * 24 * time.Hour
 
-// merchantSecret is the merchant's secret; see [signing.ParseMerchant].
-type merchantSecret struct {
-	MchID               string `json:"mchid"`
-	CertificateSerialNo string `json:"certificate_serial_no"`
-	PrivateKey          string `json:"private_key"`
-	PublicKeyID         string `json:"wechatpay_public_key_id,omitempty"`
-	PublicKey           string `json:"wechatpay_public_key,omitempty"`
-	APIv3Key            string `json:"apiv3_key,omitempty"`
-}
-
 // merchantFiles are the files that a merchant has from WeChat Pay.
 type merchantFiles struct {
 	cert, key              string
@@ -76,8 +66,8 @@ func (files *merchantFiles) pairFlags(a *app, cmd *cobra.Command, usage string) 
 }
 
 // merchant makes the merchant's secret, and reports what is wrong with the files.
-func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time) (*report, *merchantSecret) {
-	r, secret := &report{}, &merchantSecret{}
+func (a *app) merchant(ctx context.Context, files *merchantFiles, now time.Time) (*report, *signing.MerchantSecret) {
+	r, secret := &report{}, &signing.MerchantSecret{}
 	certificate, key := r.pair(files, now)
 	if certificate != nil {
 		secret.MchID, secret.CertificateSerialNo = certificate.Subject.CommonName, serialOf(certificate)

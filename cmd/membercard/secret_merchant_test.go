@@ -27,7 +27,7 @@ type files map[string]string // contents, by flag
 // given are the files of the sandbox's merchant.
 func given() files { return filesFor(merchantNow(wechatpay.Both)) }
 
-func filesFor(secret merchantSecret, key *rsa.PrivateKey) files {
+func filesFor(secret signing.MerchantSecret, key *rsa.PrivateKey) files {
 	return files{
 		"cert": certificateFor(secret, key).pem(), "key": secret.PrivateKey,
 		"public-key": secret.PublicKey, "public-key-id": secret.PublicKeyID, "apiv3-key-file": secret.APIv3Key,
@@ -114,7 +114,7 @@ func TestSecretMerchant(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			// In a script the secret goes to standard output and the report to standard error.
 			o := tool(t, row.files.args(t)...)
-			var got merchantSecret
+			var got signing.MerchantSecret
 			if err := json.Unmarshal([]byte(o.out), &got); o.code != exitOK || err != nil || got != want {
 				t.Errorf("exit code %d, %v\n%s", o.code, err, o.err)
 			}
@@ -157,7 +157,7 @@ func TestSecretMerchantWithFewerKeys(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			o := tool(t, row.files.args(t)...)
-			var got merchantSecret
+			var got signing.MerchantSecret
 			if err := json.Unmarshal([]byte(o.out), &got); err != nil || got.PublicKey != row.publicKey || got.PublicKeyID != row.publicID || got.APIv3Key != row.apiKey {
 				t.Errorf("%v\n%s", err, o.err)
 			}

@@ -24,6 +24,7 @@ import (
 	"membercard/local/discovery"
 	"membercard/local/stack/stacktest"
 	"membercard/local/tools"
+	"membercard/shared/signing"
 	"membercard/shared/tlsdial"
 	"membercard/shared/tlsdial/tlsdialtest"
 	"membercard/wechat/officialaccount"
@@ -223,11 +224,11 @@ func must[T any](value T, err error) T {
 var another = sync.OnceValue(func() *rsa.PrivateKey { return must(rsa.GenerateKey(rand.Reader, 2048)) })
 
 // merchantOf is the sandbox's merchant, and its key.
-func merchantNow(mode wechatpay.Mode) (secret merchantSecret, key *rsa.PrivateKey) {
+func merchantNow(mode wechatpay.Mode) (secret signing.MerchantSecret, key *rsa.PrivateKey) {
 	return merchantIn(pay.MerchantSecret(mode))
 }
 
-func merchantIn(text string) (secret merchantSecret, key *rsa.PrivateKey) {
+func merchantIn(text string) (secret signing.MerchantSecret, key *rsa.PrivateKey) {
 	if err := json.Unmarshal([]byte(text), &secret); err != nil {
 		panic(err)
 	}
@@ -247,7 +248,7 @@ type issued struct {
 // merchantCertificate is the certificate of the sandbox's merchant.
 func merchantCertificate() issued { return certificateFor(merchantNow(wechatpay.Both)) }
 
-func certificateFor(secret merchantSecret, key *rsa.PrivateKey) issued {
+func certificateFor(secret signing.MerchantSecret, key *rsa.PrivateKey) issued {
 	return issued{cn: secret.MchID, serial: secret.CertificateSerialNo, from: -time.Hour, until: 5 * 365 * 24 * time.Hour, key: &key.PublicKey}
 }
 

@@ -49,14 +49,14 @@ func (m *Merchant) request(ctx context.Context, method, url string, body []byte)
 // Source provides the merchant. A cached secret implements it.
 type Source = cached.Source[*Merchant]
 
-// secretDocument is the merchant's secret; see [ParseMerchant].
-type secretDocument struct {
+// MerchantSecret is the merchant's secret as a JSON object; see [ParseMerchant].
+type MerchantSecret struct {
 	MchID               string `json:"mchid"`
 	CertificateSerialNo string `json:"certificate_serial_no"`
 	PrivateKey          string `json:"private_key"`
-	PublicKeyID         string `json:"wechatpay_public_key_id"`
-	PublicKey           string `json:"wechatpay_public_key"`
-	APIv3Key            string `json:"apiv3_key"`
+	PublicKeyID         string `json:"wechatpay_public_key_id,omitempty"`
+	PublicKey           string `json:"wechatpay_public_key,omitempty"`
+	APIv3Key            string `json:"apiv3_key,omitempty"`
 }
 
 // ParseMerchant parses a merchant's secret, a JSON object:
@@ -71,7 +71,7 @@ type secretDocument struct {
 // The public key or apiv3_key is required. Unknown keys of the object are refused, so
 // that a misspelt one is noticed. An error names the key at fault and contains no value.
 func ParseMerchant(secret []byte) (*Merchant, error) {
-	var doc secretDocument
+	var doc MerchantSecret
 	if err := strictjson.DecodeSecret(secret, &doc); err != nil {
 		return nil, fmt.Errorf("the merchant's secret: %w", err)
 	}
@@ -136,7 +136,7 @@ func ofDigits(n int, digits, name string) validation.Rule {
 	}
 }
 
-func (d *secretDocument) check() (*rsa.PrivateKey, error) {
+func (d *MerchantSecret) check() (*rsa.PrivateKey, error) {
 	for _, field := range []struct {
 		name, value string
 		rule        validation.Rule
