@@ -19,6 +19,7 @@ import (
 	"membercard/shared/signing"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
+	"membercard/shared/upstream"
 )
 
 const (
@@ -171,27 +172,23 @@ func (b *batches) try(ctx context.Context, event message) error {
 	if err := event.request.validate(event.code); err != nil {
 		return malformed(err)
 	}
-	return b.call(ctx, func(ctx context.Context) error {
-		_, err := confirm(ctx, b.wechatpay, event.code, event.request)
-		return err
+	_, err := b.call(ctx, func(ctx context.Context) (*upstream.Answer, error) {
+		return confirm(ctx, b.wechatpay, event.code, event.request)
 	})
+	return err
 }
 
 func (b *batches) query(ctx context.Context, event message) (state string, err error) {
 	card := brandcard.Card{UserCardCode: event.code, BrandID: event.request.BrandID, CardID: event.request.CardID, OpenID: event.request.OpenID}
-	err = b.call(ctx, func(ctx context.Context) error {
-		answer, err := b.wechatpay.Get(ctx, card.Path())
-		if err != nil {
-			return err
-		}
-		state = brandcard.State(answer.Body)
-		return answer.RequireObject()
-	})
-	return state, err
+	answer, err := b.call(ctx, func(ctx context.Context) (*upstream.Answer, error) { return b.wechatpay.Get(ctx, card.Path()) })
+	if err != nil {
+		return "", err
+	}
+	return brandcard.State(answer.Body), answer.RequireObject()
 }
 
 // call makes a call of WeChat Pay, and then waits for the interval. A panic becomes an error.
-func (b *batches) call(ctx context.Context, send func(context.Context) error) (err error) {
+func (b *batches) call(ctx context.Context, send func(context.Context) (*upstream.Answer, error)) (answer *upstream.Answer, err error) {
 	defer apierror.Recover(ctx, &err)
 	defer deadline.Sleep(ctx, b.interval)
 	ctx, cancel := context.WithTimeout(ctx, b.timeout(ctx))

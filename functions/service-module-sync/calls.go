@@ -63,36 +63,29 @@ func (k moduleKey) path() string {
 
 // add adds a module to a card (添加会员卡服务项).
 func (c *calls) add(ctx context.Context, at moduleKey, m *cardplan.Module) error {
-	return c.call(ctx, func() error {
-		_, err := c.wechatpay.Post(ctx, at.path(), body{at.moduleID, m})
-		return err
-	})
+	return c.call(ctx, func() (*upstream.Answer, error) { return c.wechatpay.Post(ctx, at.path(), body{at.moduleID, m}) })
 }
 
 // change changes a module of a card (修改会员卡服务项).
 func (c *calls) change(ctx context.Context, at moduleKey, m *cardplan.Module) error {
-	return c.call(ctx, func() error {
-		_, err := c.wechatpay.Patch(ctx, at.path()+"/"+at.moduleID, body{JumpMiniProgram: m})
-		return err
+	return c.call(ctx, func() (*upstream.Answer, error) {
+		return c.wechatpay.Patch(ctx, at.path()+"/"+at.moduleID, body{JumpMiniProgram: m})
 	})
 }
 
 // remove takes a module from a card (移除会员卡服务项).
 func (c *calls) remove(ctx context.Context, at moduleKey) error {
-	return c.call(ctx, func() error {
-		_, err := c.wechatpay.Delete(ctx, at.path()+"/"+at.moduleID)
-		return err
-	})
+	return c.call(ctx, func() (*upstream.Answer, error) { return c.wechatpay.Delete(ctx, at.path()+"/"+at.moduleID) })
 }
 
 // call makes a call when it is its turn. After the first 429 of the run it waits as long as
 // WeChat Pay says, and calls again. A second one ends the run.
-func (c *calls) call(ctx context.Context, f func() error) error {
+func (c *calls) call(ctx context.Context, send func() (*upstream.Answer, error)) error {
 	for {
 		if err := c.wait(ctx); err != nil {
 			return err
 		}
-		err := f()
+		_, err := send()
 		if err == nil {
 			return nil
 		}

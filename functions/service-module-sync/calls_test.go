@@ -13,6 +13,7 @@ import (
 	"membercard/shared/apierror"
 	"membercard/shared/plansync"
 	"membercard/shared/plansync/plansynctest"
+	"membercard/shared/upstream"
 )
 
 // begun is a log of when calls and their further attempts begin.
@@ -44,15 +45,15 @@ func TestTheRateOfCalls(t *testing.T) {
 				for range 4 {
 					cards.Go(func() {
 						for i := range 5 {
-							err := c.call(t.Context(), func() error {
+							err := c.call(t.Context(), func() (*upstream.Answer, error) {
 								b.now()
 								time.Sleep(answer)
 								if i > 0 {
-									return nil
+									return nil, nil
 								}
 								err := c.pace(t.Context())
 								b.now()
-								return err
+								return nil, err
 							})
 							if err != nil {
 								t.Error(err)
@@ -102,12 +103,12 @@ func TestLimitedCalls(t *testing.T) {
 				b := &begun{from: time.Now()}
 				var failed []string
 				for range 3 {
-					err := c.call(ctx, func() error {
+					err := c.call(ctx, func() (*upstream.Answer, error) {
 						b.now()
 						if n := len(b.at); n <= len(row.answers) {
-							return row.answers[n-1]
+							return nil, row.answers[n-1]
 						}
-						return nil
+						return nil, nil
 					})
 					if err != nil {
 						failed = append(failed, apierror.From(err).Code)

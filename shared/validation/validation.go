@@ -35,15 +35,13 @@ func CheckPrivate(pointer, value string, rules ...Rule) error {
 
 func check(pointer, value, shown string, rules []Rule) error {
 	for _, rule := range rules {
-		issue := rule(value)
-		if issue == "" {
-			continue
+		if issue := rule(value); issue != "" {
+			detail := apierror.Detail{Field: pointer, Issue: issue}
+			if shown != "" {
+				detail.Value = shown
+			}
+			return apierror.InvalidParam(detail)
 		}
-		detail := apierror.Detail{Field: pointer, Issue: issue}
-		if shown != "" {
-			detail.Value = shown
-		}
-		return apierror.InvalidParam(detail)
 	}
 	return nil
 }
