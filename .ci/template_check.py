@@ -141,7 +141,7 @@ OPEN_LIMIT = {"POST /wechatpay/notifications": {"ThrottlingRateLimit": 1000, "Th
 AWS_METRICS = {
     ("AWS/ApiGateway", "5xx"),
     ("AWS/ApiGateway", "Latency"),
-    ("AWS/Lambda", "Invocations"),
+    ("AWS/Events", "Invocations"),
     ("AWS/Lambda", "Throttles"),
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
 }

@@ -547,7 +547,7 @@ func (e *emissions) schedules(d day, sync, check func(minute int) []point) {
 		if points := sync(minute); points != nil {
 			d.put(minute, 1, points...)
 		}
-		d.put(minute, 1, point{"AWS/Lambda Invocations CardSyncFunction", 1})
+		d.put(minute, 1, point{"AWS/Events Invocations CardSyncFunctionTimer", 1})
 	}
 	for minute := 60; minute < minutes; minute += 60 {
 		d.put(minute, 1, check(minute)...)
@@ -702,12 +702,15 @@ func TestAlarms(t *testing.T) {
 				d.put(minute, 100, point{"AWS/Lambda Throttles CardSyncFunction", 1})
 			}
 		}, []string{"LambdaThrottlesAlarm 1:03–1:08 ×1"}},
-		{"the schedule stops", nil, func(d day) {
+		{"the schedules stop, and somebody looks with dry runs", nil, func(d day) {
 			for minute := 5; minute < 5*60; minute += 5 {
-				d.put(minute, 1, point{"AWS/Lambda Invocations CardSyncFunction", 1})
+				d.put(minute, 1, point{"AWS/Events Invocations CardSyncFunctionTimer", 1})
 			}
 			for minute := 5; minute < 7*60; minute += 5 {
-				d.put(minute, 1, point{"AWS/Lambda Invocations ServiceModuleSyncFunction", 1})
+				d.put(minute, 1, point{"AWS/Events Invocations ServiceModuleSyncFunctionTimer", 1})
+			}
+			for minute := 8 * 60; minute < 9*60; minute += 10 {
+				d.put(minute, 1, point{"AWS/Lambda Invocations CardSyncFunction", 1}, point{"AWS/Lambda Invocations ServiceModuleSyncFunction", 1})
 			}
 		}, []string{"SyncOverdueAlarm 5:56– ×1", "ModuleSyncOverdueAlarm 7:56– ×1"}},
 		{"a secret that is malformed for an hour", nil, func(d day) {

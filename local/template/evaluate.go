@@ -176,9 +176,17 @@ func (e *evaluator) ref(at *yaml.Node, name string) any {
 	return name
 }
 
-// refer returns the resource that the node at refers to, and its type. It must exist.
+// refer returns the resource that the node at refers to, and its type. It must exist. For
+// the rule that SAM makes of a function's event, it is the function.
 func (e *evaluator) refer(at *yaml.Node, name string) (resource *yaml.Node, kind string) {
-	if resource = child(e.resources, name); resource == nil {
+	resource = child(e.resources, name)
+	for function, properties := range pairs(e.resources) {
+		event, is := strings.CutPrefix(name, function.Value)
+		if is && child(child(child(properties, "Properties"), "Events"), event) != nil {
+			resource = properties
+		}
+	}
+	if resource == nil {
 		e.fail(at, "%s is neither a parameter with a value nor a resource", name)
 	}
 	if !e.exists(resource) {
