@@ -54,7 +54,7 @@ func (a *app) eventsTail() *cobra.Command {
 	var personal bool
 	var count int
 	var types []string
-	cmd := command("tail", a.text("Follow the notifications on the event bus", "跟踪事件总线上的通知"), func(ctx context.Context) error {
+	cmd := command("tail", a.text("Follow the notifications on the event bus", "跟踪事件总线上的通知"), func(ctx context.Context, _ string) error {
 		if count < 0 {
 			return usagef("--count must not be negative")
 		}

@@ -1,5 +1,5 @@
-// Command membercard is the operator's tool: it makes secrets from WeChat's files,
-// and checks them, first offline and then with WeChat.
+// Command membercard is the operator's tool: it makes secrets from WeChat's files, checks
+// them and what is deployed, and puts the card plan in force.
 //
 // Exit codes:
 //

@@ -113,36 +113,34 @@ type ended struct{ error }
 
 func (e *ended) Unwrap() error { return e.error }
 
-// command makes a command of a function.
-func command(use, short string, f func(ctx context.Context) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: arguments(0, 0), RunE: func(cmd *cobra.Command, _ []string) error {
-		if err := f(cmd.Context()); err != nil {
+// command makes a command of a function. use names its argument, if it has one; one in
+// brackets may be left out, and is empty then.
+func command(use, short string, f func(ctx context.Context, argument string) error) *cobra.Command {
+	most := strings.Count(use, " ")
+	least := most - strings.Count(use, "[")
+	return &cobra.Command{Use: use, Short: short, Args: arguments(least, most), RunE: func(cmd *cobra.Command, args []string) error {
+		if err := f(cmd.Context(), strings.Join(args, "")); err != nil {
 			return &ended{err}
 		}
 		return nil
 	}}
 }
 
-// reporting makes a command of a function that adds to a report. The report is printed
+// withArgument makes a command of a function that adds to a report. The report is printed
 // unless the function fails.
-func (a *app) reporting(use, short string, f func(ctx context.Context, r *report) error) *cobra.Command {
-	return command(use, short, func(ctx context.Context) error {
+func (a *app) withArgument(use, short string, f func(ctx context.Context, r *report, argument string) error) *cobra.Command {
+	return command(use, short, func(ctx context.Context, argument string) error {
 		r := &report{}
-		if err := f(ctx, r); err != nil {
+		if err := f(ctx, r, argument); err != nil {
 			return err
 		}
 		return a.print(a.out, r)
 	})
 }
 
-// withArgument makes a reporting command with an argument, if use names one. One in brackets
-// may be left out, and is empty then.
-func (a *app) withArgument(use, short string, f func(ctx context.Context, r *report, argument string) error) *cobra.Command {
-	most, argument := strings.Count(use, " "), ""
-	cmd := a.reporting(use, short, func(ctx context.Context, r *report) error { return f(ctx, r, argument) })
-	cmd.Args = arguments(most-strings.Count(use, "["), most)
-	cmd.PreRun = func(_ *cobra.Command, args []string) { argument = strings.Join(args, "") }
-	return cmd
+// reporting is withArgument for a command that has none.
+func (a *app) reporting(use, short string, f func(ctx context.Context, r *report) error) *cobra.Command {
+	return a.withArgument(use, short, func(ctx context.Context, r *report, _ string) error { return f(ctx, r) })
 }
 
 // require marks flags as required.
@@ -211,12 +209,12 @@ func (a *app) root() *cobra.Command {
 			a.planValidate(), a.planDiff(), a.planPut(), a.planRollback(), a.planHistory()),
 		a.reconcile(),
 	)
-	root.Long = a.text(`membercard makes secrets from WeChat's files and checks them, first offline and
-then with WeChat. Each mistake is named with its cure.
+	root.Long = a.text(`membercard makes secrets from WeChat's files, checks them and what is deployed, and puts
+the card plan in force. Each mistake is named with its cure.
 
 AWS credentials and the region are read as the AWS CLI reads them. Exit codes: 0 if
 everything is in order, 1 if a check failed, 2 if the command line is wrong.`,
-		`membercard 用微信提供的文件生成凭据并检查：先离线检查，再向微信验证。
+		`membercard 用微信提供的文件生成凭据，检查凭据和已部署的堆栈，并使卡券计划生效。
 发现的每个错误都附有解决办法。
 
 AWS 凭证和区域的读取方式与 AWS CLI 相同。退出码：0 表示一切正常，1 表示有检查未通过，

@@ -15,7 +15,7 @@ type appFlags struct{ appID, secretFile string }
 func (a *app) secretOfficialAccount() *cobra.Command {
 	var given appFlags
 	var to destination
-	cmd := command("official-account", a.text("Make the official account's secret", "生成公众号凭据"), func(ctx context.Context) error {
+	cmd := command("official-account", a.text("Make the official account's secret", "生成公众号凭据"), func(ctx context.Context, _ string) error {
 		r := &report{}
 		if appID(given.appID) == nil {
 			r.AppID = given.appID
@@ -35,7 +35,7 @@ a terminal.`,
 func (a *app) secretLogin() *cobra.Command {
 	var program, account appFlags
 	var to destination
-	cmd := command("login", a.text("Make the secret of the apps that users log in to", "生成用户登录所用应用的凭据"), func(ctx context.Context) error {
+	cmd := command("login", a.text("Make the secret of the apps that users log in to", "生成用户登录所用应用的凭据"), func(ctx context.Context, _ string) error {
 		if program.appID == "" && account.appID == "" {
 			return usagef("--mini-program, --official-account or both are needed")
 		}

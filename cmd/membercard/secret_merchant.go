@@ -29,7 +29,7 @@ type merchantFiles struct {
 func (a *app) secretMerchant() *cobra.Command {
 	var files merchantFiles
 	var to destination
-	cmd := command("merchant", a.text("Make the merchant's secret", "生成商户凭据"), func(ctx context.Context) error {
+	cmd := command("merchant", a.text("Make the merchant's secret", "生成商户凭据"), func(ctx context.Context, _ string) error {
 		r, secret := a.merchant(ctx, &files, time.Now())
 		to.next = "next: " + a.proof(&to) + " proves what files can't: that the certificate is in force, and the keys are this merchant's"
 		return a.finish(ctx, r, &to, ofMerchant, secret)

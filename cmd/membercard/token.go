@@ -14,7 +14,7 @@ import (
 func (a *app) tokenMerchant() *cobra.Command {
 	var from source
 	var cardID, bodyFile string
-	cmd := command("merchant", a.text("Get a permission_token for a merchant card", "获取商家会员卡的 permission_token"), func(ctx context.Context) error {
+	cmd := command("merchant", a.text("Get a permission_token for a merchant card", "获取商家会员卡的 permission_token"), func(ctx context.Context, _ string) error {
 		if issue := validation.CardID(cardID); issue != "" {
 			return usagef("--card-id %s", issue)
 		}
@@ -46,7 +46,7 @@ func (a *app) tokenBrand() *cobra.Command {
 		CardID  string `json:"card_id"`
 		OpenID  string `json:"openid"`
 	}
-	cmd := command("brand", a.text("Get a token for a brand card", "获取品牌会员卡的 token"), func(ctx context.Context) error {
+	cmd := command("brand", a.text("Get a token for a brand card", "获取品牌会员卡的 token"), func(ctx context.Context, _ string) error {
 		if asked.BrandID == "" || asked.OpenID == "" {
 			return usagef("--brand-id, --card-id and --openid must not be empty")
 		}
