@@ -123,9 +123,11 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		from  string
 		event string
 		plan  plansync.Object
+		fails bool // as an alarm sees it
 	}{
-		{"the event", `{"action":"sync","plan":` + bad + `}`, plansynctest.NewBucket("").Start(t)},
-		{"S3", `{"action":"sync"}`, plansynctest.NewBucket(bad).Start(t)},
+		{"the event", `{"action":"sync","plan":` + bad + `}`, plansynctest.NewBucket("").Start(t), true},
+		{"the event of a dry run", `{"action":"sync","dry_run":true,"plan":` + bad + `}`, plansynctest.NewBucket("").Start(t), false},
+		{"S3", `{"action":"sync"}`, plansynctest.NewBucket(bad).Start(t), true},
 	} {
 		from := wechattest.Source()
 		f, records := newFunction(from, gatewaytest.Nowhere, row.plan)
@@ -147,7 +149,7 @@ func TestAnInvalidPlanChangesNothing(t *testing.T) {
 		if strings.Contains(string(raw), `"updated"`) || from.Asked() != 0 {
 			t.Errorf("%s: %s, and the account was asked for %d times", row.from, raw, from.Asked())
 		}
-		if !strings.Contains(records.String(), "INVALID_PLAN") || !strings.Contains(records.String(), "/cards/1/fields/custom_url") {
+		if log := records.String(); !strings.Contains(log, "INVALID_PLAN") || !strings.Contains(log, "/cards/1/fields/custom_url") || strings.Contains(log, "SyncFailures") != row.fails {
 			t.Errorf("%s: the record is %s", row.from, records)
 		}
 	}

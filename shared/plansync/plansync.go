@@ -77,7 +77,7 @@ func (s Sync) Invoke(ctx context.Context, record *telemetry.Record, document []b
 		case p == nil && done != nil: // it is bad or gone, which the next sync reports
 			return done.end(ctx, record)
 		case bad != nil:
-			return reportPlanError(ctx, record, *bad)
+			return reportPlanError(ctx, record, *bad, e.DryRun)
 		case p == nil:
 			record.End(ctx, slog.LevelInfo, "not synced: there is no plan yet", "OK")
 			return strictjson.Encode(newReport(nil, e.DryRun)), nil
@@ -152,8 +152,8 @@ func invalidPlan(faults strictjson.Faults) *planError {
 	return e
 }
 
-func reportPlanError(ctx context.Context, record *telemetry.Record, e planError) ([]byte, error) {
-	record.Count(telemetry.SyncFailures)
+func reportPlanError(ctx context.Context, record *telemetry.Record, e planError, dryRun bool) ([]byte, error) {
+	countFailure(record, dryRun)
 	record.End(ctx, slog.LevelError, "not synced", e.Code, slog.String("cause", e.Message), slog.Any("faults", e.Faults[:min(len(e.Faults), maxLogged)]), slog.String("cure", e.cure))
 	return strictjson.Encode(map[string]any{"error": e}), nil
 }

@@ -76,17 +76,25 @@ func (r *Report) end(ctx context.Context, record *telemetry.Record) ([]byte, err
 	switch {
 	case r.Failed > 0:
 		level, code = slog.LevelError, "CARDS_FAILED"
-		record.Count(telemetry.SyncFailures)
+		countFailure(record, r.DryRun)
 		attrs = append(attrs, slog.Any("failures", r.failures()))
 	case r.Deferred > 0 && r.Deferred == len(r.Cards):
 		// A long plan defers cards and gets on. This run did not, and the next may not either.
 		level, code = slog.LevelError, "NO_CARD_REACHED"
-		record.Count(telemetry.SyncFailures)
+		countFailure(record, r.DryRun)
 		attrs = append(attrs, slog.String("cause", "the run's time was up before one card was done"),
 			slog.String("cure", "look at the latency of WeChat (failed_attempts) and at the function's timeout"))
 	}
 	record.End(ctx, level, "synced", code, attrs...)
 	return strictjson.Encode(r), nil
+}
+
+// countFailure counts a failed sync, which an alarm sees. A dry run that fails is seen by
+// whoever made it, and its plan need not be in force.
+func countFailure(record *telemetry.Record, dryRun bool) {
+	if !dryRun {
+		record.Count(telemetry.SyncFailures)
+	}
 }
 
 // failures describes the first failed cards, for the log record.

@@ -87,20 +87,23 @@ func TestWhichErrorsEndARun(t *testing.T) {
 }
 
 // A card that failed and a run that did no card at all are failures that an alarm sees. A long
-// plan that gets on is not.
+// plan that gets on is not, and a dry run is seen by whoever made it.
 func TestTheRecordOfARun(t *testing.T) {
 	for _, row := range []struct {
-		cards []string // their statuses
-		want  string   // level, code, SyncFailures
+		dryRun bool
+		cards  []string // their statuses
+		want   string   // level, code, SyncFailures
 	}{
-		{nil, "INFO OK <nil>"},
-		{[]string{Unchanged, Updated, NotApplied}, "INFO OK <nil>"},
-		{[]string{Unchanged, Deferred, Deferred}, "INFO OK <nil>"},
-		{[]string{Deferred, Deferred}, "ERROR NO_CARD_REACHED 1"},
-		{[]string{Failed, Updated}, "ERROR CARDS_FAILED 1"},
-		{[]string{Failed, Deferred}, "ERROR CARDS_FAILED 1"},
+		{false, nil, "INFO OK <nil>"},
+		{false, []string{Unchanged, Updated, NotApplied}, "INFO OK <nil>"},
+		{false, []string{Unchanged, Deferred, Deferred}, "INFO OK <nil>"},
+		{false, []string{Deferred, Deferred}, "ERROR NO_CARD_REACHED 1"},
+		{false, []string{Failed, Updated}, "ERROR CARDS_FAILED 1"},
+		{false, []string{Failed, Deferred}, "ERROR CARDS_FAILED 1"},
+		{true, []string{Failed, Updated}, "ERROR CARDS_FAILED <nil>"},
+		{true, []string{Deferred, Deferred}, "ERROR NO_CARD_REACHED <nil>"},
 	} {
-		r := &Report{}
+		r := &Report{DryRun: row.dryRun}
 		for _, status := range row.cards {
 			r.Cards = append(r.Cards, Card{Status: status})
 		}
