@@ -186,7 +186,7 @@ func TestEveryTextIsInBothLanguages(t *testing.T) {
 var composed = []string{
 	"waiting", "waiting %s", "dead letter", "dead letter %s", "token %s %s", "opened", "notification %s", "event %s", "call %s %s", "line %s: %s: lost", "line %s: %s: confirmed", "line %s: %s: refused %s", "brand card %s %s", "merchant card %s %s", "brand cards", "merchant cards",
 	"  always", "  until %s", "  from %s", "%s; give the sandbox's public key and its ID as wechatpay_public_key and wechatpay_public_key_id, for it can sign with no other: ",
-	"it has %s characters; an APIv3 key has 32", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is %s", "note: ", "warning: ", "cause: ", "cure: ", "request_id: ",
+	"it has %s characters; an APIv3 key has 32", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is %s", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is within", "note: ", "warning: ", "cause: ", "cure: ", "request_id: ",
 	"Simply type %s help [path to command] for full details.", "Generate the autocompletion script for %s for the specified shell.",
 	"unknown flag: %s", "unknown shorthand flag: %s in %s", "flag needs an argument: %s", "invalid argument %s for %s flag: %s", "invalid argument %s for %s flag",
 	"neither $XDG_CACHE_HOME nor $HOME are defined", "required flag(s) %s not set", "if any flags in the group [%s] are set none of the others can be; [%s] were all set",
@@ -279,6 +279,7 @@ func TestChinese(t *testing.T) {
 	}
 	merchant := file("merchant.json", strictjson.Encode(secret))
 	plan := file("plan.json", []byte(`{"cards": [{"card_id": "p1", "fields": {"colour": "red"}}]}`))
+	text := file("key.txt", []byte("no key"))
 	for _, row := range []struct {
 		code int
 		args []string
@@ -286,6 +287,10 @@ func TestChinese(t *testing.T) {
 	}{
 		{exitOK, []string{"--help"}, []string{"用法：\n  membercard [flags]", "  plan        检查卡券计划，并使其生效\n", "membercard <命令> --help 显示某个命令的说明。\n"}},
 		{exitOK, []string{"help", "check", "official-account"}, []string{"检查公众号凭据：先离线检查，", "      --file FILE        存放凭据的文件（FILE）\n"}},
+		{exitUsage, nil, []string{"membercard: membercard 需要一个命令：secret、check、callback、token、card、events、rotate、local、plan、reconcile\n"}},
+		{exitUsage, []string{"pln"}, []string{`membercard 没有命令 "pln"；是否想输入 plan？`}},
+		{exitFailed, []string{"secret", "merchant", "--cert", plan, "--key", text}, []string{
+			"✗ 商户API私钥\n    原因：" + text + " 是其他格式的文件（不是 PEM）；这里需要私钥（apiclient_key.pem）\n"}},
 		{exitUsage, []string{"check", "--nothing"}, []string{"membercard: 没有选项 --nothing\n解决办法：membercard check --help 列出可用的命令和选项\n"}},
 		{exitUsage, []string{"secret", "logn"}, []string{`membercard: membercard secret 没有命令 "logn"；是否想输入 login？`}},
 		{exitFailed, []string{"secret", "official-account", "--appid", "gh_86a091e50ad4"}, []string{

@@ -283,6 +283,8 @@ func TestTheCommandLine(t *testing.T) {
 		{"no command", nil, "needs a command"},
 		{"a group without a command", []string{"secret"}, "needs a command"},
 		{"an unknown command", []string{"secrets"}, `no command "secrets"; did you mean secret?`},
+		{"an unknown shell", []string{"completion", "fisch"}, `no command "fisch"; did you mean fish?`},
+		{"no shell", []string{"completion"}, "needs a command: bash, fish, powershell, zsh"},
 		{"an unknown command of a group", []string{"secret", "merchnt"}, `no command "merchnt"; did you mean merchant?`},
 		{"help for an unknown command", []string{"help", "secrets"}, `membercard has no command "secrets"`},
 		{"help for an unknown command of a group", []string{"help", "secret", "merchnt"}, `membercard secret has no command "merchnt"`},

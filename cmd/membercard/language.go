@@ -90,7 +90,7 @@ func (t translator) translate(text string) translation {
 
 // find translates a text that may be put together of entries of the catalogue: the longest
 // that matches counts, and the values in it are translated in turn. A value without a blank is
-// a name, such as a path, and stays. A short entry counts only if the translation is whole,
+// a name, such as a path or a command, and stays. A short entry counts only if the translation is whole,
 // for other texts have its few letters too.
 func (t translator) find(text string) (found translation) {
 	if chinese, ok := chinese[text]; ok || !strings.Contains(text, " ") {
@@ -108,8 +108,10 @@ func (t translator) find(text string) (found translation) {
 	for _, english := range matching {
 		values, whole := valuesIn(text, english), true
 		for i, value := range values {
-			part := t.translate(value.(string))
-			values[i], whole = part.text, whole && part.whole
+			if strings.Contains(value.(string), " ") { // without a blank it is a name
+				part := t.translate(value.(string))
+				values[i], whole = part.text, whole && part.whole
+			}
 		}
 		if whole || found.text == "" && letters(english) >= 10 {
 			found = translation{fmt.Sprintf(chinese[english], values...), whole}

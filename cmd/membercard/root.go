@@ -168,8 +168,17 @@ func arguments(least, most int) cobra.PositionalArgs {
 
 // group makes a command that only has others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	// Without RunE, cobra would show the help and not look at the arguments.
-	g := &cobra.Command{Use: use, Short: short, RunE: func(*cobra.Command, []string) error { return nil }, Args: func(cmd *cobra.Command, args []string) error {
+	g := &cobra.Command{Use: use, Short: short}
+	g.AddCommand(commands...)
+	requireCommand(g, commands)
+	return g
+}
+
+// requireCommand has a command refuse to be run without one of those below it.
+func requireCommand(g *cobra.Command, commands []*cobra.Command) {
+	g.SuggestionsMinimumDistance = 2
+	g.RunE = func(*cobra.Command, []string) error { return nil } // without it, cobra would show the help and not look at the arguments
+	g.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			var names []string
 			for _, c := range commands {
@@ -182,10 +191,7 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 			meant = "; did you mean " + strings.Join(near, " or ") + "?"
 		}
 		return fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], meant)
-	}}
-	g.SuggestionsMinimumDistance = 2
-	g.AddCommand(commands...)
-	return g
+	}
 }
 
 func (a *app) root() *cobra.Command {
@@ -273,6 +279,7 @@ func (a *app) addCobras(root *cobra.Command) {
 		switch cmd.Name() {
 		case "completion":
 			a.lang.translate(cmd)
+			requireCommand(cmd, cmd.Commands())
 		case "help":
 			a.lang.translate(cmd)
 			show := cmd.Run
