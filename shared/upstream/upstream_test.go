@@ -210,7 +210,7 @@ func TestFailover(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
 			second := serve(t, succeed)
-			answer, record, err := post(t, within(t, 2*time.Second), client(t, row.endpoint(t), second.URL))
+			answer, record, err := post(t, t.Context(), client(t, row.endpoint(t), second.URL))
 			if err != nil || answer.Status != 200 || string(answer.Body) != "whole" {
 				t.Fatalf("%+v, %v", answer, err)
 			}
