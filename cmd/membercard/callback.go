@@ -23,23 +23,26 @@ const callbackPath = "/v3/marketing/membercard-open/callback"
 func (a *app) callbackGet() *cobra.Command {
 	var from source
 	cmd := a.reporting("get", a.text("Show where WeChat Pay sends the events of merchant cards", "查看微信支付把商家会员卡事件发送到哪里"), func(ctx context.Context, r *report) error {
-		return a.asMerchant(ctx, r, &from, func(client *signing.Client) {
-			const name = "callback URL"
-			current, err := a.callback(ctx, client)
-			switch {
-			case err != nil:
-				r.add(failedCall(name, err))
-			case current == "":
-				url := " https://…/wechatpay/notifications"
-				if a.local != nil {
-					url = "" // its own
-				}
-				r.fail(name, faultf("membercard callback set"+url+a.read(&from)+a.where(), "none is set: no event of a merchant card is sent"))
-			default:
-				r.NotifyURL = current
-				r.add(step{Name: name, OK: true, Detail: current})
+		client, secret, err := a.merchantOf(ctx, r, &from)
+		if client == nil {
+			return err
+		}
+		defer a.cure(r, &from, secret)
+		const name = "callback URL"
+		switch current, err := a.callback(ctx, client); {
+		case err != nil:
+			r.add(failedCall(name, err))
+		case current == "":
+			url := " https://…/wechatpay/notifications"
+			if a.local != nil {
+				url = "" // its own
 			}
-		})
+			r.fail(name, faultf("membercard callback set"+url+a.read(&from)+a.where(), "none is set: no event of a merchant card is sent"))
+		default:
+			r.NotifyURL = current
+			r.add(step{Name: name, OK: true, Detail: current})
+		}
+		return nil
 	})
 	return from.flags(a, cmd)
 }
@@ -61,31 +64,34 @@ func (a *app) callbackSet() *cobra.Command {
 			r.fail("URL", bad)
 			return nil
 		}
-		return a.asMerchant(ctx, r, &from, func(client *signing.Client) {
-			before, err := a.callback(ctx, client)
-			if err != nil {
-				r.add(failedCall("callback URL read", err))
-				return
+		client, secret, err := a.merchantOf(ctx, r, &from)
+		if client == nil {
+			return err
+		}
+		defer a.cure(r, &from, secret)
+		before, err := a.callback(ctx, client)
+		if err != nil {
+			r.add(failedCall("callback URL read", err))
+			return nil
+		}
+		set := step{Name: "callback URL set", OK: true, Detail: to}
+		if before != to {
+			if before != "" {
+				set.Detail += " (before: " + before + ")"
 			}
-			detail := to
-			if before != "" && before != to {
-				detail += " (before: " + before + ")"
+			end := a.during("asking WeChat Pay")
+			_, err = client.Patch(ctx, callbackPath, map[string]string{"notify_url": to})
+			if end(); err != nil {
+				r.add(failedCall(set.Name, err))
+				return nil
 			}
-			if before != to {
-				end := a.during("asking WeChat Pay")
-				_, err = client.Patch(ctx, callbackPath, map[string]string{"notify_url": to})
-				if end(); err != nil {
-					r.add(failedCall("callback URL set", err))
-					return
-				}
-			}
-			r.NotifyURL = to
-			set := step{Name: "callback URL set", OK: true, Detail: detail}
-			if own != "" && to != own {
-				set.Warning, set.Cure = "the sandbox can't reach it, so no merchant card can be opened in it", "membercard callback set"+a.where()
-			}
-			r.add(set)
-		})
+		}
+		r.NotifyURL = to
+		if own != "" && to != own {
+			set.Warning, set.Cure = "the sandbox can't reach it, so no merchant card can be opened in it", "membercard callback set"+a.where()
+		}
+		r.add(set)
+		return nil
 	})
 	cmd.Example = `  membercard callback set https://abc123.execute-api.eu-central-1.amazonaws.com/wechatpay/notifications \
     --secret-id membercard/merchant`
@@ -136,15 +142,4 @@ func isPublic(host string) bool {
 		return !address.IsLoopback() && !address.IsPrivate() && !address.IsLinkLocalUnicast() && !address.IsUnspecified()
 	}
 	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".local")
-}
-
-// asMerchant runs f with a client for the merchant of a secret, and completes the cure of
-// what failed.
-func (a *app) asMerchant(ctx context.Context, r *report, from *source, f func(*signing.Client)) error {
-	client, secret, err := a.merchantOf(ctx, r, from)
-	if client != nil {
-		f(client)
-		a.cure(r, from, secret)
-	}
-	return err
 }

@@ -91,17 +91,17 @@ func (a *app) checkSecrets(ctx context.Context, r *report, d *deployment) {
 		}
 		return nil, false
 	}
-	for _, secret := range []struct{ kind, parameter string }{
-		{ofMerchant, "MerchantSecretArn"}, {ofAccount, "OfficialAccountSecretArn"}, {ofLogin, "LoginSecretArn"},
+	for _, secret := range []struct{ kind, id string }{
+		{ofMerchant, d.parameters["MerchantSecretArn"]}, {ofAccount, d.parameters["OfficialAccountSecretArn"]}, {ofLogin, d.parameters["LoginSecretArn"]},
 	} {
-		wanted, id := kinds[secret.kind], d.parameters[secret.parameter]
-		text, ok := read(wanted.whose, id)
+		wanted := kinds[secret.kind]
+		text, ok := read(wanted.whose, secret.id)
 		if !ok {
 			continue
 		}
 		var bad *fault
 		if _, err := wanted.parse(text); err != nil {
-			bad = faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: id}, text), "%v", err)
+			bad = faultf("make it anew: "+a.makeAnew(secret.kind, &source{id: secret.id}, text), "%v", err)
 			if other := kindOf(text); other != "" {
 				bad = faultf("give the parameter the ARN of the "+wanted.whose+", and deploy", "it is the %s", kinds[other].whose)
 			}

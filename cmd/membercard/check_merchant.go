@@ -31,6 +31,7 @@ func (a *app) checkMerchant() *cobra.Command {
 		if client == nil {
 			return err
 		}
+		defer a.cure(r, &from, secret)
 		r.MchID, r.CertificateSerialNo = secret.MchID, secret.CertificateSerialNo
 		if secret.PublicKeyID != "" {
 			r.check(step{Name: "public-key ID", Detail: secret.PublicKeyID}, publicKeyID(secret.PublicKeyID))
@@ -52,7 +53,6 @@ func (a *app) checkMerchant() *cobra.Command {
 		if i := slices.IndexFunc(r.Steps, func(s step) bool { return s.Warning == hexWarning }); i >= 0 && r.passed(signing.StepCertificates) {
 			r.Steps[i].Warning, r.Steps[i].Cure = "", "" // it is the right one
 		}
-		a.cure(r, &from, secret)
 		return nil
 	})
 	cmd.Long = a.text(`Check the merchant's secret: offline, and then with WeChat Pay's self-test of keys
