@@ -109,3 +109,11 @@ func (a *app) isSandboxes(secret *signing.MerchantSecret) bool {
 	certificates := inspect("apiclient_cert.pem", []byte(a.local.Files["apiclient_cert.pem"])).certificates
 	return len(certificates) > 0 && certificates[0].Subject.CommonName == secret.MchID
 }
+
+// quote quotes a path for a shell.
+func quote(path string) string {
+	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@") == "" {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}

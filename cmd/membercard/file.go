@@ -312,11 +312,3 @@ func (f *file) rsaKey(name string) (*rsa.PrivateKey, *fault) {
 	}
 	return key, nil
 }
-
-// quote quotes a path for a shell.
-func quote(path string) string {
-	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+:@") == "" {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}

@@ -365,3 +365,16 @@ func (rc *reconciliation) report(r *report, ended *fault) {
 		r.fail("ended early", faultf(strings.TrimPrefix(ended.cure+"; run this again: it goes on there", interrupted().cure+"; "), "%s", ended.cause))
 	}
 }
+
+// bar is how far a command is, how many calls a second it makes, and how much time is left.
+// Of those that are done, asked were done by this run, in the time that it took.
+func bar(asked, done, all, calls int, took time.Duration) string {
+	const width = 20
+	filled := done * width / all
+	text := fmt.Sprintf("[%s%s] %d of %d", strings.Repeat("#", filled), strings.Repeat(".", width-filled), done, all)
+	if asked > 0 {
+		left := took / time.Duration(asked) * time.Duration(all-done)
+		text += fmt.Sprintf(", %.1f calls/s, %v left", float64(calls-1)/took.Seconds(), left.Round(time.Second))
+	}
+	return text
+}

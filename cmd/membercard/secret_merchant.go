@@ -308,14 +308,6 @@ func keyPEM(key *rsa.PrivateKey) string {
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
-// clip shortens what a user gave.
-func clip(s string) string {
-	if len(s) > 64 {
-		return strings.ToValidUTF8(s[:64], "") + "…"
-	}
-	return s
-}
-
 // proof is the command that checks the secret with WeChat Pay.
 func (a *app) proof(to *destination) string {
 	from := &source{id: to.name, file: to.file}

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"membercard/shared/cardplan"
 )
@@ -130,27 +129,6 @@ func modulesOf(c *cardplan.Campaign) string {
 		return ""
 	}
 	return "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.ServiceModules)), ", ")
-}
-
-// printable leaves out what would move a terminal's cursor.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if !unicode.IsPrint(c) {
-			return -1
-		}
-		return c
-	}, s)
-}
-
-// columns is how many columns of a terminal a text takes: Chinese characters take
-// two.
-func columns(s string) (n int) {
-	for _, c := range s {
-		if n++; unicode.In(c, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul) || '\uff00' <= c && c <= '\uff60' || '\u3000' <= c && c <= '\u303f' {
-			n++
-		}
-	}
-	return n
 }
 
 // The measures of a time line as SVG, in pixels.
