@@ -45,6 +45,8 @@ type Secret[T comparable] struct {
 	cached      bool              // whether there is a value
 	expiresAt   time.Time
 	unchangedAt time.Time // when Refresh last found the secret unchanged or unreadable
+	failure     error     // of the last Get, without a value
+	failedAt    time.Time
 }
 
 // New returns the secret with the given ARN or name, without reading it. Errors of parse
@@ -59,15 +61,20 @@ func New[T comparable](config aws.Config, id string, parse func([]byte) (T, erro
 // it waits for another call.
 func (s *Secret[T]) Get(ctx context.Context) (T, error) {
 	var none T
+	begun := time.Now()
 	if err := s.acquire(ctx); err != nil {
 		return none, err
 	}
 	defer s.lock.Release(1)
-	if s.cached && wallclock.Now().Before(s.expiresAt) {
+	switch {
+	case s.cached && wallclock.Now().Before(s.expiresAt):
 		return s.value, nil
+	case s.failedAt.After(begun): // the read that this call waited for
+		return none, s.failure
 	}
 	if _, err := s.read(ctx); err != nil {
 		if !s.cached {
+			s.failure, s.failedAt = err, time.Now()
 			return none, err
 		}
 		s.expiresAt = wallclock.Now().Add(minRefreshInterval)
