@@ -23,9 +23,6 @@ const (
 	resendAge = 24 * time.Hour
 	// maxResent limits the modules that a run sends again.
 	maxResent = 250
-	// changesPerRun is about the number of changes for which a run has time: 900 calls, and
-	// it takes two to add a module.
-	changesPerRun = 450
 	// minTimeToCall is the minimum time left for a call.
 	minTimeToCall = time.Second
 )
@@ -68,23 +65,22 @@ func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
 // order chooses what is sent again, and returns the cards that have to be called for.
 func (r *run) order() (first []string) {
 	old := map[moduleKey]time.Time{} // when what was applied long ago was applied
-	changes := 0
 	for i := range r.Plan.Cards {
 		card := &r.Plan.Cards[i]
-		before := changes
+		differs := false
 		for id, wanted := range card.At(r.Now).ServiceModules {
 			known, at := r.memory.has(moduleKey{card.CardID, id}, wanted)
 			if !known {
-				changes++
+				differs = true
 			} else if age := r.Now.Sub(at); age > resendAge || age < -resendAge {
 				old[moduleKey{card.CardID, id}] = at
 			}
 		}
-		if changes > before {
+		if differs {
 			first = append(first, card.CardID)
 		}
 	}
-	if changes > changesPerRun { // each card gets its turn, also if many fail again and again
+	if len(first) > 0 { // each card gets its turn, also if others fail in each run, or end it
 		at := rand.IntN(len(first))
 		first = slices.Concat(first[at:], first[:at])
 	}
