@@ -92,6 +92,7 @@ func TestLimitedCalls(t *testing.T) {
 		{"once, for 7 s", []error{nil, limited(7 * time.Second)}, []time.Duration{0, 250, 7250, 7500}, ""},
 		{"twice", []error{limited(2 * time.Second), nil, limited(0)}, []time.Duration{0, 2000, 2250}, "FREQUENCY_LIMITED"},
 		{"once, for longer than the run has time", []error{limited(time.Minute)}, []time.Duration{0}, "FREQUENCY_LIMITED"},
+		{"once, for almost as long as the run has time", []error{limited(58500 * time.Millisecond)}, []time.Duration{0, 58500, 58750}, "UPSTREAM_TIMEOUT"},
 		{"a refused signature", []error{apierror.SignatureRefused(nil)}, []time.Duration{0}, "SIGN_ERROR"},
 		{"what only one card gets", []error{apierror.FromWeChat(apierror.Answer{Status: 403, Code: "NO_AUTH"})}, []time.Duration{0, 250, 500}, "NO_AUTH"},
 	} {
