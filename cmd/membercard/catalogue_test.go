@@ -187,7 +187,7 @@ var composed = []string{
 	"waiting", "waiting %s", "dead letter", "dead letter %s", "token %s %s", "opened", "notification %s", "event %s", "call %s %s", "line %s: %s: lost", "line %s: %s: confirmed", "line %s: %s: refused %s", "brand card %s %s", "merchant card %s %s", "brand cards", "merchant cards",
 	"  always", "  until %s", "  from %s", "%s; give the sandbox's public key and its ID as wechatpay_public_key and wechatpay_public_key_id, for it can sign with no other: ",
 	"it has %s characters; an APIv3 key has 32", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is %s", "it does not look like a public-key ID: it must not have a blank, line break or other invisible character: %s is within", "note: ", "warning: ", "cause: ", "cure: ", "request_id: ",
-	"Simply type %s help [path to command] for full details.", "Generate the autocompletion script for %s for the specified shell.",
+	"Simply type %s help [path to command] for full details.", "Generate the autocompletion script for %s for the specified shell.", "Generate the autocompletion script for the %s shell.",
 	"unknown flag: %s", "unknown shorthand flag: %s in %s", "flag needs an argument: %s", "invalid argument %s for %s flag: %s", "invalid argument %s for %s flag",
 	"neither $XDG_CACHE_HOME nor $HOME are defined", "required flag(s) %s not set", "if any flags in the group [%s] are set none of the others can be; [%s] were all set",
 }

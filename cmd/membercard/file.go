@@ -50,17 +50,17 @@ type file struct {
 }
 
 // load reads one of WeChat's files and finds out what is in it. A byte order mark and
-// Windows line breaks are mended. It fails if there is nothing.
+// Windows line breaks are mended. It fails if there is nothing, and the file is empty then.
 func load(path string) (*file, *fault) {
 	raw, bad := readUpTo(path, maxFile)
 	if bad != nil {
-		return nil, bad
+		return &file{}, bad
 	}
 	f := inspect(path, raw)
 	if len(bytes.TrimSpace(f.text)) == 0 {
-		return nil, empty(path)
+		bad = empty(path)
 	}
-	return f, nil
+	return f, bad
 }
 
 // inspect finds out what is in the text of a file.
@@ -308,7 +308,7 @@ func (f *file) rsaKey(name string) (*rsa.PrivateKey, *fault) {
 	case !ok:
 		return nil, faultf("give apiclient_key.pem, which belongs to apiclient_cert.pem", "%s is not an RSA key, which WeChat Pay's are", f.path)
 	case key.N.BitLen() < 2048:
-		return nil, faultf("have a new certificate made (账户中心 → API安全 → 商户API证书)", "%s has %d bits; WeChat Pay's keys have 2048", f.path, key.N.BitLen())
+		return nil, faultf(renew, "%s has %d bits; WeChat Pay's keys have 2048", f.path, key.N.BitLen())
 	}
 	return key, nil
 }

@@ -78,7 +78,7 @@ func (a *app) beginRotation(ctx context.Context, r *report, id string, files *me
 			"it is the certificate of merchant %s; the secret is merchant %s's", certificate.Subject.CommonName, secret.MchID))
 		return nil
 	case strings.EqualFold(serialOf(certificate), old):
-		r.fail("new certificate", faultf("have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书", "it is the certificate that the secret has already"))
+		r.fail("new certificate", faultf(renew, "it is the certificate that the secret has already"))
 		return nil
 	}
 	secret.CertificateSerialNo, secret.PrivateKey = serialOf(certificate), keyPEM(key)

@@ -99,7 +99,7 @@ func (r *report) pair(files *merchantFiles, now time.Time) (*x509.Certificate, *
 	case key.PublicKey.Equal(certificate.PublicKey):
 		r.add(step{Name: name, OK: true})
 	default:
-		r.fail(name, faultf("give the apiclient_key.pem that was made with this certificate; if it is lost, have a new certificate made (账户中心 → API安全 → 商户API证书 → 更换证书)",
+		r.fail(name, faultf("give the apiclient_key.pem that was made with this certificate; if it is lost, "+renew,
 			"%s is not the key of the certificate in %s", files.key, files.cert))
 	}
 	return certificate, key
@@ -107,7 +107,6 @@ func (r *report) pair(files *merchantFiles, now time.Time) (*x509.Certificate, *
 
 // certificate checks the merchant API certificate.
 func (r *report) certificate(path string, now time.Time) *x509.Certificate {
-	const renew = "have a new one made: 账户中心 → API安全 → 商户API证书 → 更换证书"
 	f, bad := load(path)
 	if bad == nil && len(f.certificates) == 0 {
 		bad = f.wrong(aCertificate, "apiclient_cert.pem")
@@ -170,15 +169,21 @@ func (r *report) privateKey(path string) *rsa.PrivateKey {
 	return key
 }
 
+// Pages of the merchant platform.
+const (
+	publicKeyPage = "账户中心 → API安全 → 微信支付公钥"
+	renew         = "have a new certificate made: 账户中心 → API安全 → 商户API证书 → 更换证书"
+)
+
 // publicKey checks WeChat Pay's public key and its ID.
 func (r *report) publicKey(files *merchantFiles, certificate *x509.Certificate, own *rsa.PrivateKey) (text, id string) {
-	const name, page = "WeChat Pay's public key", "账户中心 → API安全 → 微信支付公钥"
+	const name = "WeChat Pay's public key"
 	switch {
 	case files.publicKeyID == "":
-		r.fail(name, faultf("--public-key-id PUB_KEY_ID_…, which stands beside the key: "+page, "--public-key was given without its ID"))
+		r.fail(name, faultf("--public-key-id PUB_KEY_ID_…, which stands beside the key: "+publicKeyPage, "--public-key was given without its ID"))
 		return "", ""
 	case files.publicKey == "":
-		r.fail(name, faultf("--public-key pub_key.pem, which is downloaded beside the ID: "+page, "--public-key-id was given without the key"))
+		r.fail(name, faultf("--public-key pub_key.pem, which is downloaded beside the ID: "+publicKeyPage, "--public-key-id was given without the key"))
 		return "", ""
 	}
 	var key *rsa.PublicKey
@@ -186,27 +191,19 @@ func (r *report) publicKey(files *merchantFiles, certificate *x509.Certificate, 
 	if bad == nil {
 		key, bad = f.wechatPaysKey(certificate, own)
 	}
-	if f == nil {
-		f = &file{}
-	}
 	id = strings.TrimSpace(files.publicKeyID)
 	good := r.check(step{Name: name, Notes: f.notes}, bad)
 	if !r.check(step{Name: "public-key ID", Detail: id}, publicKeyID(id)) || !good {
 		return "", ""
 	}
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		r.fail(name, faultf("download pub_key.pem anew: "+page, "%s can't be converted", files.publicKey))
-		return "", ""
-	}
+	der, _ := x509.MarshalPKIXPublicKey(key) // of RSA there is no error
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), id
 }
 
 // wechatPaysKey returns the public key in pub_key.pem, which must not be the
 // merchant's own.
 func (f *file) wechatPaysKey(certificate *x509.Certificate, own *rsa.PrivateKey) (*rsa.PublicKey, *fault) {
-	const page = "账户中心 → API安全 → 微信支付公钥"
-	const download = "download pub_key.pem: " + page
+	const download = "download pub_key.pem: " + publicKeyPage
 	ours := func(key *rsa.PublicKey) bool {
 		return own != nil && key.Equal(&own.PublicKey) || certificate != nil && key.Equal(certificate.PublicKey)
 	}
@@ -299,10 +296,7 @@ func apiv3Key(key string) *fault {
 func serialOf(c *x509.Certificate) string { return utils.GetCertificateSerialNumber(*c) }
 
 func keyPEM(key *rsa.PrivateKey) string {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return "" // of RSA there is none; ParseMerchant would name it
-	}
+	der, _ := x509.MarshalPKCS8PrivateKey(key) // of RSA there is no error
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
