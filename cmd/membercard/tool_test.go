@@ -41,7 +41,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	tlsdialtest.Parallel(4)
+	tlsdialtest.Parallel(8)
 	os.Exit(stacktest.Run(func() (int, error) { return serve(m) }))
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -135,7 +136,7 @@ func TestLimitedCalls(t *testing.T) {
 // calls are under way at the same time, and hedged.
 func TestSlowAnswers(t *testing.T) {
 	t.Parallel()
-	const cards = 8
+	const cards = 4
 	w, b := startWeChatPay(t), plansynctest.NewBucket(planFor(cards, `"666":null`))
 	w.answer = func(string) (int, string) {
 		time.Sleep(1200 * time.Millisecond)
@@ -160,18 +161,21 @@ func TestALimitedRun(t *testing.T) {
 		{1, "DELETE p0/1, DELETE p0/1, DELETE p0/2, DELETE p0/3", plansync.Updated, "p0/1=- p0/2=- p0/3=-"},
 		{2, "DELETE p0/1, DELETE p0/1", plansync.Failed, ""},
 	} {
-		w, b := startWeChatPay(t), plansynctest.NewBucket(planOf(`"1":null,"2":null,"3":null`))
-		left := row.limited
-		w.answer = func(string) (int, string) {
-			if left--; left >= 0 {
-				return 429, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`
+		t.Run(fmt.Sprint(row.limited, " times"), func(t *testing.T) {
+			t.Parallel()
+			w, b := startWeChatPay(t), plansynctest.NewBucket(planOf(`"1":null,"2":null,"3":null`))
+			left := row.limited
+			w.answer = func(string) (int, string) {
+				if left--; left >= 0 {
+					return 429, `{"code":"FREQUENCY_LIMITED","message":"频率超过限制"}`
+				}
+				return 0, ""
 			}
-			return 0, ""
-		}
-		f, _ := newFunction(t, w, b.Start(t))
-		a := plansynctest.Invoke(t.Context(), t, f, byHand)
-		if got := w.received(); got != row.calls || a.Cards[0].Status != row.status || remembers(t, b.Content(plansync.ServiceModules)) != row.remembered {
-			t.Errorf("after %d answers with 429: %s; %+v", row.limited, got, a)
-		}
+			f, _ := newFunction(t, w, b.Start(t))
+			a := plansynctest.Invoke(t.Context(), t, f, byHand)
+			if got := w.received(); got != row.calls || a.Cards[0].Status != row.status || remembers(t, b.Content(plansync.ServiceModules)) != row.remembered {
+				t.Errorf("%s; %+v", got, a)
+			}
+		})
 	}
 }

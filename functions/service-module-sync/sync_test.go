@@ -202,10 +202,10 @@ func planFor(n int, modules string) string {
 // remembered and nothing else.
 func TestADeadline(t *testing.T) {
 	t.Parallel()
-	const cards = 20 // more than a run of 4 s has calls for
+	const cards = 10 // more than a run of 3.5 s has calls for
 	w, b := startWeChatPay(t), plansynctest.NewBucket(planFor(cards, `"666":null`))
 	f, _ := newFunction(t, w, b.Start(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
 	defer cancel()
 	a := plansynctest.Invoke(ctx, t, f, byHand)
 	var done, left []string

@@ -68,6 +68,8 @@ type metric struct {
 	Dimensions                   []struct{ Name, Value string }
 	Statistic, ExtendedStatistic string
 	Period                       template.Number // seconds
+
+	name string // as [metricName] has it
 }
 
 func metricName(m metric) string {
@@ -99,8 +101,12 @@ func (d day) put(minute, times int, points ...point) {
 // statistic is over the minutes from begin to end; missing if there is no data. low is
 // set if a percentile has too few samples: fewer than 10 / (1 - percentile).
 func (d day) statistic(metric, statistic string, begin, end int) (value float64, missing, low bool) {
+	points := d[metric]
+	if points == nil {
+		return 0, true, false
+	}
 	var found []repeated
-	n, points := 0, d[metric]
+	n := 0
 	for minute := begin; minute < end; minute++ {
 		for _, r := range points[minute] {
 			found = append(found, r)
@@ -237,12 +243,12 @@ type watched struct {
 func (w *watched) value(d day, begin, end int) (value float64, missing, low bool) {
 	if w.Metrics == nil {
 		statistic := w.Statistic + w.ExtendedStatistic
-		return d.statistic(metricName(w.metric), statistic, begin, end)
+		return d.statistic(w.name, statistic, begin, end)
 	}
 	missing = true
 	for _, m := range w.Metrics {
 		if m.MetricStat != nil {
-			if v, none, _ := d.statistic(metricName(m.MetricStat.Metric), m.MetricStat.Stat, begin, end); !none {
+			if v, none, _ := d.statistic(m.MetricStat.Metric.name, m.MetricStat.Stat, begin, end); !none {
 				value, missing = value+v, false
 			}
 		}
@@ -330,10 +336,10 @@ func play(t *testing.T, alarms map[string]json.RawMessage, d day, truth truth) m
 		if err := decoder.Decode(&w.cloudwatchAlarm); err != nil {
 			t.Fatalf("%s: %v", id, err)
 		}
-		w.period = int(w.Period) / 60
+		w.period, w.name = int(w.Period)/60, metricName(w.metric)
 		for _, m := range w.Metrics {
 			if m.MetricStat != nil {
-				w.period = int(m.MetricStat.Period) / 60
+				w.period, m.MetricStat.Metric.name = int(m.MetricStat.Period)/60, metricName(m.MetricStat.Metric)
 			}
 		}
 		for now := 1; now <= minutes; now++ {

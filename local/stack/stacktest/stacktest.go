@@ -21,7 +21,7 @@ import (
 // Main implements TestMain for a package whose tests start stacks. It builds the project
 // in the folder root, sets project while the tests run, and exits.
 func Main(m *testing.M, root string, project **stack.Project) {
-	tlsdialtest.Parallel(8)
+	tlsdialtest.Parallel(10)
 	os.Exit(Run(func() (code int, err error) {
 		if *project, err = stack.Build(context.Background(), root); err != nil {
 			return 0, err
