@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/spf13/cobra"
+
+	"membercard/shared/strictjson"
 )
 
 // deployment is a deployed stack, or the local stack.
@@ -141,13 +143,9 @@ func (a *app) invokeFor(ctx context.Context, r *report, name string, d *deployme
 // invoke invokes a function and waits for its answer. The fault is busy if the function's
 // reserved concurrency is in use.
 func (a *app) invoke(ctx context.Context, d *deployment, function string, event any) (answer []byte, bad *fault) {
-	payload, err := json.Marshal(event)
-	if err != nil {
-		return nil, asFault(err)
-	}
 	client := lambda.NewFromConfig(d.aws, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // a repeated sync or check would be another one
 	defer a.during("invoking " + function)()
-	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload})
+	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: strictjson.Encode(event)})
 	switch {
 	case isCode(err, "TooManyRequestsException"):
 		return nil, &fault{cause: "it runs already, or the account's concurrency is used up", cure: "run this again in a minute", busy: true}

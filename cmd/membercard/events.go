@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"membercard/shared/eventbus"
 	"membercard/shared/strictjson"
 )
 
@@ -21,7 +22,7 @@ type busEvent struct {
 }
 
 func (e *busEvent) is(detailTypes []string) bool {
-	return e.Source == "membercard" && (len(detailTypes) == 0 || slices.Contains(detailTypes, e.DetailType))
+	return e.Source == eventbus.Source && (len(detailTypes) == 0 || slices.Contains(detailTypes, e.DetailType))
 }
 
 // impersonal are the members of an event's detail and of its resource that say nothing

@@ -127,10 +127,8 @@ func mend(text []byte) (mended []byte, notes []string) {
 		if text[0] == 0xfe || text[0] == 0 {
 			order = binary.BigEndian
 		}
-		units := make([]uint16, 0, len(text)/2)
-		for i := 0; i < len(text); i += 2 {
-			units = append(units, order.Uint16(text[i:]))
-		}
+		units := make([]uint16, len(text)/2)
+		_, _ = binary.Decode(text, order, units) // they fit
 		text = []byte(strings.TrimPrefix(string(utf16.Decode(units)), "\ufeff"))
 		notes = append(notes, noteUTF16)
 	}

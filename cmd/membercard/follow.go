@@ -16,6 +16,8 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"membercard/local/discovery"
+	"membercard/shared/eventbus"
+	"membercard/shared/strictjson"
 )
 
 // cleanupTimeout is how long deleting the temporary rule and queue may take.
@@ -90,28 +92,21 @@ func followBus(ctx context.Context, c aws.Config, bus string, detailTypes []stri
 }
 
 func (t *temporary) create(ctx context.Context, detailTypes []string) *fault {
-	pattern := map[string][]string{"source": {"membercard"}}
+	pattern := map[string][]string{"source": {eventbus.Source}}
 	if len(detailTypes) > 0 {
 		pattern["detail-type"] = detailTypes
 	}
-	text, err := json.Marshal(pattern)
-	if err != nil {
-		return asFault(err)
-	}
 	rule, err := t.events.PutRule(ctx, &eventbridge.PutRuleInput{
-		Name: &t.name, EventBusName: &t.bus, EventPattern: aws.String(string(text)),
+		Name: &t.name, EventBusName: &t.bus, EventPattern: aws.String(string(strictjson.Encode(pattern))),
 		Description: aws.String("temporary, of membercard events tail or check deployment --notify"),
 	})
 	if err != nil {
 		return apiFault(err, "EventBridge", "events:PutRule, PutTargets, RemoveTargets and DeleteRule")
 	}
-	policy, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
+	policy := strictjson.Encode(map[string]any{"Version": "2012-10-17", "Statement": []any{map[string]any{
 		"Effect": "Allow", "Principal": map[string]string{"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*",
 		"Condition": map[string]any{"ArnEquals": map[string]string{"aws:SourceArn": aws.ToString(rule.RuleArn)}},
 	}}})
-	if err != nil {
-		return asFault(err)
-	}
 	const needed = "sqs:CreateQueue, GetQueueAttributes, ReceiveMessage, DeleteMessage and DeleteQueue"
 	queue, err := t.queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &t.name, Attributes: map[string]string{
 		"MessageRetentionPeriod": "300", "SqsManagedSseEnabled": "true", "Policy": string(policy),
