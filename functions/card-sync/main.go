@@ -6,7 +6,6 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"membercard/shared/accountclient"
-	"membercard/shared/cardplan"
 	"membercard/shared/env"
 	"membercard/shared/invocation"
 	"membercard/shared/plansync"
@@ -15,6 +14,6 @@ import (
 func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechat: accountclient.NewWarm(log), checkpoint: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: has, Apply: s.sync}
 	lambda.Start(invocation.Action{Log: log, Name: "sync", Do: sync.Invoke})
 }

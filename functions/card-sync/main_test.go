@@ -3,7 +3,6 @@ package main
 import (
 	"testing"
 
-	"membercard/shared/cardplan"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
 	wechattest "membercard/shared/officialaccount/officialaccounttest"
@@ -26,6 +25,6 @@ const (
 func newFunction(from officialaccount.Source, endpoint string, plan plansync.Object) (invocation.Action, *telemetrytest.Records) {
 	log, records := telemetrytest.New()
 	s := &syncer{wechat: wechattest.Client(from, endpoint), checkpoint: plan.Beside(plansync.CardSync), log: log}
-	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: (*cardplan.Card).HasFields, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.CardSyncLease, Has: has, Apply: s.sync}
 	return invocation.Action{Log: log, Name: "sync", Do: sync.Invoke}, records
 }

@@ -28,6 +28,9 @@ const (
 	resendInterval = 24 * time.Hour
 )
 
+// has reports whether the sync is for a card with these links.
+func has(links cardplan.Links) bool { return links.Fields != nil }
+
 // syncer updates cards to match the plan.
 type syncer struct {
 	wechat     *officialaccount.Client

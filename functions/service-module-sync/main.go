@@ -6,7 +6,6 @@ package main
 import (
 	"github.com/aws/aws-lambda-go/lambda"
 
-	"membercard/shared/cardplan"
 	"membercard/shared/env"
 	"membercard/shared/invocation"
 	"membercard/shared/merchantclient"
@@ -16,6 +15,6 @@ import (
 func main() {
 	log, plan := env.Log(), plansync.Plan()
 	s := syncer{wechatpay: merchantclient.New(log), memory: plan.Beside(plansync.ServiceModules), log: log}
-	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: (*cardplan.Card).HasModules, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: has, Apply: s.sync}
 	lambda.Start(invocation.Action{Log: log, Name: "sync", Do: sync.Invoke})
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"membercard/shared/cardplan"
 	"membercard/shared/invocation"
 	"membercard/shared/plansync"
 	"membercard/shared/signing"
@@ -34,7 +33,7 @@ func newFunction(t *testing.T, w *weChatPay, plan plansync.Object) (invocation.A
 	log, records := telemetrytest.New()
 	wechatpay := signing.NewClient(signingtest.Source(t), upstream.New([]string{w.endpoint, w.endpoint}))
 	s := syncer{wechatpay: wechatpay, memory: plan.Beside(plansync.ServiceModules), log: log}
-	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: (*cardplan.Card).HasModules, Apply: s.sync}
+	sync := plansync.Sync{Log: log, Plan: plan, Lease: plansync.ServiceModulesLease, Has: has, Apply: s.sync}
 	return invocation.Action{Log: log, Name: "sync", Do: sync.Invoke}, records
 }
 

@@ -152,15 +152,10 @@ func (m *memory) forget(at moduleKey) {
 func (m *memory) forgetUnplanned(p *cardplan.Plan) {
 	planned := map[moduleKey]bool{}
 	for i := range p.Cards {
-		card := &p.Cards[i]
-		add := func(named cardplan.Modules) {
-			for id := range named {
-				planned[moduleKey{card.CardID, id}] = true
+		for _, links := range p.Cards[i].All() {
+			for id := range links.ServiceModules {
+				planned[moduleKey{p.Cards[i].CardID, id}] = true
 			}
-		}
-		add(card.ServiceModules)
-		for j := range card.Campaigns {
-			add(card.Campaigns[j].ServiceModules)
 		}
 	}
 	m.mu.Lock()

@@ -27,6 +27,9 @@ const (
 	minTimeToCall = time.Second
 )
 
+// has reports whether the sync is for a card with these links.
+func has(links cardplan.Links) bool { return links.ServiceModules != nil }
+
 // syncer brings the service modules of cards in line with the plan.
 type syncer struct {
 	wechatpay *signing.Client

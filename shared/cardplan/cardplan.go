@@ -52,6 +52,15 @@ func (c *Campaign) ActiveAt(now time.Time) bool {
 	return (c.From == "" || !now.Before(c.from)) && (c.Until == "" || now.Before(c.until))
 }
 
+// All returns the links of the card itself, and those of each of its campaigns.
+func (c *Card) All() []Links {
+	all := []Links{c.Links}
+	for i := range c.Campaigns {
+		all = append(all, c.Campaigns[i].Links)
+	}
+	return all
+}
+
 // At returns the links that the card should have at a time.
 func (c *Card) At(now time.Time) Links {
 	at := Links{cardfields.Fields{}, Modules{}}

@@ -18,16 +18,6 @@ type Module struct {
 	Path  string `json:"path"`
 }
 
-// HasFields reports whether the card or one of its campaigns has fields.
-func (c *Card) HasFields() bool {
-	return c.Fields != nil || slices.ContainsFunc(c.Campaigns, func(c Campaign) bool { return c.Fields != nil })
-}
-
-// HasModules reports whether the card or one of its campaigns has service_modules.
-func (c *Card) HasModules() bool {
-	return c.ServiceModules != nil || slices.ContainsFunc(c.Campaigns, func(c Campaign) bool { return c.ServiceModules != nil })
-}
-
 // check returns the faults of the service_modules of the card or campaign at a place, except
 // those that decoding it found, whose places are seen.
 func (m Modules) check(at string, seen map[string]bool) (faults strictjson.Faults) {

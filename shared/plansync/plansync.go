@@ -33,8 +33,8 @@ const (
 type Sync struct {
 	Log   *telemetry.Log
 	Plan  Object
-	Lease string // name of the object with the lease, beside the plan
-	Has   func(*cardplan.Card) bool
+	Lease string                    // name of the object with the lease, beside the plan
+	Has   func(cardplan.Links) bool // of the card itself, or of a campaign
 	Apply func(ctx context.Context, job Job) *Report
 }
 
@@ -139,7 +139,7 @@ func (s Sync) read(ctx context.Context, e event) (p *cardplan.Plan, tag string, 
 	if len(faults) > 0 {
 		return nil, "", invalidPlan(faults)
 	}
-	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !s.Has(&c) })
+	p.Cards = slices.DeleteFunc(p.Cards, func(c cardplan.Card) bool { return !slices.ContainsFunc(c.All(), s.Has) })
 	return p, tag, nil
 }
 
