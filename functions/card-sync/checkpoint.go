@@ -17,26 +17,27 @@ type checkpoint struct {
 	Next []string `json:"next,omitempty"` // card_ids; see [plansync.Run]
 }
 
-// readCheckpoint returns where the last run ended. Without one, or if it is spoilt or
+// readCheckpoint returns the checkpoint's card_ids. Without a checkpoint, or if it is spoilt or
 // can't be read, a run begins anywhere.
-func (s *syncer) readCheckpoint(ctx context.Context) (found checkpoint) {
+func (s *syncer) readCheckpoint(ctx context.Context) []string {
 	text, _, err := s.checkpoint.ReadIfAny(ctx, 1<<20)
 	if err != nil {
 		s.log.Failure(ctx, telemetry.SyncFailures, "the run does not go on where the last one ended", err, checkpointCure)
 	}
+	var found checkpoint
 	_ = json.Unmarshal(text, &found)
-	return found
+	return found.Next
 }
 
 // writeCheckpoint keeps where the next run begins, unless it is where this one began.
 // A run that reached all cards of its plan leaves a checkpoint that is none of them: it may be
 // of the plan in S3, while this one was in the event.
-func (s *syncer) writeCheckpoint(ctx context.Context, p *cardplan.Plan, began, ended checkpoint) {
-	of := func(c cardplan.Card) bool { return slices.Contains(began.Next, c.CardID) }
-	if slices.Equal(began.Next, ended.Next) || len(ended.Next) == 0 && !slices.ContainsFunc(p.Cards, of) {
+func (s *syncer) writeCheckpoint(ctx context.Context, p *cardplan.Plan, began, ended []string) {
+	of := func(c cardplan.Card) bool { return slices.Contains(began, c.CardID) }
+	if slices.Equal(began, ended) || len(ended) == 0 && !slices.ContainsFunc(p.Cards, of) {
 		return
 	}
-	if err := s.checkpoint.Write(ctx, strictjson.Encode(ended)); err != nil {
+	if err := s.checkpoint.Write(ctx, strictjson.Encode(checkpoint{ended})); err != nil {
 		s.log.Failure(ctx, telemetry.SyncFailures, "the next run does not go on where this one ended", err, checkpointCure)
 	}
 }

@@ -52,12 +52,11 @@ const inReview = "CARD_STATUS_NOT_VERIFY"
 // sync applies the plan. It goes on where the last run ended; a dry run begins with the
 // plan's first card, and sends no update.
 func (s *syncer) sync(ctx context.Context, job plansync.Job) *plansync.Report {
-	var began, ended checkpoint
+	var began []string
 	if !job.DryRun {
 		began = s.readCheckpoint(ctx)
 	}
-	var report *plansync.Report
-	report, ended.Next = plansync.Run(ctx, job, began.Next, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
+	report, ended := plansync.Run(ctx, job, began, func(ctx context.Context, planned *cardplan.Card, r *plansync.Card) {
 		s.card(ctx, planned, job.Now, job.DryRun, r)
 	})
 	if !job.DryRun {
