@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -288,6 +289,54 @@ func TestEventsTail(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What Lambda answers becomes a step with a cause and a cure; a function that is busy is no
+// failure.
+func TestInvoke(t *testing.T) {
+	for _, row := range []struct {
+		name                 string
+		status               int
+		code, failed, answer string // of Lambda, of the function, and of what it returns
+		cause, cure          string
+		skipped              string
+	}{
+		{"an answer", 200, "", "", `{"ok": true}`, "", "", ""},
+		{"busy", 429, "TooManyRequestsException", "", `{}`, "", "", "it runs already, or the account's concurrency is used up; run this again in a minute"},
+		{"no such function", 404, "ResourceNotFoundException", "", `{}`, "Lambda has no function f", "deploy the template again", ""},
+		{"not allowed", 403, "AccessDeniedException", "", `{}`, "Lambda does not allow it", "lambda:InvokeFunction", ""},
+		{"a failure with a cure", 200, "", "Unhandled", `{"errorMessage": "it broke; cure: mend it"}`, "the function failed: it broke", "mend it", ""},
+		{"a failure without one", 200, "", "Unhandled", `{"errorMessage": "it broke"}`, "the function failed: it broke", "aws logs tail /group --since 10m", ""},
+		{"another answer", 200, "", "", `[]`, "its answer is not the documented one", "deploy the template again", ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Amzn-Errortype", row.code)
+			if row.failed != "" {
+				w.Header().Set("X-Amz-Function-Error", row.failed)
+			}
+			w.WriteHeader(row.status)
+			_, _ = io.WriteString(w, row.answer)
+		}))
+		d := &deployment{outputs: map[string]string{"FunctionLogGroup": "/group"}, aws: sdk.Config{
+			Region: stack.Region, BaseEndpoint: &server.URL,
+			Credentials: sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
+				return sdk.Credentials{AccessKeyID: stack.AccessKeyID, SecretAccessKey: stack.SecretAccessKey}, nil
+			}),
+		}}
+		var answer struct{ OK bool }
+		r := &report{}
+		ok := (&app{console: &console{}}).invokeFor(t.Context(), r, "step", d, "f", map[string]string{}, &answer)
+		server.Close()
+		if want := row.cause+row.skipped == ""; ok != want || answer.OK != want || (len(r.Steps) == 0) != want {
+			t.Errorf("%s: %v, %+v, %+v", row.name, ok, answer, r.Steps)
+			continue
+		}
+		for _, s := range r.Steps {
+			if s.Name != "step" || s.OK != (row.cause == "") || s.Skipped != row.skipped || !strings.Contains(s.Cause, row.cause) || !strings.Contains(s.Cure, row.cure) {
+				t.Errorf("%s: %+v", row.name, s)
+			}
+		}
 	}
 }
 
