@@ -41,30 +41,30 @@ func (c planChange) String() string {
 	return line
 }
 
-// A place in a plan is a field or service module of a card or of one of its campaigns;
-// without a field, it is the card or the campaign itself.
-type place struct{ cardID, campaign, field string }
+// A setting is a field or service module of a card or of one of its campaigns; without a
+// field, it is the card or the campaign itself.
+type setting struct{ cardID, campaign, field string }
 
-// settings returns what a plan says at each place, and the places in the plan's order.
-func settings(p *cardplan.Plan) (values map[place]string, places []place) {
-	values = map[place]string{}
-	add := func(at place, value string) {
+// settings returns the values of a plan's settings, and the settings in the plan's order.
+func settings(p *cardplan.Plan) (values map[setting]string, inOrder []setting) {
+	values = map[setting]string{}
+	add := func(at setting, value string) {
 		if _, twice := values[at]; !twice {
-			places = append(places, at)
+			inOrder = append(inOrder, at)
 		}
 		values[at] = value
 	}
 	addAll := func(id, campaign string, fields cardfields.Fields, modules cardplan.Modules) {
-		add(place{id, campaign, ""}, "")
+		add(setting{id, campaign, ""}, "")
 		for _, name := range fields.Sorted() {
-			add(place{id, campaign, name}, fields[name])
+			add(setting{id, campaign, name}, fields[name])
 		}
 		for _, module := range slices.Sorted(maps.Keys(modules)) {
 			value := "null"
 			if m := modules[module]; m != nil {
 				value = m.AppID + " " + m.Path
 			}
-			add(place{id, campaign, "service_modules." + module}, value)
+			add(setting{id, campaign, "service_modules." + module}, value)
 		}
 	}
 	for i := range p.Cards {
@@ -75,7 +75,7 @@ func settings(p *cardplan.Plan) (values map[place]string, places []place) {
 			addAll(card.CardID, nameOf(c)+", "+span(c), c.Fields, c.ServiceModules) // by which it is recognized
 		}
 	}
-	return values, places
+	return values, inOrder
 }
 
 // compare adds the differences between two plans to the report: of each card and then of each
@@ -83,20 +83,20 @@ func settings(p *cardplan.Plan) (values map[place]string, places []place) {
 func (r *report) compare(before, after *cardplan.Plan) {
 	old, were := settings(before)
 	now, are := settings(after)
-	order, named := map[place]int{}, map[place]bool{}
+	order, named := map[setting]int{}, map[setting]bool{}
 	for _, at := range append(slices.Clone(are), were...) {
 		if _, known := order[at]; !known {
 			order[at] = len(order)
 		}
 	}
-	add := func(at place, kind string, old, value *string) {
+	add := func(at setting, kind string, old, value *string) {
 		if at.field == "" {
 			old, value = nil, nil
 		}
 		r.Changes = append(r.Changes, planChange{at.cardID, at.campaign, at.field, old, value, kind})
 	}
 	for _, at := range are {
-		named[place{at.cardID, "", at.field}] = true
+		named[setting{at.cardID, "", at.field}] = true
 		value := now[at]
 		switch previous, was := old[at]; {
 		case !was:
@@ -109,17 +109,17 @@ func (r *report) compare(before, after *cardplan.Plan) {
 	for _, at := range were {
 		previous := old[at]
 		_, stays := now[at]
-		_, campaignStays := now[place{at.cardID, at.campaign, ""}]
+		_, campaignStays := now[setting{at.cardID, at.campaign, ""}]
 		if !stays && (campaignStays || at.campaign == "" || at.field == "") { // a campaign is gone as a whole
 			add(at, "removed", &previous, nil)
 		}
-		if name := (place{at.cardID, "", at.field}); at.field != "" && !named[name] {
+		if name := (setting{at.cardID, "", at.field}); at.field != "" && !named[name] {
 			named[name] = true
 			dropped = append(dropped, at.cardID+" "+at.field)
 		}
 	}
 	slices.SortStableFunc(r.Changes, func(a, b planChange) int {
-		return cmp.Or(order[place{a.CardID, "", ""}]-order[place{b.CardID, "", ""}], order[place{a.CardID, a.Campaign, ""}]-order[place{b.CardID, b.Campaign, ""}])
+		return cmp.Or(order[setting{a.CardID, "", ""}]-order[setting{b.CardID, "", ""}], order[setting{a.CardID, a.Campaign, ""}]-order[setting{b.CardID, b.Campaign, ""}])
 	})
 	r.add(step{Name: "changes", OK: true, Detail: fmt.Sprint(len(r.Changes))})
 	r.warn("planned no more", "stay on the cards as they are", "name them in the plan if they shall change", dropped)

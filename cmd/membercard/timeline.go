@@ -1,8 +1,9 @@
 package main
 
 import (
-	"encoding/xml"
 	"fmt"
+	"html"
+	"iter"
 	"maps"
 	"math"
 	"os"
@@ -19,17 +20,28 @@ const (
 	minTimelineWidth = 10
 )
 
+// campaigns yields the campaigns of a plan, each with its card.
+func campaigns(p *cardplan.Plan) iter.Seq2[*cardplan.Card, *cardplan.Campaign] {
+	return func(yield func(*cardplan.Card, *cardplan.Campaign) bool) {
+		for i := range p.Cards {
+			for j := range p.Cards[i].Campaigns {
+				if !yield(&p.Cards[i], &p.Cards[i].Campaigns[j]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // A scale is that of a time line: from the first time in a plan to the last, of which
 // now is one.
 type scale struct{ first, last time.Time }
 
 func newScale(p *cardplan.Plan, now time.Time) scale {
 	var times []time.Time
-	for i := range p.Cards {
-		for j := range p.Cards[i].Campaigns {
-			from, until := p.Cards[i].Campaigns[j].Interval()
-			times = append(times, from, until)
-		}
+	for _, c := range campaigns(p) {
+		from, until := c.Interval()
+		times = append(times, from, until)
 	}
 	times = append(slices.DeleteFunc(times, time.Time.IsZero), now)
 	return scale{slices.MinFunc(times, time.Time.Compare), slices.MaxFunc(times, time.Time.Compare)}
@@ -62,39 +74,31 @@ func timeline(p *cardplan.Plan, now time.Time, terminal int) (lines []string) {
 	if !scale.first.Before(scale.last) {
 		return nil
 	}
-	for i := range p.Cards {
-		for j := range p.Cards[i].Campaigns {
-			c := &p.Cards[i].Campaigns[j]
-			width, said = max(width, columns(nameOf(c))), max(said, columns(saysOf(c)))
-		}
+	for _, c := range campaigns(p) {
+		width, said = max(width, columns(nameOf(c))), max(said, columns(saysOf(c)))
 	}
 	line, under := timelineWidth, width+1
 	isNarrow := terminal > 0 && 2+under+line+2+said > terminal
 	if isNarrow {
 		line, under = max(minTimelineWidth, min(line, terminal-2-under)), 0
 	}
-	for i := range p.Cards {
-		card := &p.Cards[i]
-		if len(card.Campaigns) == 0 {
-			continue
+	for card, c := range campaigns(p) {
+		if c == &card.Campaigns[0] {
+			lines = append(lines, "", card.CardID)
 		}
-		lines = append(lines, "", card.CardID)
-		for j := range card.Campaigns {
-			c := &card.Campaigns[j]
-			first, last := scale.bar(c)
-			begin := min(int(first*float64(line)), line-1)
-			end := min(max(int(math.Ceil(last*float64(line))), begin+1), line)
-			bar := []rune(strings.Repeat("·", line))
-			for k := begin; k < end; k++ {
-				bar[k] = '█'
-			}
-			bar[min(int(scale.at(now)*float64(line)), line-1)] = '|'
-			drawn := fmt.Sprintf("  %s%s %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar))
-			if isNarrow {
-				lines = append(lines, drawn, "    "+saysOf(c))
-			} else {
-				lines = append(lines, drawn+"  "+saysOf(c))
-			}
+		first, last := scale.bar(c)
+		begin := min(int(first*float64(line)), line-1)
+		end := min(max(int(math.Ceil(last*float64(line))), begin+1), line)
+		bar := []rune(strings.Repeat("·", line))
+		for k := begin; k < end; k++ {
+			bar[k] = '█'
+		}
+		bar[min(int(scale.at(now)*float64(line)), line-1)] = '|'
+		drawn := fmt.Sprintf("  %s%s %s", nameOf(c), strings.Repeat(" ", width-columns(nameOf(c))), string(bar))
+		if isNarrow {
+			lines = append(lines, drawn, "    "+saysOf(c))
+		} else {
+			lines = append(lines, drawn+"  "+saysOf(c))
 		}
 	}
 	return append(lines, "", fmt.Sprintf("  %s%s … %s; | is now", strings.Repeat(" ", under), day(scale.first), day(scale.last)))
@@ -107,8 +111,13 @@ func nameOf(c *cardplan.Campaign) string {
 	return printable(c.Name)
 }
 
-// saysOf says when a campaign is active, and what it has beside fields.
-func saysOf(c *cardplan.Campaign) string { return span(c) + modulesOf(c) }
+// saysOf says when a campaign is active, and which service modules it has.
+func saysOf(c *cardplan.Campaign) string {
+	if len(c.ServiceModules) == 0 {
+		return span(c)
+	}
+	return span(c) + "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.ServiceModules)), ", ")
+}
 
 // span says when a campaign is active, as the plan says it.
 func span(c *cardplan.Campaign) string {
@@ -121,14 +130,6 @@ func span(c *cardplan.Campaign) string {
 		return "from " + c.From
 	}
 	return c.From + " … " + c.Until
-}
-
-// modulesOf names the service modules of a campaign.
-func modulesOf(c *cardplan.Campaign) string {
-	if len(c.ServiceModules) == 0 {
-		return ""
-	}
-	return "; service modules " + strings.Join(slices.Sorted(maps.Keys(c.ServiceModules)), ", ")
 }
 
 // The measures of a time line as SVG, in pixels.
@@ -144,27 +145,22 @@ const (
 func timelineSVG(p *cardplan.Plan, now time.Time) string {
 	scale := newScale(p, now)
 	var b strings.Builder
-	y, campaigns := svgMargin, 0
+	y, drawn := svgMargin, 0
 	text := func(x int, class, s string) {
-		fmt.Fprintf(&b, `<text x="%d" y="%d"%s>%s</text>`+"\n", x, y+16, class, escape(s))
+		fmt.Fprintf(&b, `<text x="%d" y="%d"%s>%s</text>`+"\n", x, y+16, class, html.EscapeString(s))
 	}
-	for i := range p.Cards {
-		card := &p.Cards[i]
-		if len(card.Campaigns) == 0 {
-			continue
-		}
-		text(svgMargin, ` class="card"`, card.CardID)
-		y += svgRow
-		for j := range card.Campaigns {
-			c := &card.Campaigns[j]
-			campaigns++
-			begin, end := scale.bar(c)
-			x, width := svgMargin+svgNames+begin*svgBars, max((end-begin)*svgBars, 2)
-			fmt.Fprintf(&b, `<g role="img"><title>%s</title>`+"\n", escape(nameOf(c)+": "+span(c)+modulesOf(c)))
-			text(svgMargin, "", clip(nameOf(c)))
-			fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" rx="3"/></g>`+"\n", x, y+5, width)
+	for card, c := range campaigns(p) {
+		if c == &card.Campaigns[0] {
+			text(svgMargin, ` class="card"`, card.CardID)
 			y += svgRow
 		}
+		drawn++
+		begin, end := scale.bar(c)
+		x, width := svgMargin+svgNames+begin*svgBars, max((end-begin)*svgBars, 2)
+		fmt.Fprintf(&b, `<g role="img"><title>%s</title>`+"\n", html.EscapeString(nameOf(c)+": "+saysOf(c)))
+		text(svgMargin, "", clip(nameOf(c)))
+		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" rx="3"/></g>`+"\n", x, y+5, width)
+		y += svgRow
 	}
 	nowX := svgMargin + svgNames + scale.at(now)*svgBars
 	fmt.Fprintf(&b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d"><title>now</title></line>`+"\n", nowX, svgMargin, nowX, y)
@@ -176,14 +172,7 @@ func timelineSVG(p *cardplan.Plan, now time.Time) string {
 <desc id="d">Campaigns: %d. From %s to %s; the vertical line is %s.</desc>
 <style>text{font:13px sans-serif;fill:#1b1f24}.card{font-weight:bold}rect{fill:#07c160}line{stroke:#cf222e;stroke-width:2}svg{background:#fff}</style>
 %s</svg>
-`, width, height, campaigns, day(scale.first), day(scale.last), day(now), b.String())
-}
-
-// escape escapes a text for XML.
-func escape(s string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder takes everything
-	return b.String()
+`, width, height, drawn, day(scale.first), day(scale.last), day(now), b.String())
 }
 
 // writeSVG writes the time line of a plan to a file, if there is one.
