@@ -461,8 +461,6 @@ func (noTickets) Refresh(context.Context, *ticket) (*ticket, error) {
 	return nil, errors.New("there is no ticket here")
 }
 
-func (noTickets) Expire(context.Context) error { return nil }
-
 // FuzzRequest compares validation with a second implementation of the rules.
 func FuzzRequest(f *testing.F) {
 	f.Add(card1)

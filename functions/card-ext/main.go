@@ -19,7 +19,7 @@ import (
 func main() {
 	log, aws, id := env.Log(), awsconfig.Load(), env.Required("CARD_TICKET_SECRET_ID")
 	stored := secret.New(aws, id, parseTicket, log)
-	r := refresher{wechat: accountclient.New(log), stored: stored, secret: secretsmanager.NewFromConfig(aws), id: id}
+	r := refresher{wechat: accountclient.New(log), stored: stored, client: secretsmanager.NewFromConfig(aws), id: id}
 	// Requests need only the ticket, so init opens no connection to WeChat.
 	env.DuringInit(func(ctx context.Context) { _, _ = stored.Get(ctx) })
 	lambda.Start(invocation.Action{

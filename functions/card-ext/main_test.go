@@ -200,7 +200,7 @@ func newInstance(m *manager, endpoint string) instance {
 	r := refresher{
 		wechat: officialaccount.NewClient(secret.New(config, accountARN, officialaccount.ParseAccount, log), upstream.New([]string{endpoint})),
 		stored: stored,
-		secret: secretsmanager.NewFromConfig(config),
+		client: secretsmanager.NewFromConfig(config),
 		id:     ticketARN,
 	}
 	return instance{invocation.Action{

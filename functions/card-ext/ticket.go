@@ -15,6 +15,7 @@ import (
 	"membercard/shared/cached"
 	"membercard/shared/invocation"
 	"membercard/shared/officialaccount"
+	"membercard/shared/secret"
 	"membercard/shared/strictjson"
 	"membercard/shared/telemetry"
 	"membercard/shared/validation"
@@ -60,10 +61,7 @@ func (t *ticket) validFor(d time.Duration) bool {
 }
 
 // tickets provides the stored ticket. A cached secret implements it.
-type tickets interface {
-	cached.Source[*ticket]
-	Expire(context.Context) error
-}
+type tickets = cached.Source[*ticket]
 
 // current returns a valid ticket. If the cached one has expired, it reads the stored one.
 func current(ctx context.Context, stored tickets) (*ticket, error) {
@@ -82,8 +80,8 @@ func current(ctx context.Context, stored tickets) (*ticket, error) {
 
 type refresher struct {
 	wechat *officialaccount.Client
-	stored tickets
-	secret *secretsmanager.Client
+	stored *secret.Secret[*ticket]
+	client *secretsmanager.Client
 	id     string // the secret in which the ticket is stored
 }
 
@@ -113,14 +111,12 @@ func (r *refresher) refresh(ctx context.Context, record *telemetry.Record, event
 // renew fetches a ticket from WeChat (GET /cgi-bin/ticket/getticket?type=wx_card) and
 // stores it, if the stored one is missing or expires soon.
 func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
-	held, err := r.stored.Get(ctx)
-	if err == nil && !held.validFor(renewBefore) {
-		held, err = r.stored.Refresh(ctx, held) // another invocation may have renewed it
-	}
+	held, err := r.stored.Reread(ctx) // others read what is stored, and not what is cached here
+	malformed := errors.Is(err, errMalformed)
 	switch {
-	case err == nil && held.validFor(renewBefore):
+	case held != nil && held.validFor(renewBefore) && !malformed:
 		return false, nil
-	case err != nil && !errors.Is(err, errMalformed):
+	case err != nil && !malformed:
 		return false, err // don't spend quota while the secret can't be read
 	}
 	answer, err := r.wechat.Get(ctx, "/cgi-bin/ticket/getticket", url.Values{"type": {"wx_card"}})
@@ -132,10 +128,10 @@ func (r *refresher) renew(ctx context.Context) (changed bool, err error) {
 		return false, err
 	}
 	value := string(strictjson.Encode(ticket{Ticket: text, ExpiresAt: wallclock.Now().Add(ttl).Format(time.RFC3339)}))
-	_, err = r.secret.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.id, SecretString: &value})
+	_, err = r.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &r.id, SecretString: &value})
 	if err != nil {
 		return false, fmt.Errorf("storing the card ticket: %w", awsconfig.Failure("Secrets Manager", err))
 	}
-	_ = r.stored.Expire(ctx) // this execution environment has the old ticket in its cache
+	_, _ = r.stored.Reread(ctx) // this execution environment has the old ticket in its cache
 	return true, nil
 }

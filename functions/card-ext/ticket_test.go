@@ -276,18 +276,33 @@ func TestARefreshTwice(t *testing.T) {
 	}
 }
 
-// The cure of TICKET_UNAVAILABLE is to invoke the action by hand. The instance that
-// does it can sign at once.
+// The cure of TICKET_UNAVAILABLE, and of a stored ticket that somebody has changed, is to invoke
+// the action by hand. The instance that does it can sign at once, and so can a new one: what
+// is stored counts, not what the instance has cached.
 func TestTheInstanceThatRenewedSignsAtOnce(t *testing.T) {
-	for what, stored := range map[string]string{"none is stored yet": `{}`, "it has ended": ends(oldTicket, -time.Second)} {
+	good := ends(oldTicket, time.Hour)
+	for what, row := range map[string]struct{ cached, stored string }{
+		"none is stored yet":           {`{}`, `{}`},
+		"it has ended":                 {ends(oldTicket, -time.Second), ends(oldTicket, -time.Second)},
+		"somebody has made it rubbish": {good, `{`},
+		"somebody has emptied it":      {good, `{}`},
+		"somebody has put an old one":  {good, ends(oldTicket, -time.Hour)},
+	} {
 		t.Run(what, func(t *testing.T) {
-			m, w := startManager(t, stored), startWeChat(t, granted)
+			m, w := startManager(t, row.cached), startWeChat(t, granted)
 			i := newInstance(m, w.URL)
-			i.post(t, card1, "").unavailable(t)
+			i.post(t, card1, "")
+			m.mu.Lock()
+			m.ticket = row.stored
+			m.mu.Unlock()
+			if o := newInstance(m, gatewaytest.Nowhere).post(t, card1, ""); o.Status < 500 {
+				t.Errorf("a new instance answers %d", o.Status)
+			}
 			if answer, log, err := i.refresh(t); err != nil || answer != `{"renewed":true}` {
 				t.Fatalf("%s, %v\n%s", answer, err, log)
 			}
 			i.post(t, card1, "").signed(t, newTicket)
+			newInstance(m, gatewaytest.Nowhere).post(t, card1, "").signed(t, newTicket)
 		})
 	}
 }

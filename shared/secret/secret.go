@@ -100,14 +100,16 @@ func (s *Secret[T]) Refresh(ctx context.Context, outdated T) (T, error) {
 	return s.value, err
 }
 
-// Expire makes the next Get or Refresh read the secret.
-func (s *Secret[T]) Expire(ctx context.Context) error {
+// Reread reads the secret, whatever is cached. If that fails, it returns the cached value, if
+// there is one, with the error.
+func (s *Secret[T]) Reread(ctx context.Context) (T, error) {
 	if err := s.acquire(ctx); err != nil {
-		return err
+		var none T
+		return none, err
 	}
 	defer s.lock.Release(1)
-	s.expiresAt, s.unchangedAt = time.Time{}, time.Time{}
-	return nil
+	_, err := s.read(ctx)
+	return s.value, err
 }
 
 // acquire waits for the lock until ctx ends. A lock that is free it takes even then: a

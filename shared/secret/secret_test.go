@@ -337,6 +337,28 @@ func TestAFailedRefreshKeepsTheCachedValue(t *testing.T) {
 	s.gets(t, "parsed one")
 }
 
+func TestRereadDoesNotBelieveTheCache(t *testing.T) {
+	m, s := start(t), newSubject()
+	s.gets(t, "parsed one")
+	s.refreshes(t, "parsed one") // which would not be read again within the minute
+	for n, row := range []struct {
+		status       int
+		answer, want string
+		fails        bool
+	}{
+		{200, version("v2", "two"), "parsed two", false},
+		{200, version("v3", "malformed-value"), "parsed two", true},
+		{400, denied, "parsed two", true},
+	} {
+		m.gives(row.status, row.answer)
+		if got, err := s.Reread(t.Context()); got != row.want || (err != nil) != row.fails {
+			t.Errorf("%q, %v, want %q", got, err, row.want)
+		}
+		m.read(t, 3+n)
+	}
+	s.gets(t, "parsed two")
+}
+
 func TestManyAtOnceReadOnce(t *testing.T) {
 	m, s := start(t), newSubject()
 	var all sync.WaitGroup
