@@ -53,6 +53,8 @@ func Build(ctx context.Context, root, outDir string, folders []string, flags ...
 	// The linker's output is on the file system of outDir, so that go build renames it instead
 	// of writing a copy, which others would see unfinished.
 	cmd.Env = append(os.Environ(), cgo, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOTMPDIR="+outDir)
+	// Of two that build the same at once, each would compile everything.
+	defer lock(ctx, outDir).Close()
 	output, err := cmd.CombinedOutput()
 	if output = bytes.TrimSpace(output); err != nil && len(output) > 0 && ctx.Err() == nil {
 		return nil, errors.New(string(output))
