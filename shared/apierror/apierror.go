@@ -128,6 +128,11 @@ func because(cause error, status int, code, message, solution, cure string) *Err
 	return &Error{Status: status, Code: code, Message: message, Solution: solution, Cure: cure, Cause: cause}
 }
 
+func (e *Error) withCure(cure string) *Error {
+	e.Cure = cure
+	return e
+}
+
 // pageRefused returns the error for a value, at a JSON pointer, that the operator's system
 // may choose but a page may not.
 func pageRefused(code, pointer, issue, solution, cure string) *Error {
@@ -209,34 +214,22 @@ const publicKeyCure = "put WeChat Pay's current public key and its ID (账户中
 // WrongForm returns the [InvalidResponse] for an answer that is a redirect or does not have
 // the documented form: it has no signature to blame.
 func WrongForm(cause error) *Error {
-	e := InvalidResponse(cause)
-	e.Cure = "check the endpoints and what is between them and the function; if they are right, give WeChat's support the wechat_request_id: the operation's document may have changed"
-	return e
+	return InvalidResponse(cause).withCure("check the endpoints and what is between them and the function; if they are right, give WeChat's support the wechat_request_id: the operation's document may have changed")
 }
 
 // UnknownKey returns the error for an answer that WeChat Pay signed with a key that
 // the secret does not have.
-func UnknownKey(cause error) *Error {
-	e := InvalidResponse(cause)
-	e.Cure = publicKeyCure
-	return e
-}
+func UnknownKey(cause error) *Error { return InvalidResponse(cause).withCure(publicKeyCure) }
 
 // NoCertificates returns the error for a merchant whose secret has no public key, and
 // for whom WeChat Pay has no platform certificates.
-func NoCertificates(cause error) *Error {
-	e := Config(cause)
-	e.Cure = publicKeyCure
-	return e
-}
+func NoCertificates(cause error) *Error { return Config(cause).withCure(publicKeyCure) }
 
 // APIv3KeyUnusable returns the error for a notification, or a list of platform
 // certificates, that can't be decrypted because the secret's apiv3_key is missing or
 // wrong.
 func APIv3KeyUnusable(cause error) *Error {
-	e := Config(cause)
-	e.Cure = "put the merchant's APIv3 key (账户中心 → API安全 → APIv3密钥) into the secret as apiv3_key; the merchant platform does not show it again, but lets you set a new one"
-	return e
+	return Config(cause).withCure("put the merchant's APIv3 key (账户中心 → API安全 → APIv3密钥) into the secret as apiv3_key; the merchant platform does not show it again, but lets you set a new one")
 }
 
 // SignatureRefused returns the error for a call whose signature WeChat Pay does not
