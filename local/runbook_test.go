@@ -176,6 +176,7 @@ func matches(expected, output string) bool {
 // The rehearsal in docs/runbook.md goes as the page says. The commands of the other
 // sections run in .ci/deploying.
 func TestRunbook(t *testing.T) {
+	t.Parallel()
 	runbook, err := os.ReadFile("../docs/runbook.md")
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +199,7 @@ func TestRunbook(t *testing.T) {
 	}
 	for name, part := range map[string]string{"a secret and a card": first + "\n" + discard, "lost notifications": prepare + again} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting
+			t.Parallel()
 			newRehearsal(t).rehearse(part, functions)
 		})
 	}

@@ -16,6 +16,7 @@ const madeUpAccount = `{"appid": "wx0123456789abcdef", "secret": "0123456789abcd
 // With real keys the printed lines have the token and work as they are, with the
 // signature of -auth iam as well.
 func TestPrintedLinesHaveTheToken(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"curl", "sh"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip("needs " + tool)

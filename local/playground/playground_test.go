@@ -112,6 +112,7 @@ func TestSettings(t *testing.T) {
 
 // The page has service-module-sync apply a plan, and is shown what WeChat Pay received.
 func TestTheSyncByHand(t *testing.T) {
+	t.Parallel()
 	p := open(t)
 	_, plan := p.call("GET", p.url+"/plan", "")
 	if cards, _ := plan["cards"].([]any); len(cards) == 0 {
@@ -274,6 +275,7 @@ func TestReceivedHasNoSecrets(t *testing.T) {
 }
 
 func TestBreakAndHeal(t *testing.T) {
+	t.Parallel()
 	p := open(t)
 	for _, row := range []struct {
 		fault  string
@@ -348,6 +350,7 @@ func TestBreakRefusesOthers(t *testing.T) {
 
 // The customer opens a brand card, with each trouble.
 func TestOpen(t *testing.T) {
+	t.Parallel()
 	d := wechatpay.NewDelivery()
 	d.Delay, d.Interval = 200*time.Millisecond, 500*time.Millisecond
 	for _, row := range []struct {

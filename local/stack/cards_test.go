@@ -616,6 +616,7 @@ func TestAllowList(t *testing.T) {
 
 // No request fails because of an invalid access token.
 func TestDeadToken(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		kill   func(*officialaccount.Sandbox)
@@ -653,6 +654,7 @@ func TestDeadToken(t *testing.T) {
 // No request fails because the secret was rotated. A wrong secret is CONFIG_ERROR
 // until it is corrected.
 func TestAccountSecret(t *testing.T) {
+	t.Parallel()
 	rotate := func(r *running) {
 		r.OfficialAccount.RotateSecret()
 		r.OfficialAccount.RevokeToken()
@@ -704,6 +706,7 @@ func TestAccountSecret(t *testing.T) {
 // A temporary failure of the primary endpoint fails over to the other one; other
 // failures are not retried.
 func TestCardFailures(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name     string
 		fault    sandbox.Fault
