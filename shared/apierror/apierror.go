@@ -250,6 +250,13 @@ func Recover(ctx context.Context, err *error) {
 	}
 }
 
+// Catch calls f, and returns the error of [Recover] if f panics.
+func Catch(ctx context.Context, f func()) (err error) {
+	defer Recover(ctx, &err)
+	f()
+	return nil
+}
+
 func fromPanic(value any) *Error {
 	cause, ok := value.(runtime.Error)
 	if !ok {

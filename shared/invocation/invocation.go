@@ -62,11 +62,8 @@ func (a Action) Invoke(ctx context.Context, event []byte) (answer []byte, err er
 
 // RecordPanic calls f, which is part of what is named. If f panics, RecordPanic ends the
 // record, which is that of ctx, and returns the error.
-func RecordPanic(ctx context.Context, record *telemetry.Record, name string, f func()) (err error) {
-	func() {
-		defer apierror.Recover(ctx, &err)
-		f()
-	}()
+func RecordPanic(ctx context.Context, record *telemetry.Record, name string, f func()) error {
+	err := apierror.Catch(ctx, f)
 	if err != nil {
 		e := apierror.From(err)
 		record.Count(e.Metric())

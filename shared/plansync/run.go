@@ -49,7 +49,7 @@ func Run(ctx context.Context, job Job, first []string, do func(context.Context, 
 		planned, report := &p.Cards[order[begun]], &r.Cards[order[begun]]
 		underWay.Go(func() {
 			defer slots.Release(1)
-			if err := recovered(ctx, func() { do(ctx, planned, report) }); err != nil {
+			if err := apierror.Catch(ctx, func() { do(ctx, planned, report) }); err != nil {
 				report.Fail(err)
 			}
 			if EndsRun(report.Error) {
@@ -68,13 +68,6 @@ func Run(ctx context.Context, job Job, first []string, do func(context.Context, 
 		}
 	}
 	return r, next
-}
-
-// recovered calls f, and returns the error for a panic in it.
-func recovered(ctx context.Context, f func()) (err error) {
-	defer apierror.Recover(ctx, &err)
-	f()
-	return nil
 }
 
 // inTurn returns the indexes of cards in the order in which a run begins them; see [Run].
