@@ -23,12 +23,12 @@ func New(log *telemetry.Log) *signing.Client {
 }
 
 // NewForNotifications is [New] for a function that only verifies notifications. It runs
-// [signing.Client.ReadKeys], for at most 3 s, because WeChat Pay waits 5 s for the answer
-// to a notification.
+// [signing.Client.ReadKeys], for at most 3.3 s: WeChat Pay waits 5 s for the answer to a
+// notification, and the first one needs a second after that.
 func NewForNotifications(log *telemetry.Log) *signing.Client {
 	client := newCold(log)
 	env.DuringInit(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 3300*time.Millisecond)
 		defer cancel()
 		client.ReadKeys(ctx)
 	})
