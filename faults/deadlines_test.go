@@ -81,6 +81,7 @@ func (r *rig) invocations() (all []invocation) {
 // that it calls accepts requests and never answers. The caller waits for the start, too.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
+	var rows sync.WaitGroup // all at once, without waiting for other tests: they take longest
 	for what, hang := range map[string]func(*rig){
 		"WeChat": func(r *rig) {
 			for endpoint := range 2 {
@@ -91,49 +92,52 @@ func TestDeadlines(t *testing.T) {
 		"AWS":                               func(r *rig) { r.hangAWS(); r.Secrets.Fail(&aws.Fault{Hang: true}) },
 		"all of AWS except Secrets Manager": (*rig).hangAWS,
 	} {
-		t.Run(what+" hangs", func(t *testing.T) {
-			t.Parallel()
-			r := start(t, true)
-			all, invoked := r.invocations(), map[string]bool{}
-			hang(r)
-			var running sync.WaitGroup
-			for _, i := range all {
-				folder := "functions/" + i.function
-				invoked[folder] = true
-				running.Go(func() {
-					begun := time.Now()
-					result, err := r.functions[folder].Invoke(t.Context(), i.event)
-					took, limit := time.Since(begun), i.limit
-					switch {
-					case limit == 0 && err == nil:
-						took, limit = result.Duration, r.Configs[folder].Timeout
-					case *long:
-						limit -= limit / 10
-					default:
-						limit += limit / 2
-					}
-					t.Logf("%s, %s: %.1f of %.0f s", i.function, i.caller, took.Seconds(), limit.Seconds())
-					switch {
-					case err != nil:
-						t.Errorf("%s: %v", i.function, err)
-					case result.FunctionError != nil && !ownError(result.FunctionError.Type):
-						t.Errorf("%s: %v", i.function, result.FunctionError)
-					case took > limit && !race:
-						t.Errorf("%s answered %s after %.1f of %.0f s", i.function, i.caller, took.Seconds(), limit.Seconds())
-					}
-				})
+		rows.Go(func() { t.Run(what+" hangs", func(t *testing.T) { answerInTime(t, hang) }) })
+	}
+	rows.Wait()
+}
+
+// answerInTime invokes every function once hang has begun the fault.
+func answerInTime(t *testing.T, hang func(*rig)) {
+	r := start(t, true)
+	all, invoked := r.invocations(), map[string]bool{}
+	hang(r)
+	var running sync.WaitGroup
+	for _, i := range all {
+		folder := "functions/" + i.function
+		invoked[folder] = true
+		running.Go(func() {
+			begun := time.Now()
+			result, err := r.functions[folder].Invoke(t.Context(), i.event)
+			took, limit := time.Since(begun), i.limit
+			switch {
+			case limit == 0 && err == nil:
+				took, limit = result.Duration, r.Configs[folder].Timeout
+			case *long:
+				limit -= limit / 10
+			default:
+				limit += limit / 2
 			}
-			running.Wait()
-			for folder := range r.functions {
-				if !invoked[folder] {
-					t.Errorf("%s has no row", folder)
-				}
-			}
-			r.stop()
-			for _, leak := range r.watch.leaks {
-				t.Error(leak)
+			t.Logf("%s, %s: %.1f of %.0f s", i.function, i.caller, took.Seconds(), limit.Seconds())
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", i.function, err)
+			case result.FunctionError != nil && !ownError(result.FunctionError.Type):
+				t.Errorf("%s: %v", i.function, result.FunctionError)
+			case took > limit && !race:
+				t.Errorf("%s answered %s after %.1f of %.0f s", i.function, i.caller, took.Seconds(), limit.Seconds())
 			}
 		})
+	}
+	running.Wait()
+	for folder := range r.functions {
+		if !invoked[folder] {
+			t.Errorf("%s has no row", folder)
+		}
+	}
+	r.stop()
+	for _, leak := range r.watch.leaks {
+		t.Error(leak)
 	}
 }
 

@@ -45,7 +45,7 @@ var race = func() bool {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	parallel := "10" // rows mostly wait
+	parallel := "8" // rows mostly wait
 	if race {
 		parallel = "4"
 	}
