@@ -187,8 +187,8 @@ func canListen(o options) error {
 	return fmt.Errorf(o.say("%s; another stack may run there. A free port is taken with %s"), strings.Join(causes, "; "), strings.Join(cures, " "))
 }
 
-// checkPlan returns an error if the file of -plan can't be read or is not a valid plan. That
-// the project's own is missing says stack.Build, for then this is not the project.
+// checkPlan returns an error if the file of -plan can't be read or is not a valid plan. If
+// the project's own plan is missing, this is not the project's folder, and stack.Build says so.
 func (o options) checkPlan() error {
 	if o.plan == "" {
 		return nil // no plan in the bucket

@@ -40,9 +40,9 @@ func (f Faults) String() string {
 }
 
 // Decode decodes a JSON object into the struct that into points to, or returns the first
-// fault. It refuses unknown fields (names are compared
-// case-sensitively, after unescaping), duplicates, null, values of another type, invalid
-// Unicode and U+FFFD, trailing data, and empty strings. A *string or a string in a map may be empty.
+// fault. It refuses unknown fields (names are compared case-sensitively, after unescaping),
+// duplicates, null, values of another type, invalid Unicode and U+FFFD, trailing data, and
+// empty strings. A *string or a string in a map may be empty.
 // A map type with a method Known(name string) bool takes only the names that it reports.
 // A [json.RawMessage] takes any value, null and empty strings included; in it only
 // duplicates, invalid Unicode and more than 100 levels are refused.
@@ -161,8 +161,8 @@ type step struct {
 }
 
 // NotUnicode is the issue of a text with U+FFFD. Decoders put it where a surrogate is alone,
-// and API Gateway where a body is not UTF-8, such as one in GBK, before a function sees it. A
-// U+FFFD that somebody wrote looks the same.
+// and API Gateway may do so where a body is not UTF-8, such as one in GBK, before a function
+// sees it. A U+FFFD that somebody wrote looks the same.
 const NotUnicode = "must be valid Unicode, without the replacement character U+FFFD"
 
 func (w *walker) isFull() bool { return len(w.faults) >= w.maxFaults }
