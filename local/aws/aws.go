@@ -127,7 +127,7 @@ type Fault struct {
 	Message   string        // of the error; may be empty
 	Delay     time.Duration // the answers are right, but late; Status and Code are ignored
 	Hang      bool          // never answer; Status and Code are ignored
-	Entry     bool          // the request succeeds; its first entry fails, with Code
+	Entry     bool          // PutEvents succeeds; its one entry fails, with Code
 }
 
 // Fail makes every request to the service fail until it is called with nil. Requests
@@ -171,6 +171,8 @@ func (s *service) handle(w http.ResponseWriter, r *http.Request, body []byte, ke
 		failed = &failure{http.StatusForbidden, "InvalidSignatureException", "The local stack does not accept the signature: " + err.Error() + "."}
 	} else if operation := s.operations[name]; operation == nil {
 		failed = exception("UnknownOperationException", "The local stack does not have "+strings.TrimSpace(s.name+" "+name)+", only what the functions and membercard call.")
+	} else if fault.Entry && name == "PutEvents" {
+		answer(w, r.Header.Get("Content-Type"), http.StatusOK, encode(eventResults{1, []eventResult{{ErrorCode: fault.Code, ErrorMessage: "This failure was injected."}}}))
 	} else {
 		failed = operation(w, r, body)
 	}
